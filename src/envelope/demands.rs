@@ -1,0 +1,28 @@
+//! What a caller demands of a file before any key is used (spec 9).
+
+use crate::error::{Result, Unmet};
+use crate::format::{Binding, Pairs};
+
+/// Pairs and labels that a file must carry, byte for byte; it may carry others too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// Of the encryption context.
+    pub context: Pairs,
+    /// Of the labels.
+    pub labels: Pairs,
+}
+
+impl Demands {
+    /// Checks them against a header.
+    ///
+    /// # Errors
+    /// [`Unmet`] with every name that is not there.
+    pub fn check(&self, binding: &Binding) -> Result<()> {
+        let named = |kind: &'static str, names: Vec<&str>| {
+            names.into_iter().map(|name| format!("{kind} {name:?}")).collect::<Vec<_>>()
+        };
+        let mut names = named("encryption context", binding.context.missing(&self.context));
+        names.extend(named("label", binding.labels.missing(&self.labels)));
+        if names.is_empty() { Ok(()) } else { Err(Unmet::new(names).into()) }
+    }
+}

@@ -1,0 +1,151 @@
+//! A writer's side: a data key, its slots, and the header that carries them.
+
+use crate::error::{Error, Result};
+use crate::format::{Bank, BankLen, BankNumber, Binding, DataKeyId, LARGE_INPUT, Pairs, Prelude, Sharing, Slot, Suite};
+use crate::keys::KeySealer;
+use crate::payload::{ChunkSealer, PayloadKeys};
+use crate::secret::{DataKey, fill_random};
+
+/// What a file is to carry beside its content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SealOptions {
+    /// AEAD of the payload.
+    pub suite: Suite,
+    /// The encryption context: bound to the file, visible, sent to KMS and its audit log.
+    pub context: Pairs,
+    /// Labels: bound to the file, visible, sent nowhere.
+    pub labels: Pairs,
+}
+
+/// How much input there is, as far as the header cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputSize {
+    /// Below 4 MiB: banks of 4096 bytes.
+    Small,
+    /// 4 MiB or more: banks of 65536 bytes, so that a key added later does not move the payload.
+    Large,
+}
+
+impl InputSize {
+    /// For an input of `len` bytes.
+    #[must_use]
+    pub fn of(len: u64) -> Self {
+        if len < LARGE_INPUT { Self::Small } else { Self::Large }
+    }
+
+    fn least_bank(self) -> BankLen {
+        match self {
+            Self::Small => BankLen::MIN,
+            Self::Large => BankLen::MAX,
+        }
+    }
+}
+
+/// One file about to be written: its header and the sealer of its chunks.
+///
+/// It is used for one file and consumed by it, because a salt must never be used twice with one data key. So it
+/// cannot be cloned:
+///
+/// ```compile_fail
+/// fn twice(envelope: waxseal::Envelope) -> (waxseal::Envelope, waxseal::Envelope) {
+///     (envelope.clone(), envelope)
+/// }
+/// ```
+pub struct Envelope {
+    binding: Binding,
+    slots: Vec<Slot>,
+    prelude: Prelude,
+    sealer: ChunkSealer,
+}
+
+impl Envelope {
+    /// Asks the first of `sealers` for a data key, and the others to wrap it too. Any of them opens the file.
+    ///
+    /// # Errors
+    /// [`Error::ApiMisuse`] without a sealer, [`Error::Limit`] with too many or too large ones, and whatever the
+    /// key services answer.
+    pub fn new(sealers: &[&dyn KeySealer], options: &SealOptions) -> Result<Self> {
+        let mut salt = [0; 24];
+        fill_random(&mut salt)?;
+        Self::with_salt(sealers, options, DataKeyId::random()?, salt)
+    }
+
+    /// The salt is given: for known answers in tests. A salt must never be used twice with one data key.
+    pub(crate) fn with_salt(
+        sealers: &[&dyn KeySealer],
+        options: &SealOptions,
+        data_key_id: DataKeyId,
+        salt: [u8; 24],
+    ) -> Result<Self> {
+        let binding = Binding {
+            suite: options.suite,
+            data_key_id,
+            sharing: Sharing::Exclusive,
+            context: options.context.clone(),
+            labels: options.labels.clone(),
+        };
+        // Limits show before any key service is asked.
+        let bound = binding.bound_bytes()?;
+        if sealers.len() > crate::format::MAX_SLOTS {
+            return Err(Error::Limit(format!("a file has at most {} keys", crate::format::MAX_SLOTS)));
+        }
+        let (first, others) = sealers.split_first().ok_or(Error::ApiMisuse("sealing without any key"))?;
+        let (data_key, slot) = first.generate(&binding)?;
+        let mut slots = vec![slot];
+        for sealer in others {
+            slots.push(sealer.wrap(&data_key, &binding)?);
+        }
+        let envelope = Self::assemble(&data_key, binding, slots, salt, &bound);
+        envelope.header(InputSize::Small)?;
+        Ok(envelope)
+    }
+
+    fn assemble(data_key: &DataKey, binding: Binding, slots: Vec<Slot>, salt: [u8; 24], bound: &[u8]) -> Self {
+        let (keys, commitment) = PayloadKeys::derive(data_key, binding.suite, &salt, bound);
+        let prelude = Prelude { salt, commitment: *commitment.as_bytes() };
+        Self { binding, slots, prelude, sealer: ChunkSealer::new(keys) }
+    }
+
+    /// Both banks of a new file (spec 3.5): alike, of generation 1.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the slots do not fit a header.
+    pub fn header(&self, size: InputSize) -> Result<Vec<u8>> {
+        let bank = |number| Bank {
+            len: BankLen::MIN,
+            generation: 1,
+            number,
+            prelude: self.prelude,
+            binding: self.binding.clone(),
+            slots: self.slots.clone(),
+        };
+        let len = Bank::fitting_len(&self.binding, &self.slots, size.least_bank())?;
+        let mut header = Bank { len, ..bank(BankNumber::Zero) }.encode()?;
+        header.extend(Bank { len, ..bank(BankNumber::One) }.encode()?);
+        Ok(header)
+    }
+
+    /// Salt and commitment, with which the payload begins.
+    #[must_use]
+    pub fn prelude(&self) -> &Prelude {
+        &self.prelude
+    }
+
+    /// What the header binds.
+    #[must_use]
+    pub fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// The wrapped data keys.
+    #[must_use]
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Seals the chunks. Each index is to be sealed once, or again with the very same plaintext.
+    pub(crate) fn sealer(&self) -> &ChunkSealer {
+        &self.sealer
+    }
+}

@@ -1,0 +1,60 @@
+//! A reader's side: from a header to a checked commitment (spec 9).
+
+use crate::error::{Attempt, Error, NoKey, Result, Tampered};
+use crate::format::{Bank, PRELUDE_LEN, Prelude};
+use crate::keys::KeyOpener;
+use crate::payload::{ChunkOpener, PayloadKeys};
+
+/// A payload whose commitment has been checked.
+pub struct Unlocked {
+    /// Opens the chunks.
+    pub opener: ChunkOpener,
+    /// The slot that opened, by its index.
+    pub slot: usize,
+    /// The name of the key that opened it.
+    pub key: String,
+    /// Slots that were tried before and did not open.
+    pub failed: Vec<Attempt>,
+}
+
+/// Tries each opener, in order, on each slot it matches, until one gives the data key that the file commits to.
+///
+/// `prelude` are the payload's first 56 bytes.
+///
+/// # Errors
+/// [`Tampered`] when a key-file slot matched and does not authenticate, when a data key fails the commitment, or
+/// when the prelude is not the one the bank repeats; else [`NoKey`] with what was tried.
+pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpener]) -> Result<Unlocked> {
+    let bound = bank.binding.bound_bytes()?;
+    let mut failed = Vec::new();
+    for opener in openers {
+        for (index, slot) in bank.slots.iter().enumerate().filter(|(_, slot)| opener.matches(slot)) {
+            let data_key = match opener.open(slot, &bank.binding) {
+                Ok(data_key) => data_key,
+                Err(Error::Tampered(Tampered::Slot { .. })) => {
+                    failed.push(Attempt::new(index, opener.name(), Tampered::Slot { slot: index }.into()));
+                    continue;
+                }
+                Err(error) => {
+                    failed.push(Attempt::new(index, opener.name(), error));
+                    continue;
+                }
+            };
+            let (keys, commitment) = PayloadKeys::derive(&data_key, bank.binding.suite, &bank.prelude.salt, &bound);
+            if Prelude::from_bytes(prelude) != bank.prelude {
+                return Err(Tampered::Prelude.into());
+            }
+            if commitment.matches(&bank.prelude.commitment) {
+                return Ok(Unlocked { opener: ChunkOpener::new(keys), slot: index, key: opener.name(), failed });
+            }
+            failed.push(Attempt::new(index, opener.name(), Tampered::Commitment.into()));
+        }
+    }
+    match failed.iter().find_map(|attempt| match &attempt.error {
+        Error::Tampered(tampered) => Some(tampered.clone()),
+        _ => None,
+    }) {
+        Some(tampered) => Err(tampered.into()),
+        None => Err(NoKey::new(failed).into()),
+    }
+}

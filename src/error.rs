@@ -1,0 +1,300 @@
+//! One error type, by culprit: each variant says who must act.
+
+use std::io;
+
+/// What can go wrong, by who must act on it.
+///
+/// The command-line tool maps every variant to an exit code; a library caller can do the same.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a read, a write or a sync.
+    #[error("{action}: {source}")]
+    Io {
+        /// What was being done, in lower case (`reading the payload`).
+        action: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The header is not one that this version can read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Authentication failed: the file was altered or cut.
+    #[error(transparent)]
+    Tampered(#[from] Tampered),
+    /// No given key opens the file.
+    #[error(transparent)]
+    NoKey(#[from] NoKey),
+    /// A pair or label that the caller demanded is not what the file carries.
+    #[error(transparent)]
+    Unmet(#[from] Unmet),
+    /// A key service failed or refused.
+    #[error(transparent)]
+    Provider(#[from] Box<ProviderError>),
+    /// What was asked for exceeds a limit of the format.
+    #[error("{0}")]
+    Limit(String),
+    /// An argument of the caller's is malformed (a pair, a label, a key file, a passphrase).
+    #[error("{0}")]
+    Invalid(String),
+    /// The library was used against its contract; the caller has a bug.
+    #[error("waxseal was used wrongly: {0}")]
+    ApiMisuse(&'static str),
+}
+
+/// `Result` with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An I/O error with what was being done.
+    ///
+    /// An error of this crate that travelled through [`std::io::Read`] comes out as itself.
+    pub fn io(action: impl Into<String>, source: io::Error) -> Self {
+        match source.downcast::<Error>() {
+            Ok(own) => own,
+            Err(source) => Error::Io { action: action.into(), source },
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// So that readers and writers of this crate serve where [`std::io`] is expected. The crate's own error
+    /// is kept inside and [`Error::io`] brings it out again.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { source, .. } => source,
+            Error::Tampered(_) | Error::Format(_) => io::Error::new(io::ErrorKind::InvalidData, error),
+            other => io::Error::other(other),
+        }
+    }
+}
+
+/// Why a header cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The magic stands nowhere.
+    #[error("not a waxseal file")]
+    NotWaxseal,
+    /// The magic stands somewhere, but no copy of the header is whole.
+    #[error("the header is damaged in both of its copies")]
+    Damaged,
+    /// The file ends before its header does.
+    #[error("the file ends inside its header, after {len} of {header_len} bytes")]
+    CutShort {
+        /// Bytes there are.
+        len: u64,
+        /// Bytes that the header says it has.
+        header_len: u64,
+    },
+    /// A whole copy of the header breaks a rule of the format.
+    #[error("malformed header: {field} at byte {offset}")]
+    Malformed {
+        /// The field, in the spec's words.
+        field: &'static str,
+        /// Where in the file, in bytes.
+        offset: u64,
+    },
+    /// The file is of a newer version of the format.
+    #[error("the file has format version {version}, this program reads version 1")]
+    Newer {
+        /// The version the file states.
+        version: u16,
+    },
+}
+
+/// Which authentication failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Tampered {
+    /// The payload does not begin with the salt and commitment that the header repeats.
+    #[error("the payload does not begin with the salt and commitment that its header carries")]
+    Prelude,
+    /// The data key and the header do not give the commitment that the file carries.
+    #[error("the commitment does not match: the header or the data key is not the one this file was made with")]
+    Commitment,
+    /// A key file's slot matched, but its wrapped data key does not authenticate.
+    #[error("the wrapped data key of slot {slot} does not authenticate")]
+    Slot {
+        /// Index of the slot in the header.
+        slot: usize,
+    },
+    /// A chunk's tag does not verify.
+    #[error("chunk {index} does not authenticate (plaintext from byte {offset})")]
+    Chunk {
+        /// Number of the chunk, from zero.
+        index: u64,
+        /// Where the chunk's plaintext begins, in bytes.
+        offset: u64,
+    },
+    /// The file ends before its last chunk does.
+    #[error("the file is cut off: it ends before its last chunk (plaintext from byte {offset})")]
+    Truncated {
+        /// Where the missing plaintext begins at the earliest, in bytes.
+        offset: u64,
+    },
+    /// The chunk counter would pass 2^38.
+    #[error("the payload has more than 2^38 chunks")]
+    TooLong,
+}
+
+/// No given key opens the file, and why each slot did not.
+#[derive(Debug, thiserror::Error)]
+#[error("no key opens this file{}", describe_attempts(.attempts))]
+#[non_exhaustive]
+pub struct NoKey {
+    /// What was tried; empty where no slot matched a key.
+    pub attempts: Vec<Attempt>,
+}
+
+impl NoKey {
+    /// From what was tried.
+    #[must_use]
+    pub fn new(attempts: Vec<Attempt>) -> Self {
+        Self { attempts }
+    }
+}
+
+/// One slot that was tried and did not open.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Index of the slot in the header.
+    pub slot: usize,
+    /// The key, as its opener names it; never secret.
+    pub key: String,
+    /// Why it did not open.
+    pub error: Error,
+}
+
+impl Attempt {
+    /// Records that `key` did not open slot number `slot`.
+    #[must_use]
+    pub fn new(slot: usize, key: String, error: Error) -> Self {
+        Self { slot, key, error }
+    }
+}
+
+fn describe_attempts(attempts: &[Attempt]) -> String {
+    attempts.iter().fold(String::new(), |mut text, attempt| {
+        text.push_str(if text.is_empty() { ": " } else { "; " });
+        text.push_str(&format!("slot {} ({}): {}", attempt.slot, attempt.key, attempt.error));
+        text
+    })
+}
+
+/// A condition of the caller's that the file does not meet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the file does not carry the demanded {}", .names.join(", "))]
+#[non_exhaustive]
+pub struct Unmet {
+    /// What was demanded and is not there, as `encryption context NAME` or `label NAME`.
+    pub names: Vec<String>,
+}
+
+impl Unmet {
+    /// From the names of what was demanded and not found.
+    #[must_use]
+    pub fn new(names: Vec<String>) -> Self {
+        Self { names }
+    }
+}
+
+/// A key service's failure, sorted by what helps.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {message}")]
+#[non_exhaustive]
+pub struct ProviderError {
+    /// What kind of failure it is.
+    pub cause: ProviderCause,
+    /// The key it is about.
+    pub key: String,
+    /// What happened, in the service's words where it has any.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// The service's own id of the request, for its operators.
+    pub request_id: Option<String>,
+}
+
+impl ProviderError {
+    /// A failure of `cause` about `key`.
+    #[must_use]
+    pub fn new(cause: ProviderCause, key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { cause, key: key.into(), message: message.into(), hint: None, request_id: None }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the service's id of the request.
+    #[must_use]
+    pub fn with_request_id(mut self, id: Option<String>) -> Self {
+        self.request_id = id;
+        self
+    }
+
+    /// Whether the same call may succeed later without anybody's doing.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        matches!(self.cause, ProviderCause::Throttled | ProviderCause::Unreachable | ProviderCause::Internal)
+    }
+}
+
+/// The kinds of failure that a key service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProviderCause {
+    /// The caller may not use the key so, or not with this encryption context.
+    Denied,
+    /// The key is disabled.
+    Disabled,
+    /// The key is about to be deleted.
+    PendingDeletion,
+    /// The key's imported material is not there.
+    PendingImport,
+    /// There is no such key (in that region).
+    NotFound,
+    /// The wrapped key, or the encryption context that goes with it, is not what the service wrapped.
+    WrongCiphertext,
+    /// The key cannot do this (asymmetric, HMAC, wrong usage).
+    WrongKeyType,
+    /// There are no credentials, or they have expired.
+    Credentials,
+    /// The clocks of the two sides differ too much.
+    ClockSkew,
+    /// Too many requests.
+    Throttled,
+    /// The service cannot be reached, or did not answer in time.
+    Unreachable,
+    /// The service failed by its own fault.
+    Internal,
+    /// The service's answer is not the one that was asked for (another key, another length).
+    BadAnswer,
+    /// A rule of the caller's forbids asking the service at all (an account that is not allowed).
+    NotAllowed,
+    /// The passphrase is not the one the slot was made with.
+    WrongPassphrase,
+    /// The slot asks for more work or memory than this program does for a file.
+    Unusable,
+    /// Anything else that the service refused.
+    Rejected,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_errors_survive_a_trip_through_io() {
+        let there = io::Error::from(Error::Tampered(Tampered::Prelude));
+        assert!(matches!(Error::io("reading", there), Error::Tampered(Tampered::Prelude)));
+        let plain = Error::io("reading", io::Error::other("disk"));
+        assert_eq!(plain.to_string(), "reading: disk");
+    }
+}

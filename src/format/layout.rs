@@ -1,0 +1,91 @@
+//! Arithmetic of the payload (spec 8): lengths and offsets, each bounded before it is believed.
+//!
+//! ```text
+//! payload = salt 24 | commitment 32 | chunk 0 (16384 + 16) | chunk 1 | ... | last chunk (0..=16383, + 16)
+//! ```
+
+use crate::error::{Error, Result, Tampered};
+
+/// Plaintext bytes in every chunk but the last, which has fewer.
+pub const CHUNK_LEN: usize = 16 * 1024;
+/// Bytes that a tag adds to a chunk.
+pub const TAG_LEN: usize = 16;
+/// Ciphertext bytes of a full chunk.
+pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
+/// Salt and commitment at the payload's start.
+pub const PRELUDE_LEN: usize = 24 + 32;
+/// The shortest payload: the prelude and an empty last chunk.
+pub const MIN_PAYLOAD: usize = PRELUDE_LEN + TAG_LEN;
+/// A payload has at most this many chunks.
+pub const MAX_CHUNKS: u64 = 1 << 38;
+/// The longest plaintext, 4 PiB - 1 byte.
+pub const MAX_PLAINTEXT: u64 = MAX_CHUNKS * CHUNK_LEN as u64 - 1;
+/// From this many bytes of input on, a writer takes the large bank.
+pub const LARGE_INPUT: u64 = 4 * 1024 * 1024;
+
+const _: () = assert!(SEALED_CHUNK_LEN == 16_400 && PRELUDE_LEN == 56 && MIN_PAYLOAD == 72);
+
+/// Number of chunks of a plaintext of `plaintext_len` bytes; the last is shorter than [`CHUNK_LEN`].
+#[must_use]
+pub fn chunk_count(plaintext_len: u64) -> u64 {
+    plaintext_len / CHUNK_LEN as u64 + 1
+}
+
+/// Where chunk `index` begins in the payload, in bytes. For every index below [`MAX_CHUNKS`] this fits.
+#[must_use]
+pub fn chunk_offset(index: u64) -> u64 {
+    PRELUDE_LEN as u64 + index * SEALED_CHUNK_LEN as u64
+}
+
+/// Length of the payload of a plaintext of `plaintext_len` bytes.
+///
+/// # Errors
+/// [`Error::Limit`] above [`MAX_PLAINTEXT`].
+pub fn payload_len(plaintext_len: u64) -> Result<u64> {
+    if plaintext_len > MAX_PLAINTEXT {
+        return Err(Error::Limit(format!("the input has more than {MAX_PLAINTEXT} bytes, the format's limit")));
+    }
+    Ok(PRELUDE_LEN as u64 + plaintext_len + TAG_LEN as u64 * chunk_count(plaintext_len))
+}
+
+/// Length of the plaintext of a payload of `payload_len` bytes, as its length alone tells: no authentication.
+///
+/// # Errors
+/// [`Tampered::Truncated`] for a length that no payload has; [`Tampered::TooLong`] above the limit.
+pub fn plaintext_len(payload_len: u64) -> Result<u64, Tampered> {
+    let chunks = payload_len.checked_sub(PRELUDE_LEN as u64).ok_or(Tampered::Truncated { offset: 0 })?;
+    let (full, rest) = (chunks / SEALED_CHUNK_LEN as u64, chunks % SEALED_CHUNK_LEN as u64);
+    if full >= MAX_CHUNKS {
+        return Err(Tampered::TooLong);
+    }
+    let offset = full * CHUNK_LEN as u64;
+    let last = rest.checked_sub(TAG_LEN as u64).ok_or(Tampered::Truncated { offset })?;
+    Ok(offset + last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn lengths_are_inverse(n in 0..=MAX_PLAINTEXT) {
+            prop_assert_eq!(plaintext_len(payload_len(n).unwrap()), Ok(n));
+        }
+    }
+
+    #[test]
+    fn lengths_that_no_payload_has() {
+        for len in [0, 55, 56, 71, 56 + 16_400, 56 + 16_400 + 15] {
+            assert!(matches!(plaintext_len(len), Err(Tampered::Truncated { .. })), "{len}");
+        }
+        assert_eq!(plaintext_len(72), Ok(0));
+        assert_eq!(plaintext_len(56 + 16_400 + 16), Ok(16_384));
+        assert!(payload_len(MAX_PLAINTEXT + 1).is_err());
+        let longest = payload_len(MAX_PLAINTEXT).unwrap();
+        assert_eq!(plaintext_len(longest), Ok(MAX_PLAINTEXT));
+        assert_eq!(plaintext_len(longest + 1), Err(Tampered::TooLong));
+        assert_eq!(plaintext_len(u64::MAX), Err(Tampered::TooLong));
+    }
+}

@@ -1,0 +1,205 @@
+//! Passphrases (spec 6.3): Argon2id, with bounds that are checked before anything is allocated.
+//!
+//! ```text
+//! wrapped = memory KiB u32 | passes u32 | lanes u32 | salt 32 | Cobblestone-256 message of the data key 104
+//! ```
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{KeyOpener, KeySealer};
+use crate::error::{Error, ProviderCause, ProviderError, Result};
+use crate::format::{ARGON2_FIELDS_LEN, Binding, Slot, SlotKind};
+use crate::payload::{unwrap_message, wrap_message};
+use crate::secret::{DataKey, KEY_LEN, SecretBytes, fill_random};
+
+const WRAP_LABEL: &[u8] = b"waxseal v1 passphrase\0";
+/// A passphrase has 1 to this many bytes.
+const MAX_PASSPHRASE: usize = 1024;
+const NAME: &str = "passphrase";
+
+/// What Argon2id is to spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Argon2Cost {
+    /// KiB of memory, 19 MiB to 1 GiB.
+    pub memory_kib: u32,
+    /// Passes over the memory, 1 to 16; passes times memory at most 4 GiB.
+    pub passes: u32,
+    /// Lanes, 1 to 16.
+    pub lanes: u32,
+}
+
+impl Default for Argon2Cost {
+    /// RFC 9106's second recommendation: 64 MiB, 3 passes, 4 lanes.
+    fn default() -> Self {
+        Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 }
+    }
+}
+
+impl Argon2Cost {
+    /// A hostile file must not make a reader work for days, and a weak slot must not pass for a strong one.
+    fn within_bounds(self) -> bool {
+        (19 * 1024..=1024 * 1024).contains(&self.memory_kib)
+            && (1..=16).contains(&self.passes)
+            && (1..=16).contains(&self.lanes)
+            && u64::from(self.memory_kib) * u64::from(self.passes) <= 4 * 1024 * 1024
+    }
+
+    /// `Argon2id v1.3 (passphrase, salt)`, 32 bytes.
+    fn derive(self, passphrase: &[u8], salt: &[u8]) -> Result<DataKey> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Box::new(ProviderError::new(ProviderCause::Unusable, NAME, format!("Argon2id: {error}")))
+        };
+        if !self.within_bounds() {
+            return Err(failed(&"its memory, passes or lanes are out of bounds").into());
+        }
+        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN)).map_err(|e| failed(&e))?;
+        let mut memory: Vec<Block> = Vec::new();
+        memory.try_reserve_exact(params.block_count()).map_err(|error| failed(&error))?;
+        memory.resize(params.block_count(), Block::default());
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        let done = argon2.hash_password_into_with_memory(passphrase, salt, key.as_mut_slice(), &mut memory);
+        memory.iter_mut().for_each(Zeroize::zeroize);
+        done.map_err(|error| failed(&error))?;
+        DataKey::from_slice(key.as_slice())
+    }
+
+    fn to_bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        for (field, value) in bytes.chunks_exact_mut(4).zip([self.memory_kib, self.passes, self.lanes]) {
+            field.copy_from_slice(&value.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; 12]) -> Self {
+        let field = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Self { memory_kib: field(0), passes: field(4), lanes: field(8) }
+    }
+}
+
+/// A passphrase to seal with, and to open with.
+pub struct Passphrase {
+    secret: SecretBytes,
+    cost: Argon2Cost,
+}
+
+impl Passphrase {
+    /// Takes the passphrase as typed: 1 to 1024 bytes, without normalization.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another length.
+    pub fn new(secret: SecretBytes) -> Result<Self> {
+        Self::with_cost(secret, Argon2Cost::default())
+    }
+
+    /// The same with a cost other than the default.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a passphrase of another length, or a cost that no reader accepts.
+    pub fn with_cost(secret: SecretBytes, cost: Argon2Cost) -> Result<Self> {
+        if !(1..=MAX_PASSPHRASE).contains(&secret.expose().len()) {
+            return Err(Error::Invalid("a passphrase has 1 to 1024 bytes".into()));
+        }
+        if !cost.within_bounds() {
+            return Err(Error::Invalid("Argon2id takes 19 MiB to 1 GiB, 1 to 16 passes and 1 to 16 lanes".into()));
+        }
+        Ok(Self { secret, cost })
+    }
+}
+
+/// `"waxseal v1 passphrase" || 0x00 || the 44 bytes of parameters and salt || bound bytes`.
+fn wrap_context(fields: &[u8], binding: &Binding) -> Result<Vec<u8>> {
+    Ok([WRAP_LABEL, fields, &binding.bound_bytes()?].concat())
+}
+
+fn open_slot(passphrase: &Passphrase, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+    let Some((fields, message)) = slot.wrapped.split_first_chunk::<ARGON2_FIELDS_LEN>() else {
+        return Err(Error::ApiMisuse("a passphrase slot of another shape"));
+    };
+    let Some((cost, salt)) = fields.split_first_chunk::<12>() else { unreachable!("44 bytes hold 12") };
+    let key = Argon2Cost::from_bytes(cost).derive(passphrase.secret.expose(), salt)?;
+    unwrap_message(&key, &wrap_context(fields, binding)?, message).ok_or_else(|| {
+        let message = "it does not open the slot: another passphrase, or an altered slot";
+        Box::new(ProviderError::new(ProviderCause::WrongPassphrase, NAME, message)).into()
+    })
+}
+
+impl KeySealer for Passphrase {
+    fn name(&self) -> String {
+        NAME.into()
+    }
+
+    fn wrap(&self, data_key: &DataKey, binding: &Binding) -> Result<Slot> {
+        let mut fields = [0; ARGON2_FIELDS_LEN];
+        let (cost, salt) = fields.split_at_mut(12);
+        cost.copy_from_slice(&self.cost.to_bytes());
+        fill_random(salt)?;
+        let key = self.cost.derive(self.secret.expose(), salt)?;
+        let message = wrap_message(&key, &wrap_context(&fields, binding)?, data_key)?;
+        let wrapped = [fields.as_slice(), &message].concat();
+        Ok(Slot { kind: SlotKind::PASSPHRASE, key_id: String::new(), wrapped })
+    }
+}
+
+impl KeyOpener for Passphrase {
+    fn name(&self) -> String {
+        NAME.into()
+    }
+
+    fn matches(&self, slot: &Slot) -> bool {
+        slot.kind == SlotKind::PASSPHRASE
+    }
+
+    fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+        open_slot(self, slot, binding)
+    }
+}
+
+/// Opens passphrase slots with a passphrase that is asked for only when one is met.
+pub struct PassphraseOpener<F> {
+    ask: F,
+}
+
+impl<F: Fn() -> Result<SecretBytes> + Send + Sync> PassphraseOpener<F> {
+    /// `ask` is called once for each slot that is tried.
+    pub fn new(ask: F) -> Self {
+        Self { ask }
+    }
+}
+
+impl<F: Fn() -> Result<SecretBytes> + Send + Sync> KeyOpener for PassphraseOpener<F> {
+    fn name(&self) -> String {
+        NAME.into()
+    }
+
+    fn matches(&self, slot: &Slot) -> bool {
+        slot.kind == SlotKind::PASSPHRASE
+    }
+
+    fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+        open_slot(&Passphrase::new((self.ask)()?)?, slot, binding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds() {
+        let cost = |memory_kib, passes, lanes| Argon2Cost { memory_kib, passes, lanes }.within_bounds();
+        assert!(Argon2Cost::default().within_bounds());
+        assert!(cost(19 * 1024, 16, 16) && cost(1 << 20, 4, 1));
+        assert!(!cost(19 * 1024 - 1, 1, 1) && !cost((1 << 20) + 1, 1, 1) && !cost(1 << 20, 5, 1));
+        assert!(!cost(65_536, 0, 1) && !cost(65_536, 17, 1) && !cost(65_536, 1, 0) && !cost(65_536, 1, 17));
+        assert!(!cost(u32::MAX, u32::MAX, u32::MAX));
+    }
+
+    #[test]
+    fn lengths() {
+        let new = |len| Passphrase::new(SecretBytes::new(vec![b'x'; len]));
+        assert!(new(0).is_err() && new(1).is_ok() && new(1024).is_ok() && new(1025).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! The AEADs (spec 8.2) by two backends that give the same bytes: each is the other's oracle in the tests.
+
+use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{AeadInOut, KeyInit, inout::InOutBuf};
+use chacha20poly1305::ChaCha20Poly1305;
+
+use crate::format::{Suite, TAG_LEN};
+use crate::secret::KEY_LEN;
+
+/// Nonce length of both AEADs, in bytes.
+pub(super) const NONCE_LEN: usize = 12;
+
+/// Who computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// AWS-LC: C and assembly (feature `aws-lc`).
+    #[cfg(feature = "aws-lc")]
+    AwsLc,
+    /// RustCrypto: no C compiler.
+    PureRust,
+}
+
+impl Default for Backend {
+    /// AWS-LC where it is compiled in, unless the feature `pure-rust` asks for the other.
+    fn default() -> Self {
+        #[cfg(all(feature = "aws-lc", not(feature = "pure-rust")))]
+        return Self::AwsLc;
+        #[cfg(not(all(feature = "aws-lc", not(feature = "pure-rust"))))]
+        return Self::PureRust;
+    }
+}
+
+/// An AEAD under its key. Backends wipe it on drop.
+pub(super) enum AeadKey {
+    #[cfg(feature = "aws-lc")]
+    AwsLc(aws_lc_rs::aead::LessSafeKey),
+    Aes(Box<Aes256Gcm>),
+    ChaCha(Box<ChaCha20Poly1305>),
+}
+
+/// The tag did not verify.
+pub(super) struct BadTag;
+
+impl AeadKey {
+    /// `key` has [`KEY_LEN`] bytes, by the key schedule.
+    pub(super) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
+        debug_assert_eq!(key.len(), KEY_LEN);
+        match (backend, suite) {
+            #[cfg(feature = "aws-lc")]
+            (Backend::AwsLc, suite) => {
+                use aws_lc_rs::aead::{AES_256_GCM, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
+                let algorithm = match suite {
+                    Suite::Aes256Gcm => &AES_256_GCM,
+                    Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+                };
+                match UnboundKey::new(algorithm, key) {
+                    Ok(key) => Self::AwsLc(LessSafeKey::new(key)),
+                    Err(_) => unreachable!("the key schedule gives 32 bytes"),
+                }
+            }
+            (Backend::PureRust, Suite::Aes256Gcm) => match Aes256Gcm::new_from_slice(key) {
+                Ok(key) => Self::Aes(Box::new(key)),
+                Err(_) => unreachable!("the key schedule gives 32 bytes"),
+            },
+            (Backend::PureRust, Suite::ChaCha20Poly1305) => match ChaCha20Poly1305::new_from_slice(key) {
+                Ok(key) => Self::ChaCha(Box::new(key)),
+                Err(_) => unreachable!("the key schedule gives 32 bytes"),
+            },
+        }
+    }
+
+    /// `out = ciphertext || tag`; `out` is [`TAG_LEN`] longer than `plaintext`, and the AAD is empty.
+    pub(super) fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8], out: &mut [u8]) {
+        let (ciphertext, tag) = out.split_at_mut(plaintext.len());
+        debug_assert_eq!(tag.len(), TAG_LEN);
+        match self {
+            #[cfg(feature = "aws-lc")]
+            Self::AwsLc(key) => {
+                use aws_lc_rs::aead::{Aad, Nonce};
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                let done = key.seal_out_of_place_scatter(nonce, Aad::empty(), plaintext, ciphertext, &[], tag);
+                assert!(done.is_ok(), "a chunk is far below the AEAD's limit");
+            }
+            Self::Aes(key) => seal_pure(key.as_ref(), nonce, plaintext, ciphertext, tag),
+            Self::ChaCha(key) => seal_pure(key.as_ref(), nonce, plaintext, ciphertext, tag),
+        }
+    }
+
+    /// Verifies and decrypts in place; `sealed = ciphertext || tag`, in private memory, at least [`TAG_LEN`] long.
+    pub(super) fn open(&self, nonce: [u8; NONCE_LEN], sealed: &mut [u8]) -> Result<(), BadTag> {
+        match self {
+            #[cfg(feature = "aws-lc")]
+            Self::AwsLc(key) => {
+                use aws_lc_rs::aead::{Aad, Nonce};
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                key.open_in_place(nonce, Aad::empty(), sealed).map(|_| ()).map_err(|_| BadTag)
+            }
+            Self::Aes(key) => open_pure(key.as_ref(), nonce, sealed),
+            Self::ChaCha(key) => open_pure(key.as_ref(), nonce, sealed),
+        }
+    }
+}
+
+fn seal_pure<A>(key: &A, nonce: [u8; NONCE_LEN], plaintext: &[u8], ciphertext: &mut [u8], tag: &mut [u8])
+where
+    A: AeadInOut<NonceSize = aes_gcm::aead::consts::U12, TagSize = aes_gcm::aead::consts::U16>,
+{
+    let Ok(buffer) = InOutBuf::new(plaintext, ciphertext) else {
+        unreachable!("both halves have the plaintext's length")
+    };
+    match key.encrypt_inout_detached(&nonce.into(), &[], buffer) {
+        Ok(made) => tag.copy_from_slice(&made),
+        Err(_) => unreachable!("a chunk is far below the AEAD's limit"),
+    }
+}
+
+fn open_pure<A>(key: &A, nonce: [u8; NONCE_LEN], sealed: &mut [u8]) -> Result<(), BadTag>
+where
+    A: AeadInOut<NonceSize = aes_gcm::aead::consts::U12, TagSize = aes_gcm::aead::consts::U16>,
+{
+    let Some((ciphertext, tag)) = sealed.split_last_chunk_mut::<TAG_LEN>() else {
+        return Err(BadTag);
+    };
+    let tag = (*tag).into();
+    key.decrypt_inout_detached(&nonce.into(), &[], ciphertext.into(), &tag).map_err(|_| BadTag)
+}

@@ -1,0 +1,180 @@
+//! One chunk (spec 8.2): `AEAD(key, base nonce XOR index, no AAD, up to 16 KiB)`.
+
+use zeroize::Zeroize;
+
+use super::aead::NONCE_LEN;
+use super::schedule::PayloadKeys;
+use crate::error::{Error, Result, Tampered};
+use crate::format::{CHUNK_LEN, MAX_CHUNKS, TAG_LEN};
+
+/// Number of a chunk, from zero, always below 2^38.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkIndex(u64);
+
+impl ChunkIndex {
+    /// The first chunk.
+    pub const FIRST: Self = Self(0);
+
+    /// `index`, or `None` from 2^38 on: past the format's limit a nonce could repeat.
+    #[must_use]
+    pub fn new(index: u64) -> Option<Self> {
+        (index < MAX_CHUNKS).then_some(Self(index))
+    }
+
+    /// As a number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The chunk behind this one, or `None` at the limit.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        Self::new(self.0 + 1)
+    }
+
+    /// Where the chunk's plaintext begins, in bytes.
+    #[must_use]
+    pub fn plaintext_offset(self) -> u64 {
+        self.0 * CHUNK_LEN as u64
+    }
+
+    /// The error of an authentication that failed here.
+    #[must_use]
+    pub fn tampered(self) -> Tampered {
+        Tampered::Chunk { index: self.0, offset: self.plaintext_offset() }
+    }
+}
+
+/// `base nonce XOR index`, the index big-endian and as wide as the nonce.
+fn nonce(base: &[u8; NONCE_LEN], index: ChunkIndex) -> [u8; NONCE_LEN] {
+    let mut nonce = *base;
+    for (byte, counter) in nonce[NONCE_LEN - 8..].iter_mut().zip(index.0.to_be_bytes()) {
+        *byte ^= counter;
+    }
+    nonce
+}
+
+/// Seals the chunks of one payload. Every index is to be sealed once: the caller drives.
+pub struct ChunkSealer(PayloadKeys);
+
+impl ChunkSealer {
+    /// For the payload whose keys these are.
+    #[must_use]
+    pub fn new(keys: PayloadKeys) -> Self {
+        Self(keys)
+    }
+
+    /// Seals one chunk: `out = ciphertext || tag`, which does not overlap `plaintext`.
+    ///
+    /// # Errors
+    /// [`Error::ApiMisuse`] unless `plaintext` has at most [`CHUNK_LEN`] bytes and `out` exactly [`TAG_LEN`] more.
+    pub fn seal(&self, index: ChunkIndex, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
+        if plaintext.len() > CHUNK_LEN || out.len() != plaintext.len() + TAG_LEN {
+            return Err(Error::ApiMisuse("a chunk of more than 16384 bytes, or an output of another length"));
+        }
+        self.0.aead.seal(nonce(&self.0.base_nonce, index), plaintext, out);
+        Ok(())
+    }
+}
+
+/// Opens the chunks of one payload, in any order. To be made only once the commitment has been checked.
+pub struct ChunkOpener(PayloadKeys);
+
+impl ChunkOpener {
+    /// For the payload whose keys these are, and whose commitment matches.
+    #[must_use]
+    pub fn new(keys: PayloadKeys) -> Self {
+        Self(keys)
+    }
+
+    /// Verifies and decrypts one chunk in place and returns its plaintext.
+    ///
+    /// `sealed` is `ciphertext || tag` in private memory: what others can still change must not be verified.
+    ///
+    /// # Errors
+    /// [`Tampered::Chunk`]. Then `sealed` is wiped: it holds no unverified plaintext.
+    pub fn open<'a>(&self, index: ChunkIndex, sealed: &'a mut [u8]) -> Result<&'a mut [u8], Tampered> {
+        let Some(len) = sealed.len().checked_sub(TAG_LEN).filter(|len| *len <= CHUNK_LEN) else {
+            sealed.zeroize();
+            return Err(index.tampered());
+        };
+        match self.0.aead.open(nonce(&self.0.base_nonce, index), sealed) {
+            Ok(()) => Ok(&mut sealed[..len]),
+            Err(_) => {
+                sealed.zeroize();
+                Err(index.tampered())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Backend, PayloadKeys};
+    use super::*;
+    use crate::format::Suite;
+    use crate::secret::DataKey;
+    use proptest::prelude::*;
+
+    fn keys(backend: Backend, suite: Suite) -> PayloadKeys {
+        let data_key = DataKey::from_slice(&[9; 32]).unwrap();
+        PayloadKeys::derive_with(backend, &data_key, suite, &[1; 24], b"context").0
+    }
+
+    #[test]
+    fn the_nonce_is_the_base_xor_the_index() {
+        let base = [0xff; 12];
+        let index = ChunkIndex::new(0x20_0000_0001).unwrap();
+        assert_eq!(nonce(&base, index), [255, 255, 255, 255, 255, 255, 255, 0xdf, 255, 255, 255, 0xfe]);
+    }
+
+    #[test]
+    fn the_counter_ends() {
+        let last = ChunkIndex::new(MAX_CHUNKS - 1).unwrap();
+        assert_eq!(last.next(), None);
+        assert_eq!(ChunkIndex::new(MAX_CHUNKS), None);
+        assert_eq!(last.plaintext_offset(), (1 << 52) - 16_384);
+    }
+
+    #[test]
+    fn a_failed_chunk_leaves_nothing() {
+        let (sealer, opener) = (
+            ChunkSealer::new(keys(Backend::default(), Suite::default())),
+            ChunkOpener::new(keys(Backend::default(), Suite::default())),
+        );
+        let mut sealed = [0; 20];
+        sealer.seal(ChunkIndex::FIRST, b"text", &mut sealed).unwrap();
+        sealed[0] ^= 1;
+        assert!(opener.open(ChunkIndex::FIRST, &mut sealed).is_err());
+        assert_eq!(sealed, [0; 20]);
+        assert!(opener.open(ChunkIndex::FIRST, &mut [0; 15]).is_err());
+        assert!(opener.open(ChunkIndex::FIRST, &mut [0; CHUNK_LEN + TAG_LEN + 1]).is_err());
+        assert!(sealer.seal(ChunkIndex::FIRST, &[0; CHUNK_LEN + 1], &mut [0; CHUNK_LEN + 17]).is_err());
+    }
+
+    proptest! {
+        #[cfg(feature = "aws-lc")]
+        #[test]
+        fn both_backends_give_the_same_bytes(
+            text in prop::collection::vec(any::<u8>(), 0..=2000), index in 0..MAX_CHUNKS, chacha in any::<bool>(),
+        ) {
+            let suite = if chacha { Suite::ChaCha20Poly1305 } else { Suite::Aes256Gcm };
+            let index = ChunkIndex::new(index).unwrap();
+            let seal = |backend| {
+                let mut out = vec![0; text.len() + TAG_LEN];
+                ChunkSealer::new(keys(backend, suite)).seal(index, &text, &mut out).unwrap();
+                out
+            };
+            let (mut one, mut two) = (seal(Backend::AwsLc), seal(Backend::PureRust));
+            prop_assert_eq!(&one, &two);
+            let open = |backend, sealed: &mut [u8]| {
+                ChunkOpener::new(keys(backend, suite)).open(index, sealed).map(|text| text.to_vec())
+            };
+            let opened = open(Backend::PureRust, &mut one);
+            prop_assert_eq!(opened.as_deref(), Ok(text.as_slice()));
+            let opened = open(Backend::AwsLc, &mut two);
+            prop_assert_eq!(opened.as_deref(), Ok(text.as_slice()));
+        }
+    }
+}
