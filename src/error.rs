@@ -128,6 +128,16 @@ pub enum Tampered {
         /// Where the chunk's plaintext begins, in bytes.
         offset: u64,
     },
+    /// The tag of the short chunk at the file's end does not verify: altered, or cut inside a chunk.
+    #[error(
+        "the last chunk, {index}, does not authenticate: the file is altered or cut off (plaintext from byte {offset})"
+    )]
+    LastChunk {
+        /// Number of the chunk, from zero.
+        index: u64,
+        /// Where the chunk's plaintext begins, in bytes.
+        offset: u64,
+    },
     /// The file ends before its last chunk does.
     #[error("the file is cut off: it ends before its last chunk (plaintext from byte {offset})")]
     Truncated {

@@ -1,11 +1,17 @@
 //! Envelope encryption of large files and streams: a data key from AWS KMS or a local key, a payload in the public
 //! C2SP chunked encryption, and a header that survives damage and rotates in place.
 
+pub mod engine;
 pub mod envelope;
 pub mod error;
 pub mod format;
 pub mod keys;
 pub mod payload;
 pub mod secret;
+pub mod seek;
+pub mod stream;
 
-pub use envelope::Envelope;
+pub use envelope::{Demands, Envelope, SealOptions};
+pub use error::{Error, Result};
+pub use seek::OpenReaderAt;
+pub use stream::{OpenReader, SealWriter};

@@ -2,9 +2,13 @@
 //! checked before its first chunk (spec 9 and 10).
 
 mod demands;
+mod read;
 mod seal;
 mod unlock;
 
 pub use demands::Demands;
+pub(crate) use read::fill_at;
+pub use read::{read_front, read_header_at};
 pub use seal::{Envelope, InputSize, SealOptions};
-pub use unlock::{Unlocked, unlock};
+pub(crate) use unlock::payload_prelude;
+pub use unlock::{Unlocked, open_payload, unlock};

@@ -18,6 +18,35 @@ pub struct SealOptions {
     pub labels: Pairs,
 }
 
+impl SealOptions {
+    /// AES-256-GCM, no pairs, no labels.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes another AEAD.
+    #[must_use]
+    pub fn with_suite(mut self, suite: Suite) -> Self {
+        self.suite = suite;
+        self
+    }
+
+    /// Takes the pairs of the encryption context.
+    #[must_use]
+    pub fn with_context(mut self, context: Pairs) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// Takes the labels.
+    #[must_use]
+    pub fn with_labels(mut self, labels: Pairs) -> Self {
+        self.labels = labels;
+        self
+    }
+}
+
 /// How much input there is, as far as the header cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputSize {

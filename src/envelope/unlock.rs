@@ -1,9 +1,10 @@
 //! A reader's side: from a header to a checked commitment (spec 9).
 
 use crate::error::{Attempt, Error, NoKey, Result, Tampered};
-use crate::format::{Bank, PRELUDE_LEN, Prelude};
+use crate::format::{Bank, Front, Header, MIN_PAYLOAD, PRELUDE_LEN, Prelude, Suite};
 use crate::keys::KeyOpener;
 use crate::payload::{ChunkOpener, PayloadKeys};
+use crate::secret::DataKey;
 
 /// A payload whose commitment has been checked.
 pub struct Unlocked {
@@ -57,4 +58,37 @@ pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpene
         Some(tampered) => Err(tampered.into()),
         None => Err(NoKey::new(failed).into()),
     }
+}
+
+/// The payload's first 56 bytes, from the front of a file whose header was read from it.
+///
+/// # Errors
+/// [`Tampered::Truncated`] when the file ends before the shortest payload does; [`Error::Io`] when they could not
+/// be read.
+pub(crate) fn payload_prelude(front: &Front, header: &Header) -> Result<[u8; PRELUDE_LEN]> {
+    let start = header.bank_len().header_len();
+    let least = start + MIN_PAYLOAD;
+    // The front of the largest header ends at the prelude; what is missing behind it shows at the first chunk.
+    if front.bytes().len() < least.min(crate::format::FRONT_LEN) {
+        return Err(Tampered::Truncated { offset: 0 }.into());
+    }
+    let prelude = front.get(start..start + PRELUDE_LEN).and_then(|bytes| bytes.try_into().ok());
+    prelude.ok_or_else(|| Error::io("reading the payload's salt and commitment", std::io::Error::other("unreadable")))
+}
+
+/// Checks the commitment of a bare C2SP chunked-encryption message, whose first 56 bytes `prelude` are.
+///
+/// For messages that have no waxseal header. `context` is the message's own.
+///
+/// # Errors
+/// [`Tampered::Commitment`].
+pub fn open_payload(
+    data_key: &DataKey,
+    suite: Suite,
+    context: &[u8],
+    prelude: &[u8; PRELUDE_LEN],
+) -> Result<ChunkOpener, Tampered> {
+    let prelude = Prelude::from_bytes(prelude);
+    let (keys, commitment) = PayloadKeys::derive(data_key, suite, &prelude.salt, context);
+    if commitment.matches(&prelude.commitment) { Ok(ChunkOpener::new(keys)) } else { Err(Tampered::Commitment) }
 }

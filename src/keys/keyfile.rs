@@ -23,7 +23,7 @@ const PREFIX: &str = "waxseal-key-v1:";
 const ID_LABEL: &[u8] = b"waxseal v1 key id";
 const WRAP_LABEL: &[u8] = b"waxseal v1 keyfile\0";
 /// A key file is a few lines; a longer file is none, and is not read.
-const MAX_FILE: u64 = 64 * 1024;
+const MAX_FILE: usize = 64 * 1024;
 
 /// The key of a local key file.
 pub struct KeyFile {
@@ -56,8 +56,8 @@ impl KeyFile {
         let failed = |error| Error::io(format!("reading the key file {}", path.display()), error);
         let file = std::fs::File::open(path).map_err(failed)?;
         // The buffer never grows, so that no copy of the key stays behind in freed memory.
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 2));
-        file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(failed)?;
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE + 2));
+        file.take(MAX_FILE as u64 + 1).read_to_end(&mut text).map_err(failed)?;
         Self::parse(&text).map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))
     }
 
@@ -67,7 +67,7 @@ impl KeyFile {
     /// [`Error::Invalid`] that says what is wrong, and never repeats what the file holds.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::Invalid(format!("not a waxseal key file: {why}"));
-        if text.len() as u64 > MAX_FILE {
+        if text.len() > MAX_FILE {
             return Err(bad("it has more than 64 KiB"));
         }
         let text = std::str::from_utf8(text).map_err(|_| bad("it is not text"))?;

@@ -5,7 +5,7 @@ use zeroize::Zeroize;
 use super::aead::NONCE_LEN;
 use super::schedule::PayloadKeys;
 use crate::error::{Error, Result, Tampered};
-use crate::format::{CHUNK_LEN, MAX_CHUNKS, TAG_LEN};
+use crate::format::{CHUNK_LEN, MAX_CHUNKS, SEALED_CHUNK_LEN, TAG_LEN};
 
 /// Number of a chunk, from zero, always below 2^38.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,10 +39,15 @@ impl ChunkIndex {
         self.0 * CHUNK_LEN as u64
     }
 
-    /// The error of an authentication that failed here.
+    /// The error of a chunk of `sealed_len` bytes that does not authenticate here. A short one ends the file.
     #[must_use]
-    pub fn tampered(self) -> Tampered {
-        Tampered::Chunk { index: self.0, offset: self.plaintext_offset() }
+    pub fn tampered(self, sealed_len: usize) -> Tampered {
+        let (index, offset) = (self.0, self.plaintext_offset());
+        match sealed_len {
+            0..TAG_LEN => Tampered::Truncated { offset },
+            TAG_LEN..SEALED_CHUNK_LEN => Tampered::LastChunk { index, offset },
+            _ => Tampered::Chunk { index, offset },
+        }
     }
 }
 
@@ -93,17 +98,18 @@ impl ChunkOpener {
     /// `sealed` is `ciphertext || tag` in private memory: what others can still change must not be verified.
     ///
     /// # Errors
-    /// [`Tampered::Chunk`]. Then `sealed` is wiped: it holds no unverified plaintext.
+    /// [`Tampered`], as [`ChunkIndex::tampered`] names it. Then `sealed` is wiped: it holds no unverified plaintext.
     pub fn open<'a>(&self, index: ChunkIndex, sealed: &'a mut [u8]) -> Result<&'a mut [u8], Tampered> {
+        let failed = index.tampered(sealed.len());
         let Some(len) = sealed.len().checked_sub(TAG_LEN).filter(|len| *len <= CHUNK_LEN) else {
             sealed.zeroize();
-            return Err(index.tampered());
+            return Err(failed);
         };
         match self.0.aead.open(nonce(&self.0.base_nonce, index), sealed) {
             Ok(()) => Ok(&mut sealed[..len]),
             Err(_) => {
                 sealed.zeroize();
-                Err(index.tampered())
+                Err(failed)
             }
         }
     }

@@ -1,0 +1,7 @@
+//! Serial writing and reading over [`std::io`]; also what the parallel engine is tested against.
+
+mod open;
+mod seal;
+
+pub use open::{OpenReader, PayloadReader};
+pub use seal::SealWriter;
