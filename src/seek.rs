@@ -51,8 +51,8 @@ impl<R: Read + Seek> OpenReaderAt<R> {
             inner.read(buffer)
         };
         let (front, header) = read_header_at(&mut read_at)?;
-        demands.check(&header.bank().binding)?;
         let prelude = payload_prelude(&front, &header)?;
+        demands.check(&header.bank().binding)?;
         let Unlocked { opener, slot, key, failed } = unlock(header.bank(), &prelude, openers)?;
         let payload = PayloadReaderAt::new(inner, header.payload_offset(), opener)?;
         Ok(Self { payload, header, slot, key, failed })
