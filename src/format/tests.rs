@@ -6,6 +6,9 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::error::FormatError;
 
+/// A change to a bank's bytes.
+type Change = fn(&mut [u8]);
+
 fn slot(kind: u16, key_id: &str, len: usize) -> Slot {
     Slot { kind: SlotKind(kind), key_id: key_id.into(), wrapped: vec![0x5a; len] }
 }
@@ -150,7 +153,7 @@ fn newer_and_malformed_banks_have_no_fallback() {
         let mut bytes = file(BankLen::MIN);
         forge(&mut bytes, place, BankLen::MIN, |bank| bank[8] = 2);
         assert_eq!(read(&bytes), Err(FormatError::Newer { version: 2 }));
-        let changes: [(&str, fn(&mut [u8])); 7] = [
+        let changes: [(&str, Change); 7] = [
             ("suite", |bank| bank[10] = 3),
             ("flags", |bank| bank[96] = 2),
             ("number of slots", |bank| bank[20] = 0),
