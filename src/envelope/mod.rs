@@ -4,6 +4,8 @@
 mod demands;
 mod read;
 mod seal;
+#[cfg(test)]
+mod tests;
 mod unlock;
 
 pub use demands::Demands;

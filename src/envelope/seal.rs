@@ -1,7 +1,9 @@
 //! A writer's side: a data key, its slots, and the header that carries them.
 
 use crate::error::{Error, Result};
-use crate::format::{Bank, BankLen, BankNumber, Binding, DataKeyId, LARGE_INPUT, Pairs, Prelude, Sharing, Slot, Suite};
+use crate::format::{
+    Bank, BankLen, BankNumber, Binding, DataKeyId, Front, Header, LARGE_INPUT, Pairs, Prelude, Sharing, Slot, Suite,
+};
 use crate::keys::KeySealer;
 use crate::payload::{ChunkSealer, PayloadKeys};
 use crate::secret::{DataKey, fill_random};
@@ -152,6 +154,10 @@ impl Envelope {
         let len = Bank::fitting_len(&self.binding, &self.slots, size.least_bank())?;
         let mut header = Bank { len, ..bank(BankNumber::Zero) }.encode()?;
         header.extend(Bank { len, ..bank(BankNumber::One) }.encode()?);
+        // A wrapped key that holds the magic where readers look for a bank: once in 2^62, or by intent.
+        if let Err(error) = Header::read(&Front::new(header.clone())) {
+            return Err(Error::Limit(format!("a key service gave a wrapped key that no header can hold ({error})")));
+        }
         Ok(header)
     }
 

@@ -51,12 +51,18 @@ pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpene
             failed.push(Attempt::new(index, opener.name(), Tampered::Commitment.into()));
         }
     }
-    match failed.iter().find_map(|attempt| match &attempt.error {
-        Error::Tampered(tampered) => Some(tampered.clone()),
+    Err(gravest(failed))
+}
+
+/// The answer where no slot is left (spec 12.2): a failed commitment, then a failed key-file slot, then the list.
+fn gravest(failed: Vec<Attempt>) -> Error {
+    let tampered = failed.iter().filter_map(|attempt| match &attempt.error {
+        Error::Tampered(tampered) => Some(tampered),
         _ => None,
-    }) {
-        Some(tampered) => Err(tampered.into()),
-        None => Err(NoKey::new(failed).into()),
+    });
+    match tampered.max_by_key(|tampered| **tampered == Tampered::Commitment) {
+        Some(tampered) => tampered.clone().into(),
+        None => NoKey::new(failed).into(),
     }
 }
 
@@ -67,9 +73,7 @@ pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpene
 /// be read.
 pub(crate) fn payload_prelude(front: &Front, header: &Header) -> Result<[u8; PRELUDE_LEN]> {
     let start = header.bank_len().header_len();
-    let least = start + MIN_PAYLOAD;
-    // The front of the largest header ends at the prelude; what is missing behind it shows at the first chunk.
-    if front.bytes().len() < least.min(crate::format::FRONT_LEN) {
+    if front.bytes().len() < start + MIN_PAYLOAD {
         return Err(Tampered::Truncated { offset: 0 }.into());
     }
     let prelude = front.get(start..start + PRELUDE_LEN).and_then(|bytes| bytes.try_into().ok());

@@ -249,7 +249,10 @@ impl Bank {
         if Sha256::digest(content).as_slice() != checksum {
             return Err(BankFault::Damaged("checksum"));
         }
-        Decoder { content, rest: content }.bank(len, number)
+        if content[22..24] != number.get().to_le_bytes() {
+            return Err(BankFault::Damaged("the other bank's number"));
+        }
+        Decoder { content, rest: content }.bank(len)
     }
 }
 
@@ -260,15 +263,13 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn bank(mut self, len: BankLen, number: BankNumber) -> Result<Bank, BankFault> {
+    fn bank(mut self, len: BankLen) -> Result<Bank, BankFault> {
         let malformed = |field, offset| BankFault::Malformed { field, offset };
         let fixed: Fixed = self.take("fixed fields")?;
         if fixed.version != VERSION {
             return Err(BankFault::Newer(fixed.version));
         }
-        if fixed.number != number.get() {
-            return Err(malformed("bank number", 22));
-        }
+        let number = if fixed.number == 0 { BankNumber::Zero } else { BankNumber::One };
         let suite = Suite::from_number(fixed.suite).ok_or(malformed("suite", 10))?;
         let sharing = match fixed.flags {
             0 => Sharing::Exclusive,

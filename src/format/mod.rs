@@ -9,6 +9,8 @@ mod header;
 mod layout;
 mod pairs;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use bank::{Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, MAGIC, Prelude, VERSION};

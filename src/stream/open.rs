@@ -29,8 +29,8 @@ impl<R: Read> OpenReader<R> {
     pub fn new(mut inner: R, openers: &[&dyn KeyOpener], demands: &Demands) -> Result<Self> {
         let front = read_front(&mut inner)?;
         let header = Header::read(&front)?;
-        demands.check(&header.bank().binding)?;
         let prelude = payload_prelude(&front, &header)?;
+        demands.check(&header.bank().binding)?;
         let Unlocked { opener, slot, key, failed } = unlock(header.bank(), &prelude, openers)?;
         let chunks = front.bytes()[header.bank_len().header_len() + PRELUDE_LEN..].to_vec();
         let payload = PayloadReader::new(Cursor::new(chunks).chain(inner), opener);

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Opens a waxseal v1 file. Numbers in comments are the sections of waxseal-v1.md; 1.3 lists the exit codes.
+Needs `cryptography` >= 50, and `boto3` for --kms. IN must be a file, not a pipe. 7.7's second look is left out."""
+import hashlib, hmac, os, re, struct, sys, tempfile
+from argparse import ArgumentParser, Namespace
+from cryptography.cobblestone import Cobblestone256Decryptor
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf import argon2, hkdf
+
+MAGIC = b"\x89WAX\r\n\x1a\n"
+BANK_LENS = (4096, 8192, 16384, 32768, 65536)  # with 0, these are the six places (7.2)
+AEAD = {1: b"AEAD_AES_256_GCM", 2: b"AEAD_CHACHA20_POLY1305"}
+ARN = re.compile(rb"(arn:aws[a-z-]*:kms:)([a-z0-9-]{1,32})(:[0-9]{12}:key/)([A-Za-z0-9-]{1,128})")
+EXITS = {"header": 3, "newer": 3, "demand": 8, "slot": 5, "commitment": 4, "payload": 4, "truncated": 4, "usage": 2}
+
+class Fail(Exception):
+    def __init__(self, kind, message, code=None):
+        super().__init__(message)
+        self.kind, self.code = kind, code or EXITS[kind]
+def require(truth, message, kind="header", code=None):
+    if not truth: raise Fail(kind, message, code)
+def expand(prk, info, length): return hkdf.HKDFExpand(hashes.SHA512(), length, info).derive(prk)
+def sha256(data): return hashlib.sha256(data).digest()
+def peek(fd, offset, size):  # None: cannot be read
+    try: return os.pread(fd, size, offset)
+    except OSError: return None
+def is_text(raw):  # 5.2, 9.1
+    try: return not re.search("[\x00-\x1f\x7f-\x9f]", raw.decode("utf-8"))
+    except UnicodeDecodeError: return False
+
+def entries(u16, string, what):  # 5
+    require((count := u16()) <= 64, f"more than 64 {what}s")
+    items = [(string(), string()) for _ in range(count)]
+    require(all(part and is_text(part) for item in items for part in item), f"a {what} is empty or no plain UTF-8")
+    require(all(a[0] < b[0] for a, b in zip(items, items[1:])), f"{what}s are not in ascending order")
+    require(len({key.lower() for key, _ in items}) == count, f"keys of {what}s differ in case only")
+    require(not any(k.lower().startswith((b"waxseal:", b"aws:")) for k, _ in items), f"a {what} has a reserved key")
+    return items
+
+def read_bank(fd, number, place):  # 6: None is "damaged"
+    head = peek(fd, place, 16) or b""
+    if head[:8] != MAGIC or (length := int.from_bytes(head[12:], "little")) not in BANK_LENS: return None
+    raw = peek(fd, place, length) or b""
+    if place != number * length or len(raw) != length or raw[:16] != head or sha256(raw[:-32]) != raw[-32:]: return None
+    version, suite, _, generation, slot_count, own = struct.unpack_from("<HHIIHH", raw, 8)
+    if own != number: return None  # the other bank, at the wrong place
+    require(version == 1, f"version {version}", "newer")
+    require(suite in AEAD, "suite")
+    require(raw[96] <= 1 and raw[97] == 0 and 1 <= slot_count <= 16, "flags or number of slots")
+    pos, end = 98, length - 32
+    def take(size):
+        nonlocal pos
+        require(size <= end - pos, f"what stands at {pos} leaves the bank")
+        pos += size; return raw[pos - size:pos]
+    u16, string = lambda: int.from_bytes(take(2), "little"), lambda: take(u16())
+    pairs, labels = entries(u16, string, "pair"), entries(u16, string, "label")
+    require((p := pos) - 96 <= 8192, "pairs and labels are too long")
+    slots = [(u16(), string(), string()) for _ in range(slot_count)]
+    for kind, key_id, wrapped in slots:  # 9
+        shape = {0: False, 1: ARN.fullmatch(key_id) and 1 <= len(wrapped) <= 6144,
+                 2: re.fullmatch(b"[0-9a-f]{32}", key_id) and len(wrapped) == 104, 3: not key_id and len(wrapped) == 148}
+        require(is_text(key_id) and shape.get(kind, True), f"the shape of a slot of kind {kind}")
+        require(kind > 3 or sum(slot[:2] == (kind, key_id) for slot in slots) == 1, "duplicate slots")
+    require(not any(raw[pos:end]), "the filling is not zero")
+    return Namespace(length=length, suite=suite, generation=generation, prelude=raw[24:80], pairs=pairs,
+                     labels=labels, data_key_id=raw[80:96].hex(), slots=slots, bound=raw[:12] + raw[80:p])
+
+def read_banks(fd):  # 7.1: the bank that counts, and a warning
+    zero = read_bank(fd, 0, 0)
+    magic = [place for place in (0, *BANK_LENS) if peek(fd, place, 8) == MAGIC]
+    if zero:
+        require(set(magic) <= {0, zero.length}, "the magic stands where no bank may")
+        require(peek(fd, 2 * zero.length - 1, 1) != b"", "the file ends before its header")
+        one = read_bank(fd, 1, zero.length)
+    else:
+        require(magic, "not a waxseal file")
+        require(sum(place > 0 for place in magic) < 2, "the magic stands at more than one place")
+        require(one := read_bank(fd, 1, magic[-1]), "damaged header")
+    if not (zero and one): return zero or one, f"bank {1 if zero else 0} is damaged"
+    require((zero.bound, zero.prelude) == (one.bound, one.prelude), "the banks disagree")
+    newer = 0 < (one.generation - zero.generation) % 2**32 < 2**31
+    differ = (zero.generation, zero.slots) != (one.generation, one.slots)
+    return one if newer else zero, "the banks differ in generation or slots" if differ else ""
+
+def load_keyfile(path):  # 9.4
+    lines = [line for line in re.split(rb"\r?\n", open(path, "rb").read()) if line and line[:1] != b"#"]
+    require(len(lines) == 1 and (match := re.fullmatch(rb"waxseal-key-v1:([0-9a-f]{64}):([0-9a-f]{8})", lines[0])),
+            f"{os.fsdecode(path)}: not a key file", "usage")
+    key = bytes.fromhex(match[1].decode())
+    require(sha256(key)[:4].hex().encode() == match[2], f"{os.fsdecode(path)}: wrong check digits", "usage")
+    return expand(key, b"waxseal v1 key id", 16).hex().encode(), key
+def unwrap(key, context, message, code):  # 9.3: a Cobblestone-256 message
+    opener = Cobblestone256Decryptor(key, context)
+    try: return opener.update(message) + opener.finalize()
+    except InvalidTag: raise Fail("slot", "the wrapped data key does not open", code) from None
+def open_passphrase(phrase, wrapped, bound):  # 9.5
+    memory, passes, lanes = struct.unpack_from("<III", wrapped)
+    require(19456 <= memory <= 1 << 20 and 1 <= passes <= 16 and 1 <= lanes <= 16 and memory * passes <= 1 << 22,
+            "Argon2id parameters out of range", "slot")
+    key = argon2.Argon2id(salt=wrapped[12:44], length=32, iterations=passes, lanes=lanes, memory_cost=memory).derive(phrase)
+    return unwrap(key, b"waxseal v1 passphrase\0" + wrapped[:44] + bound, wrapped[44:], 5)
+
+def kms_match(slot, named):  # 10.3
+    a, b = ARN.fullmatch(slot), ARN.fullmatch(named)
+    return slot == named or (a[4].startswith(b"mrk-") and a.group(1, 3, 4) == b.group(1, 3, 4))
+def open_kms(arn, wrapped, bank):  # 10.4, 12.2
+    import boto3, botocore.exceptions as aws
+    context = {key.decode(): value.decode() for key, value in bank.pairs} | {"waxseal:data-key-id": bank.data_key_id}
+    try: answer = boto3.client("kms", region_name=ARN.fullmatch(arn)[2].decode()).decrypt(
+        KeyId=arn.decode(), CiphertextBlob=wrapped, EncryptionContext=context, EncryptionAlgorithm="SYMMETRIC_DEFAULT")
+    except (aws.ClientError, aws.BotoCoreError) as error:
+        altered = re.search("InvalidCiphertext|IncorrectKey", str(error))
+        again = isinstance(error, (aws.ConnectionError, aws.HTTPClientError)) or re.search("Throttl|Timeout|Internal", str(error))
+        raise Fail("slot", str(error), 4 if altered else 6 if again else 5) from None
+    require(answer["KeyId"].encode() == arn and len(answer["Plaintext"]) == 32, "KMS answered amiss", "slot", 4)
+    return answer["Plaintext"]
+
+def candidates(bank, args):  # 12.1, step 4: a function for each data key that may be had
+    if args.data_key_file: yield lambda: open(args.data_key_file, "rb").read(32)
+    for kind, key_id, wrapped in bank.slots:
+        if kind == 2 and key_id in args.keyfile:
+            yield lambda: unwrap(args.keyfile[key_id], b"waxseal v1 keyfile\0" + bank.bound, wrapped, 4)
+        if kind == 1 and (arn := next((named for named in args.kms if kms_match(key_id, named)), None)):
+            yield lambda: open_kms(arn, wrapped, bank)
+        if kind == 3 and args.passphrase: yield lambda: open_passphrase(args.passphrase, wrapped, bank.bound)
+
+def find_key(fd, bank, args):  # 12.1, steps 4 to 8
+    worst = Fail("slot", "no slot matches a key that was given")
+    for get in candidates(bank, args):
+        try: data_key = get()
+        except Fail as error: failure = error
+        else:
+            require(os.pread(fd, 56, 2 * bank.length) == bank.prelude, "the payload's start is not the prelude", "commitment")
+            info = b"c2sp.org/chunked-encryption@v1+" + AEAD[bank.suite] + b"\0" + bank.prelude[:24] + bank.bound
+            derived = expand(data_key, info, 76)
+            if hmac.compare_digest(derived[44:], bank.prelude[24:]): return data_key, derived[:32], derived[32:44]
+            failure = Fail("commitment", "the data key does not belong to this header")
+        worst = max(failure, worst, key=lambda fail: (fail.kind == "commitment", (5, 6, 4).index(fail.code)))
+    raise worst
+
+def plaintext(fd, bank, data_key, key, base_nonce):  # 11.3: yields each chunk once it has verified
+    if bank.suite == 1: (cobblestone := Cobblestone256Decryptor(data_key, bank.bound)).update(bank.prelude)
+    for k in range(2**38):
+        block = os.pread(fd, 16400, 2 * bank.length + 56 + 16400 * k)
+        require(len(block) >= 16, f"the file ends before chunk {k} does", "truncated")
+        last = len(block) < 16400
+        try: chunk = (cobblestone.update(block) + (cobblestone.finalize() if last else b"") if bank.suite == 1 else
+                      ChaCha20Poly1305(key).decrypt((int.from_bytes(base_nonce) ^ k).to_bytes(12), block, None))
+        except InvalidTag: raise Fail("payload", f"chunk {k} does not authenticate") from None
+        yield chunk
+        if last: return
+    raise Fail("payload", "more than 2^38 chunks")
+
+def main():
+    parser = ArgumentParser(prog="reader", description="opens a waxseal v1 file")
+    for name in ("--keyfile", "--kms", "-c", "-l"): parser.add_argument(name, action="append", default=[], type=os.fsencode)
+    for name in ("--passphrase-file", "--data-key-file", "IN", "OUT"): parser.add_argument(name)
+    args = parser.parse_args()
+    require(all(map(ARN.fullmatch, args.kms)) and all(b"=" in demand for demand in args.c + args.l),
+            "--kms takes the ARN of a key, -c and -l take NAME=VALUE", "usage")
+    args.keyfile = dict(map(load_keyfile, args.keyfile))
+    args.passphrase = args.passphrase_file and re.sub(rb"\r?\n\Z", b"", open(args.passphrase_file, "rb").read())
+    require(args.passphrase is None or 1 <= len(args.passphrase) <= 1024, "a passphrase has 1 to 1024 bytes", "usage")
+    fd = os.open(args.IN, os.O_RDONLY)
+    bank, warning = read_banks(fd)
+    if warning: print("reader: warning:", warning, file=sys.stderr)
+    require(os.pread(fd, 1, 2 * bank.length + 71), "the file ends before its first chunk does", "truncated")
+    for demand, carried in [(c, bank.pairs) for c in args.c] + [(l, bank.labels) for l in args.l]:  # 5.3
+        require(tuple(demand.split(b"=", 1)) in carried, f"the file does not carry {demand!r}", "demand")
+    chunks = plaintext(fd, bank, *find_key(fd, bank, args))
+    if args.OUT == "-": return sys.stdout.buffer.writelines(chunks)
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(args.OUT) or ".", delete=False) as out:
+        try: out.writelines(chunks); out.flush(); os.replace(out.name, args.OUT)
+        except BaseException: os.unlink(out.name); raise
+
+try: main()
+except Fail as error: sys.exit(print(f"reader: {error.kind}: {error}", file=sys.stderr) or error.code)
+except OSError as error: sys.exit(print(f"reader: io: {error}", file=sys.stderr) or 7)
