@@ -1,6 +1,5 @@
 //! An HTTP forwarder that knows which AWS operations passed through it, and can fail in AWS's stead.
 
-use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +38,7 @@ struct State {
     calls: Mutex<Vec<String>>,
     /// What stands before each answer.
     delay: Mutex<Duration>,
-    faults: Mutex<VecDeque<Fault>>,
+    faults: Mutex<Vec<(Option<String>, Fault)>>,
     closed: AtomicBool,
 }
 
@@ -80,7 +79,12 @@ impl CountingProxy {
 
     /// The next requests get these, one each.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.state.faults.lock().expect("no panic").extend(faults);
+        self.state.faults.lock().expect("no panic").extend(faults.into_iter().map(|fault| (None, fault)));
+    }
+
+    /// The next call of `operation` gets this.
+    pub fn fail_on(&self, operation: &str, fault: Fault) {
+        self.state.faults.lock().expect("no panic").push((Some(operation.to_owned()), fault));
     }
 }
 
@@ -97,9 +101,11 @@ impl State {
         let Ok(mut output) = stream.try_clone() else { return };
         let mut input = BufReader::new(stream);
         let Ok((head, body)) = read_message(&mut input) else { return };
-        self.calls.lock().expect("no panic").push(operation(&head, &body));
-        std::thread::sleep(*self.delay.lock().expect("no panic"));
-        let fault = self.faults.lock().expect("no panic").pop_front();
+        let called = operation(&head, &body);
+        let delay = *self.delay.lock().expect("no panic");
+        let fault = self.fault(&called);
+        self.calls.lock().expect("no panic").push(called);
+        std::thread::sleep(delay);
         // A client that has gone is no failure of the proxy's.
         let _ = match fault {
             None => self.forward(&head, &body).and_then(|answer| output.write_all(&answer)),
@@ -112,6 +118,12 @@ impl State {
                 text.len()
             ),
         };
+    }
+
+    fn fault(&self, called: &str) -> Option<Fault> {
+        let mut faults = self.faults.lock().expect("no panic");
+        let index = faults.iter().position(|(only, _)| only.as_deref().is_none_or(|only| only == called))?;
+        Some(faults.remove(index).1)
     }
 
     fn forward(&self, head: &str, body: &[u8]) -> io::Result<Vec<u8>> {

@@ -213,6 +213,11 @@ impl Kms {
         }
     }
 
+    /// The region of a call that names no key.
+    pub(super) async fn any_region(&self) -> Result<String> {
+        self.region().await.ok_or_else(|| Error::Invalid("no region is configured (--region, AWS_REGION)".into()))
+    }
+
     /// Where `name` is called.
     pub(super) async fn target(&self, name: &KmsKeyName) -> Result<Target> {
         let chosen = self.chosen_region().filter(|_| name.is_multi_region());

@@ -39,8 +39,14 @@ where
         }
         other => (ProviderCause::Rejected, chain(other)),
     };
-    let error_id = error.request_id().map(str::to_owned);
-    ProviderError::new(cause, &call.key, message).with_request_id(error_id).with_some_hint(hint(call, cause))
+    let hint = match error {
+        SdkError::ServiceError(answer) if answer.err().code() == Some("IncorrectKeyMaterialException") => {
+            Some("the key takes the material that it was first given, and no other".into())
+        }
+        _ => hint(call, cause),
+    };
+    let id = error.request_id().map(str::to_owned);
+    ProviderError::new(cause, &call.key, message).with_request_id(id).with_some_hint(hint)
 }
 
 /// No answer within the time for a whole call.

@@ -6,8 +6,11 @@
 
 mod client;
 mod config;
+mod direct;
 mod failure;
 mod http;
+mod import;
+mod life;
 mod name;
 mod open;
 mod reencrypt;
@@ -16,6 +19,9 @@ mod worker;
 
 pub use client::{Kms, KmsCall};
 pub use config::{KmsConfig, KmsTimeouts};
+pub use direct::{DIRECT_MAX, looks_like_kms_blob};
+pub use import::{ImportAlgorithm, ImportKeySpec, ImportOptions};
+pub use life::{KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo};
 pub use name::{AliasArn, KeyArn, KmsKeyName};
 pub use open::{AccountRule, KmsOpener};
 pub use seal::{KmsKey, context};
