@@ -12,7 +12,7 @@ mod python;
 pub mod sdk;
 
 pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto};
-pub use proxy::{CountingProxy, Fault, counting_proxy};
+pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
 pub use python::python;
 
 use std::process::Command;
@@ -20,13 +20,20 @@ use std::process::Command;
 /// Runs the test named `test` of this binary again, in a process of its own with `environment`: a process' own
 /// environment cannot be changed safely. In that process [`in_child`] is true.
 ///
-/// Every variable of AWS and of proxies is cleared first.
+/// Every variable of AWS and of proxies is cleared first; an empty value stands for none.
 #[track_caller]
 pub fn run_in_child(test: &str, environment: &[(&str, &str)]) {
     let mut command = Command::new(std::env::current_exe().expect("the test binary"));
     clear_aws_environment(&mut command);
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
-    let output = command.envs(environment.iter().copied()).output().expect("the test binary runs");
+    for (name, value) in environment {
+        if value.is_empty() {
+            command.env_remove(name)
+        } else {
+            command.env(name, value)
+        };
+    }
+    let output = command.output().expect("the test binary runs");
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success() && text.contains("1 passed"), "{test} as a child with {environment:?}:\n{text}");
 }

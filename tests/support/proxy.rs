@@ -139,6 +139,48 @@ impl State {
     }
 }
 
+/// A proxy of the `CONNECT` kind that leads every host to one address.
+pub struct Tunnel {
+    /// `http://127.0.0.1:PORT`, for `HTTPS_PROXY`.
+    pub url: String,
+    hosts: Arc<Mutex<Vec<String>>>,
+}
+
+/// A tunnel to `address`; it lives as long as the process.
+pub fn tunnel(address: &str) -> Tunnel {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let hosts = Arc::new(Mutex::new(Vec::new()));
+    let (shared, address) = (Arc::clone(&hosts), address.to_owned());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (hosts, address) = (Arc::clone(&shared), address.clone());
+            // A client that has gone is no failure of the proxy's.
+            std::thread::spawn(move || connect(stream, &address, &hosts).unwrap_or_default());
+        }
+    });
+    Tunnel { url, hosts }
+}
+
+impl Tunnel {
+    /// `HOST:PORT` of each connection asked for.
+    pub fn hosts(&self) -> Vec<String> {
+        self.hosts.lock().expect("no panic").clone()
+    }
+}
+
+fn connect(client: TcpStream, address: &str, hosts: &Mutex<Vec<String>>) -> io::Result<()> {
+    let mut input = BufReader::new(client.try_clone()?);
+    let (head, _) = read_message(&mut input)?;
+    hosts.lock().expect("no panic").push(head.split(' ').nth(1).unwrap_or_default().to_owned());
+    let upstream = TcpStream::connect(address)?;
+    let (mut to_client, mut from_upstream, mut to_upstream) = (client, upstream.try_clone()?, upstream);
+    to_client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+    std::thread::spawn(move || io::copy(&mut from_upstream, &mut to_client));
+    io::copy(&mut input, &mut to_upstream)?;
+    to_upstream.shutdown(std::net::Shutdown::Write)
+}
+
 fn read_message(input: &mut impl io::BufRead) -> io::Result<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
