@@ -7,6 +7,7 @@ pub mod error;
 pub mod format;
 pub mod keys;
 pub mod payload;
+pub mod rewrap;
 pub mod secret;
 pub mod seek;
 pub mod stream;
