@@ -93,6 +93,15 @@ impl ChunkOpener {
         Self(keys)
     }
 
+    /// Whether `sealed` is chunk `index`; if so, its plaintext stands at the front of `sealed`.
+    ///
+    /// For a search, where nearly every trial fails and wiping would cost more than trying. On failure `sealed` holds
+    /// nothing that may be used: the caller overwrites it with the next trial.
+    pub(crate) fn try_open(&self, index: ChunkIndex, sealed: &mut [u8]) -> bool {
+        (TAG_LEN..=SEALED_CHUNK_LEN).contains(&sealed.len())
+            && self.0.aead.open(nonce(&self.0.base_nonce, index), sealed).is_ok()
+    }
+
     /// Verifies and decrypts one chunk in place and returns its plaintext.
     ///
     /// `sealed` is `ciphertext || tag` in private memory: what others can still change must not be verified.
