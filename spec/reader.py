@@ -117,8 +117,10 @@ def open_kms(arn, wrapped, bank):  # 10.4, 12.2
     require(answer["KeyId"].encode() == arn and len(answer["Plaintext"]) == 32, "KMS answered amiss", "slot", 4)
     return answer["Plaintext"]
 
+def load_data_key(path):  # 12.1, step 5
+    require(len(key := open(path, "rb").read()) == 32, "the data key has not 32 bytes", "slot"); return key
 def candidates(bank, args):  # 12.1, step 4: a function for each data key that may be had
-    if args.data_key_file: yield lambda: open(args.data_key_file, "rb").read(32)
+    if args.data_key_file: yield lambda: load_data_key(args.data_key_file)
     for kind, key_id, wrapped in bank.slots:
         if kind == 2 and key_id in args.keyfile:
             yield lambda: unwrap(args.keyfile[key_id], b"waxseal v1 keyfile\0" + bank.bound, wrapped, 4)

@@ -123,8 +123,11 @@ impl Header {
     }
 }
 
+/// The field of [`FormatError::Malformed`] where a bank's magic stands at a place that is no bank's.
+pub(crate) const MISPLACED: &str = "magic where none may stand";
+
 fn misplaced(place: usize) -> FormatError {
-    FormatError::Malformed { field: "magic where none may stand", offset: place as u64 }
+    FormatError::Malformed { field: MISPLACED, offset: place as u64 }
 }
 
 /// Damage is an answer; a newer version or a broken rule ends the reading: no fallback.

@@ -16,6 +16,7 @@ mod wire;
 pub use bank::{Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, MAGIC, Prelude, VERSION};
 pub use binding::{BINDING_MAX, Binding, DataKeyId, Sharing, Suite};
 pub use front::{FRONT_LEN, Front, PLACES};
+pub(crate) use header::MISPLACED;
 pub use header::{BankState, Header, Warning};
 pub use layout::{
     CHUNK_LEN, LARGE_INPUT, MAX_CHUNKS, MAX_PLAINTEXT, MIN_PAYLOAD, PRELUDE_LEN, SEALED_CHUNK_LEN, TAG_LEN,

@@ -70,13 +70,14 @@ impl KeyFile {
         if text.len() > MAX_FILE {
             return Err(bad("it has more than 64 KiB"));
         }
-        let text = std::str::from_utf8(text).map_err(|_| bad("it is not text"))?;
-        let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-        let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        // A CR ends a line only before an LF, and a comment may be in any encoding.
+        let lines = text.split_inclusive(|byte| *byte == b'\n').map(without_line_end);
+        let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
         let line = lines.next().ok_or_else(|| bad("it holds no key"))?;
         if lines.next().is_some() {
             return Err(bad("it holds more than one line that is no comment"));
         }
+        let line = std::str::from_utf8(line).map_err(|_| bad("its line is not text"))?;
         let body = line.strip_prefix(PREFIX).ok_or_else(|| bad("its line does not begin with waxseal-key-v1:"))?;
         let (digits, check) = body.split_once(':').ok_or_else(|| bad("its check digits are missing"))?;
         let mut key = Zeroizing::new([0; KEY_LEN]);
@@ -110,6 +111,10 @@ impl KeyFile {
     pub fn id(&self) -> &str {
         &self.id
     }
+}
+
+fn without_line_end(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r\n").or_else(|| line.strip_suffix(b"\n")).unwrap_or(line)
 }
 
 fn parse_hex(digits: &str, out: &mut [u8]) -> Option<()> {
@@ -193,6 +198,8 @@ mod tests {
             flipped,
             good.replace('\n', " \n"),
             good[..good.len() - 10].into(),
+            good.replace('\n', "\r"),
+            format!("{good}\r"),
             "#".repeat(70_000),
         ];
         for text in &bad {
@@ -200,5 +207,7 @@ mod tests {
             assert!(!message.contains(&digits[1..20]), "{message}");
         }
         assert!(KeyFile::parse(b"\xff\xfe").is_err());
+        let latin1 = [b"# caf\xe9\r\n", good.as_bytes()].concat();
+        assert!(KeyFile::parse(&latin1).is_ok());
     }
 }

@@ -1,0 +1,187 @@
+//! The public test kit: every vector through every reader.
+
+mod kit;
+#[allow(unreachable_pub, reason = "shared with other test crates")]
+#[path = "support/python.rs"]
+mod python;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use kit::encode::{hex, sha256};
+use kit::run::{self, Outcome};
+use kit::vector::{Class, Vector, folder, read_folder};
+
+/// So that no vector is lost unseen.
+const VECTORS: usize = 629;
+
+/// Ways that may know the size of the file first, or give less than the serial reader before a failure.
+fn knows_size(way: &str) -> bool {
+    way.starts_with("seeking") || way.starts_with("engine")
+}
+
+/// What is wrong with an outcome.
+fn fault(vector: &Vector, way: &str, outcome: &Outcome, serial: &Outcome) -> Option<String> {
+    let ((len, hash), expected) = (vector.allowed(), vector.expected());
+    let known = knows_size(way);
+    if outcome.class != expected && !(known && vector.may_end_in(outcome.class)) {
+        return Some(format!("ends in {:?}, not in {expected:?}", outcome.class));
+    }
+    if outcome.class == expected && outcome.exit != vector.expected_exit() {
+        return Some(format!("exit code {}", outcome.exit));
+    }
+    if known && expected != Class::Success {
+        let prefix = serial.plaintext.starts_with(&outcome.plaintext);
+        return (!prefix).then(|| "gives more than the allowed beginning".into());
+    }
+    if outcome.plaintext.len() != len || hex(&sha256(&outcome.plaintext)) != hash {
+        return Some(format!("gives {} bytes that are not those expected", outcome.plaintext.len()));
+    }
+    None
+}
+
+fn faults(vector: &Vector) -> Vec<String> {
+    let outcomes = run::library(vector);
+    let serial = &outcomes[0].1;
+    let found = outcomes.iter().filter_map(|(way, outcome)| {
+        fault(vector, way, outcome, serial).map(|fault| format!("{} ({way}) {fault}", vector.name))
+    });
+    let mut found: Vec<_> = found.collect();
+    let warned = !matches!(vector.expected(), Class::Header | Class::Newer);
+    if warned && run::warnings(&vector.body) != vector.all("warning").collect::<Vec<_>>() {
+        found.push(format!("{}: other warnings", vector.name));
+    }
+    found
+}
+
+#[test]
+fn every_vector_through_the_library() {
+    let vectors = read_folder();
+    // Readers wait before they believe damage: many threads wait together.
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let parts = vectors.chunks(vectors.len().div_ceil(16));
+        let threads: Vec<_> = parts.map(|part| scope.spawn(|| part.iter().flat_map(faults).collect())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<Vec<String>>>().concat()
+    });
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The arguments for `spec/reader.py`; what it is to read is written into `folder`.
+fn reader_arguments(vector: &Vector, folder: &Path) -> Vec<String> {
+    let mut args = Vec::new();
+    let mut add = |option: &str, content: &[u8]| {
+        let path = folder.join(format!("{}.{}", vector.name, args.len()));
+        std::fs::write(&path, content).unwrap();
+        args.extend([option.into(), path.into_os_string().into_string().unwrap()]);
+    };
+    for (key, value) in &vector.lines {
+        match key.as_str() {
+            "keyfile" => add("--keyfile", value.as_bytes()),
+            "keyfile-hex" => add("--keyfile", &run::unhex(value)),
+            // One line feed at the very end is not part of the passphrase.
+            "passphrase" => add("--passphrase-file", &[value.as_bytes(), b"\n"].concat()),
+            "passphrase-hex" => add("--passphrase-file", &[run::unhex(value).as_slice(), b"\n"].concat()),
+            "data-key" => add("--data-key-file", &run::unhex(value.split_once(' ').unwrap().0)),
+            _ => {}
+        }
+    }
+    let demands =
+        |option: &str, key: &str| vector.all(key).flat_map(|demand| [option.into(), demand.to_owned()]).collect();
+    let demands: [Vec<String>; 2] = [demands("-c", "pair"), demands("-l", "label")];
+    args.extend(demands.concat());
+    let input = folder.join(&vector.name);
+    std::fs::write(&input, &vector.body).unwrap();
+    args.extend([input.into_os_string().into_string().unwrap(), "-".into()]);
+    args
+}
+
+/// What `spec/reader.py` said: exit code, standard error, length and hash of what came out.
+type Answer = (u8, String, usize, String);
+
+fn reader_fault(vector: &Vector, (exit, errors, len, hash): &Answer) -> Option<String> {
+    let lines = || errors.lines().filter_map(|line| line.strip_prefix("reader: "));
+    let class = lines().find_map(|line| line.split_once(": ").filter(|(class, _)| *class != "warning"));
+    let class = class.map_or("success", |(class, _)| class);
+    let expected = vector.expected();
+    if class != expected.name() || *exit != vector.expected_exit() {
+        return Some(format!("ends in {class}, exit code {exit}, not in {expected:?}: {errors}"));
+    }
+    if (*len, hash.clone()) != vector.allowed() {
+        return Some(format!("gives {len} bytes that are not those expected"));
+    }
+    let warnings = lines().filter_map(|line| line.strip_prefix("warning: ")).map(|warning| match warning {
+        "bank 0 is damaged" => "bank-0-damaged",
+        "bank 1 is damaged" => "bank-1-damaged",
+        _ => "banks-differ",
+    });
+    let same = warnings.eq(vector.all("warning"));
+    (!same && !matches!(expected, Class::Header | Class::Newer)).then(|| format!("warns otherwise: {errors}"))
+}
+
+#[test]
+fn every_vector_through_the_reader_of_the_specification() {
+    let vectors = read_folder();
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut python = Command::new(python::python())
+        .arg(root.join("tests/kit/drive_reader.py"))
+        .arg(root.join("spec/reader.py"))
+        .env("PYTHONUTF8", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = python.stdin.take().unwrap();
+    let lines: Vec<_> = vectors.iter().map(|vector| reader_arguments(vector, folder.path())).collect();
+    let asked = std::thread::spawn(move || {
+        for line in lines {
+            writeln!(input, "{}", serde_json::to_string(&line).unwrap()).unwrap();
+        }
+    });
+    let output = python.wait_with_output().unwrap();
+    asked.join().unwrap();
+    let answers: Vec<Answer> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert!(output.status.success() && answers.len() == vectors.len(), "{} answers", answers.len());
+    let faults = vectors
+        .iter()
+        .zip(&answers)
+        .filter_map(|(vector, answer)| reader_fault(vector, answer).map(|fault| format!("{}: {fault}", vector.name)));
+    let faults: Vec<_> = faults.collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_folder_is_what_the_generators_make() {
+    let made = kit::r#gen::all();
+    let names: Vec<_> = made.iter().map(|vector| &vector.name).collect();
+    assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "a name stands twice");
+    let found = read_folder();
+    assert_eq!(found.iter().map(|vector| &vector.name).collect::<Vec<_>>(), names);
+    for (found, made) in found.iter().zip(&made) {
+        assert!(found == made, "{} differs from what its generator makes", made.name);
+    }
+    assert_eq!(found.len(), VECTORS);
+}
+
+#[test]
+#[ignore = "writes the folder anew"]
+fn regenerate() {
+    for old in read_folder() {
+        std::fs::remove_file(folder().join(old.name)).unwrap();
+    }
+    let made = kit::r#gen::all();
+    for vector in &made {
+        std::fs::write(folder().join(&vector.name), vector.to_bytes()).unwrap();
+    }
+    let mut classes = BTreeMap::new();
+    made.iter().for_each(|vector| *classes.entry(vector.expected().name()).or_insert(0) += 1);
+    let bytes: usize = made.iter().map(|vector| vector.to_bytes().len()).sum();
+    std::fs::write(folder().join("../../target/testkit.txt"), format!("{classes:?}, {bytes} bytes\n")).unwrap();
+}
