@@ -1,5 +1,6 @@
 //! Keys: which are used, which are tried, and that nothing secret is ever said.
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
 
@@ -29,7 +30,7 @@ fn key_new_makes_a_key_and_never_overwrites() {
     assert!(comments.iter().any(|line| line.split(' ').any(|word| word.len() == 32)), "{text}");
     assert!(comments.iter().any(|line| line.contains("20") && line.contains('T') && line.contains('Z')), "{text}");
     assert_eq!(place.mode("k"), 0o600);
-    for args in [&["key", "new", "k"][..], &["key", "new", "-f", "k"], &["key", "new", "/dev/null"]] {
+    for args in [&["key", "new", "k"][..], &["key", "new", "-f", "k"], &["key", "new", "/dev/zero"]] {
         place.fails(args, 8, &["exists"]);
     }
     place.fails(&["key", "new", "."], 2, &["folder"]);

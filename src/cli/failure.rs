@@ -3,7 +3,7 @@
 use std::io;
 
 use waxseal::Error;
-use waxseal::error::{Attempt, FormatError, ProviderError, Tampered};
+use waxseal::error::{Attempt, FormatError, ProviderCause, ProviderError, Tampered};
 
 use super::exit::Exit;
 
@@ -65,6 +65,7 @@ fn exit_of(error: &Error) -> Exit {
         Error::NoKey(no_key) => exit_of_attempts(&no_key.attempts),
         Error::Unmet(_) => Exit::Unmet,
         Error::Provider(provider) if provider.retryable() => Exit::Unavailable,
+        Error::Provider(provider) if provider.cause == ProviderCause::AlreadyExists => Exit::Unmet,
         Error::Provider(_) => Exit::NoKey,
         Error::Limit(_) | Error::Invalid(_) => Exit::Usage,
         _ => Exit::Bug,
@@ -104,9 +105,14 @@ fn hint_of(error: &Error) -> Option<String> {
         Error::Format(FormatError::NotWaxseal) => "`waxseal encrypt` makes waxseal files; their names end in .wax",
         Error::Format(FormatError::CutShort { .. }) => "copy the file again: this copy is not whole",
         Error::Format(FormatError::Newer { .. }) => "a newer waxseal reads it",
-        Error::Format(_) => "take another copy of the file",
-        Error::Tampered(Tampered::Truncated { .. }) => "compare its length with the original's, and copy it again",
-        Error::Tampered(_) => "nothing of this file is to be trusted from there on: take another copy",
+        Error::Format(_) => "take another copy of the file; `waxseal salvage` rescues what is left of a damaged one",
+        Error::Tampered(Tampered::Prelude) => {
+            "if the file was damaged, `waxseal rewrap --repair -k KEY` puts them back where a chunk proves them"
+        }
+        Error::Tampered(Tampered::Truncated { .. }) => {
+            "compare its length with the original's and copy it again; `waxseal salvage` rescues what is there"
+        }
+        Error::Tampered(_) => "take another copy; `waxseal salvage` rescues what still authenticates of this one",
         Error::Unmet(_) => "`waxseal inspect` shows what the file carries",
         Error::ApiMisuse(_) => "this is a bug in waxseal: please report it",
         _ => return provider_of(error).and_then(|provider| provider.hint.clone()),
@@ -131,7 +137,7 @@ fn hint_of_io(source: &io::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use waxseal::error::{NoKey, ProviderCause, Unmet};
+    use waxseal::error::{NoKey, Unmet};
 
     #[test]
     fn every_culprit_has_its_code() {

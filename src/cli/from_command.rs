@@ -57,12 +57,8 @@ impl CommandOutput {
     /// Waits without reaping, so that the child's number stays its own until the registry has forgotten it.
     fn reap(&mut self) -> io::Result<ExitStatus> {
         let pid = Pid::from_child(&self.child);
-        loop {
-            match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
-                Err(rustix::io::Errno::INTR) => {}
-                _ => break,
-            }
-        }
+        let exited = || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        while let Err(rustix::io::Errno::INTR) = exited() {}
         signals::registry().forget_child(pid);
         let status = self.child.wait()?;
         self.ended = Some(status);

@@ -1,7 +1,7 @@
 //! Inputs: files, stdin, and what they are.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Seek};
+use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -45,9 +45,10 @@ impl InputName {
         };
         let file = file.map_err(|error| Failure::io("opening the input", error))?;
         let metadata = file.metadata().map_err(|error| Failure::io("asking for the input's size", error))?;
-        // A stream that was read by somebody else before us does not begin at the file's start.
-        let at_start = (&file).stream_position().is_ok_and(|position| position == 0);
-        let shape = if metadata.is_file() && at_start { Shape::Regular } else { Shape::Stream };
+        let shape = match Source::from_file(&file) {
+            Source::File(_) => Shape::Seekable,
+            _ => Shape::Stream,
+        };
         Ok(Input { file, metadata, shape })
     }
 }
@@ -55,8 +56,8 @@ impl InputName {
 /// How an input can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// At any position, from the file's start.
-    Regular,
+    /// At any position, from its start: a regular file that nobody has read from yet, or a block device.
+    Seekable,
     /// In order.
     Stream,
 }
@@ -73,17 +74,23 @@ pub(crate) struct Input {
 
 impl Input {
     /// As the engine takes it.
-    pub(crate) fn source(&mut self) -> Source<'_> {
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source::from_file(&self.file)
+    }
+
+    /// The whole length in bytes, where it can be known.
+    pub(crate) fn len(&self) -> Option<u64> {
         match self.shape {
-            Shape::Regular => Source::File(&self.file),
-            Shape::Stream => Source::Stream(&mut self.file),
+            Shape::Seekable if self.metadata.is_file() => Some(self.metadata.len()),
+            Shape::Seekable => (&self.file).seek(SeekFrom::End(0)).ok(),
+            Shape::Stream => None,
         }
     }
 
     /// Reads the header and the bytes around it.
     pub(crate) fn header(&mut self) -> waxseal::Result<(Front, Header)> {
         match self.shape {
-            Shape::Regular => read_header_at(&mut |buffer, position| self.file.read_at(buffer, position)),
+            Shape::Seekable => read_header_at(&mut |buffer, position| self.file.read_at(buffer, position)),
             Shape::Stream => {
                 let front = read_front(&mut self.file)?;
                 let header = Header::read(&front)?;

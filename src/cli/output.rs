@@ -173,10 +173,19 @@ pub(crate) enum Output {
 
 impl Output {
     /// As the engine takes it.
-    pub(crate) fn sink(&mut self, durability: Durability) -> Sink<'_> {
+    pub(crate) fn sink(&self, durability: Durability) -> Sink<'_> {
         match self {
-            Self::Stream(stream) => Sink::Stream(stream),
+            // What a shell opened, the shell's user syncs.
+            Self::Stream(stream) => Sink::from_file(stream, Durability::Unsynced),
             Self::File(file) => Sink::File(file.temp.as_file(), durability),
+        }
+    }
+
+    /// The file or stream, for small contents.
+    pub(crate) fn file(&self) -> &File {
+        match self {
+            Self::Stream(stream) => stream,
+            Self::File(file) => file.file(),
         }
     }
 
@@ -224,12 +233,14 @@ impl NewFile {
         self.temp.as_file()
     }
 
-    /// Syncs the file, gives it its name, and syncs the folder.
+    /// Brings what was written past the engine to the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file().sync_all().map_err(|error| Failure::io("syncing the output", error))
+    }
+
+    /// Gives the file, whose content is synced already, its name, and syncs the folder.
     pub(crate) fn commit(mut self, durability: Durability) -> Result<()> {
         let folder = folder_of(&self.path).to_owned();
-        if durability == Durability::Synced {
-            self.file().sync_all().map_err(|error| Failure::io("syncing the output", error))?;
-        }
         self.rename()?;
         if durability == Durability::Synced {
             sync_folder(&folder).map_err(|error| {

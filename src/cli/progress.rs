@@ -84,3 +84,35 @@ impl Observer for Watch {
         *self.header.lock().unwrap_or_else(PoisonError::into_inner) = Some(header.clone());
     }
 }
+
+/// Progress over many small pieces of work.
+pub(crate) struct Count {
+    shown: Shown,
+    started: Instant,
+    bar: ProgressBar,
+}
+
+impl Count {
+    /// Of `total` files.
+    pub(crate) fn new(shown: Shown, total: usize) -> Self {
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} files, {eta} left");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden()).with_style(style);
+        Self { shown, started: Instant::now(), bar }
+    }
+
+    /// One is finished; `tell` may print.
+    pub(crate) fn finished<T>(&self, tell: impl FnOnce() -> T) -> T {
+        if self.shown == Shown::WhenSlow && self.bar.is_hidden() && self.started.elapsed() >= A_MOMENT {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        let told = self.bar.suspend(tell);
+        self.bar.inc(1);
+        told
+    }
+
+    /// All are.
+    pub(crate) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}

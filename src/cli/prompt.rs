@@ -1,6 +1,8 @@
 //! Asks on the terminal, without echo.
 
 use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::termios::tcgetattr;
 use waxseal::Error;
@@ -38,4 +40,17 @@ pub(crate) fn new_passphrase() -> waxseal::Result<SecretBytes> {
         return Err(Error::Invalid("the two passphrases differ".into()));
     }
     Ok(first)
+}
+
+/// Asks a question; `None` without a terminal. Anything but yes is no.
+pub(crate) fn confirm(question: &str) -> waxseal::Result<Option<bool>> {
+    /// One person answers one question at a time.
+    static ASKING: Mutex<()> = Mutex::new(());
+    let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(mut terminal) = terminal() else { return Ok(None) };
+    let failed = |error| Error::io("asking on the terminal", error);
+    terminal.write_all(format!("{question} [y/N] ").as_bytes()).map_err(failed)?;
+    let mut answer = String::new();
+    BufReader::new(terminal).read_line(&mut answer).map_err(failed)?;
+    Ok(Some(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())))
 }

@@ -50,6 +50,20 @@ pub(crate) struct Done {
     pub(crate) note: Option<String>,
     /// Text for stdout without `--json`.
     pub(crate) stdout: Option<String>,
+    /// Lines for stderr, also where nobody is looking: what a person must know of the result.
+    pub(crate) details: Vec<String>,
+    /// Why it is a failure all the same, with what there is of a result.
+    pub(crate) shortfall: Option<Failure>,
+}
+
+impl Done {
+    /// What there is to tell and what went wrong, in one.
+    fn parts(result: &Result<Self>) -> (Option<&Self>, Option<&Failure>) {
+        match result {
+            Ok(done) => (Some(done), done.shortfall.as_ref()),
+            Err(failure) => (None, Some(failure)),
+        }
+    }
 }
 
 /// Says everything.
@@ -91,13 +105,13 @@ impl Reporter {
     /// Tells how `file` ended and gives its exit code.
     pub(crate) fn finished(&self, file: Option<&str>, result: Result<Done>) -> Exit {
         let warnings = self.warnings.take();
-        let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
-        let told = match (self.json, &result) {
-            (Some(stream), _) => json_line(stream, file, &result, &warnings),
-            (None, Ok(done)) => self.success(done),
-            (None, Err(failure)) => {
-                error(file, failure);
-                Ok(())
+        let (done, failure) = Done::parts(&result);
+        let exit = failure.map_or(Exit::Done, |failure| failure.exit);
+        let told = match self.json {
+            Some(stream) => write_json(stream, &json_object(file, done, failure, &warnings)),
+            None => {
+                failure.into_iter().for_each(|failure| error(file, failure));
+                done.map_or(Ok(()), |done| self.result(done))
             }
         };
         match told {
@@ -114,7 +128,7 @@ impl Reporter {
         match self.json {
             Some(stream) => {
                 let warnings = self.warnings.take();
-                let object = json_object(None, Err(failure), &warnings);
+                let object = json_object(None, None, Some(failure), &warnings);
                 let _ = write_json(stream, &object);
             }
             None => error(None, failure),
@@ -122,7 +136,10 @@ impl Reporter {
         failure.exit
     }
 
-    fn success(&self, done: &Done) -> Result<()> {
+    fn result(&self, done: &Done) -> Result<()> {
+        for line in &done.details {
+            to_stderr(&format!("waxseal: {}\n", escape::text(line)));
+        }
         if let Some(note) = done.note.as_ref().filter(|_| self.is_watched()) {
             to_stderr(&format!("waxseal: {}\n", escape::text(note)));
         }
@@ -153,12 +170,7 @@ fn error(file: Option<&str>, failure: &Failure) {
     }
 }
 
-fn json_line(stream: JsonTo, file: Option<&str>, result: &Result<Done>, warnings: &[String]) -> Result<()> {
-    write_json(stream, &json_object(file, result.as_ref(), warnings))
-}
-
-fn json_object(file: Option<&str>, result: Result<&Done, &Failure>, warnings: &[String]) -> Value {
-    let (done, failure) = (result.ok(), result.err());
+fn json_object(file: Option<&str>, done: Option<&Done>, failure: Option<&Failure>, warnings: &[String]) -> Value {
     let exit = failure.map_or(Exit::Done, |failure| failure.exit);
     let mut object = json!({
         "schema": SCHEMA,
@@ -169,9 +181,9 @@ fn json_object(file: Option<&str>, result: Result<&Done, &Failure>, warnings: &[
         "output": done.and_then(|done| done.output.as_ref()),
         "key": done.and_then(|done| done.key.as_ref()),
         "warnings": warnings,
-        "aws_request_id": match result {
-            Ok(done) => &done.request_id,
-            Err(failure) => &failure.request_id,
+        "aws_request_id": match failure {
+            Some(failure) => failure.request_id.as_ref(),
+            None => done.and_then(|done| done.request_id.as_ref()),
         },
         "bytes": done.and_then(|done| done.bytes),
         "failed_at": failure.and_then(|failure| failure.failed_at),
@@ -223,7 +235,7 @@ pub(crate) fn answer_parser(answer: &clap::Error, arguments: &[OsString]) -> Exi
         }
         _ if asks_for_json(arguments) => {
             let failure = Failure::usage(plain(&text.to_string()).trim_end());
-            let _ = write_json(JsonTo::Stderr, &json_object(None, Err(&failure), &[]));
+            let _ = write_json(JsonTo::Stderr, &json_object(None, None, Some(&failure), &[]));
             Exit::Usage
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

@@ -3,7 +3,7 @@
 use waxseal::engine::{Durability, Engine};
 
 use super::Result;
-use super::args::{Args, Command};
+use super::args::Args;
 use super::escape;
 use super::exit::Exit;
 use super::plan::{self, Job, Naming};
@@ -50,16 +50,4 @@ impl Session {
 /// What `--no-sync` means.
 pub(crate) fn durability(no_sync: bool) -> Durability {
     if no_sync { Durability::Unsynced } else { Durability::Synced }
-}
-
-impl Command {
-    /// Whether stdout carries data, so that JSON lines must go elsewhere.
-    fn fills_stdout(&self) -> bool {
-        match self {
-            Self::Encrypt(args) => args.files.fills_stdout(),
-            Self::Decrypt(args) => args.files.fills_stdout(),
-            Self::Cat(_) | Self::Completions(_) | Self::Man(_) => true,
-            Self::Verify(_) | Self::Inspect(_) | Self::Key(_) => false,
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Runs the real program in a folder of its own.
 #![allow(dead_code, reason = "each test crate uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::ffi::OsStr;
 use std::fs;

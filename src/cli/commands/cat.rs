@@ -19,7 +19,7 @@ use crate::cli::session::Session;
 /// Writes the range.
 pub(crate) fn run(args: &CatArgs, session: &Session) -> Result<Exit> {
     let name = InputName::new(&args.input);
-    let open = Open::new(&args.keys, &args.pairs, session)?;
+    let open = Open::new(&args.open, &args.pairs, session)?;
     Ok(session.reporter.finished(Some(&name.display()), cat(&name, args.range, &open)))
 }
 
@@ -27,22 +27,22 @@ fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {
     let mut input = name.open()?;
     let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     let stdout = stdout.map_err(|error| Failure::io("opening stdout", error))?;
-    let (bytes, key) = match input.shape {
-        Shape::Regular => seek(&mut input, range, stdout, open)?,
-        Shape::Stream => pass(&name.display(), &mut input, range, stdout, open)?,
-    };
-    Ok(Done { bytes: Some(bytes), key: Some(key), ..Done::default() })
+    match input.shape {
+        Shape::Seekable => seek(&mut input, range, stdout, open),
+        Shape::Stream => pass(&name.display(), &mut input, range, stdout, open),
+    }
 }
 
 /// Opens only the chunks that the range touches, and the last one for the length.
-fn seek(input: &mut Input, range: ByteRange, mut stdout: File, open: &Open<'_>) -> Result<(u64, String)> {
+fn seek(input: &mut Input, range: ByteRange, mut stdout: File, open: &Open<'_>) -> Result<Done> {
     let reader = OpenReaderAt::new(&input.file, &open.openers(), open.demands());
     let mut reader = match reader {
         Ok(reader) => reader,
         Err(error) => return Err(open.explain(error, None, input)),
     };
     open.warn(reader.header(), reader.failed_attempts());
-    let key = reader.opened_by().1.to_owned();
+    let (slot, key) = reader.opened_by();
+    let done = open.done(reader.header(), slot, key.to_owned(), 0);
     let start = range.start.min(reader.plaintext_len());
     reader.seek(SeekFrom::Start(start)).map_err(|error| Error::io("reading the input", error))?;
     let mut left = range.end.min(reader.plaintext_len()).saturating_sub(start);
@@ -56,14 +56,14 @@ fn seek(input: &mut Input, range: ByteRange, mut stdout: File, open: &Open<'_>) 
         stdout.write_all(&buffer[..read]).map_err(|error| Error::io("writing to stdout", error))?;
         left -= read as u64;
     }
-    Ok((all - left, key))
+    Ok(Done { bytes: Some(all - left), ..done })
 }
 
 /// Reads a stream to its end, so that all of it is authenticated, and lets the range through.
-fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<(u64, String)> {
+fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
     let mut window = Window { inner: stdout, range, position: 0, passed: 0 };
-    let opened = open.into_sink(name, input, Sink::Stream(&mut window))?;
-    Ok((window.passed, opened.key))
+    let done = open.open_into(name, input, Sink::Stream(&mut window))?;
+    Ok(Done { bytes: Some(window.passed), ..done })
 }
 
 /// Lets the bytes of a range through.

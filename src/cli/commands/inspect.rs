@@ -14,7 +14,7 @@ use super::open::warn_of_header;
 use crate::cli::Result;
 use crate::cli::args::InspectArgs;
 use crate::cli::exit::Exit;
-use crate::cli::input::{Input, InputName, Shape};
+use crate::cli::input::{Input, InputName};
 use crate::cli::report::Done;
 use crate::cli::session::Session;
 
@@ -58,10 +58,7 @@ struct View {
 impl View {
     fn new(input: &Input, front: &Front, header: Header) -> Self {
         let read = front.bytes().len();
-        let file_len = match input.shape {
-            Shape::Regular => Some(input.metadata.len()),
-            Shape::Stream => (read < FRONT_LEN).then_some(read as u64),
-        };
+        let file_len = input.len().or((read < FRONT_LEN).then_some(read as u64));
         let start = header.bank_len().header_len();
         let prelude = match front.get(start..start + PRELUDE_LEN) {
             Some(bytes) if bytes == header.bank().prelude.to_bytes() => Prelude::Agrees,

@@ -2,15 +2,19 @@
 
 mod cat;
 mod decrypt;
+#[cfg(feature = "aws-kms")]
+mod direct;
 mod encrypt;
 mod inspect;
 mod key;
 mod open;
+mod rewrap;
+mod salvage;
 mod shell;
 mod verify;
 
 use super::Result;
-use super::args::{Command, KeyCommand};
+use super::args::Command;
 use super::exit::Exit;
 use super::session::Session;
 
@@ -23,7 +27,11 @@ pub(crate) fn run(command: Command, session: &Session) -> Result<Exit> {
         Command::Verify(args) => verify::run(&args, session),
         Command::Inspect(args) => Ok(inspect::run(&args, session)),
         Command::Cat(args) => cat::run(&args, session),
-        Command::Key(KeyCommand::New(args)) => Ok(key::new(&args, session)),
+        Command::Rewrap(args) => rewrap::run(&args, session),
+        Command::Salvage(args) => salvage::run(&args, session),
+        Command::Key(command) => key::run(&command, session),
+        #[cfg(feature = "aws-kms")]
+        Command::Direct(command) => direct::run(&command, session),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::manual(&args),
     }

@@ -13,14 +13,14 @@ use crate::cli::session::Session;
 /// Verifies each input.
 pub(crate) fn run(args: &VerifyArgs, session: &Session) -> Result<Exit> {
     let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
-    let open = Open::new(&args.keys, &args.pairs, session)?;
+    let open = Open::new(&args.open, &args.pairs, session)?;
     Ok(session.each(&inputs, InputName::display, |input| verify(input, &open)))
 }
 
 fn verify(name: &InputName, open: &Open<'_>) -> Result<Done> {
     let mut input = name.open()?;
     let name = name.display();
-    let opened = open.into_sink(&name, &mut input, Sink::Nowhere)?;
+    let done = open.open_into(&name, &mut input, Sink::Nowhere)?;
     let stdout = open.session.reporter.is_verbose().then(|| format!("{name}: ok\n"));
-    Ok(Done { bytes: Some(opened.plaintext_len), key: Some(opened.key), stdout, ..Done::default() })
+    Ok(Done { stdout, ..done })
 }

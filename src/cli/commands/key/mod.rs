@@ -1,5 +1,8 @@
 //! `key`: making and managing keys.
 
+#[cfg(feature = "aws-kms")]
+mod kms;
+
 use std::io::Write;
 use std::path::Path;
 
@@ -9,7 +12,7 @@ use waxseal::engine::Durability;
 use waxseal::keys::KeyFile;
 
 use crate::cli::Result;
-use crate::cli::args::KeyNewArgs;
+use crate::cli::args::KeyCommand;
 use crate::cli::escape;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -17,15 +20,27 @@ use crate::cli::output::{NewFile, Overwrite, Target};
 use crate::cli::report::Done;
 use crate::cli::session::Session;
 
-/// `key new`.
-pub(crate) fn new(args: &KeyNewArgs, session: &Session) -> Exit {
-    let name = escape::path(&args.file);
-    session.reporter.finished(Some(&name), make(&args.file))
+/// Runs the command.
+pub(crate) fn run(command: &KeyCommand, session: &Session) -> Result<Exit> {
+    match command {
+        KeyCommand::New(args) => {
+            let name = escape::path(&args.file);
+            Ok(session.reporter.finished(Some(&name), make(&args.file)))
+        }
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::Create(args) => kms::create(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::Import(args) => kms::import(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::DeleteMaterial(args) => kms::delete_material(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::Show(args) => kms::show(args, session),
+    }
 }
 
 fn make(path: &Path) -> Result<Done> {
     let key = KeyFile::generate()?;
-    let made = format!("made by waxseal at {}", now());
+    let made = format!("made by waxseal at {}", stamp(OffsetDateTime::now_utc()));
     let id = format!("waxseal key file {}", key.id());
     write_new_secret(path, key.to_text(&[&id, &made, "whoever reads this file can open what it seals"]).expose())?;
     let name = escape::path(path);
@@ -51,6 +66,7 @@ fn write_new_secret(path: &Path, content: &[u8]) -> Result<()> {
     };
     let new = NewFile::beside(target, Overwrite::Refuse, 0o600)?;
     new.file().write_all(content).map_err(|error| Failure::io("writing the key file", error))?;
+    new.sync()?;
     match new.commit(Durability::Synced) {
         Err(failure) if failure.exit == Exit::Unmet => Err(never_overwritten(path)),
         done => done,
@@ -62,7 +78,7 @@ fn never_overwritten(path: &Path) -> Failure {
         .hint("name another file")
 }
 
-fn now() -> String {
-    let now = OffsetDateTime::now_utc();
-    now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
+/// To the second, in UTC.
+fn stamp(at: OffsetDateTime) -> String {
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
