@@ -1,4 +1,4 @@
-//! Mends what damage took from a header (spec 11.2).
+//! Mends what damage took from a header (spec 16).
 //!
 //! > Without a key, repair only rewrites a damaged bank from the valid one, and only if that one's prelude equals the
 //! > 56 bytes at 2 * bank_len. The payload's first 56 bytes are rewritten only with a key: when the bank's prelude

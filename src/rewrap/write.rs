@@ -1,4 +1,4 @@
-//! The order of writes (spec 11.1).
+//! The order of writes (spec 15.2).
 //!
 //! > Write the bank that does not count with generation + 1, sync, read it back past the cache, then the other one
 //! > likewise. A failed write or sync ends the run, without a retry.

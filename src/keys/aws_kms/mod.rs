@@ -1,4 +1,4 @@
-//! Keys in AWS KMS (spec 6.1): one call to seal a file, one to open it, one to rotate it.
+//! Keys in AWS KMS (spec 9.2): one call to seal a file, one to open it, one to rotate it.
 //!
 //! AWS is configured as for every AWS tool: environment, profiles, SSO, container and instance roles. Calls run on
 //! a thread of their own, so the blocking functions may be used inside an async runtime; those that seal, open and
