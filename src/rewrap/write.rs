@@ -108,7 +108,7 @@ impl<F: HeaderFile> InPlace<F> {
         let start = header.len() as u64;
         let mut made = self.file.create_beside().map_err(failed)?;
         let copied = self.file.copy_tail(old_start, &mut made, start).map_err(failed)?;
-        if old_start + copied != self.len || self.file.len().map_err(failed)? != self.len {
+        if old_start + copied != self.len || self.file.byte_len().map_err(failed)? != self.len {
             return Err(failed(io::Error::other("the file changed while it was copied")));
         }
         header.extend(prelude.into_iter().flatten());
