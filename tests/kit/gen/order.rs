@@ -1,6 +1,6 @@
 //! Demands, the prelude, the commitment, and the order of the checks.
 
-use super::super::encode::{ARN, Make, Wrap, fixed, list};
+use super::super::encode::{ARN, Make, Wrap, file_key, fixed, key_id, list};
 use super::super::vector::{Class, Vector};
 
 pub(crate) fn make(out: &mut Vec<Vector>) {
@@ -173,18 +173,12 @@ fn later_checks(out: &mut Vec<Vector>) {
         }),
     );
     let both = Make::with(|make| {
-        make.slots = vec![
-            Wrap::KeyOf(1, [7; 32]),
-            Wrap::raw(2, super::super::encode::key_id(&super::super::encode::file_key(2)), [7; 104]),
-        ];
+        make.slots = vec![Wrap::KeyOf(1, [7; 32]), Wrap::raw(2, key_id(&file_key(2)), [7; 104])];
     });
     let vector = Vector::fails("worst_commitment", Class::Commitment, both.file()).key(2).key(1).musts("slot-next");
     out.push(vector.says("one slot gives another data key, one does not open: the commitment decides"));
     let both = Make::with(|make| {
-        make.slots = vec![
-            Wrap::pass("another"),
-            Wrap::raw(2, super::super::encode::key_id(&super::super::encode::file_key(2)), [7; 104]),
-        ];
+        make.slots = vec![Wrap::pass("another"), Wrap::raw(2, key_id(&file_key(2)), [7; 104])];
     });
     let vector = Vector::fails("worst_keyfile", Class::Slot, both.file()).pass("phrase").key(2).exit(4);
     out.push(vector.musts("slot-next").says("a passphrase is wrong, a key file's slot does not open: exit 4"));
