@@ -127,6 +127,10 @@ impl Envelope {
         for sealer in others {
             slots.push(sealer.wrap(&data_key, &binding)?);
         }
+        // A later revision may give these a meaning, and the file would then say something else.
+        if slots.iter().any(|slot| slot.kind.is_reserved()) {
+            return Err(Error::ApiMisuse("a sealer of a kind that is neither defined nor private"));
+        }
         let envelope = Self::assemble(&data_key, binding, slots, salt, &bound);
         envelope.header(InputSize::Small)?;
         Ok(envelope)

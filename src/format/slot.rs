@@ -33,6 +33,12 @@ impl SlotKind {
     /// Kind 3: a passphrase.
     pub const PASSPHRASE: Self = Self(3);
 
+    /// Whether the kind is left to later revisions of the format: it is read over and kept, and not written anew.
+    #[must_use]
+    pub fn is_reserved(self) -> bool {
+        (4..0x8000).contains(&self.0)
+    }
+
     /// The spec's name of the kind, `unknown` for others.
     #[must_use]
     pub fn name(self) -> &'static str {
