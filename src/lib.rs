@@ -18,3 +18,8 @@ pub use error::{Error, Result};
 pub use salvage::{SalvageOptions, SalvageReport, salvage};
 pub use seek::OpenReaderAt;
 pub use stream::{OpenReader, SealWriter};
+
+/// The README's examples are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -65,13 +65,16 @@ struct Source {
 
 /// Every file of `src/` but those that hold unit tests only.
 fn sources() -> Vec<Source> {
-    let is_test = |path: &PathBuf| {
-        path.components().any(|part| ["tests", "tests.rs"].map(Some).contains(&part.as_os_str().to_str()))
-    };
-    let paths = files("src", ".rs").into_iter().filter(|path| !is_test(path));
-    let sources: Vec<_> = paths
-        .map(|path| Source { code: without_tests(&code_of(&read(&path))), path: path.to_string_lossy().into_owned() })
-        .collect();
+    let mut tests = Vec::new();
+    let mut sources = Vec::new();
+    for path in files("src", ".rs") {
+        let (code, modules) = without_tests(&code_of(&read(&path)));
+        let folder = if path.ends_with("mod.rs") { path.parent().unwrap().to_owned() } else { path.with_extension("") };
+        tests.extend(modules.iter().map(|module| folder.join(module)));
+        sources.push(Source { path: path.to_string_lossy().into_owned(), code });
+    }
+    let is_test = |path: &Path| tests.iter().any(|test| path.starts_with(test) || path == test.with_extension("rs"));
+    sources.retain(|source| !is_test(Path::new(&source.path)));
     assert!(sources.len() > 20, "the sources were not found");
     sources
 }
@@ -141,12 +144,40 @@ fn is_char_literal(rest: &str) -> bool {
     }
 }
 
-/// Up to the unit tests, which stand last. They may use whatever they need.
-fn without_tests(code: &str) -> String {
-    let start = code
-        .match_indices("#[cfg(test)]")
-        .find(|(at, found)| code[at + found.len()..].trim_start().starts_with("mod "));
-    code[..start.map_or(code.len(), |(at, _)| at)].to_owned()
+/// The code without its unit tests, which may use whatever they need, and the test modules that have files of their
+/// own.
+fn without_tests(code: &str) -> (String, Vec<String>) {
+    let mut kept = String::new();
+    let mut modules = Vec::new();
+    let mut rest = code;
+    while let Some((before, attributed)) = rest.split_once("#[cfg(test)]") {
+        kept.push_str(before);
+        rest = attributed;
+        let Some(module) = attributed.trim_start().strip_prefix("mod ") else { continue };
+        let (name, body) = module.split_at(module.find([';', ' ', '{']).unwrap());
+        if body.starts_with(';') {
+            modules.push(name.to_owned());
+            rest = body;
+        } else {
+            rest = &body[block_len(body)..];
+        }
+    }
+    kept.push_str(rest);
+    (kept, modules)
+}
+
+/// Up to the end of the first block in braces.
+fn block_len(code: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, c) in code.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 1 => return at + 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    code.len()
 }
 
 /// Offsets where `word` stands, not as the end of a longer name.
@@ -417,5 +448,6 @@ fn the_reader_of_sources_is_right() {
     assert_eq!(imported("error::Error;"), ["error"]);
     assert_eq!(imported("{keys::{A, B}, format, Error};"), ["keys", "format", "Error"]);
     assert_eq!(words("x::print! eprint! print!", "print!").count(), 2);
-    assert_eq!(without_tests("a #[cfg(test)] fn b() {} #[cfg(test)]\nmod tests {"), "a #[cfg(test)] fn b() {} ");
+    let (code, modules) = without_tests("a #[cfg(test)] fn b() {} #[cfg(test)]\nmod c; d #[cfg(test)] mod e { {} } f");
+    assert_eq!((code.as_str(), modules.as_slice()), ("a  fn b() {} ; d  f", ["c".to_owned()].as_slice()));
 }

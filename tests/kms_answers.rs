@@ -205,6 +205,10 @@ fn a_sister_region_answers() {
         proxy.fail([Fault::Cut, Fault::Cut, Fault::Cut, data_key(&sister, 32)]);
         assert!(opener.open(&slot(&home), &binding(&[])).is_ok());
         assert_eq!(proxy.take(), ["Decrypt"; 4]);
+        let broken = Fault::Answer(503, "{}".into());
+        proxy.fail([broken.clone(), broken.clone(), broken, data_key(&sister, 32)]);
+        assert!(opener.open(&slot(&home), &binding(&[])).is_ok());
+        assert_eq!(proxy.take(), ["Decrypt"; 4]);
         // A refusal is an answer.
         proxy.fail([Fault::refusal("AccessDeniedException", "no")]);
         assert_eq!(refusal(opener.open(&slot(&home), &binding(&[]))).cause, ProviderCause::Denied);

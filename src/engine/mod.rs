@@ -1,4 +1,4 @@
-//! The parallel engine: seals and opens between any source and any sink on all cores (spec 8).
+//! The parallel engine: seals and opens between any source and any sink on all cores (spec 11).
 //!
 //! Bytes are the same as those of the serial [`crate::stream`], which is the engine's oracle.
 

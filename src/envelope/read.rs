@@ -1,4 +1,4 @@
-//! Reads the front of a file, and decides on its header (spec 4).
+//! Reads the front of a file, and decides on its header (spec 7).
 
 use std::io::{self, Read};
 use std::thread::sleep;

@@ -127,6 +127,10 @@ impl Envelope {
         for sealer in others {
             slots.push(sealer.wrap(&data_key, &binding)?);
         }
+        // A later revision may give these a meaning, and the file would then say something else.
+        if slots.iter().any(|slot| slot.kind.is_reserved()) {
+            return Err(Error::ApiMisuse("a sealer of a kind that is neither defined nor private"));
+        }
         let envelope = Self::assemble(&data_key, binding, slots, salt, &bound);
         envelope.header(InputSize::Small)?;
         Ok(envelope)
@@ -138,7 +142,7 @@ impl Envelope {
         Self { binding, slots, prelude, sealer: ChunkSealer::new(keys) }
     }
 
-    /// Both banks of a new file (spec 3.5): alike, of generation 1.
+    /// Both banks of a new file (spec 13.1): alike, of generation 1.
     ///
     /// # Errors
     /// [`Error::Limit`] when the slots do not fit a header.

@@ -1,4 +1,4 @@
-//! Which bank counts (spec 4.2).
+//! Which bank counts (spec 7).
 
 use super::bank::{Bank, BankFault, BankLen, BankNumber};
 use super::front::{Front, PLACES};

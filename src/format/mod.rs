@@ -1,4 +1,4 @@
-//! The header's bytes (spec 3 to 7): banks, slots, pairs, and which bank counts.
+//! The header's bytes (spec 3 to 9): banks, slots, pairs, and which bank counts.
 //!
 //! Pure: no I/O, no randomness, and no cryptography but SHA-256, which finds damage here and proves nothing.
 

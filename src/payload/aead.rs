@@ -1,4 +1,4 @@
-//! The AEADs (spec 8.2) by two backends that give the same bytes: each is the other's oracle in the tests.
+//! The AEADs (spec 11.3) by two backends that give the same bytes: each is the other's oracle in the tests.
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit, inout::InOutBuf};

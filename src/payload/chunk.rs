@@ -1,4 +1,4 @@
-//! One chunk (spec 8.2): `AEAD(key, base nonce XOR index, no AAD, up to 16 KiB)`.
+//! One chunk (spec 11.3): `AEAD(key, base nonce XOR index, no AAD, up to 16 KiB)`.
 
 use zeroize::Zeroize;
 

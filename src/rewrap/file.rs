@@ -22,7 +22,7 @@ pub trait HeaderFile: Sized {
     ///
     /// # Errors
     /// Whatever the system answers.
-    fn len(&mut self) -> io::Result<u64>;
+    fn byte_len(&mut self) -> io::Result<u64>;
 
     /// The unit in which the file system writes, in bytes: what stands in another block, no torn write can reach.
     ///

@@ -1,4 +1,4 @@
-//! Changes a file's key slots in place, and mends its header (spec 11).
+//! Changes a file's key slots in place, and mends its header (spec 15).
 //!
 //! ```text
 //! lock - path check - sync - read both banks past the cache - plan

@@ -86,7 +86,7 @@ impl HeaderFile for DiskFile {
         }
     }
 
-    fn len(&mut self) -> io::Result<u64> {
+    fn byte_len(&mut self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
@@ -171,12 +171,17 @@ mod past_cache {
     use rustix::fs::{Advice, OFlags};
     use std::num::NonZeroU64;
 
-    /// No file system asks for a coarser alignment of direct reads.
-    const ALIGN: usize = MAX_BLOCK as usize;
+    /// Alignment of direct reads in the file and in memory: what disks ask for at most. Coarser, one bad sector would
+    /// take more with it.
+    const ALIGN: usize = 4096;
 
-    /// By O_DIRECT, which also writes dirty pages of the range out first; where the file system has none, from the
-    /// disk after the whole file's pages have been dropped.
+    /// By O_DIRECT; where the file system has none, through the cache after the whole file's pages have been dropped.
     pub(super) fn read(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        // A clean page that lies would serve the next reader, and serves us where the file system takes O_DIRECT and
+        // reads through its cache all the same. Nothing is lost by dropping it; only whole pages are dropped.
+        let start = offset / MAX_BLOCK * MAX_BLOCK;
+        let end = (offset + buffer.len() as u64).next_multiple_of(MAX_BLOCK);
+        let _ = rustix::fs::fadvise(file, start, NonZeroU64::new(end - start), Advice::DontNeed);
         let flags = rustix::fs::fcntl_getfl(file)?;
         let direct = match rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT) {
             Ok(()) => {
@@ -191,14 +196,7 @@ mod past_cache {
                 drop_pages(file)?;
                 super::read_up_to(file, offset, buffer)
             }
-            done => {
-                // A clean page that lies would serve the next reader; nothing is lost by dropping it. Only whole
-                // pages are dropped.
-                let start = offset / MAX_BLOCK * MAX_BLOCK;
-                let end = (offset + buffer.len() as u64).next_multiple_of(MAX_BLOCK);
-                let _ = rustix::fs::fadvise(file, start, NonZeroU64::new(end - start), Advice::DontNeed);
-                done
-            }
+            done => done,
         }
     }
 
@@ -214,7 +212,7 @@ mod past_cache {
 
     /// Reads a range that begins and ends at multiples of the alignment, into a buffer that does too.
     fn read_direct(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let skipped = usize::try_from(offset % MAX_BLOCK).map_err(io::Error::other)?;
+        let skipped = usize::try_from(offset % ALIGN as u64).map_err(io::Error::other)?;
         let wanted = skipped + buffer.len();
         let mut room = vec![0; wanted.next_multiple_of(ALIGN) + ALIGN];
         let start = room.as_ptr().align_offset(ALIGN);

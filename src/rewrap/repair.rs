@@ -1,4 +1,4 @@
-//! Mends what damage took from a header (spec 11.2).
+//! Mends what damage took from a header (spec 16).
 //!
 //! > Without a key, repair only rewrites a damaged bank from the valid one, and only if that one's prelude equals the
 //! > 56 bytes at 2 * bank_len. The payload's first 56 bytes are rewritten only with a key: when the bank's prelude
@@ -12,6 +12,11 @@ use crate::error::{Error, Result, Tampered};
 use crate::format::{BankNumber, BankState, PRELUDE_LEN, SEALED_CHUNK_LEN, chunk_offset, plaintext_len};
 use crate::keys::KeyOpener;
 use crate::payload::{ChunkIndex, ChunkOpener};
+
+/// Up to this length a payload is copied to a new file when its first bytes are put back. They share a block with
+/// the first chunk, which a write that is cut off could take with it. Above it the copy costs more than the block is
+/// worth: it is written in place, where disks keep the rest of a sector, or one chunk is lost.
+const COPIED_PAYLOAD: u64 = 64 * 1024 * 1024;
 
 /// What is to be replaced; shown to a person before it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +97,9 @@ impl<F: HeaderFile> InPlace<F> {
         if plan.replaced.is_empty() {
             return Ok(self);
         }
-        if self.room_in_place(&counts)?.is_some() {
+        let small = self.len - self.header.payload_offset() <= COPIED_PAYLOAD;
+        let in_payload = plan.replaced.iter().any(|part| matches!(part.part, Part::Prelude { .. }));
+        if self.room_in_place(&counts)?.is_some() || (small && in_payload) {
             let file = self.write_new_file(&counts, Some(&prelude))?;
             return Self::read(file);
         }

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::file::HeaderFile;
-use crate::error::{Error, Result, Tampered};
+use crate::error::{Error, FormatError, Result, Tampered};
 use crate::format::{FRONT_LEN, Front, Header, MIN_PAYLOAD, PRELUDE_LEN};
 
 /// Steps in which the front is read where it cannot be read in one: a bad sector takes no more than this with it.
@@ -44,9 +44,14 @@ impl<F: HeaderFile> InPlace<F> {
     /// Reads a locked and synced file.
     pub(super) fn read(mut file: F) -> Result<Self> {
         let failed = |error| Error::io("reading the header", error);
-        let len = file.len().map_err(failed)?;
-        let front = read_front(&mut file, len).map_err(failed)?;
-        let header = Header::read(&front)?;
+        let len = file.byte_len().map_err(failed)?;
+        let (front, unreadable) = read_front(&mut file, len).map_err(failed)?;
+        let header = match (Header::read(&front), unreadable) {
+            (Ok(header), _) => header,
+            // What could not be read may be a header: the disk is to blame, and a later run may see more.
+            (Err(FormatError::NotWaxseal | FormatError::Damaged), Some(error)) => return Err(failed(error)),
+            (Err(error), _) => return Err(error.into()),
+        };
         Ok(Self { file, front, header, len })
     }
 
@@ -85,12 +90,12 @@ fn refused(why: &'static str) -> Error {
     Error::Io { action: "rewrapping".into(), source: io::Error::new(io::ErrorKind::ResourceBusy, why) }
 }
 
-/// Reads the front past the cache, around parts that cannot be read, which hold zeros then.
-fn read_front<F: HeaderFile>(file: &mut F, len: u64) -> io::Result<Front> {
+/// Reads the front past the cache, around parts that cannot be read, which hold zeros then. Gives the error with them.
+fn read_front<F: HeaderFile>(file: &mut F, len: u64) -> io::Result<(Front, Option<io::Error>)> {
     let len = usize::try_from(len).unwrap_or(FRONT_LEN).min(FRONT_LEN);
     let mut bytes = vec![0; len];
     let whole = match file.read_past_cache(0, &mut bytes) {
-        Ok(count) if count == len => return Ok(Front::new(bytes)),
+        Ok(count) if count == len => return Ok((Front::new(bytes), None)),
         Ok(_) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut while it was read")),
         Err(error) => error,
     };
@@ -105,6 +110,6 @@ fn read_front<F: HeaderFile>(file: &mut F, len: u64) -> io::Result<Front> {
             }
         }
     }
-    // A disk that is gone is no damaged header.
-    if unreadable.len() == len.div_ceil(PIECE) { Err(whole) } else { Ok(Front::with_unreadable(bytes, unreadable)) }
+    let error = (!unreadable.is_empty()).then_some(whole);
+    Ok((Front::with_unreadable(bytes, unreadable), error))
 }

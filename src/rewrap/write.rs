@@ -1,4 +1,4 @@
-//! The order of writes (spec 11.1).
+//! The order of writes (spec 15.2).
 //!
 //! > Write the bank that does not count with generation + 1, sync, read it back past the cache, then the other one
 //! > likewise. A failed write or sync ends the run, without a retry.
@@ -108,7 +108,7 @@ impl<F: HeaderFile> InPlace<F> {
         let start = header.len() as u64;
         let mut made = self.file.create_beside().map_err(failed)?;
         let copied = self.file.copy_tail(old_start, &mut made, start).map_err(failed)?;
-        if old_start + copied != self.len || self.file.len().map_err(failed)? != self.len {
+        if old_start + copied != self.len || self.file.byte_len().map_err(failed)? != self.len {
             return Err(failed(io::Error::other("the file changed while it was copied")));
         }
         header.extend(prelude.into_iter().flatten());

@@ -13,6 +13,8 @@
 mod grid;
 mod header;
 mod input;
+#[cfg(test)]
+mod measured;
 mod report;
 mod search;
 mod tail;

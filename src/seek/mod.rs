@@ -1,4 +1,4 @@
-//! [`OpenReaderAt`]: reads any range of a file, with its length authenticated first (spec 10).
+//! [`OpenReaderAt`]: reads any range of a file, with its length authenticated first (spec 14).
 
 mod cache;
 #[cfg(test)]

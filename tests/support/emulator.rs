@@ -82,6 +82,8 @@ impl Server {
             .arg(script)
             .arg(what)
             .args(more)
+            // Where they leave what they leave.
+            .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
             // Held open by this process alone, and never written to: its end is the emulator's.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

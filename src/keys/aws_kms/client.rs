@@ -116,7 +116,8 @@ impl Kms {
         Self { inner: Arc::new(inner), listener: None }
     }
 
-    /// The same handle; `listener` hears of each call made through the one returned, as it ends.
+    /// The same handle; `listener` hears of each call made through the one returned, as it ends. It runs on the
+    /// handle's thread, so it must not make calls of its own.
     #[must_use]
     pub fn listening(&self, listener: impl Fn(&KmsCall) + Send + Sync + 'static) -> Self {
         Self { inner: Arc::clone(&self.inner), listener: Some(Arc::new(listener)) }
@@ -255,6 +256,15 @@ impl Kms {
         Ok(client)
     }
 
+    /// The time for a whole call.
+    fn limit(&self) -> Duration {
+        match &self.inner.source {
+            Source::Environment(config) => config.timeouts.operation,
+            // Far beyond what the caller's own client waits.
+            Source::Clients(..) => Duration::from_secs(24 * 3600),
+        }
+    }
+
     /// Makes one call: within the time, its failure sorted, and the listener told.
     pub(super) async fn call<O, E>(
         &self,
@@ -265,11 +275,7 @@ impl Kms {
         O: RequestId,
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        let limit = match &self.inner.source {
-            Source::Environment(config) => config.timeouts.operation,
-            // Far beyond what the caller's own client waits.
-            Source::Clients(..) => Duration::from_secs(24 * 3600),
-        };
+        let limit = self.limit();
         let answer = tokio::time::timeout(limit, send).await;
         call.request_id = match &answer {
             Ok(Ok(output)) => output.request_id().map(str::to_owned),
@@ -290,7 +296,8 @@ impl Kms {
     pub(super) async fn stated_account(&self) -> Option<String> {
         use aws_credential_types::provider::ProvideCredentials as _;
         let provider = self.sdk().await?.credentials_provider()?;
-        let credentials = provider.provide_credentials().await.ok()?;
+        // A failure is told by the call that needs them.
+        let credentials = tokio::time::timeout(self.limit(), provider.provide_credentials()).await.ok()?.ok()?;
         credentials.account_id().map(|account| account.as_str().to_owned())
     }
 

@@ -22,7 +22,7 @@ pub struct KmsTimeouts {
     pub connect: Duration,
     /// For one attempt of a call; the SDK makes up to three, with jitter between them.
     pub attempt: Duration,
-    /// For a whole call: configuration, credentials and all attempts.
+    /// For a whole call: credentials and all attempts.
     pub operation: Duration,
 }
 

@@ -31,6 +31,8 @@ where
         other if find::<CredentialsError>(other).is_some() || says_no_identity(other) => {
             (ProviderCause::Credentials, credentials_words(other))
         }
+        // Not the network's fault, but that of what was configured: a bundle that cannot be read.
+        SdkError::DispatchFailure(failure) if failure.is_user() => (ProviderCause::Rejected, chain(error)),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             (ProviderCause::Unreachable, format!("{} cannot be reached in time", call.region))
         }

@@ -78,7 +78,8 @@ impl Kms {
     pub fn create_key(&self, origin: KeyOrigin, regions: KeyRegions, alias: &str) -> Result<KeyArn> {
         if !is_alias(alias) || alias.starts_with("alias/aws/") {
             return Err(Error::Invalid(format!(
-                "{alias:?} cannot be an alias: it takes alias/ and 1 to 250 letters, digits, /, _ and -, and alias/aws/ is AWS's"
+                "{alias:?} cannot be an alias: it takes alias/ and 1 to 250 letters, digits, /, _ and -, \
+                 and alias/aws/ is AWS's"
             )));
         }
         let (this, alias) = (self.clone(), alias.to_owned());

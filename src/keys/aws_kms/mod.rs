@@ -1,8 +1,11 @@
-//! Keys in AWS KMS (spec 6.1): one call to seal a file, one to open it, one to rotate it.
+//! Keys in AWS KMS (spec 9.2): one call to seal a file, one to open it, one to rotate it.
 //!
 //! AWS is configured as for every AWS tool: environment, profiles, SSO, container and instance roles. Calls run on
-//! a thread of their own, so the blocking functions may be used inside an async runtime, and each has an `_async`
-//! twin that any runtime can await.
+//! a thread of their own, so the blocking functions may be used inside an async runtime; those that seal, open and
+//! rotate have `_async` twins that any runtime can await.
+//!
+//! Data keys are wiped here as soon as they are no longer needed. The SDK and the TLS below it hold what they send
+//! and receive in buffers of their own, which nothing outside can wipe.
 
 mod client;
 mod config;

@@ -10,7 +10,7 @@ const MULTI_REGION: &str = "mrk-";
 
 /// A KMS key's ARN: `arn:PARTITION:kms:REGION:ACCOUNT:key/ID`, never an alias.
 ///
-/// Its grammar is the slot's (spec 6.1). It may come from a hostile file: whether its region is one that may be
+/// Its grammar is the slot's (spec 9.2). It may come from a hostile file: whether its region is one that may be
 /// called is a question of its own, [`KeyArn::has_real_region`].
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyArn {

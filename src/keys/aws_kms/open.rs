@@ -78,10 +78,10 @@ impl KmsOpener {
     /// # Errors
     /// [`Error::Invalid`] for an account that is not 12 digits.
     pub fn by_account(kms: &Kms, rule: AccountRule) -> Result<Vec<Self>> {
-        if let AccountRule::Ids(ids) = &rule {
-            if let Some(bad) = ids.iter().find(|id| !is_account(id)) {
-                return Err(Error::Invalid(format!("{bad:?} is not an AWS account: it takes 12 digits")));
-            }
+        if let AccountRule::Ids(ids) = &rule
+            && let Some(bad) = ids.iter().find(|id| !is_account(id))
+        {
+            return Err(Error::Invalid(format!("{bad:?} is not an AWS account: it takes 12 digits")));
         }
         let places = match kms.near_region() {
             None => vec![Where::Anywhere],
@@ -175,12 +175,15 @@ impl KmsOpener {
         }
     }
 
-    /// Asks in order, and goes on only where AWS does not answer at all. The first failure is the one to tell.
+    /// Asks in order, and goes on only where a region does not answer, or fails by its own fault. A refusal is an
+    /// answer. The first failure is the one to tell.
     async fn decrypt_one_of(&self, asks: &[Ask], slot: &Slot, context: HashMap<String, String>) -> Result<DataKey> {
         let mut first = None;
         for ask in asks {
             match self.decrypt(ask, slot, context.clone()).await {
-                Err(Error::Provider(error)) if error.cause == ProviderCause::Unreachable => {
+                Err(Error::Provider(error))
+                    if matches!(error.cause, ProviderCause::Unreachable | ProviderCause::Internal) =>
+                {
                     first.get_or_insert(Error::Provider(error));
                 }
                 answer => return answer,

@@ -65,7 +65,7 @@ impl Sealed {
         };
         let mut bytes = both_banks(&bank).unwrap();
         bytes.extend(bank.prelude.to_bytes());
-        let plaintext: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+        let plaintext: Vec<u8> = (0..=250).cycle().take(len).collect();
         let mut chunks: Vec<&[u8]> = plaintext.chunks(CHUNK_LEN).collect();
         if len.is_multiple_of(CHUNK_LEN) {
             chunks.push(&[]);

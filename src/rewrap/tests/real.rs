@@ -79,6 +79,32 @@ fn the_header_grows_into_a_new_file() {
 }
 
 #[test]
+fn a_prelude_is_put_back() {
+    // A short payload is copied for it, a long one is not.
+    for (bank_len, len, copied) in [(4096, 100_000, true), (65_536, 65 << 20, false)] {
+        let folder = folder();
+        let path = folder.path().join("a.wax");
+        let sealed = Sealed::new(bank_len, len, 1, 1);
+        let mut damaged = sealed.bytes.clone();
+        damaged[2 * bank_len + 3] ^= 1;
+        damaged[bank_len + 100] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let mut session = InPlace::begin(DiskFile::open(&path).unwrap()).unwrap();
+        let repair = session.plan_repair(&[&KEYS[0]]).unwrap();
+        assert_eq!(repair.replaced.len(), 2);
+        // And slots can change in the same session.
+        let session = session.repair(&repair).unwrap();
+        let plan = Plan::new(session.header().bank(), vec![replace(0, &sealed.wrappings[1])]).unwrap();
+        session.apply(&plan).unwrap();
+        let after = fs::read(&path).unwrap();
+        assert!(after[2 * bank_len..] == sealed.bytes[2 * bank_len..]);
+        assert_eq!(header_of(&after).bank().slots, plan.slots());
+        assert_eq!(fs::metadata(&path).unwrap().ino() != inode, copied);
+    }
+}
+
+#[test]
 fn two_at_once_lose_nothing() {
     let folder = folder();
     let path = folder.path().join("a.wax");
@@ -142,7 +168,7 @@ fn reads_past_the_cache_give_what_was_written() {
     for folder in folders {
         let path = folder.path().join("file");
         for len in [0, 1, 511, 4096, 5000, 65_536, 131_128, 200_001] {
-            let bytes: Vec<u8> = (0..len).map(|i: usize| (i * 7 % 253) as u8).collect();
+            let bytes: Vec<u8> = (0..=252).cycle().take(len).collect();
             fs::write(&path, &bytes).unwrap();
             let mut file = DiskFile::open(&path).unwrap();
             file.sync().unwrap();

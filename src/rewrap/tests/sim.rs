@@ -184,6 +184,13 @@ impl Machine {
         inode.bad.extend(range.start / SECTOR..range.end.div_ceil(SECTOR));
     }
 
+    /// Whether the disk holds what the cache believes.
+    pub(super) fn is_settled(&self) -> bool {
+        let world = self.0.borrow();
+        let inode = &world.inodes[&world.named];
+        inode.dirty.is_empty() && inode.disk == inode.cache && world.named == world.named_on_disk
+    }
+
     /// How often the last run wrote into a file.
     pub(super) fn writes(&self) -> usize {
         self.0.borrow().writes
@@ -365,7 +372,7 @@ impl HeaderFile for SimFile {
         Ok(world.named == self.inode)
     }
 
-    fn len(&mut self) -> io::Result<u64> {
+    fn byte_len(&mut self) -> io::Result<u64> {
         Ok(self.world.borrow_mut().inode(self.inode).cache.len() as u64)
     }
 
@@ -412,10 +419,10 @@ impl HeaderFile for SimFile {
         let range = start..(start + buffer.len()).min(inode.cache.len());
         let blocks = range.start / block..range.end.div_ceil(block);
         if !through_cache {
+            blocks.clone().for_each(|at| inode.evict(at, block));
             if bypass == Bypass::Direct {
-                inode.dirty.clone().range(blocks.clone()).for_each(|at| inode.flush(*at, block));
+                inode.dirty.clone().range(blocks).for_each(|at| inode.flush(*at, block));
             }
-            blocks.for_each(|at| inode.evict(at, block));
             let clean = |sector: &usize| !inode.dirty.contains(&(sector * SECTOR / block));
             if (range.start / SECTOR..range.end.div_ceil(SECTOR)).any(|at| inode.bad.contains(&at) && clean(&at)) {
                 return Err(io::Error::other("unreadable sector"));

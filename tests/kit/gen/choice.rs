@@ -29,6 +29,19 @@ fn disagreeing(out: &mut Vec<Vector>) {
             out.push(vector.musts("banks-agree banks-equal"));
         }
     }
+    // Bound bytes alone, with the prelude that the other bank has.
+    for (name, at) in [("data_key_id", 80), ("flags", 96), ("pair", 102), ("label", 125), ("suite", 10)] {
+        for (number, place) in [(0, 0), (1, 4096)] {
+            let body = good.file_with(|file| {
+                file[place + at] ^= if name == "suite" { 3 } else { 1 };
+                recheck(file, place, 4096);
+            });
+            let vector = Vector::fails(&format!("disagree{number}_bound_{name}"), Class::Header, body).key(1);
+            out.push(
+                vector.musts("banks-agree").says("the preludes agree, and the bound bytes differ in one bit or two"),
+            );
+        }
+    }
     let body = good.file_with(|file| {
         file[4096 + 48] ^= 1;
         recheck(file, 4096, 4096);

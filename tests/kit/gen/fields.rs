@@ -1,6 +1,6 @@
 //! The fixed fields of a bank: version, suite, flags, counts, filling, lengths.
 
-use super::super::encode::{Make, Wrap, recheck};
+use super::super::encode::{MAGIC, Make, Wrap, recheck};
 use super::super::vector::{Class, Vector};
 
 pub(crate) fn make(out: &mut Vec<Vector>) {
@@ -49,7 +49,7 @@ fn newer_beside(out: &mut Vec<Vector>) {
     add("newer_bank0_first", body, "bank 0 decides before anything else is looked at");
     let magic = Make::with(|make| {
         make.version = 2;
-        make.salt[..8].copy_from_slice(&super::super::encode::MAGIC);
+        make.salt[..8].copy_from_slice(&MAGIC);
     });
     add("newer_magic_elsewhere", magic.file(), "the magic stands at 8192 too; the version is looked at first");
     let vector = Vector::opens("newer_damaged", &good.plaintext, good.file_with(|file| file[8] = 2)).key(1);

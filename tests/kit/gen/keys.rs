@@ -1,6 +1,6 @@
 //! Key files and passphrases: their texts, limits and wrappings.
 
-use super::super::encode::{Make, Wrap, file_key, fixed, key_id, key_line, message};
+use super::super::encode::{Make, Wrap, file_key, fixed, hex, key_id, key_line, message, sha256};
 use super::super::vector::{Class, Vector};
 
 pub(crate) fn make(out: &mut Vec<Vector>) {
@@ -38,7 +38,7 @@ fn bad_texts(out: &mut Vec<Vector>) {
     let line = key_line(&key);
     let (start, check) = line.split_at(line.len() - 9);
     let flipped = line.replacen(":0", ":1", 1).replacen(&line[15..16], if &line[15..16] == "a" { "b" } else { "a" }, 1);
-    let check_of_text = super::super::encode::hex(&super::super::encode::sha256(line[15..79].as_bytes())[..4]);
+    let check_of_text = hex(&sha256(&line.as_bytes()[15..79])[..4]);
     let upper_key = format!("{}{}{check}", &line[..15], line[15..79].to_uppercase());
     let texts: [(&str, &str, String); 28] = [
         ("empty", "one", String::new()),

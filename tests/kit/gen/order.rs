@@ -1,6 +1,6 @@
 //! Demands, the prelude, the commitment, and the order of the checks.
 
-use super::super::encode::{ARN, Make, Wrap, fixed, list};
+use super::super::encode::{ARN, Make, Wrap, file_key, fixed, key_id, list};
 use super::super::vector::{Class, Vector};
 
 pub(crate) fn make(out: &mut Vec<Vector>) {
@@ -172,20 +172,31 @@ fn later_checks(out: &mut Vec<Vector>) {
             file[8250] ^= 1;
         }),
     );
-    let both = Make::with(|make| {
-        make.slots = vec![
-            Wrap::KeyOf(1, [7; 32]),
-            Wrap::raw(2, super::super::encode::key_id(&super::super::encode::file_key(2)), [7; 104]),
-        ];
-    });
-    let vector = Vector::fails("worst_commitment", Class::Commitment, both.file()).key(2).key(1).musts("slot-next");
-    out.push(vector.says("one slot gives another data key, one does not open: the commitment decides"));
-    let both = Make::with(|make| {
-        make.slots = vec![
-            Wrap::pass("another"),
-            Wrap::raw(2, super::super::encode::key_id(&super::super::encode::file_key(2)), [7; 104]),
-        ];
-    });
-    let vector = Vector::fails("worst_keyfile", Class::Slot, both.file()).pass("phrase").key(2).exit(4);
-    out.push(vector.musts("slot-next").says("a passphrase is wrong, a key file's slot does not open: exit 4"));
+    worst(out);
+}
+
+/// Several slots fail: the gravest decides, in whatever order they are tried.
+fn worst(out: &mut Vec<Vector>) {
+    let garbled = Wrap::raw(2, key_id(&file_key(2)), [7; 104]);
+    let mut add = |name: &str, class: Class, exit: u8, other: Wrap, comment: &str| {
+        for (order, slots) in [("first", [other.clone(), garbled.clone()]), ("last", [garbled.clone(), other])] {
+            let body = Make::with(|make| make.slots = slots.to_vec()).file();
+            let vector = Vector::fails(&format!("worst_{name}_{order}"), class, body).exit(exit).musts("slot-next");
+            let vector = if order == "first" {
+                vector.key(1).pass("phrase").key(2)
+            } else {
+                vector.key(2).pass("phrase").key(1)
+            };
+            out.push(vector.says(comment));
+        }
+    };
+    let other = Wrap::KeyOf(1, [7; 32]);
+    add("commitment", Class::Commitment, 4, other, "one slot gives another data key, one does not open");
+    add(
+        "keyfile",
+        Class::Slot,
+        4,
+        Wrap::pass("another"),
+        "the passphrase is wrong, and a key file's slot does not open",
+    );
 }

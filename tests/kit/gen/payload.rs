@@ -1,6 +1,6 @@
 //! The payload: altered, moved, cut, and made amiss.
 
-use super::super::encode::{CHUNK, Make, SEALED, text};
+use super::super::encode::{CHUNK, Make, SEALED, fixed, text};
 use super::super::vector::{Class, Vector};
 
 /// Where the chunks begin in a file with banks of 4096 bytes.
@@ -87,7 +87,7 @@ fn moves(out: &mut Vec<Vector>) {
     let body = make.file_with(|file| file.copy_within(zero..one, one));
     let vector = fails_at(&make, 1, Class::Payload).key(1).musts("chunk-tag");
     out.push(Vector { name: "chunk0_over_chunk1".into(), body, ..vector });
-    let other = Make { salt: super::super::encode::fixed("another salt"), ..make.clone() };
+    let other = Make { salt: fixed("another salt"), ..make.clone() };
     let theirs = other.payload();
     let body = make.file_with(|file| file[one..two].copy_from_slice(&theirs[one - 8192..two - 8192]));
     let vector = fails_at(&make, 1, Class::Payload).key(1).musts("chunk-tag salt-once share-salt");

@@ -77,6 +77,7 @@ fn arns(out: &mut Vec<Vector>) {
         ("before", "xarn:aws:kms:eu-west-1:123456789012:key/1"),
         ("other_service", "arn:aws:s3:eu-west-1:123456789012:key/1"),
         ("partition_upper", "arn:AWS:kms:eu-west-1:123456789012:key/1"),
+        ("partition_part_upper", "arn:aws-CN:kms:eu-west-1:123456789012:key/1"),
         ("partition_digit", "arn:aws1:kms:eu-west-1:123456789012:key/1"),
         ("bare_id", "1234abcd-12ab-34cd-56ef-1234567890ab"),
     ];

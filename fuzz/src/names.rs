@@ -1,0 +1,110 @@
+//! Parsers of text, each against a second one that is written another way.
+
+use waxseal::format::{Pairs, is_kms_key_arn};
+use waxseal::keys::KeyFile;
+
+use super::encode::{hex, key_id, sha256};
+
+/// ```text
+/// mode u8: 0, an ARN | 1, NAME=VALUE, one a line
+/// ```
+pub fn names(data: &[u8]) {
+    let Some((mode, rest)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(rest) else { return };
+    if mode % 2 == 0 {
+        assert_eq!(is_kms_key_arn(text), arn(text), "{text:?}");
+    } else {
+        pairs(&text.split('\n').collect::<Vec<_>>());
+    }
+}
+
+/// The regular expression of the specification, step by step.
+fn arn(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("arn:aws") else { return false };
+    let (_, rest) = run(rest, |c| c.is_ascii_lowercase() || c == '-');
+    let Some(rest) = rest.strip_prefix(":kms:") else { return false };
+    let (region, rest) = run(rest, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let Some(rest) = rest.strip_prefix(':') else { return false };
+    let (account, rest) = run(rest, |c| c.is_ascii_digit());
+    let Some(rest) = rest.strip_prefix(":key/") else { return false };
+    let (key, rest) = run(rest, |c| c.is_ascii_alphanumeric() || c == '-');
+    (1..=32).contains(&region) && account == 12 && (1..=128).contains(&key) && rest.is_empty()
+}
+
+/// How many characters of a class stand first, and what is behind them.
+fn run(text: &str, class: impl Fn(char) -> bool) -> (usize, &str) {
+    let len = text.find(|c| !class(c)).unwrap_or(text.len());
+    (len, &text[len..])
+}
+
+fn pairs(lines: &[&str]) {
+    // The second parser has no opinion on the longest names and values.
+    if lines.iter().any(|line| line.len() >= 65_000) {
+        return;
+    }
+    let Ok(pairs) = Pairs::parse(lines) else {
+        return assert!(broken(lines), "well-formed pairs are refused: {lines:?}");
+    };
+    assert!(!broken(lines), "ill-formed pairs are taken: {lines:?}");
+    let sorted: Vec<_> = pairs.iter().collect();
+    assert!(sorted.windows(2).all(|two| two[0].0.as_bytes() < two[1].0.as_bytes()));
+    let mut given: Vec<_> = lines.iter().map(|line| line.split_once('=').unwrap()).collect();
+    given.sort();
+    assert_eq!(sorted, given, "a pair was changed");
+    let owned = given.into_iter().rev().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(Pairs::new(owned).unwrap(), pairs, "the order given matters");
+}
+
+fn broken(lines: &[&str]) -> bool {
+    let control =
+        |text: &str| text.bytes().any(|b| b < 0x20 || b == 0x7f) || ('\u{80}'..='\u{9f}').any(|c| text.contains(c));
+    let lower: Vec<_> = lines.iter().map(|line| line.split('=').next().unwrap().to_ascii_lowercase()).collect();
+    let twice = (1..lower.len()).any(|i| lower[..i].contains(&lower[i]));
+    let reserved = lower.iter().any(|name| name.get(..4) == Some("aws:") || name.get(..8) == Some("waxseal:"));
+    let shape = |line: &&str| line.find('=').is_some_and(|at| at > 0 && at + 1 < line.len());
+    lines.len() > 64 || twice || reserved || !lines.iter().all(shape) || lines.iter().any(|line| control(line))
+}
+
+/// The text of a key file.
+pub fn keyfile(data: &[u8]) {
+    if data.len() > 65_536 {
+        return;
+    }
+    match (KeyFile::parse(data), key_of(data)) {
+        (Err(_), None) => {}
+        (Ok(key), Some(expected)) => {
+            assert_eq!(key.id(), key_id(&expected));
+            let again = KeyFile::parse(key.to_text(&["a comment"]).expose()).unwrap();
+            assert_eq!(again.id(), key.id());
+        }
+        (Ok(_), None) => panic!("an ill-formed key file is taken"),
+        (Err(error), Some(_)) => panic!("a well-formed key file is refused: {error}"),
+    }
+}
+
+/// By the specification, byte for byte.
+fn key_of(text: &[u8]) -> Option<[u8; 32]> {
+    let (mut lines, mut line) = (Vec::new(), Vec::new());
+    for byte in text {
+        line.push(*byte);
+        if *byte == b'\n' {
+            line.pop();
+            if line.last() == Some(&b'\r') {
+                line.pop();
+            }
+            lines.push(std::mem::take(&mut line));
+        }
+    }
+    lines.push(line);
+    lines.retain(|line| !line.is_empty() && line[0] != b'#');
+    let [line] = lines.as_slice() else { return None };
+    if line.len() != 15 + 64 + 1 + 8 {
+        return None;
+    }
+    let mut key = [0; 32];
+    for (byte, digits) in key.iter_mut().zip(line[15..79].chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    let whole = format!("waxseal-key-v1:{}:{}", hex(&key), hex(&sha256(&key)[..4]));
+    (whole.as_bytes() == line).then_some(key)
+}
