@@ -242,6 +242,13 @@ impl ProviderError {
         self
     }
 
+    /// Adds what to do next, where there is something.
+    #[must_use]
+    pub fn with_some_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+
     /// Adds the service's id of the request.
     #[must_use]
     pub fn with_request_id(mut self, id: Option<String>) -> Self {
@@ -288,6 +295,8 @@ pub enum ProviderCause {
     BadAnswer,
     /// A rule of the caller's forbids asking the service at all (an account that is not allowed).
     NotAllowed,
+    /// What was to be made is there already (an alias).
+    AlreadyExists,
     /// The passphrase is not the one the slot was made with.
     WrongPassphrase,
     /// The slot asks for more work or memory than this program does for a file.

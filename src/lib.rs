@@ -7,11 +7,19 @@ pub mod error;
 pub mod format;
 pub mod keys;
 pub mod payload;
+pub mod rewrap;
+pub mod salvage;
 pub mod secret;
 pub mod seek;
 pub mod stream;
 
 pub use envelope::{Demands, Envelope, SealOptions};
 pub use error::{Error, Result};
+pub use salvage::{SalvageOptions, SalvageReport, salvage};
 pub use seek::OpenReaderAt;
 pub use stream::{OpenReader, SealWriter};
+
+/// The README's examples are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

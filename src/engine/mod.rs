@@ -1,22 +1,50 @@
-//! The parallel engine: seals and opens between any source and any sink on all cores (spec 8).
+//! The parallel engine: seals and opens between any source and any sink on all cores (spec 11).
 //!
 //! Bytes are the same as those of the serial [`crate::stream`], which is the engine's oracle.
 
+mod buffers;
+mod open;
+mod opening;
+mod ordered;
+mod pool;
+mod seal;
+mod sealing;
+mod sink;
+mod source;
+mod system;
+
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::sync::Arc;
 
+use buffers::{Buffers, Shelf};
+use pool::Helpers;
+
 use crate::envelope::{Demands, Envelope};
-use crate::error::{Attempt, Error, Result};
-use crate::format::Header;
+use crate::error::{Attempt, Result};
+use crate::format::{CHUNK_LEN, Header, SEALED_CHUNK_LEN};
 use crate::keys::KeyOpener;
-use crate::stream::{OpenReader, SealWriter};
+
+/// Below this many bytes of input, a second thread costs more than it brings.
+const SMALL_INPUT: usize = 1 << 20;
+/// A task's output to a file. Its large pages come at once, if the cuts are at multiples of 2 MiB of the file.
+const FILE_UNIT: u64 = 2 << 20;
+/// A task's output, where input or output is a stream: what the largest pipe holds.
+const STREAM_UNIT: u64 = 1 << 20;
+/// Chunks that are read from a file at once, so that they are still in the core's own cache when they are worked on.
+const PIECE_CHUNKS: usize = 16;
+const PIECE_LEN: usize = PIECE_CHUNKS * CHUNK_LEN;
+
+const _: () = assert!(FILE_UNIT as usize / CHUNK_LEN * SEALED_CHUNK_LEN <= buffers::BUFFER_LEN);
+const _: () = assert!(FILE_UNIT as usize + crate::format::FRONT_LEN + SEALED_CHUNK_LEN <= buffers::BUFFER_LEN);
 
 /// Where the input comes from.
 pub enum Source<'a> {
     /// A regular file (or anything else that can be read at any position), from its start.
     File(&'a File),
-    /// A pipe, or any other reader.
+    /// A pipe, or any other file that is read from where it stands. A pipe gets a larger buffer.
+    Pipe(&'a File),
+    /// Any other reader.
     Stream(&'a mut (dyn Read + Send)),
 }
 
@@ -24,7 +52,21 @@ pub enum Source<'a> {
 pub enum Sink<'a> {
     /// An empty regular file, written at its positions by several threads, and synced or not.
     File(&'a File, Durability),
-    /// A pipe, or any other writer: written in order.
+    /// A regular file that was opened for writing, not for appending, from a position on.
+    ///
+    /// Afterwards its cursor stands behind what was written, as if that had been written at the cursor. What the file
+    /// held beyond stays. After an error it holds a verified prefix, or nothing new when sealing.
+    FileFrom {
+        /// The file.
+        file: &'a File,
+        /// Where the output begins, in bytes.
+        start: u64,
+        /// Whether it is synced.
+        durability: Durability,
+    },
+    /// A pipe, or any other file that is written in order. A pipe gets a larger buffer.
+    Pipe(&'a File),
+    /// Any other writer: written in order.
     Stream(&'a mut (dyn Write + Send)),
     /// Nowhere: everything is authenticated and nothing written.
     Nowhere,
@@ -76,29 +118,31 @@ pub struct Opened {
     pub plaintext_len: u64,
 }
 
-/// The engine with its threads.
+/// The engine with its threads and buffers, for one file or many.
+#[derive(Default)]
 pub struct Engine {
-    #[expect(dead_code, reason = "the serial path serves until the parallel one lands")]
-    pool: Option<Arc<rayon::ThreadPool>>,
+    helpers: Helpers,
+    shelf: Shelf,
 }
 
 impl Engine {
-    /// Threads are started when the first large input comes: one per core.
+    /// Threads are started when the first large input comes: as many as keep every core busy.
     #[must_use]
     pub fn new() -> Self {
-        Self { pool: None }
+        Self::default()
     }
 
     /// Uses the caller's threads.
     #[must_use]
     pub fn with_pool(pool: Arc<rayon::ThreadPool>) -> Self {
-        Self { pool: Some(pool) }
+        Self { helpers: Helpers::given(pool), shelf: Shelf::default() }
     }
 
     /// Seals `source` into `sink`. `envelope` is called at once, beside opening and reading.
     ///
     /// # Errors
-    /// What `envelope` gives, [`Error::Io`], [`Error::Limit`]. The sink then holds no valid file.
+    /// What `envelope` gives, [`Io`](crate::Error::Io) (also when a file changes while it is read),
+    /// [`Limit`](crate::Error::Limit). The sink then holds no valid file.
     pub fn seal(
         &self,
         source: Source<'_>,
@@ -106,26 +150,15 @@ impl Engine {
         envelope: impl FnOnce() -> Result<Envelope> + Send,
         observer: &dyn Observer,
     ) -> Result<Sealed> {
-        let mut file_in;
-        let reader: &mut dyn Read = match source {
-            Source::File(file) => {
-                file_in = file;
-                &mut file_in
-            }
-            Source::Stream(stream) => stream,
-        };
-        let mut counted = Counted { inner: writer_of(sink), count: 0 };
-        let mut writer = SealWriter::with_envelope(&mut counted, envelope()?);
-        let plaintext_len = copy(reader, &mut writer, observer)?;
-        writer.finish()?;
-        Ok(Sealed { plaintext_len, file_len: counted.count })
+        sealing::seal(self, source, sink, envelope, observer)
     }
 
     /// Opens `source` into `sink`: demands, then keys in order, then every chunk.
     ///
     /// # Errors
-    /// As [`OpenReader::new`], [`Error::Tampered`], [`Error::Io`]. What a stream sink got by then is a verified
-    /// prefix; a file sink is to be thrown away.
+    /// As [`OpenReader::new`](crate::OpenReader::new), [`Tampered`](crate::Error::Tampered),
+    /// [`Io`](crate::Error::Io). What a stream sink got by then is a verified prefix; a file sink is to be thrown
+    /// away.
     pub fn open(
         &self,
         source: Source<'_>,
@@ -134,66 +167,25 @@ impl Engine {
         demands: &Demands,
         observer: &dyn Observer,
     ) -> Result<Opened> {
-        let mut file_in;
-        let reader: &mut dyn Read = match source {
-            Source::File(file) => {
-                file_in = file;
-                &mut file_in
-            }
-            Source::Stream(stream) => stream,
-        };
-        let mut reader = OpenReader::new(reader, openers, demands)?;
-        observer.header(reader.header());
-        let mut writer = writer_of(sink);
-        let plaintext_len = copy(&mut reader, &mut writer, observer)?;
-        let (slot, key) = reader.opened_by();
-        let (key, header) = (key.to_owned(), reader.header().clone());
-        Ok(Opened { header, slot, key, failed: Vec::new(), plaintext_len })
+        opening::open(self, source, sink, openers, demands, observer)
+    }
+
+    /// Runs `work` on every thread, with buffers of its own for each.
+    fn run(&self, work: impl Fn(&mut Buffers) + Sync) {
+        self.helpers.run(&|| {
+            let mut buffers = self.shelf.take();
+            work(&mut buffers);
+            self.shelf.give_back(buffers);
+        });
+    }
+
+    /// Runs `work` on the calling thread alone.
+    fn run_small(&self, work: impl FnOnce(&mut Buffers)) {
+        let mut buffers = self.shelf.take_small();
+        work(&mut buffers);
+        self.shelf.give_back(buffers);
     }
 }
 
-impl Default for Engine {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-fn writer_of(sink: Sink<'_>) -> Box<dyn Write + '_> {
-    match sink {
-        Sink::File(file, _) => Box::new(file),
-        Sink::Stream(stream) => Box::new(stream),
-        Sink::Nowhere => Box::new(io::sink()),
-    }
-}
-
-struct Counted<W> {
-    inner: W,
-    count: u64,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.count += written as u64;
-        Ok(written)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-fn copy(reader: &mut dyn Read, writer: &mut dyn Write, observer: &dyn Observer) -> Result<u64> {
-    let mut buffer = vec![0; 1 << 16];
-    let mut total = 0;
-    loop {
-        let read = match reader.read(&mut buffer) {
-            Ok(0) => return Ok(total),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::io("reading the input", error)),
-        };
-        writer.write_all(&buffer[..read]).map_err(|error| Error::io("writing the output", error))?;
-        total += read as u64;
-        observer.advanced(read as u64);
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! What a caller demands of a file before any key is used (spec 9).
+//! What a caller demands of a file before any key is used (spec 5.3).
 
 use crate::error::{Result, Unmet};
 use crate::format::{Binding, Pairs};

@@ -1,9 +1,11 @@
 //! Ties a header to a data key: what a writer prepares before its first chunk, and what a reader must have
-//! checked before its first chunk (spec 9 and 10).
+//! checked before its first chunk (spec 12 and 13).
 
 mod demands;
 mod read;
 mod seal;
+#[cfg(test)]
+mod tests;
 mod unlock;
 
 pub use demands::Demands;

@@ -1,4 +1,4 @@
-//! Reads the front of a file, and decides on its header (spec 4).
+//! Reads the front of a file, and decides on its header (spec 7).
 
 use std::io::{self, Read};
 use std::thread::sleep;
@@ -74,7 +74,7 @@ fn read_front_at(read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>) -
     bytes.truncate(end);
     match last_error {
         // Nothing at all could be read: that is no damaged block but a wrong or broken file.
-        Some(error) if unreadable.len() == FRONT_LEN.div_ceil(BLOCK) => Err(Error::io("reading the header", error)),
+        Some(error) if unreadable.len() * BLOCK >= end => Err(Error::io("reading the header", error)),
         _ => Ok(Front::with_unreadable(bytes, unreadable)),
     }
 }

@@ -142,7 +142,7 @@ impl Envelope {
         Self { binding, slots, prelude, sealer: ChunkSealer::new(keys) }
     }
 
-    /// Both banks of a new file (spec 3.5): alike, of generation 1.
+    /// Both banks of a new file (spec 13.1): alike, of generation 1.
     ///
     /// # Errors
     /// [`Error::Limit`] when the slots do not fit a header.

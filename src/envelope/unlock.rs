@@ -1,4 +1,4 @@
-//! A reader's side: from a header to a checked commitment (spec 9).
+//! A reader's side: from a header to a checked commitment (spec 12).
 
 use crate::error::{Attempt, Error, NoKey, Result, Tampered};
 use crate::format::{Bank, Front, Header, MIN_PAYLOAD, PRELUDE_LEN, Prelude, Suite};

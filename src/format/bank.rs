@@ -162,7 +162,7 @@ pub enum BankFault {
 }
 
 impl Bank {
-    /// The smallest bank of at least `least` that leaves half of itself for slots to come (spec 3.5).
+    /// The smallest bank of at least `least` that leaves half of itself for slots to come (spec 13.1).
     ///
     /// # Errors
     /// [`Error::Limit`] when not even the largest bank holds the binding and the slots.
@@ -228,7 +228,7 @@ impl Bank {
         Ok(())
     }
 
-    /// Reads one bank (spec 4.1): `bytes` are the file's from the bank's place on, as many as there are.
+    /// Reads one bank (spec 6): `bytes` are the file's from the bank's place on, as many as there are.
     ///
     /// `place` is the bank's offset in the file: 0, or the place of bank 1, which must be its own length.
     ///

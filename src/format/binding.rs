@@ -1,4 +1,4 @@
-//! The bound bytes (spec 3.2): what of the header carries meaning, and therefore is the payload's `context`.
+//! The bound bytes (spec 4): what of the header carries meaning, and therefore is the payload's `context`.
 //!
 //! ```text
 //! bound bytes = bank[0..12] | bank[80..p]

@@ -1,4 +1,4 @@
-//! The front of a file: everything that deciding on a header may look at (spec 4.2).
+//! The front of a file: everything that deciding on a header may look at (spec 7).
 
 use std::ops::Range;
 

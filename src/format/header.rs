@@ -1,4 +1,4 @@
-//! Which bank counts (spec 4.2).
+//! Which bank counts (spec 7).
 
 use super::bank::{Bank, BankFault, BankLen, BankNumber};
 use super::front::{Front, PLACES};
@@ -123,8 +123,11 @@ impl Header {
     }
 }
 
+/// The field of [`FormatError::Malformed`] where a bank's magic stands at a place that is no bank's.
+pub(crate) const MISPLACED: &str = "magic where none may stand";
+
 fn misplaced(place: usize) -> FormatError {
-    FormatError::Malformed { field: "magic where none may stand", offset: place as u64 }
+    FormatError::Malformed { field: MISPLACED, offset: place as u64 }
 }
 
 /// Damage is an answer; a newer version or a broken rule ends the reading: no fallback.

@@ -1,4 +1,4 @@
-//! Arithmetic of the payload (spec 8): lengths and offsets, each bounded before it is believed.
+//! Arithmetic of the payload (spec 11.4): lengths and offsets, each bounded before it is believed.
 //!
 //! ```text
 //! payload = salt 24 | commitment 32 | chunk 0 (16384 + 16) | chunk 1 | ... | last chunk (0..=16383, + 16)

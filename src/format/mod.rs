@@ -1,4 +1,4 @@
-//! The header's bytes (spec 3 to 7): banks, slots, pairs, and which bank counts.
+//! The header's bytes (spec 3 to 9): banks, slots, pairs, and which bank counts.
 //!
 //! Pure: no I/O, no randomness, and no cryptography but SHA-256, which finds damage here and proves nothing.
 
@@ -9,11 +9,14 @@ mod header;
 mod layout;
 mod pairs;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use bank::{Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, MAGIC, Prelude, VERSION};
 pub use binding::{BINDING_MAX, Binding, DataKeyId, Sharing, Suite};
 pub use front::{FRONT_LEN, Front, PLACES};
+pub(crate) use header::MISPLACED;
 pub use header::{BankState, Header, Warning};
 pub use layout::{
     CHUNK_LEN, LARGE_INPUT, MAX_CHUNKS, MAX_PLAINTEXT, MIN_PAYLOAD, PRELUDE_LEN, SEALED_CHUNK_LEN, TAG_LEN,

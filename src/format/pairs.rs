@@ -1,4 +1,4 @@
-//! Pairs and labels (spec 3.3): `name = value`, in one canonical order, visible to everybody.
+//! Pairs and labels (spec 5): `name = value`, in one canonical order, visible to everybody.
 
 use crate::error::{Error, Result};
 
@@ -14,7 +14,7 @@ const RESERVED: [&str; 2] = ["waxseal:", "aws:"];
 pub struct Pairs(Vec<(String, String)>);
 
 impl Pairs {
-    /// Sorts and checks `pairs` (spec 3.3).
+    /// Sorts and checks `pairs` (spec 5).
     ///
     /// # Errors
     /// [`Error::Invalid`] that names the offending pair: empty, a control character, a reserved name, a name

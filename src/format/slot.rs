@@ -1,4 +1,4 @@
-//! Slots (spec 6): one wrapping of the data key each.
+//! Slots (spec 9): one wrapping of the data key each.
 //!
 //! ```text
 //! u16 kind | u16 len + key id (UTF-8) | u16 len + wrapped data key
@@ -68,7 +68,7 @@ impl Slot {
         2 + 2 + self.key_id.len() + 2 + self.wrapped.len()
     }
 
-    /// The rule of its kind that the slot breaks (spec 6).
+    /// The rule of its kind that the slot breaks (spec 9).
     pub(super) fn broken_rule(&self) -> Option<&'static str> {
         let len = self.wrapped.len();
         if self.key_id.chars().any(char::is_control) {

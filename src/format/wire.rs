@@ -1,4 +1,4 @@
-//! The wire layout: fixed-width little-endian integers, u16 counts and lengths (spec 2).
+//! The wire layout: fixed-width little-endian integers, u16 counts and lengths (spec 1.2).
 
 use wincode::config::{Configuration, DEFAULT_PREALLOCATION_SIZE_LIMIT};
 use wincode::len::FixIntLen;

@@ -1,4 +1,4 @@
-//! Local key files (spec 6.2).
+//! Local key files (spec 9.3 and 9.4).
 //!
 //! ```text
 //! # comment

@@ -1,7 +1,7 @@
-//! Who wraps and unwraps data keys (spec 6 and 7): a key file, a passphrase, a key in AWS KMS, or a caller's own.
+//! Who wraps and unwraps data keys (spec 9 and 10): a key file, a passphrase, a key in AWS KMS, or a caller's own.
 
-//#[cfg(feature = "aws-kms")]
-//pub mod aws_kms;
+#[cfg(feature = "aws-kms")]
+pub mod aws_kms;
 mod keyfile;
 mod passphrase;
 

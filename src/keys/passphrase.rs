@@ -1,4 +1,4 @@
-//! Passphrases (spec 6.3): Argon2id, with bounds that are checked before anything is allocated.
+//! Passphrases (spec 9.5): Argon2id, with bounds that are checked before anything is allocated.
 //!
 //! ```text
 //! wrapped = memory KiB u32 | passes u32 | lanes u32 | salt 32 | Cobblestone-256 message of the data key 104

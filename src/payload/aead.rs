@@ -1,4 +1,4 @@
-//! The AEADs (spec 8.2) by two backends that give the same bytes: each is the other's oracle in the tests.
+//! The AEADs (spec 11.3) by two backends that give the same bytes: each is the other's oracle in the tests.
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit, inout::InOutBuf};
@@ -100,6 +100,21 @@ impl AeadKey {
             Self::ChaCha(key) => open_pure(key.as_ref(), nonce, sealed),
         }
     }
+
+    /// The same into `out`, which is [`TAG_LEN`] shorter than `sealed`. Otherwise `out` holds anything.
+    pub(super) fn open_into(&self, nonce: [u8; NONCE_LEN], sealed: &[u8], out: &mut [u8]) -> Result<(), BadTag> {
+        let (ciphertext, tag) = sealed.split_at(out.len());
+        match self {
+            #[cfg(feature = "aws-lc")]
+            Self::AwsLc(key) => {
+                use aws_lc_rs::aead::{Aad, Nonce};
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                key.open_separate_gather(nonce, Aad::empty(), ciphertext, tag, out).map_err(|_| BadTag)
+            }
+            Self::Aes(key) => open_into_pure(key.as_ref(), nonce, ciphertext, tag, out),
+            Self::ChaCha(key) => open_into_pure(key.as_ref(), nonce, ciphertext, tag, out),
+        }
+    }
 }
 
 fn seal_pure<A>(key: &A, nonce: [u8; NONCE_LEN], plaintext: &[u8], ciphertext: &mut [u8], tag: &mut [u8])
@@ -124,4 +139,19 @@ where
     };
     let tag = (*tag).into();
     key.decrypt_inout_detached(&nonce.into(), &[], ciphertext.into(), &tag).map_err(|_| BadTag)
+}
+
+fn open_into_pure<A>(
+    key: &A,
+    nonce: [u8; NONCE_LEN],
+    ciphertext: &[u8],
+    tag: &[u8],
+    out: &mut [u8],
+) -> Result<(), BadTag>
+where
+    A: AeadInOut<NonceSize = aes_gcm::aead::consts::U12, TagSize = aes_gcm::aead::consts::U16>,
+{
+    let tag = <[u8; TAG_LEN]>::try_from(tag).map_err(|_| BadTag)?.into();
+    let buffer = InOutBuf::new(ciphertext, out).map_err(|_| BadTag)?;
+    key.decrypt_inout_detached(&nonce.into(), &[], buffer, &tag).map_err(|_| BadTag)
 }

@@ -1,4 +1,4 @@
-//! One chunk (spec 8.2): `AEAD(key, base nonce XOR index, no AAD, up to 16 KiB)`.
+//! One chunk (spec 11.3): `AEAD(key, base nonce XOR index, no AAD, up to 16 KiB)`.
 
 use zeroize::Zeroize;
 
@@ -93,6 +93,15 @@ impl ChunkOpener {
         Self(keys)
     }
 
+    /// Whether `sealed` is chunk `index`; if so, its plaintext stands at the front of `sealed`.
+    ///
+    /// For a search, where nearly every trial fails and wiping would cost more than trying. On failure `sealed` holds
+    /// nothing that may be used: the caller overwrites it with the next trial.
+    pub(crate) fn try_open(&self, index: ChunkIndex, sealed: &mut [u8]) -> bool {
+        (TAG_LEN..=SEALED_CHUNK_LEN).contains(&sealed.len())
+            && self.0.aead.open(nonce(&self.0.base_nonce, index), sealed).is_ok()
+    }
+
     /// Verifies and decrypts one chunk in place and returns its plaintext.
     ///
     /// `sealed` is `ciphertext || tag` in private memory: what others can still change must not be verified.
@@ -112,6 +121,23 @@ impl ChunkOpener {
                 Err(failed)
             }
         }
+    }
+
+    /// Verifies and decrypts one chunk into the front of `out`; the length of its plaintext.
+    ///
+    /// `sealed` is in private memory, as for [`open`](Self::open); `out` has at least its length less [`TAG_LEN`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). Then what may have been decrypted into `out` is wiped.
+    pub fn open_into(&self, index: ChunkIndex, sealed: &[u8], out: &mut [u8]) -> Result<usize, Tampered> {
+        let failed = || index.tampered(sealed.len());
+        let len = sealed.len().checked_sub(TAG_LEN).filter(|len| *len <= CHUNK_LEN).ok_or_else(failed)?;
+        let out = &mut out[..len];
+        self.0.aead.open_into(nonce(&self.0.base_nonce, index), sealed, out).map_err(|_| {
+            out.zeroize();
+            failed()
+        })?;
+        Ok(len)
     }
 }
 
@@ -157,6 +183,24 @@ mod tests {
         assert!(opener.open(ChunkIndex::FIRST, &mut [0; 15]).is_err());
         assert!(opener.open(ChunkIndex::FIRST, &mut [0; CHUNK_LEN + TAG_LEN + 1]).is_err());
         assert!(sealer.seal(ChunkIndex::FIRST, &[0; CHUNK_LEN + 1], &mut [0; CHUNK_LEN + 17]).is_err());
+    }
+
+    #[test]
+    fn a_failed_chunk_leaves_nothing_elsewhere_either() {
+        for backend in [Backend::default(), Backend::PureRust] {
+            for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+                let (sealer, opener) = (ChunkSealer::new(keys(backend, suite)), ChunkOpener::new(keys(backend, suite)));
+                let (mut sealed, mut out) = ([0; 20], [7; 6]);
+                sealer.seal(ChunkIndex::FIRST, b"text", &mut sealed).unwrap();
+                assert_eq!(opener.open_into(ChunkIndex::FIRST, &sealed, &mut out), Ok(4));
+                assert_eq!(&out, b"text\x07\x07");
+                sealed[19] ^= 1;
+                let failed = Tampered::LastChunk { index: 0, offset: 0 };
+                assert_eq!(opener.open_into(ChunkIndex::FIRST, &sealed, &mut out), Err(failed));
+                assert_eq!(out, [0, 0, 0, 0, 7, 7]);
+                assert!(opener.open_into(ChunkIndex::FIRST, &[0; 15], &mut out).is_err());
+            }
+        }
     }
 
     proptest! {

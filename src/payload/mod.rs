@@ -1,4 +1,4 @@
-//! The payload (spec 8): C2SP chunked encryption, with the header's bound bytes as its `context`.
+//! The payload (spec 11): C2SP chunked encryption, with the header's bound bytes as its `context`.
 //!
 //! The chunk functions are pure; serial, parallel and seeking readers are thin drivers of them.
 

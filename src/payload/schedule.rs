@@ -1,4 +1,4 @@
-//! The key schedule (spec 8.1):
+//! The key schedule (spec 11.2):
 //!
 //! ```text
 //! key 32 || base nonce 12 || commitment 32 =

@@ -2,6 +2,8 @@
 
 mod open;
 mod seal;
+#[cfg(test)]
+mod tests;
 
 pub use open::{OpenReader, PayloadReader};
 pub use seal::SealWriter;

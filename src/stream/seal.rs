@@ -54,6 +54,13 @@ impl<W: Write> SealWriter<W> {
         Self { inner, envelope, held, chunk, index: Some(ChunkIndex::FIRST), total: 0, failed: false }
     }
 
+    /// Starts at another chunk: for tests near the limit.
+    #[cfg(test)]
+    pub(crate) fn starting_at(mut self, index: ChunkIndex) -> Self {
+        self.index = Some(index);
+        self
+    }
+
     /// The file's header and slots, for a report.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope

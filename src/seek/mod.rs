@@ -1,10 +1,15 @@
-//! [`OpenReaderAt`]: reads any range of a file, with its length authenticated first (spec 10).
+//! [`OpenReaderAt`]: reads any range of a file, with its length authenticated first (spec 14).
+
+mod cache;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::envelope::{Demands, Unlocked, fill_at, payload_prelude, read_header_at, unlock};
+use self::cache::ChunkCache;
+use crate::envelope::{Demands, Unlocked, payload_prelude, read_header_at, unlock};
 use crate::error::{Attempt, Error, Result, Tampered};
-use crate::format::{CHUNK_LEN, Header, SEALED_CHUNK_LEN, chunk_offset, plaintext_len};
+use crate::format::{CHUNK_LEN, Header, plaintext_len};
 use crate::keys::KeyOpener;
 use crate::payload::{ChunkIndex, ChunkOpener};
 
@@ -94,15 +99,10 @@ impl<R: Read + Seek> Seek for OpenReaderAt<R> {
 /// The same for a payload whose commitment has been checked, beginning at a byte of `R`.
 pub struct PayloadReaderAt<R> {
     inner: R,
-    opener: ChunkOpener,
-    /// Where the payload begins in `inner`.
-    start: u64,
+    chunks: ChunkCache,
     /// Authenticated length of the plaintext.
     len: u64,
     position: u64,
-    chunk: Box<[u8; SEALED_CHUNK_LEN]>,
-    /// The chunk whose verified plaintext stands in `chunk`, and its length.
-    cached: Option<(ChunkIndex, usize)>,
     tampered: Option<Tampered>,
 }
 
@@ -114,41 +114,30 @@ impl<R: Read + Seek> PayloadReaderAt<R> {
     pub fn new(mut inner: R, start: u64, opener: ChunkOpener) -> Result<Self> {
         let end = inner.seek(SeekFrom::End(0)).map_err(|error| Error::io("finding the end of the input", error))?;
         let len = plaintext_len(end.saturating_sub(start))?;
-        let chunk = Box::new([0; SEALED_CHUNK_LEN]);
-        let mut reader = Self { inner, opener, start, len, position: 0, chunk, cached: None, tampered: None };
+        let chunks = ChunkCache::new(opener, start, len);
+        let mut reader = Self { inner, chunks, len, position: 0, tampered: None };
         let last = ChunkIndex::new(len / CHUNK_LEN as u64).ok_or(Tampered::TooLong)?;
-        reader.load(last).map_err(|error| Error::io("reading the last chunk", error))?;
+        reader.chunk(last).map_err(|error| Error::io("reading the last chunk", error))?;
         Ok(reader)
     }
 
-    /// Makes `index` the cached chunk.
-    fn load(&mut self, index: ChunkIndex) -> io::Result<usize> {
+    /// The verified plaintext of a chunk.
+    fn chunk(&mut self, index: ChunkIndex) -> io::Result<&[u8]> {
         if let Some(tampered) = &self.tampered {
             return Err(Error::Tampered(tampered.clone()).into());
         }
-        if let Some((_, len)) = self.cached.filter(|(cached, _)| *cached == index) {
-            return Ok(len);
-        }
-        self.cached = None;
-        let plain = usize::try_from(self.len - index.plaintext_offset()).unwrap_or(usize::MAX).min(CHUNK_LEN);
-        let sealed = &mut self.chunk[..plain + SEALED_CHUNK_LEN - CHUNK_LEN];
         let inner = &mut self.inner;
         let mut read_at = |buffer: &mut [u8], position| {
             inner.seek(SeekFrom::Start(position))?;
             inner.read(buffer)
         };
-        let read = fill_at(&mut read_at, sealed, self.start + chunk_offset(index.get()))?;
-        let opened = if read == sealed.len() {
-            self.opener.open(index, sealed).map(|plaintext| plaintext.len())
-        } else {
-            Err(Tampered::Truncated { offset: index.plaintext_offset() })
-        };
-        let len = opened.map_err(|tampered| {
-            self.tampered = Some(tampered.clone());
-            io::Error::from(Error::Tampered(tampered))
-        })?;
-        self.cached = Some((index, len));
-        Ok(len)
+        self.chunks.get(index, &mut read_at).map_err(|error| {
+            let error = Error::io("reading the payload", error);
+            if let Error::Tampered(tampered) = &error {
+                self.tampered = Some(tampered.clone());
+            }
+            error.into()
+        })
     }
 }
 
@@ -161,9 +150,8 @@ impl<R: Read + Seek> Read for PayloadReaderAt<R> {
             return Ok(0);
         }
         let Some(index) = ChunkIndex::new(self.position / CHUNK_LEN as u64) else { return Ok(0) };
-        let available = self.load(index)?;
         let skip = usize::try_from(self.position - index.plaintext_offset()).unwrap_or(usize::MAX);
-        let ready = self.chunk[..available].get(skip..).unwrap_or_default();
+        let ready = self.chunk(index)?.get(skip..).unwrap_or_default();
         let len = out.len().min(ready.len());
         out[..len].copy_from_slice(&ready[..len]);
         self.position += len as u64;

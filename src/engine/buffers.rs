@@ -1,0 +1,114 @@
+//! The workers' memory: a pair of buffers each, made once and used for every task.
+
+use std::sync::{Mutex, PoisonError};
+
+/// At least this long: a task's 2 MiB of plaintext as ciphertext, and what the first task carries in front.
+pub(super) const BUFFER_LEN: usize = (2 << 20) + (256 << 10);
+/// Where a huge page begins.
+#[cfg(unix)]
+const HUGE_PAGE: usize = 2 << 20;
+
+/// A worker's memory.
+pub(super) struct Buffers {
+    pub(super) input: Buffer,
+    pub(super) output: Buffer,
+}
+
+impl Buffers {
+    fn new(kind: Kind) -> Self {
+        let one = || match kind {
+            Kind::Lasting => Buffer::huge(BUFFER_LEN),
+            Kind::Passing => Buffer::heap(BUFFER_LEN),
+        };
+        Self { input: one(), output: one() }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// For many tasks: in huge pages.
+    Lasting,
+    /// For one small input: only the pages that are touched cost anything.
+    Passing,
+}
+
+/// Private memory, of zeros at first.
+pub(super) enum Buffer {
+    #[cfg(unix)]
+    Huge(memmap2::MmapMut, usize),
+    Heap(Vec<u8>),
+}
+
+impl Buffer {
+    /// From huge pages, where the system has them: one page fault instead of 512, and faster copies.
+    #[cfg(unix)]
+    fn huge(len: usize) -> Self {
+        match memmap2::MmapMut::map_anon(len + HUGE_PAGE) {
+            Ok(map) => {
+                let start = map.as_ptr().align_offset(HUGE_PAGE);
+                #[cfg(target_os = "linux")]
+                let _ = map.advise(memmap2::Advice::HugePage);
+                Self::Huge(map, start)
+            }
+            Err(_) => Self::heap(len),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn huge(len: usize) -> Self {
+        Self::heap(len)
+    }
+
+    fn heap(len: usize) -> Self {
+        Self::Heap(vec![0; len])
+    }
+}
+
+impl std::ops::Deref for Buffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            #[cfg(unix)]
+            Self::Huge(map, start) => &map[*start..*start + BUFFER_LEN],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl std::ops::DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            #[cfg(unix)]
+            Self::Huge(map, start) => &mut map[*start..*start + BUFFER_LEN],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+/// Buffers that no worker uses at the moment. There are never more than there were workers at one time.
+#[derive(Default)]
+pub(super) struct Shelf(Mutex<Vec<Buffers>>);
+
+impl Shelf {
+    /// For a worker of many tasks.
+    pub(super) fn take(&self) -> Buffers {
+        self.pop().unwrap_or_else(|| Buffers::new(Kind::Lasting))
+    }
+
+    /// For one small input.
+    pub(super) fn take_small(&self) -> Buffers {
+        self.pop().unwrap_or_else(|| Buffers::new(Kind::Passing))
+    }
+
+    fn pop(&self) -> Option<Buffers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// For the next one.
+    pub(super) fn give_back(&self, buffers: Buffers) {
+        if matches!(buffers.output, Buffer::Heap(_)) && cfg!(unix) {
+            return;
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
+    }
+}

@@ -1,0 +1,151 @@
+//! How a source is opened: header, demands, keys, and then the chunks on as many threads as they are worth.
+
+use std::io::{Cursor, Read};
+
+use super::open::{Chunks, OpenJob};
+use super::sink::Output;
+use super::source::{FileInput, Input};
+use super::{Engine, FILE_UNIT, Observer, Opened, SMALL_INPUT, STREAM_UNIT, Sink, Source, system};
+use crate::envelope::{Demands, Unlocked, payload_prelude, read_front, read_header_at, unlock};
+use crate::error::Result;
+use crate::format::{CHUNK_LEN, FRONT_LEN, Front, Header, PRELUDE_LEN, plaintext_len};
+use crate::keys::KeyOpener;
+use crate::payload::ChunkOpener;
+
+pub(super) fn open(
+    engine: &Engine,
+    source: Source<'_>,
+    sink: Sink<'_>,
+    openers: &[&dyn KeyOpener],
+    demands: &Demands,
+    observer: &dyn Observer,
+) -> Result<Opened> {
+    let output = Output::new(sink)?;
+    let check = |front: &Front, header: &Header| {
+        observer.header(header);
+        demands.check(&header.bank().binding)?;
+        payload_prelude(front, header)
+    };
+    match Input::new(source)? {
+        Input::At(file) => {
+            observer.total(file.len);
+            let (front, header) = read_header_at(&mut |buffer, at| system::read_at(file.file, buffer, at))?;
+            let prelude = check(&front, &header)?;
+            drop(front);
+            let unlock = || unlock(header.bank(), &prelude, openers);
+            let unlocked = unlock_beside(engine, &file, header.payload_offset(), &output, unlock)?;
+            let chunks_at = chunks_at(&header);
+            observer.advanced(chunks_at);
+            let len = open_file(engine, &unlocked.opener, (&file, chunks_at), output, observer)?;
+            Ok(opened(header, unlocked, len))
+        }
+        Input::Ordered(mut stream) => {
+            let front = read_front(&mut stream)?;
+            let header = Header::read(&front)?;
+            let prelude = check(&front, &header)?;
+            let unlocked = unlock(header.bank(), &prelude, openers)?;
+            let chunks_at = chunks_at(&header);
+            observer.advanced(chunks_at);
+            let begun = front.bytes().get(usize::try_from(chunks_at).unwrap_or(usize::MAX)..).unwrap_or_default();
+            let ended = front.bytes().len() < FRONT_LEN;
+            let chunks = begun_stream(begun.to_vec(), stream, ended);
+            let small = if ended { Threads::One } else { Threads::All };
+            let len = open_chunks(engine, &unlocked.opener, Chunks::Ordered(chunks), (small, 0), output, observer)?;
+            Ok(opened(header, unlocked, len))
+        }
+    }
+}
+
+/// Makes room for the output and unlocks, at the same time where that is worth a thread.
+fn unlock_beside(
+    engine: &Engine,
+    file: &FileInput<'_>,
+    payload_at: u64,
+    output: &Output<'_>,
+    unlock: impl FnOnce() -> Result<Unlocked>,
+) -> Result<Unlocked> {
+    if file.len < SMALL_INPUT as u64 {
+        return unlock();
+    }
+    let prepare = || {
+        system::will_read_in_order(file.file);
+        match plaintext_len(file.len.saturating_sub(payload_at)) {
+            Ok(len) => output.expect(output.start() + len),
+            Err(_) => Ok(()),
+        }
+    };
+    let (prepared, unlocked) = engine.helpers.beside(prepare, unlock);
+    let unlocked = unlocked?;
+    prepared?;
+    Ok(unlocked)
+}
+
+/// What was read of the chunks already, and then the rest of the stream, unless it has ended.
+fn begun_stream<'a>(begun: Vec<u8>, stream: Box<dyn Read + Send + 'a>, ended: bool) -> Box<dyn Read + Send + 'a> {
+    let begun = Cursor::new(begun);
+    if ended { Box::new(begun) } else { Box::new(begun.chain(stream)) }
+}
+
+fn chunks_at(header: &Header) -> u64 {
+    header.payload_offset() + PRELUDE_LEN as u64
+}
+
+fn opened(header: Header, unlocked: Unlocked, plaintext_len: u64) -> Opened {
+    let Unlocked { slot, key, failed, .. } = unlocked;
+    Opened { header, slot, key, failed, plaintext_len }
+}
+
+/// How many threads the work is worth.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    One,
+    All,
+}
+
+fn open_file(
+    engine: &Engine,
+    opener: &ChunkOpener,
+    (file, chunks_at): (&FileInput<'_>, u64),
+    output: Output<'_>,
+    observer: &dyn Observer,
+) -> Result<u64> {
+    let threads = if file.len < SMALL_INPUT as u64 { Threads::One } else { Threads::All };
+    // A terabyte that was cut off is refused at once, unless its good part may be wanted.
+    if !matches!(output, Output::Ordered(_)) {
+        let payload_at = chunks_at - PRELUDE_LEN as u64;
+        plaintext_len(file.len.saturating_sub(payload_at))?;
+    }
+    open_chunks(engine, opener, Chunks::At(file, chunks_at), (threads, 0), output, observer)
+}
+
+/// Opens the chunks of a payload, of which the first has number `first`.
+pub(super) fn open_chunks(
+    engine: &Engine,
+    opener: &ChunkOpener,
+    chunks: Chunks<'_>,
+    (threads, first): (Threads, u64),
+    output: Output<'_>,
+    observer: &dyn Observer,
+) -> Result<u64> {
+    let unit = match (&chunks, &output) {
+        (Chunks::At(..), Output::At(_)) => FILE_UNIT,
+        _ => STREAM_UNIT,
+    };
+    let unit = usize::try_from(unit).unwrap_or(usize::MAX) / CHUNK_LEN;
+    let start = output.start();
+    let job = OpenJob::new(opener, chunks, (&output, unit), observer, first);
+    match threads {
+        Threads::One => engine.run_small(|buffers| job.work(buffers)),
+        Threads::All => engine.run(|buffers| job.work(buffers)),
+    }
+    match job.finish() {
+        Ok(len) => {
+            output.finish(start + len)?;
+            Ok(len)
+        }
+        Err((chunk, error)) => {
+            output.abandon(start + chunk.saturating_sub(first) * CHUNK_LEN as u64);
+            Err(error)
+        }
+    }
+}

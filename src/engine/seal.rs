@@ -1,0 +1,258 @@
+//! Seals on all threads.
+//!
+//! ```text
+//! output   | header, prelude, chunks ...  ch|unk, chunks ...  ch|unk, chunks, last chunk |
+//! tasks    | 0                              | 1                 | 2                        |
+//!          ^ start                          ^ multiples of the unit, in the output's own positions
+//! ```
+//!
+//! Whole units are what a file system takes fastest. The chunk that straddles a cut is read and sealed once, while
+//! the task is claimed, and its second part is handed to the next task. It must not be sealed by both neighbours,
+//! each from its own read: an input that changed between the two would give two plaintexts under one nonce.
+
+use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
+
+use super::buffers::Buffers;
+use super::ordered::{Failures, TaskGuard};
+use super::sink::Output;
+use super::source::{FileInput, read_full};
+use super::{Observer, PIECE_LEN};
+use crate::error::{Error, Result};
+use crate::format::{CHUNK_LEN, MAX_PLAINTEXT, SEALED_CHUNK_LEN, TAG_LEN};
+use crate::payload::{ChunkIndex, ChunkSealer};
+
+/// Whether a stretch of plaintext ends the payload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    More,
+    Last,
+}
+
+/// Plaintext to be sealed.
+pub(super) enum Plaintext<'a> {
+    At(&'a FileInput<'a>),
+    Ordered(Box<dyn Read + Send + 'a>),
+}
+
+/// One payload being sealed by several threads.
+pub(super) struct SealJob<'a, 'o> {
+    sealer: &'a ChunkSealer,
+    /// The output is cut at its multiples.
+    unit: u64,
+    /// Where chunk 0 goes.
+    chunks_at: u64,
+    file: Option<&'a FileInput<'a>>,
+    claims: Mutex<Claims<'a>>,
+    output: &'a Output<'o>,
+    failures: Failures,
+    observer: &'a dyn Observer,
+}
+
+/// What the next task begins with.
+struct Claims<'a> {
+    stream: Option<Box<dyn Read + Send + 'a>>,
+    task: u64,
+    chunk: u64,
+    /// Where the next task's output goes.
+    position: u64,
+    /// Bytes made already that the next task's output begins with.
+    carried: Vec<u8>,
+    /// Plaintext and output length, once the last task is claimed.
+    ended: Option<(u64, u64)>,
+}
+
+/// A stretch of chunks whose output no other task shares.
+struct Task {
+    number: u64,
+    first: u64,
+    position: u64,
+    /// Bytes that stand at the front of the output already.
+    carried: usize,
+    /// Bytes of plaintext still to be sealed.
+    plain: usize,
+    end: End,
+    /// Bytes that stand behind what is still to be sealed.
+    head: usize,
+    /// Bytes of plaintext that are done with this task.
+    done: u64,
+}
+
+impl<'a, 'o> SealJob<'a, 'o> {
+    /// `front` is header and prelude; the payload's chunks follow. `unit` is at most 2 MiB.
+    pub(super) fn new(
+        sealer: &'a ChunkSealer,
+        plaintext: Plaintext<'a>,
+        (output, unit): (&'a Output<'o>, u64),
+        front: Vec<u8>,
+        observer: &'a dyn Observer,
+    ) -> Self {
+        let (file, stream) = match plaintext {
+            Plaintext::At(file) => (Some(file), None),
+            Plaintext::Ordered(stream) => (None, Some(stream)),
+        };
+        let position = output.start();
+        let chunks_at = position + front.len() as u64;
+        let claims = Mutex::new(Claims { stream, task: 0, chunk: 0, position, carried: front, ended: None });
+        Self { sealer, unit, chunks_at, file, claims, output, failures: Failures::default(), observer }
+    }
+
+    /// One thread's part: task after task, until there is none.
+    pub(super) fn work(&self, buffers: &mut Buffers) {
+        while let Some(task) = self.claim(buffers) {
+            let guard = TaskGuard { task: task.number, output: self.output, failures: &self.failures };
+            if let Err((chunk, error)) = self.seal_task(&task, buffers) {
+                self.failures.add(chunk, error);
+                self.output.close_behind(task.number);
+            } else {
+                self.observer.advanced(task.done);
+            }
+            drop(guard);
+        }
+    }
+
+    /// Plaintext length, and where the output ends.
+    pub(super) fn finish(self) -> Result<(u64, u64)> {
+        let claims = self.claims.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match (self.failures.into_first(), claims.ended) {
+            (Some((_, error)), _) => Err(error),
+            (None, Some(lengths)) => Ok(lengths),
+            (None, None) => Err(Error::ApiMisuse("sealing stopped in a panic")),
+        }
+    }
+
+    fn claim(&self, buffers: &mut Buffers) -> Option<Task> {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        if claims.ended.is_some() || self.failures.any() {
+            return None;
+        }
+        match self.claim_next(&mut claims, buffers) {
+            Ok(task) => Some(task),
+            Err(error) => {
+                self.failures.add(claims.chunk, error);
+                // Tasks claimed before are not concerned.
+                self.output.close_behind(claims.task);
+                None
+            }
+        }
+    }
+
+    fn claim_next(&self, claims: &mut Claims<'_>, buffers: &mut Buffers) -> Result<Task> {
+        let first_at = self.chunks_at + claims.chunk * SEALED_CHUNK_LEN as u64;
+        let cut = (first_at / self.unit + 1) * self.unit;
+        let to_cut = to_usize(cut - first_at);
+        let chunks = to_cut.div_ceil(SEALED_CHUNK_LEN);
+        let whole = chunks * CHUNK_LEN;
+        let reading = |error| Error::io("reading the input", error);
+        let there = match &mut claims.stream {
+            Some(stream) => read_full(stream.as_mut(), &mut buffers.input[..whole]).map_err(reading)?,
+            None => to_usize((self.plaintext_len() - claims.chunk * CHUNK_LEN as u64).min(whole as u64)),
+        };
+        let carried = claims.carried.len();
+        buffers.output[..carried].copy_from_slice(&claims.carried);
+        let mut task = Task {
+            number: claims.task,
+            first: claims.chunk,
+            position: claims.position,
+            carried,
+            plain: there,
+            end: if there < whole { End::Last } else { End::More },
+            head: 0,
+            done: there as u64,
+        };
+        let plaintext_end = task.first * CHUNK_LEN as u64 + there as u64;
+        if plaintext_end > MAX_PLAINTEXT {
+            return Err(Error::Limit(format!("the input has more than {MAX_PLAINTEXT} bytes, the format's limit")));
+        }
+        claims.carried.clear();
+        match task.end {
+            End::Last => {
+                let sealed = there + (there / CHUNK_LEN + 1) * TAG_LEN;
+                claims.ended = Some((plaintext_end, claims.position + (carried + sealed) as u64));
+            }
+            End::More => {
+                let straddles = chunks * SEALED_CHUNK_LEN > to_cut;
+                if straddles {
+                    task.plain -= CHUNK_LEN;
+                    task.head = to_cut - (chunks - 1) * SEALED_CHUNK_LEN;
+                    self.seal_straddler(&task, &mut claims.carried, buffers).map_err(reading)?;
+                }
+                claims.position = cut;
+            }
+        }
+        claims.task += 1;
+        claims.chunk += chunks as u64;
+        Ok(task)
+    }
+
+    /// Seals the chunk on the cut: its first part into the task's output, the rest to `carried`.
+    fn seal_straddler(&self, task: &Task, carried: &mut Vec<u8>, buffers: &mut Buffers) -> io::Result<()> {
+        let chunks_before = task.plain / CHUNK_LEN;
+        let index = task.first + chunks_before as u64;
+        let plaintext = &mut buffers.input[task.plain..][..CHUNK_LEN];
+        if let Some(file) = self.file {
+            file.read_exact_at(plaintext, index * CHUNK_LEN as u64)?;
+        }
+        let mut sealed = [0; SEALED_CHUNK_LEN];
+        seal_chunk(self.sealer, index, plaintext, &mut sealed)?;
+        let (head, tail) = sealed.split_at(task.head);
+        buffers.output[task.carried + chunks_before * SEALED_CHUNK_LEN..][..head.len()].copy_from_slice(head);
+        carried.extend_from_slice(tail);
+        Ok(())
+    }
+
+    fn seal_task(&self, task: &Task, buffers: &mut Buffers) -> Result<(), (u64, Error)> {
+        let (mut read, mut made) = (0, task.carried);
+        loop {
+            let len = PIECE_LEN.min(task.plain - read);
+            let first = task.first + (read / CHUNK_LEN) as u64;
+            let failed = |error| (first, Error::io("reading the input", error));
+            let piece = match self.file {
+                Some(file) => {
+                    let piece = &mut buffers.input[..len];
+                    file.read_exact_at(piece, first * CHUNK_LEN as u64).map_err(failed)?;
+                    &*piece
+                }
+                None => &buffers.input[read..][..len],
+            };
+            read += len;
+            let end = if read < task.plain { End::More } else { task.end };
+            made += seal_piece(self.sealer, first, (piece, end), &mut buffers.output[made..]).map_err(failed)?;
+            if read == task.plain {
+                break;
+            }
+        }
+        let written = self.output.put(task.number, task.position, &buffers.output[..made + task.head]);
+        written.map_err(|error| (task.first, Error::io("writing the output", error)))
+    }
+
+    fn plaintext_len(&self) -> u64 {
+        self.file.map_or(0, |file| file.len)
+    }
+}
+
+/// Seals all chunks of `plaintext`, of which the first has number `first`; the number of bytes made.
+fn seal_piece(sealer: &ChunkSealer, first: u64, (plaintext, end): (&[u8], End), out: &mut [u8]) -> io::Result<usize> {
+    let (full, rest) = plaintext.as_chunks::<CHUNK_LEN>();
+    let mut made = 0;
+    for (index, chunk) in (first..).zip(full) {
+        seal_chunk(sealer, index, chunk, &mut out[made..][..SEALED_CHUNK_LEN])?;
+        made += SEALED_CHUNK_LEN;
+    }
+    if end == End::Last {
+        let len = rest.len() + TAG_LEN;
+        seal_chunk(sealer, first + full.len() as u64, rest, &mut out[made..][..len])?;
+        made += len;
+    }
+    Ok(made)
+}
+
+fn seal_chunk(sealer: &ChunkSealer, index: u64, plaintext: &[u8], out: &mut [u8]) -> io::Result<()> {
+    let index = ChunkIndex::new(index).ok_or(Error::ApiMisuse("a chunk beyond the format's limit"))?;
+    Ok(sealer.seal(index, plaintext, out)?)
+}
+
+/// For lengths that a buffer holds.
+fn to_usize(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,133 @@
+//! How a source is sealed: what is read first, which header it takes, on how many threads.
+
+use std::io::{Cursor, Read};
+
+use super::seal::{Plaintext, SealJob};
+use super::sink::Output;
+use super::source::{FileInput, Input};
+use super::{Engine, FILE_UNIT, Observer, SMALL_INPUT, STREAM_UNIT, Sealed, Sink, Source, system};
+use crate::envelope::{Envelope, InputSize};
+use crate::error::{Error, Result};
+use crate::format::{BankLen, LARGE_INPUT, payload_len};
+
+fn reading(error: std::io::Error) -> Error {
+    Error::io("reading the input", error)
+}
+
+pub(super) fn seal(
+    engine: &Engine,
+    source: Source<'_>,
+    sink: Sink<'_>,
+    envelope: impl FnOnce() -> Result<Envelope> + Send,
+    observer: &dyn Observer,
+) -> Result<Sealed> {
+    let output = Output::new(sink)?;
+    match Input::new(source)? {
+        Input::At(file) if file.len < SMALL_INPUT as u64 => {
+            observer.total(file.len);
+            // To its end, whatever its length says: what stands in /proc has none.
+            let mut reader = file.from_start();
+            let prefix = read_prefix(&mut reader)?;
+            file.check_unchanged().map_err(reading)?;
+            seal_stream(engine, prefix, Box::new(reader), output, envelope()?, observer)
+        }
+        Input::At(file) => {
+            observer.total(file.len);
+            seal_file(engine, &file, output, envelope, observer)
+        }
+        Input::Ordered(mut stream) => {
+            let (envelope, prefix) = engine.helpers.beside(envelope, || read_prefix(&mut stream));
+            seal_stream(engine, prefix?, stream, output, envelope?, observer)
+        }
+    }
+}
+
+fn seal_file(
+    engine: &Engine,
+    file: &FileInput<'_>,
+    output: Output<'_>,
+    envelope: impl FnOnce() -> Result<Envelope>,
+    observer: &dyn Observer,
+) -> Result<Sealed> {
+    let size = InputSize::of(file.len);
+    let end = output.start() + usual_header_len(size) + payload_len(file.len)?;
+    let prepare = || {
+        system::will_read_in_order(file.file);
+        output.expect(end)
+    };
+    let (prepared, envelope) = engine.helpers.beside(prepare, envelope);
+    let sealed = prepared.and(envelope).and_then(|envelope| {
+        let unit = if matches!(output, Output::At(_)) { FILE_UNIT } else { STREAM_UNIT };
+        let front = front_of(&envelope, size)?;
+        let job = SealJob::new(envelope.sealer(), Plaintext::At(file), (&output, unit), front, observer);
+        engine.run(|buffers| job.work(buffers));
+        let lengths = job.finish()?;
+        file.check_unchanged().map_err(reading)?;
+        Ok(lengths)
+    });
+    end_sealing(sealed, output)
+}
+
+/// `prefix` was read from `stream` already: all that comes, or as much as decides on the header.
+fn seal_stream(
+    engine: &Engine,
+    prefix: Vec<u8>,
+    stream: Box<dyn Read + Send + '_>,
+    output: Output<'_>,
+    envelope: Envelope,
+    observer: &dyn Observer,
+) -> Result<Sealed> {
+    let len = prefix.len() as u64;
+    let prefix = Cursor::new(prefix);
+    // An end that was met is not asked for again: at a terminal it would have to be typed twice.
+    let plaintext: Box<dyn Read + Send + '_> =
+        if len < LARGE_INPUT { Box::new(prefix) } else { Box::new(prefix.chain(stream)) };
+    let sealed = front_of(&envelope, InputSize::of(len)).and_then(|front| {
+        let plaintext = Plaintext::Ordered(plaintext);
+        let job = SealJob::new(envelope.sealer(), plaintext, (&output, STREAM_UNIT), front, observer);
+        if len < SMALL_INPUT as u64 {
+            engine.run_small(|buffers| job.work(buffers));
+        } else {
+            engine.run(|buffers| job.work(buffers));
+        }
+        job.finish()
+    });
+    end_sealing(sealed, output)
+}
+
+fn end_sealing(sealed: Result<(u64, u64)>, output: Output<'_>) -> Result<Sealed> {
+    let start = output.start();
+    match sealed {
+        Ok((plaintext_len, end)) => {
+            output.finish(end)?;
+            Ok(Sealed { plaintext_len, file_len: end - start })
+        }
+        Err(error) => {
+            output.abandon(start);
+            Err(error)
+        }
+    }
+}
+
+/// At most the 4 MiB that decide on the header's length.
+fn read_prefix(reader: &mut impl Read) -> Result<Vec<u8>> {
+    let mut prefix = Vec::new();
+    reader.take(LARGE_INPUT).read_to_end(&mut prefix).map_err(reading)?;
+    Ok(prefix)
+}
+
+/// Header and prelude.
+fn front_of(envelope: &Envelope, size: InputSize) -> Result<Vec<u8>> {
+    let mut front = envelope.header(size)?;
+    front.extend_from_slice(&envelope.prelude().to_bytes());
+    Ok(front)
+}
+
+/// Unless the keys need more.
+fn usual_header_len(size: InputSize) -> u64 {
+    let bank = match size {
+        InputSize::Small => BankLen::MIN,
+        InputSize::Large => BankLen::MAX,
+    };
+    bank.header_len() as u64
+}

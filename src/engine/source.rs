@@ -1,0 +1,134 @@
+//! Where bytes come from: a file of known length, read at positions by every worker, or a stream, read in order.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::time::SystemTime;
+
+use super::Source;
+use super::system;
+use crate::error::{Error, Result};
+
+/// A source, looked at.
+pub(super) enum Input<'a> {
+    /// Can be read at any position by several threads.
+    At(FileInput<'a>),
+    /// Can only be read on.
+    Ordered(Box<dyn Read + Send + 'a>),
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn new(source: Source<'a>) -> Result<Self> {
+        match source {
+            Source::File(file) if cfg!(any(unix, windows)) => {
+                Ok(Self::At(FileInput::new(file).map_err(|error| Error::io("looking at the input", error))?))
+            }
+            Source::File(file) | Source::Pipe(file) => {
+                system::enlarge_pipe(file);
+                Ok(Self::Ordered(Box::new(file)))
+            }
+            Source::Stream(stream) => Ok(Self::Ordered(Box::new(stream))),
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    /// Takes `file` as what it is: a regular file or block device that stands at its start by its positions,
+    /// anything else (a pipe, a terminal, a file that was read from already) from where it stands.
+    ///
+    /// Of a file that is read by its positions, the cursor does not move.
+    #[must_use]
+    pub fn from_file(file: &'a File) -> Self {
+        let positioned = file.metadata().is_ok_and(|meta| meta.is_file() || system::is_block_device(meta.file_type()));
+        let mut cursor = file;
+        if positioned && cursor.stream_position().is_ok_and(|position| position == 0) {
+            Self::File(file)
+        } else {
+            Self::Pipe(file)
+        }
+    }
+}
+
+/// A file of known length.
+pub(super) struct FileInput<'a> {
+    pub(super) file: &'a File,
+    /// In bytes. Zero for what has no length, such as the files in `/proc`.
+    pub(super) len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl<'a> FileInput<'a> {
+    fn new(file: &'a File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        Ok(Self { file, len: length(file, &meta)?, modified: meta.modified().ok() })
+    }
+
+    /// Reads until `buffer` is full or the file ends; the number of bytes.
+    pub(super) fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        crate::envelope::fill_at(&mut |buffer, position| system::read_at(self.file, buffer, position), buffer, position)
+    }
+
+    /// Reads exactly `buffer`, which is within the length.
+    pub(super) fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        if self.read_at(buffer, position)? == buffer.len() { Ok(()) } else { Err(changed()) }
+    }
+
+    /// Fails unless the file has the length and the time of its last change that it had at first.
+    ///
+    /// No chunk is sealed from two different contents in any case, since each is read once. But a backup of what
+    /// changed meanwhile is a copy of nothing that ever was.
+    pub(super) fn check_unchanged(&self) -> io::Result<()> {
+        if self.len == 0 {
+            return Ok(());
+        }
+        let now = Self::new(self.file)?;
+        if now.len == self.len && now.modified == self.modified { Ok(()) } else { Err(changed()) }
+    }
+
+    /// A reader from the start on, which leaves the cursor alone.
+    pub(super) fn from_start(&self) -> FromStart<'a> {
+        FromStart { file: self.file, position: 0 }
+    }
+}
+
+/// What a file that changes under the reader's hands gives.
+fn changed() -> io::Error {
+    io::Error::other("the input changed while it was read")
+}
+
+fn length(mut file: &File, meta: &Metadata) -> io::Result<u64> {
+    if !system::is_block_device(meta.file_type()) {
+        return Ok(meta.len());
+    }
+    let stands = file.stream_position()?;
+    let len = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(stands))?;
+    Ok(len)
+}
+
+/// Reads a file by its positions, one after the other.
+pub(super) struct FromStart<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = system::read_at(self.file, out, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+/// Reads until `buffer` is full or the end is met; the number of bytes. A short read is not the end.
+pub(super) fn read_full(reader: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match reader.read(&mut buffer[done..]) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}

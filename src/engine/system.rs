@@ -1,0 +1,123 @@
+//! What the engine asks of the operating system beyond reads and writes. All of it is advice: where a system has no
+//! such call, or refuses it, the work goes on without.
+
+use std::fs::File;
+use std::io;
+
+/// Reads at a position, like [`std::io::Read::read`] otherwise.
+pub(super) fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, buffer, position);
+    #[cfg(windows)]
+    return std::os::windows::fs::FileExt::seek_read(file, buffer, position);
+    #[cfg(not(any(unix, windows)))]
+    {
+        let _ = (file, buffer, position);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Writes all of `bytes` at a position.
+pub(super) fn write_all_at(file: &File, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match write_at(file, bytes, position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                position += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_at(file, bytes, position);
+    #[cfg(windows)]
+    return std::os::windows::fs::FileExt::seek_write(file, bytes, position);
+    #[cfg(not(any(unix, windows)))]
+    {
+        let _ = (file, bytes, position);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Gets room for `len` bytes from `start` on, and makes the file as long. Whether it did.
+///
+/// # Errors
+/// When the file system is full, or the file may not become so long.
+pub(super) fn preallocate(file: &File, start: u64, len: u64) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::Errno;
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), start, len) {
+            Ok(()) => Ok(true),
+            Err(full @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(full.into()),
+            Err(_) => Ok(false),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, start, len);
+        Ok(false)
+    }
+}
+
+/// Says that the file will be read from front to end.
+pub(super) fn will_read_in_order(file: &File) {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    let _ = file;
+}
+
+/// Starts to write what stands in memory of `len` bytes from `start` on to the disk, and does not wait.
+pub(super) fn start_write_back(file: &File, start: u64, len: u64) {
+    // For dirty pages this advice does just that: they are sent off, and stay in memory until they are clean.
+    #[cfg(target_os = "linux")]
+    if let Some(len) = std::num::NonZeroU64::new(len) {
+        let _ = rustix::fs::fadvise(file, start, Some(len), rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, start, len);
+}
+
+/// Gives a pipe the largest buffer that an unprivileged process may ask for.
+pub(super) fn enlarge_pipe(file: &File) {
+    #[cfg(target_os = "linux")]
+    {
+        // The default of /proc/sys/fs/pipe-max-size. Of anything but a pipe the system refuses it.
+        let _ = rustix::pipe::fcntl_setpipe_size(file, 1 << 20);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
+}
+
+/// Whether writes go where they are told: opened for writing, and not for appending.
+pub(super) fn writes_at_positions(file: &File) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let writable = |flags: OFlags| flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        rustix::fs::fcntl_getfl(file).is_ok_and(|flags| writable(flags) && !flags.contains(OFlags::APPEND))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        false
+    }
+}
+
+/// Whether the file is a block device, whose length is found by seeking.
+pub(super) fn is_block_device(kind: std::fs::FileType) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileTypeExt::is_block_device(&kind);
+    #[cfg(not(unix))]
+    {
+        let _ = kind;
+        false
+    }
+}

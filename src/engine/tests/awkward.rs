@@ -1,0 +1,189 @@
+//! Readers and writers that give little, fail, or change under the engine's hands.
+
+use super::*;
+use proptest::prelude::*;
+use std::io;
+
+/// Gives or takes 1..=most bytes at a time, and fails at `fails_at`.
+struct Awkward<T> {
+    inner: T,
+    most: usize,
+    calls: usize,
+    done: usize,
+    fails_at: Option<usize>,
+}
+
+impl<T> Awkward<T> {
+    fn new(inner: T, most: usize, fails_at: Option<usize>) -> Self {
+        Self { inner, most, calls: 0, done: 0, fails_at }
+    }
+
+    fn next_len(&mut self, len: usize) -> io::Result<usize> {
+        self.calls += 1;
+        if self.calls.is_multiple_of(7) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let len = len.min(1 + self.calls % self.most);
+        match self.fails_at {
+            Some(at) if self.done >= at => Err(io::Error::other("broken")),
+            Some(at) => Ok(len.min(at - self.done)),
+            None => Ok(len),
+        }
+    }
+}
+
+impl<T: Read> Read for Awkward<T> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let len = self.next_len(out.len())?;
+        let read = self.inner.read(&mut out[..len])?;
+        self.done += read;
+        Ok(read)
+    }
+}
+
+impl<T: Write> Write for Awkward<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.next_len(bytes.len())?;
+        let written = self.inner.write(&bytes[..len])?;
+        self.done += written;
+        Ok(written)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[test]
+fn one_byte_at_a_time() {
+    let engine = engine();
+    let plaintext = text(1_200_000);
+    let whole = serial_seal(&plaintext);
+    let (mut from, mut to) = (Awkward::new(plaintext.as_slice(), 1, None), Awkward::new(Vec::new(), 1, None));
+    engine.seal(Source::Stream(&mut from), Sink::Stream(&mut to), envelope, &Unobserved).unwrap();
+    assert!(to.inner == whole);
+    let (mut from, mut to) = (Awkward::new(whole.as_slice(), 1, None), Awkward::new(Vec::new(), 1, None));
+    let demands = Demands::default();
+    engine.open(Source::Stream(&mut from), Sink::Stream(&mut to), &[&FixedKey], &demands, &Unobserved).unwrap();
+    assert!(to.inner == plaintext);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn breaking_anywhere(size in 0usize..6_000_000, at in 0.0..1.0f64, most in 1usize..100_000, reads in any::<bool>()) {
+        let most = most.max(size / 1000 + 1);
+        let engine = engine();
+        let plaintext = text(size);
+        let whole = serial_seal(&plaintext);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the input")]
+        let place = |len: usize| Some((len as f64 * at) as usize);
+        let fails = |len: usize, this: bool| if this { place(len) } else { None };
+
+        let mut from = Awkward::new(plaintext.as_slice(), most, fails(size, reads));
+        let mut to = Awkward::new(Vec::new(), most, fails(whole.len(), !reads));
+        let ended = engine.seal(Source::Stream(&mut from), Sink::Stream(&mut to), envelope, &Unobserved);
+        prop_assert!(matches!(ended, Err(Error::Io { .. })), "no error of input or output");
+        prop_assert!(whole.starts_with(&to.inner) && to.inner.len() < whole.len());
+
+        let mut from = Awkward::new(whole.as_slice(), most, fails(whole.len(), reads));
+        let mut to = Awkward::new(Vec::new(), most, fails(size.max(1), !reads));
+        let demands = Demands::default();
+        let ended = engine.open(Source::Stream(&mut from), Sink::Stream(&mut to), &[&FixedKey], &demands, &Unobserved);
+        if reads || size > 0 {
+            prop_assert!(matches!(ended, Err(Error::Io { .. })), "no error of input or output");
+        }
+        prop_assert!(plaintext.starts_with(&to.inner));
+    }
+}
+
+/// Fails like a disk: beyond a place of the file no byte can be read.
+#[test]
+fn an_error_of_the_reader_behind_a_bad_chunk_comes_second() {
+    let plaintext = text(5 << 20);
+    let mut whole = serial_seal(&plaintext);
+    whole[131_072 + 56 + 10 * SEALED_CHUNK_LEN] ^= 1;
+    let len = whole.len();
+    let mut from = Awkward::new(whole.as_slice(), 50_000, Some(len - 100));
+    let (out, result) = engine_open(&engine(), Source::Stream(&mut from));
+    assert!(out == plaintext[..10 * CHUNK_LEN]);
+    assert!(result.unwrap_err().contains("Chunk { index: 10,"));
+}
+
+#[test]
+fn an_input_that_changes() {
+    let engine = engine();
+    for size in [1000, 3_000_000] {
+        for change in [Change::Grow, Change::Shrink, Change::Touch] {
+            let file = file_of(&text(size));
+            let mut out = Vec::new();
+            let envelope = || {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                match change {
+                    Change::Grow => write_at_end(&file),
+                    Change::Shrink => file.set_len(size as u64 - 1).unwrap(),
+                    Change::Touch => super::system::write_all_at(&file, b"x", 7).unwrap(),
+                }
+                envelope()
+            };
+            let ended = engine.seal(Source::File(&file), Sink::Stream(&mut out), envelope, &Unobserved);
+            // A small input is read whole before the key is asked for.
+            if size > SMALL_INPUT {
+                let Err(Error::Io { source, .. }) = ended else { panic!("{size}") };
+                assert_eq!(source.to_string(), "the input changed while it was read");
+            } else {
+                assert!(ended.is_ok() && serial_open(&out).0 == text(size));
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    Grow,
+    Shrink,
+    Touch,
+}
+
+fn write_at_end(file: &File) {
+    let len = file.metadata().unwrap().len();
+    super::system::write_all_at(file, b"more", len).unwrap();
+}
+
+#[test]
+fn an_envelope_that_fails() {
+    for size in [10, 3_000_000] {
+        let plaintext = text(size);
+        let file = file_of(&plaintext);
+        let refuse = || Err(Error::Invalid("no".into()));
+        let mut reader = plaintext.as_slice();
+        for source in [Source::File(&file), Source::Stream(&mut reader)] {
+            let mut out = Vec::new();
+            let ended = engine().seal(source, Sink::Stream(&mut out), refuse, &Unobserved);
+            assert!(matches!(ended, Err(Error::Invalid(_))) && out.is_empty());
+        }
+        let out = file_of(b"before");
+        let ended = engine().seal(Source::File(&file), Sink::from_file(&out, Durability::Synced), refuse, &Unobserved);
+        assert!(ended.is_err() && content(&out) == b"before");
+    }
+}
+
+/// A writer of the caller's that panics takes the call with it, and no thread waits for ever.
+#[test]
+fn a_panic_ends_the_call() {
+    struct Panics(usize);
+    impl Write for Panics {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            assert!(self.0 < 3 << 20, "on purpose");
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let file = file_of(&text(20 << 20));
+    let ended = std::panic::catch_unwind(|| {
+        engine().seal(Source::File(&file), Sink::Stream(&mut Panics(0)), envelope, &Unobserved).map(drop)
+    });
+    assert!(ended.is_err());
+}

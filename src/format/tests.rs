@@ -1,0 +1,269 @@
+//! What must hold of banks and of the decision between them.
+
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::error::FormatError;
+
+/// A change to a bank's bytes.
+type Change = fn(&mut [u8]);
+
+fn slot(kind: u16, key_id: &str, len: usize) -> Slot {
+    Slot { kind: SlotKind(kind), key_id: key_id.into(), wrapped: vec![0x5a; len] }
+}
+
+fn bank(len: BankLen, number: BankNumber) -> Bank {
+    let binding = Binding {
+        suite: Suite::Aes256Gcm,
+        data_key_id: DataKeyId([3; 16]),
+        sharing: Sharing::Exclusive,
+        context: Pairs::parse(["project=demo"]).unwrap(),
+        labels: Pairs::parse(["host=a"]).unwrap(),
+    };
+    let slots = vec![slot(2, &"ab".repeat(16), 104), slot(0x8001, "", 0)];
+    let prelude = Prelude { salt: [1; 24], commitment: [2; 32] };
+    Bank { len, generation: 1, number, prelude, binding, slots }
+}
+
+/// Both banks, and the shortest payload.
+fn file(len: BankLen) -> Vec<u8> {
+    let mut bytes = bank(len, BankNumber::Zero).encode().unwrap();
+    bytes.extend(bank(len, BankNumber::One).encode().unwrap());
+    bytes.extend(bank(len, BankNumber::Zero).prelude.to_bytes());
+    bytes.extend([0; 16]);
+    bytes
+}
+
+fn read(bytes: &[u8]) -> Result<Header, FormatError> {
+    Header::read(&Front::new(bytes.to_vec()))
+}
+
+/// Changes bytes of a bank and makes its checksum right again.
+fn forge(bytes: &mut [u8], place: usize, len: BankLen, change: impl FnOnce(&mut [u8])) {
+    let bank = &mut bytes[place..place + len.get()];
+    change(bank);
+    let (content, checksum) = bank.split_at_mut(len.get() - CHECKSUM_LEN);
+    checksum.copy_from_slice(&Sha256::digest(content));
+}
+
+fn malformed(bytes: &[u8]) -> (&'static str, u64) {
+    match read(bytes) {
+        Err(FormatError::Malformed { field, offset }) => (field, offset),
+        other => panic!("not malformed: {other:?}"),
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_one_bank_is_survived() {
+    let good = file(BankLen::MIN);
+    let header = read(&good).unwrap();
+    assert!(header.warnings().is_empty());
+    for bit in 0..2 * BankLen::MIN.get() * 8 {
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let damaged = read(&bytes).unwrap_or_else(|error| panic!("bit {bit}: {error}"));
+        let number = if bit / 8 < BankLen::MIN.get() { BankNumber::Zero } else { BankNumber::One };
+        assert!(matches!(damaged.warnings()[..], [Warning::BankDamaged(found, _)] if found == number), "bit {bit}");
+        assert_eq!(damaged.bank().slots, header.bank().slots);
+    }
+}
+
+#[test]
+fn either_bank_may_be_lost() {
+    for len in BankLen::ALL {
+        for number in [0, 1] {
+            for fill in [0, 0xff] {
+                let mut bytes = file(len);
+                bytes[number * len.get()..(number + 1) * len.get()].fill(fill);
+                let header = read(&bytes).unwrap();
+                assert_eq!((header.bank_len(), header.warnings().len()), (len, 1));
+            }
+            let hole = number * len.get()..number * len.get() + 1;
+            let front = Front::with_unreadable(file(len), vec![hole]);
+            assert_eq!(Header::read(&front).unwrap().warnings().len(), 1);
+        }
+        let mut bytes = file(len);
+        bytes[9] ^= 1;
+        bytes[len.get() + 100] ^= 1;
+        assert_eq!(read(&bytes), Err(FormatError::Damaged));
+        bytes[..len.header_len()].fill(0);
+        assert_eq!(read(&bytes), Err(FormatError::NotWaxseal));
+    }
+}
+
+#[test]
+fn a_bank_at_the_other_ones_place_is_damage() {
+    let good = file(BankLen::MIN);
+    let (mut twice_zero, mut twice_one) = (good.clone(), good.clone());
+    twice_zero.copy_within(..4096, 4096);
+    twice_one.copy_within(4096..8192, 0);
+    for bytes in [twice_zero, twice_one] {
+        assert_eq!(read(&bytes).unwrap().bank().slots, read(&good).unwrap().bank().slots);
+    }
+}
+
+#[test]
+fn the_magic_stands_where_a_bank_may() {
+    let mut bytes = file(BankLen::MAX);
+    bytes[16_384..16_392].copy_from_slice(&MAGIC);
+    forge(&mut bytes, 0, BankLen::MAX, |_| {});
+    // Filling that is not zero comes first; behind a bank it is the place that counts.
+    assert_eq!(malformed(&bytes), ("filling that is not zero", 16_384));
+    let mut small = file(BankLen::MIN);
+    small.resize(80_000, 0);
+    small[65_536..65_544].copy_from_slice(&MAGIC);
+    assert_eq!(malformed(&small), ("magic where none may stand", 65_536));
+    small[0] = 0;
+    assert_eq!(malformed(&small), ("magic where none may stand", 65_536));
+    // The file lost its first bank, or has something in front.
+    assert_eq!(read(&file(BankLen::MIN)[4096..]), Err(FormatError::Damaged));
+    let shifted = [vec![0; 4096], file(BankLen::MIN)].concat();
+    assert!(matches!(read(&shifted), Err(FormatError::Malformed { .. })));
+    let tar = [vec![0; 512], file(BankLen::MIN)].concat();
+    assert_eq!(read(&tar), Err(FormatError::NotWaxseal));
+}
+
+#[test]
+fn the_newer_generation_counts() {
+    let generations =
+        [(1, 1, 0), (1, 2, 1), (2, 1, 0), (u32::MAX, 0, 1), (0, u32::MAX, 0), (0, 1 << 31, 0), (1 << 31, 0, 0)];
+    for (zero, one, counts) in generations {
+        let mut bytes = file(BankLen::MIN);
+        forge(&mut bytes, 0, BankLen::MIN, |bank| bank[16..20].copy_from_slice(&u32::to_le_bytes(zero)));
+        forge(&mut bytes, 4096, BankLen::MIN, |bank| bank[16..20].copy_from_slice(&u32::to_le_bytes(one)));
+        let header = read(&bytes).unwrap();
+        assert_eq!(header.bank().number.get(), counts, "{zero} {one}");
+        assert_eq!(header.warnings().is_empty(), zero == one);
+    }
+}
+
+#[test]
+fn banks_must_agree_in_what_is_bound() {
+    for offset in [30, 60, 85, 96, 104] {
+        let mut bytes = file(BankLen::MIN);
+        forge(&mut bytes, 4096, BankLen::MIN, |bank| bank[offset] ^= 1);
+        assert_eq!(malformed(&bytes).0, "bank 1 disagrees with bank 0", "{offset}");
+    }
+}
+
+#[test]
+fn newer_and_malformed_banks_have_no_fallback() {
+    for place in [0, 4096] {
+        let mut bytes = file(BankLen::MIN);
+        forge(&mut bytes, place, BankLen::MIN, |bank| bank[8] = 2);
+        assert_eq!(read(&bytes), Err(FormatError::Newer { version: 2 }));
+        let changes: [(&str, Change); 7] = [
+            ("suite", |bank| bank[10] = 3),
+            ("flags", |bank| bank[96] = 2),
+            ("number of slots", |bank| bank[20] = 0),
+            ("number of slots", |bank| bank[20] = 17),
+            ("encryption context", |bank| bank[98] = 65),
+            ("encryption context", |bank| bank[101] = 0xff),
+            ("filling that is not zero", |bank| bank[4000] = 1),
+        ];
+        for (field, change) in changes {
+            let mut bytes = file(BankLen::MIN);
+            forge(&mut bytes, place, BankLen::MIN, change);
+            assert_eq!(malformed(&bytes).0, field);
+        }
+    }
+}
+
+#[test]
+fn cut_headers() {
+    let good = file(BankLen::MIN);
+    assert_eq!(read(&[]), Err(FormatError::NotWaxseal));
+    for len in [8, 16, 4095] {
+        assert_eq!(read(&good[..len]), Err(FormatError::Damaged), "{len}");
+    }
+    for len in [4096, 5000, 8191] {
+        assert!(matches!(read(&good[..len]), Err(FormatError::CutShort { header_len: 8192, .. })), "{len}");
+    }
+    assert!(read(&good[..8192]).is_ok());
+}
+
+#[test]
+fn a_writer_leaves_room_for_keys_to_come() {
+    let binding = bank(BankLen::MIN, BankNumber::Zero).binding;
+    let fit = |slots: &[Slot], least| Bank::fitting_len(&binding, slots, least).map(BankLen::get).ok();
+    let start = 80 + binding.bound_bytes().unwrap().len() - 12;
+    let exact = |end: usize| vec![slot(0x8001, "", end - start - 6)];
+    assert_eq!(fit(&exact(2048 - 32), BankLen::MIN), Some(4096));
+    assert_eq!(fit(&exact(2048 - 31), BankLen::MIN), Some(8192));
+    assert_eq!(fit(&exact(200), BankLen::MAX), Some(65_536));
+    assert_eq!(fit(&exact(32_768 - 31), BankLen::MIN), Some(65_536));
+    assert_eq!(fit(&exact(65_536 - 32), BankLen::MIN), Some(65_536));
+    assert_eq!(fit(&exact(65_536 - 31), BankLen::MIN), None);
+}
+
+#[test]
+fn a_writer_refuses_what_a_reader_would() {
+    let refused = |slots: Vec<Slot>| Bank { slots, ..bank(BankLen::MAX, BankNumber::Zero) }.encode().is_err();
+    let keyfile = slot(2, &"ab".repeat(16), 104);
+    assert!(refused(vec![]) && refused(vec![slot(0x8001, "", 1); 17]));
+    assert!(refused(vec![keyfile.clone(), keyfile]) && refused(vec![slot(3, "", 148), slot(3, "", 148)]));
+    assert!(refused(vec![slot(0, "", 1)]) && refused(vec![slot(1, "arn", 1)]) && refused(vec![slot(3, "x", 148)]));
+    assert!(refused(vec![slot(9, "\u{80}", 1)]) && refused(vec![slot(9, "", 65_536)]));
+    assert!(!refused(vec![slot(0x8001, "same", 1), slot(0x8001, "same", 1)]));
+    let long = Pairs::parse([format!("n={}", "v".repeat(8190))]).unwrap();
+    let binding = Binding { context: long, ..bank(BankLen::MIN, BankNumber::Zero).binding };
+    assert!(binding.bound_bytes().is_err());
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9 =:/\u{a0}-\u{2ff}]{1,12}"
+}
+
+fn pairs() -> impl Strategy<Value = Pairs> {
+    prop::collection::vec((text(), text()), 0..6).prop_filter_map("names clash", |pairs| Pairs::new(pairs).ok())
+}
+
+fn slots() -> impl Strategy<Value = Vec<Slot>> {
+    let any_slot = prop_oneof![
+        "[0-9a-f]{32}".prop_map(|id| slot(2, &id, 104)),
+        (1usize..300).prop_map(|len| slot(1, "arn:aws:kms:eu-west-1:123456789012:key/mrk-1", len)),
+        Just(slot(3, "", 148)),
+        (4u16.., text(), 0usize..300).prop_map(|(kind, id, len)| slot(kind, &id, len)),
+    ];
+    prop::collection::vec(any_slot, 1..8)
+}
+
+proptest! {
+    #[test]
+    fn what_was_encoded_is_decoded_and_encodes_to_the_same(
+        context in pairs(), labels in pairs(), slots in slots(), generation: u32, shared: bool, chacha: bool, large in 0usize..5,
+    ) {
+        let mut one = bank(BankLen::ALL[large], BankNumber::One);
+        one.binding.context = context;
+        one.binding.labels = labels;
+        one.binding.sharing = if shared { Sharing::Shared } else { Sharing::Exclusive };
+        one.binding.suite = if chacha { Suite::ChaCha20Poly1305 } else { Suite::Aes256Gcm };
+        one.generation = generation;
+        one.slots = slots;
+        let Ok(bytes) = one.encode() else { return Ok(()) };
+        let decoded = Bank::decode(&bytes, one.len.get()).unwrap();
+        prop_assert_eq!(decoded.encode().unwrap(), bytes.clone());
+        let bound = [&bytes[..12], &bytes[80..80 + decoded.binding.bound_bytes().unwrap().len() - 12]].concat();
+        prop_assert_eq!(decoded.binding.bound_bytes().unwrap(), bound);
+        prop_assert_eq!(decoded, one);
+    }
+
+    /// One encoding for one content: whatever decodes is what the encoder would write.
+    #[test]
+    fn what_decodes_is_canonical(changes in prop::collection::vec((0usize..400, any::<u8>()), 1..4)) {
+        let mut bytes = bank(BankLen::MIN, BankNumber::Zero).encode().unwrap();
+        forge(&mut bytes, 0, BankLen::MIN, |bank| for (at, byte) in changes { bank[at] = byte });
+        if let Ok(decoded) = Bank::decode(&bytes, 0) {
+            prop_assert_eq!(decoded.encode().unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn any_front_is_read_without_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..9000), magic in prop::option::of(0usize..6)) {
+        if let Some(place) = magic.map(|index| PLACES[index]).filter(|place| place + 8 <= bytes.len()) {
+            bytes[place..place + 8].copy_from_slice(&MAGIC);
+        }
+        prop_assert!(read(&bytes).is_err());
+    }
+}

@@ -1,0 +1,345 @@
+//! The handle on AWS: configuration, one client a region, who the caller is, and how a call is made.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use aws_config::{Region, SdkConfig};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::operation::RequestId;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use tokio::sync::OnceCell;
+
+use super::config::{KmsConfig, instance_region};
+use super::failure;
+use super::name::{KmsKeyName, is_region};
+use super::worker::{ENDED, Worker, wait};
+use crate::error::{Error, ProviderCause, ProviderError, Result};
+
+/// One call to AWS, as it ended: what a summary proves a rotation with, and what CloudTrail names too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KmsCall {
+    /// AWS's name of the operation (`GenerateDataKey`).
+    pub operation: &'static str,
+    /// The key, as it was named in the call.
+    pub key: String,
+    /// The region that was called.
+    pub region: String,
+    /// AWS's id of the request.
+    pub request_id: Option<String>,
+}
+
+impl KmsCall {
+    pub(super) fn new(operation: &'static str, key: impl ToString, region: &str) -> Self {
+        Self { operation, key: key.to_string(), region: region.to_owned(), request_id: None }
+    }
+
+    /// The IAM action that allows the call.
+    pub(super) fn action(&self) -> String {
+        match self.operation {
+            "GetCallerIdentity" => "sts:GetCallerIdentity".into(),
+            "ReEncrypt" => "kms:ReEncryptFrom and kms:ReEncryptTo".into(),
+            operation => format!("kms:{operation}"),
+        }
+    }
+}
+
+/// Hears of each call as it ends, with or without success.
+type Listener = Arc<dyn Fn(&KmsCall) + Send + Sync>;
+
+/// A handle on AWS KMS. Clones share connections, credentials and the thread that the calls run on.
+///
+/// Nothing is read, started or connected before the first call, or [`Kms::warm_up`].
+#[derive(Clone)]
+pub struct Kms {
+    pub(super) inner: Arc<Inner>,
+    listener: Option<Listener>,
+}
+
+pub(super) struct Inner {
+    source: Source,
+    worker: OnceLock<Worker>,
+    sdk: OnceCell<SdkConfig>,
+    instance_region: OnceCell<Option<String>>,
+    clients: Mutex<HashMap<String, aws_sdk_kms::Client>>,
+    pub(super) caller: OnceCell<Caller>,
+}
+
+enum Source {
+    Environment(KmsConfig),
+    Clients(Box<aws_sdk_kms::Client>, Option<Box<aws_sdk_sts::Client>>),
+}
+
+/// Whose credentials they are, by `sts:GetCallerIdentity`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) partition: String,
+    pub(super) account: String,
+}
+
+/// A key's name and the region to call it in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) name: KmsKeyName,
+    pub(super) region: String,
+}
+
+impl Kms {
+    /// By AWS's standard configuration.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a region that is none.
+    pub fn new(config: KmsConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self::of(Source::Environment(config)))
+    }
+
+    /// With the caller's own clients, their credentials, timeouts and endpoint. For a key in another region the
+    /// KMS client is copied with that region. Without an STS client, keys of the caller's own account can be
+    /// opened only when they or their account are named.
+    #[must_use]
+    pub fn from_clients(kms: aws_sdk_kms::Client, sts: Option<aws_sdk_sts::Client>) -> Self {
+        Self::of(Source::Clients(Box::new(kms), sts.map(Box::new)))
+    }
+
+    fn of(source: Source) -> Self {
+        let inner = Inner {
+            source,
+            worker: OnceLock::new(),
+            sdk: OnceCell::new(),
+            instance_region: OnceCell::new(),
+            clients: Mutex::default(),
+            caller: OnceCell::new(),
+        };
+        Self { inner: Arc::new(inner), listener: None }
+    }
+
+    /// The same handle; `listener` hears of each call made through the one returned, as it ends. It runs on the
+    /// handle's thread, so it must not make calls of its own.
+    #[must_use]
+    pub fn listening(&self, listener: impl Fn(&KmsCall) + Send + Sync + 'static) -> Self {
+        Self { inner: Arc::clone(&self.inner), listener: Some(Arc::new(listener)) }
+    }
+
+    /// Begins, beside the caller's other work, what the first call needs: the thread, the configuration, and
+    /// AWS-LC's random generator, whose seeding takes 30 ms that a TLS handshake would otherwise pay.
+    ///
+    /// Called when a key is named; more often does no harm.
+    pub fn warm_up(&self) {
+        let Source::Environment(_) = self.inner.source else { return };
+        if self.inner.worker.get().is_some() {
+            return;
+        }
+        if !endpoint_is_plain() {
+            // The seed is the process's, so another thread may pay for it. Where none can be started, the
+            // handshake pays as it would have.
+            let seed = || {
+                let _ = aws_lc_rs::rand::fill(&mut [0; 1]);
+            };
+            let _ = std::thread::Builder::new().name("waxseal-seed".into()).spawn(seed);
+        }
+        if let Ok(worker) = self.worker() {
+            let this = self.clone();
+            // What fails here fails again, and is told, in the call.
+            drop(worker.spawn(async move {
+                this.sdk().await;
+                Ok(())
+            }));
+        }
+    }
+
+    fn worker(&self) -> Result<&Worker> {
+        if let Some(worker) = self.inner.worker.get() {
+            return Ok(worker);
+        }
+        let new = Worker::start()?;
+        Ok(self.inner.worker.get_or_init(|| new))
+    }
+
+    /// Runs `call` on the handle's own thread and blocks until it is done.
+    pub(super) fn block_on<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        wait(self.worker()?.spawn(call))
+    }
+
+    /// Runs `call` on the handle's own thread; awaiting it needs no particular runtime.
+    pub(super) async fn on_worker<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.worker()?.spawn(call).await.unwrap_or(Err(ENDED))
+    }
+
+    /// The configuration, where it is the environment's.
+    async fn sdk(&self) -> Option<&SdkConfig> {
+        match &self.inner.source {
+            Source::Environment(config) => Some(self.inner.sdk.get_or_init(|| config.load()).await),
+            Source::Clients(..) => None,
+        }
+    }
+
+    /// The region that the caller chose over the one that a multi-Region key's ARN states.
+    pub(super) fn chosen_region(&self) -> Option<&str> {
+        match &self.inner.source {
+            Source::Environment(config) => config.region.as_deref(),
+            Source::Clients(..) => None,
+        }
+    }
+
+    /// The region of the caller, as far as it is known without reading a file.
+    pub(super) fn near_region(&self) -> Option<String> {
+        match &self.inner.source {
+            Source::Environment(config) => config.near_region(),
+            Source::Clients(kms, _) => kms.config().region().map(|region| region.as_ref().to_owned()),
+        }
+    }
+
+    /// The region by argument, environment variable or profile.
+    pub(super) async fn configured_region(&self) -> Option<String> {
+        match self.sdk().await {
+            Some(sdk) => sdk.region().map(|region| region.as_ref().to_owned()),
+            None => self.near_region(),
+        }
+    }
+
+    /// The region for names that state none.
+    async fn region(&self) -> Option<String> {
+        match (self.configured_region().await, self.sdk().await) {
+            (None, Some(sdk)) => self.inner.instance_region.get_or_init(|| instance_region(sdk)).await.clone(),
+            (region, _) => region,
+        }
+    }
+
+    /// The region of a call that names no key.
+    pub(super) async fn any_region(&self) -> Result<String> {
+        self.region().await.ok_or_else(|| Error::Invalid("no region is configured (--region, AWS_REGION)".into()))
+    }
+
+    /// Where `name` is called.
+    pub(super) async fn target(&self, name: &KmsKeyName) -> Result<Target> {
+        let chosen = self.chosen_region().filter(|_| name.is_multi_region());
+        let region = match (chosen, name.region()) {
+            (Some(region), _) | (None, Some(region)) => region.to_owned(),
+            (None, None) => self.region().await.ok_or_else(|| {
+                Error::Invalid(format!("{name} states no region, and none is configured (--region, AWS_REGION)"))
+            })?,
+        };
+        Ok(Target { name: name.called_in(&region), region })
+    }
+
+    /// The client for `region`. This is the one place where a region becomes an endpoint.
+    pub(super) async fn client(&self, region: &str) -> Result<aws_sdk_kms::Client> {
+        if !is_region(region) {
+            return Err(Error::Invalid(format!("{region:?} is not an AWS region")));
+        }
+        let sdk = self.sdk().await;
+        let mut clients = self.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(region) {
+            return Ok(client.clone());
+        }
+        let at = Region::new(region.to_owned());
+        let client = match (&self.inner.source, sdk) {
+            (Source::Clients(kms, _), _) if kms.config().region() == Some(&at) => kms.as_ref().clone(),
+            (Source::Clients(kms, _), _) => {
+                aws_sdk_kms::Client::from_conf(kms.config().to_builder().region(at).build())
+            }
+            (Source::Environment(_), Some(sdk)) => {
+                aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(sdk).region(at).build())
+            }
+            (Source::Environment(_), None) => return Err(Error::ApiMisuse("no configuration")),
+        };
+        clients.insert(region.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// The time for a whole call.
+    fn limit(&self) -> Duration {
+        match &self.inner.source {
+            Source::Environment(config) => config.timeouts.operation,
+            // Far beyond what the caller's own client waits.
+            Source::Clients(..) => Duration::from_secs(24 * 3600),
+        }
+    }
+
+    /// Makes one call: within the time, its failure sorted, and the listener told.
+    pub(super) async fn call<O, E>(
+        &self,
+        call: &mut KmsCall,
+        send: impl Future<Output = Result<O, SdkError<E, HttpResponse>>>,
+    ) -> Result<O>
+    where
+        O: RequestId,
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let limit = self.limit();
+        let answer = tokio::time::timeout(limit, send).await;
+        call.request_id = match &answer {
+            Ok(Ok(output)) => output.request_id().map(str::to_owned),
+            Ok(Err(error)) => error.request_id().map(str::to_owned),
+            Err(_) => None,
+        };
+        if let Some(listener) = &self.listener {
+            listener(call);
+        }
+        match answer {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(error)) => Err(Box::new(failure::failure(call, &error)).into()),
+            Err(_) => Err(Box::new(failure::too_late(call, limit)).into()),
+        }
+    }
+
+    /// The account that the credentials themselves state: roles and SSO do, access keys do not.
+    pub(super) async fn stated_account(&self) -> Option<String> {
+        use aws_credential_types::provider::ProvideCredentials as _;
+        let provider = self.sdk().await?.credentials_provider()?;
+        // A failure is told by the call that needs them.
+        let credentials = tokio::time::timeout(self.limit(), provider.provide_credentials()).await.ok()?.ok()?;
+        credentials.account_id().map(|account| account.as_str().to_owned())
+    }
+
+    /// Whose credentials they are: `sts:GetCallerIdentity`, once. `region` is called where none is configured.
+    pub(super) async fn caller(&self, region: &str) -> Result<&Caller> {
+        self.inner.caller.get_or_try_init(|| self.ask_caller(region)).await
+    }
+
+    async fn ask_caller(&self, region: &str) -> Result<Caller> {
+        let region = self.configured_region().await.unwrap_or_else(|| region.to_owned());
+        let mut call = KmsCall::new("GetCallerIdentity", "the caller's account", &region);
+        let sts = match (&self.inner.source, self.sdk().await) {
+            (Source::Clients(_, Some(sts)), _) => sts.as_ref().clone(),
+            (Source::Environment(_), Some(sdk)) => {
+                let at = Region::new(region);
+                aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(sdk).region(at).build())
+            }
+            _ => {
+                let error = ProviderError::new(ProviderCause::NotAllowed, call.key, "there is no STS client to ask");
+                return Err(Box::new(error).into());
+            }
+        };
+        let answer = self.call(&mut call, sts.get_caller_identity().send()).await?;
+        let partition = answer.arn().and_then(|arn| arn.split(':').nth(1)).unwrap_or_default().to_owned();
+        let account = answer.account().unwrap_or_default().to_owned();
+        if !is_account(&account) || !partition.starts_with("aws") {
+            return Err(failure::bad_answer(&call, "names no account"));
+        }
+        Ok(Caller { partition, account })
+    }
+}
+
+/// Twelve digits.
+pub(super) fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether the environment sends KMS to an endpoint without TLS; a profile may say so too, and then a seed is
+/// for nothing.
+fn endpoint_is_plain() -> bool {
+    ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()))
+        .is_some_and(|url| url.starts_with("http://"))
+}

@@ -1,0 +1,189 @@
+//! The HTTP client below the SDK: proxies, `AWS_CA_BUNDLE`, and nothing built before it is needed.
+//!
+//! The SDK's own client reads the system's trust roots as soon as it exists, even for an endpoint without TLS, and
+//! leaves proxies and bundles to its user.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Connector, ConnectorBuilder};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+/// Names a file of trust roots that replace the system's, as the AWS command line has it.
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+/// The client for every service; what it is made of follows from the environment.
+pub(super) fn client() -> SharedHttpClient {
+    SharedHttpClient::new(LazyClient {
+        bundle: std::env::var_os(CA_BUNDLE).filter(|path| !path.is_empty()).map(PathBuf::from),
+        connectors: Mutex::default(),
+    })
+}
+
+type Timeouts = (Option<Duration>, Option<Duration>);
+
+#[derive(Debug)]
+struct LazyClient {
+    bundle: Option<PathBuf>,
+    /// One set of connections for each pair of timeouts: the SDK asks anew for each request.
+    connectors: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
+}
+
+impl HttpClient for LazyClient {
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        let timeouts = (settings.connect_timeout(), settings.read_timeout());
+        let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || SharedHttpConnector::new(LazyConnector::new(settings.clone(), self.bundle.clone()));
+        connectors.entry(timeouts).or_insert_with(new).clone()
+    }
+}
+
+/// How a request leaves the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// TLS, by the environment's proxy if it names one.
+    Tls,
+    /// Without TLS, by the environment's proxy if it names one.
+    Plain,
+    /// Without TLS and without a proxy.
+    Local,
+}
+
+impl Way {
+    /// The machine's own addresses are never asked for by way of a proxy: among them are the endpoints from
+    /// which instances and containers get their credentials.
+    fn of(uri: &str) -> Self {
+        let Some(rest) = uri.strip_prefix("http://") else { return Self::Tls };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = match authority.strip_prefix('[') {
+            Some(v6) => v6.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        let local = match host.parse() {
+            Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_link_local(),
+            Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local(),
+            Err(_) => host == "localhost",
+        };
+        if local { Self::Local } else { Self::Plain }
+    }
+}
+
+#[derive(Debug)]
+struct LazyConnector {
+    settings: HttpConnectorSettings,
+    bundle: Option<PathBuf>,
+    tls: OnceLock<Result<Connector, String>>,
+    plain: OnceLock<Connector>,
+    local: OnceLock<Connector>,
+}
+
+impl LazyConnector {
+    fn new(settings: HttpConnectorSettings, bundle: Option<PathBuf>) -> Self {
+        Self { settings, bundle, tls: OnceLock::new(), plain: OnceLock::new(), local: OnceLock::new() }
+    }
+
+    fn build(&self, roots: TrustStore, proxy: ProxyConfig) -> Result<Connector, String> {
+        let context = TlsContext::builder().with_trust_store(roots).build().map_err(|error| error.to_string())?;
+        Ok(ConnectorBuilder::default()
+            .connector_settings(self.settings.clone())
+            .proxy_config(proxy)
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(context)
+            .build())
+    }
+
+    fn build_tls(&self) -> Result<Connector, String> {
+        let roots = match &self.bundle {
+            None => TrustStore::default(),
+            Some(path) => bundle(path).map_err(|error| format!("{CA_BUNDLE} ({}): {error}", path.display()))?,
+        };
+        self.build(roots, ProxyConfig::from_env())
+    }
+
+    /// Without trust roots: reading them would be for nothing.
+    fn build_plain(&self, proxy: ProxyConfig) -> Connector {
+        self.build(TrustStore::empty(), proxy).unwrap_or_else(|_| unreachable!("an empty trust store is valid"))
+    }
+}
+
+impl HttpConnector for LazyConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        match Way::of(request.uri()) {
+            Way::Tls => match self.tls.get_or_init(|| self.build_tls()) {
+                Ok(connector) => connector.call(request),
+                Err(why) => HttpConnectorFuture::ready(Err(ConnectorError::user(why.clone().into()))),
+            },
+            Way::Plain => self.plain.get_or_init(|| self.build_plain(ProxyConfig::from_env())).call(request),
+            Way::Local => self.local.get_or_init(|| self.build_plain(ProxyConfig::disabled())).call(request),
+        }
+    }
+}
+
+/// The certificates of `path` that can be trust roots. The client below panics at any other, so they are left
+/// out here; bundles in use hold some that are too old.
+fn bundle(path: &Path) -> Result<TrustStore, String> {
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    let mut roots = TrustStore::empty();
+    let mut checked = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
+        let pem = format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            STANDARD.encode(certificate.as_ref())
+        );
+        if checked.add(certificate).is_ok() {
+            roots.add_pem_certificate(pem);
+        }
+    }
+    if checked.is_empty() { Err("it holds no certificate that can be a trust root".into()) } else { Ok(roots) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways() {
+        for (uri, way) in [
+            ("https://kms.eu-west-1.amazonaws.com/", Way::Tls),
+            ("HTTPS://kms.eu-west-1.amazonaws.com/", Way::Tls),
+            ("http://127.0.0.1:5000/", Way::Local),
+            ("http://localhost:5000", Way::Local),
+            ("http://169.254.169.254/latest/meta-data", Way::Local),
+            ("http://[fd00:ec2::254]/latest", Way::Local),
+            ("http://[::1]:80", Way::Local),
+            ("http://kms.example:80/", Way::Plain),
+            ("http://10.0.0.1/", Way::Plain),
+            ("http://localhost.example/", Way::Plain),
+        ] {
+            assert_eq!(Way::of(uri), way, "{uri}");
+        }
+    }
+
+    #[test]
+    fn bundles() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bundle.pem");
+        assert!(bundle(&path).is_err());
+        for text in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(bundle(&path).unwrap_err(), "it holds no certificate that can be a trust root");
+        }
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(bundle(&path).unwrap_err().starts_with("not PEM"));
+    }
+}

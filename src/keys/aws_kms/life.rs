@@ -1,0 +1,228 @@
+//! The life of a key: making, looking, and taking its own material away.
+
+use std::time::SystemTime;
+
+use aws_sdk_kms::types::{KeyMetadata, OriginType};
+
+use super::client::{Kms, KmsCall, Target};
+use super::failure::bad_answer;
+use super::name::{KeyArn, KmsKeyName, is_alias};
+use super::seal::answered_arn;
+use crate::error::{Error, ProviderCause, ProviderError, Result};
+
+/// Where a new key's material comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyOrigin {
+    /// KMS makes it, and it never leaves KMS.
+    #[default]
+    AwsKms,
+    /// Its owner imports it; until then the key is pending import.
+    External,
+}
+
+/// In how many regions a new key can live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyRegions {
+    /// In the one it is made in.
+    #[default]
+    Single,
+    /// It can be replicated into others, under the same id.
+    Multi,
+}
+
+/// Whether KMS renews the key's material by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyRotation {
+    /// Each so many days.
+    On(Option<i32>),
+    /// Not by itself.
+    Off,
+    /// The key cannot, or the caller may not know.
+    Unknown,
+}
+
+/// What is to be known about a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KmsKeyInfo {
+    /// The key.
+    pub arn: KeyArn,
+    /// In KMS's words: `Enabled`, `Disabled`, `PendingImport`, `PendingDeletion`, ...
+    pub state: String,
+    /// In KMS's words: `AWS_KMS`, `EXTERNAL`, ...
+    pub origin: String,
+    /// In KMS's words: `SYMMETRIC_DEFAULT` is what this project needs.
+    pub spec: String,
+    /// In KMS's words: `ENCRYPT_DECRYPT` is what this project needs.
+    pub usage: String,
+    /// When it was made.
+    pub created: Option<SystemTime>,
+    /// When its imported material expires.
+    pub valid_to: Option<SystemTime>,
+    /// When it will be deleted.
+    pub deletion: Option<SystemTime>,
+    /// Whether KMS renews the material by itself.
+    pub rotation: KeyRotation,
+    /// The names that point to it, `alias/...`; `None` where the caller may not list them.
+    pub aliases: Option<Vec<String>>,
+}
+
+impl Kms {
+    /// Makes a symmetric key with `alias` (`alias/NAME`), which is looked up first: a second run makes no second
+    /// key.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an alias that cannot be one; [`ProviderCause::AlreadyExists`] when it is there;
+    /// whatever KMS answers. Where the key was made and the alias was not, the message names the key.
+    pub fn create_key(&self, origin: KeyOrigin, regions: KeyRegions, alias: &str) -> Result<KeyArn> {
+        if !is_alias(alias) || alias.starts_with("alias/aws/") {
+            return Err(Error::Invalid(format!(
+                "{alias:?} cannot be an alias: it takes alias/ and 1 to 250 letters, digits, /, _ and -, \
+                 and alias/aws/ is AWS's"
+            )));
+        }
+        let (this, alias) = (self.clone(), alias.to_owned());
+        self.block_on(async move { this.create(origin, regions, alias).await })
+    }
+
+    async fn create(&self, origin: KeyOrigin, regions: KeyRegions, alias: String) -> Result<KeyArn> {
+        let target = self.target(&KmsKeyName::Alias(alias.clone())).await?;
+        match self.describe(&target).await {
+            Ok((arn, _)) => {
+                let message = format!("it exists already, and names {arn}");
+                return Err(Box::new(ProviderError::new(ProviderCause::AlreadyExists, alias, message)).into());
+            }
+            Err(Error::Provider(error)) if error.cause == ProviderCause::NotFound => {}
+            Err(other) => return Err(other),
+        }
+        let client = self.client(&target.region).await?;
+        let mut call = KmsCall::new("CreateKey", &alias, &target.region);
+        let origin = match origin {
+            KeyOrigin::AwsKms => OriginType::AwsKms,
+            KeyOrigin::External => OriginType::External,
+        };
+        let request = client.create_key().origin(origin).multi_region(regions == KeyRegions::Multi);
+        let answer = self.call(&mut call, request.send()).await?;
+        let arn = answered_arn(&call, answer.key_metadata.as_ref().and_then(KeyMetadata::arn))?;
+        let mut call = KmsCall::new("CreateAlias", &alias, &target.region);
+        let request = client.create_alias().alias_name(&alias).target_key_id(arn.id());
+        match self.call(&mut call, request.send()).await {
+            Ok(_) => Ok(arn),
+            Err(Error::Provider(error)) => {
+                let message = format!("the key {arn} was made, its alias was not: {}", error.message);
+                let hint = format!(
+                    "aws kms create-alias --region {} --alias-name {alias} --target-key-id {arn}",
+                    arn.region()
+                );
+                Err(Error::Provider(Box::new(ProviderError { message, hint: Some(hint), ..*error })))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Takes away the imported material of the key: until the same is imported again, nothing opens with it.
+    ///
+    /// # Errors
+    /// [`ProviderCause::WrongKeyType`] for a key whose material KMS made; whatever KMS answers.
+    pub fn delete_material(&self, name: &KmsKeyName) -> Result<KeyArn> {
+        let (this, name) = (self.clone(), name.clone());
+        self.block_on(async move {
+            let (arn, _) = this.external_key(&name).await?;
+            let mut call = KmsCall::new("DeleteImportedKeyMaterial", &arn, arn.region());
+            let request = this.client(arn.region()).await?.delete_imported_key_material().key_id(arn.to_string());
+            this.call(&mut call, request.send()).await?;
+            Ok(arn)
+        })
+    }
+
+    /// What is to be known about the key.
+    ///
+    /// # Errors
+    /// Whatever KMS answers to `DescribeKey`. Rotation and aliases may be withheld from the caller.
+    pub fn show_key(&self, name: &KmsKeyName) -> Result<KmsKeyInfo> {
+        let (this, name) = (self.clone(), name.clone());
+        self.block_on(async move {
+            let target = this.target(&name).await?;
+            let (arn, metadata) = this.describe(&target).await?;
+            let (rotation, aliases) = tokio::join!(this.rotation(&arn), this.aliases(&arn));
+            Ok(info(arn, &metadata, rotation, aliases))
+        })
+    }
+
+    /// The ARN of the key that `name` names, from `DescribeKey` unless it is one.
+    ///
+    /// # Errors
+    /// Whatever KMS answers.
+    pub fn key_arn(&self, name: &KmsKeyName) -> Result<KeyArn> {
+        let (this, name) = (self.clone(), name.clone());
+        self.block_on(async move {
+            let target = this.target(&name).await?;
+            match target.name {
+                KmsKeyName::KeyArn(arn) => Ok(arn),
+                _ => Ok(this.describe(&target).await?.0),
+            }
+        })
+    }
+
+    pub(super) async fn describe(&self, target: &Target) -> Result<(KeyArn, KeyMetadata)> {
+        let mut call = KmsCall::new("DescribeKey", &target.name, &target.region);
+        let request = self.client(&target.region).await?.describe_key().key_id(target.name.to_string());
+        let metadata = self.call(&mut call, request.send()).await?.key_metadata;
+        let metadata = metadata.ok_or_else(|| bad_answer(&call, "describes no key"))?;
+        let arn = answered_arn(&call, metadata.arn())?;
+        if !target.name.accepts(&arn, &target.region) {
+            return Err(bad_answer(&call, &format!("describes another key, {arn}")));
+        }
+        Ok((arn, metadata))
+    }
+
+    /// A key whose material is its owner's. The calls about material take no alias.
+    pub(super) async fn external_key(&self, name: &KmsKeyName) -> Result<(KeyArn, KeyMetadata)> {
+        let target = self.target(name).await?;
+        let (arn, metadata) = self.describe(&target).await?;
+        if metadata.origin() != Some(&OriginType::External) {
+            let origin = metadata.origin().map_or("unknown", OriginType::as_str);
+            let message = format!("its material cannot be imported or deleted: the key's origin is {origin}");
+            let error = ProviderError::new(ProviderCause::WrongKeyType, arn.to_string(), message);
+            return Err(Box::new(error.with_hint("waxseal key create --external makes a key that takes it")).into());
+        }
+        Ok((arn, metadata))
+    }
+
+    /// Of no consequence if it fails: the caller may not be allowed to know, and some keys cannot rotate.
+    async fn rotation(&self, arn: &KeyArn) -> KeyRotation {
+        let Ok(client) = self.client(arn.region()).await else { return KeyRotation::Unknown };
+        let mut call = KmsCall::new("GetKeyRotationStatus", arn, arn.region());
+        match self.call(&mut call, client.get_key_rotation_status().key_id(arn.to_string()).send()).await {
+            Ok(answer) if answer.key_rotation_enabled => KeyRotation::On(answer.rotation_period_in_days),
+            Ok(_) => KeyRotation::Off,
+            Err(_) => KeyRotation::Unknown,
+        }
+    }
+
+    /// Likewise. One page holds them all: a key has at most 50.
+    async fn aliases(&self, arn: &KeyArn) -> Option<Vec<String>> {
+        let client = self.client(arn.region()).await.ok()?;
+        let mut call = KmsCall::new("ListAliases", arn, arn.region());
+        let answer = self.call(&mut call, client.list_aliases().key_id(arn.to_string()).send()).await.ok()?;
+        Some(answer.aliases().iter().filter_map(|alias| alias.alias_name().map(str::to_owned)).collect())
+    }
+}
+
+fn info(arn: KeyArn, metadata: &KeyMetadata, rotation: KeyRotation, aliases: Option<Vec<String>>) -> KmsKeyInfo {
+    let time = |at: Option<&aws_smithy_types::DateTime>| at.and_then(|at| SystemTime::try_from(*at).ok());
+    let words = |text: Option<&str>| text.unwrap_or("unknown").to_owned();
+    KmsKeyInfo {
+        arn,
+        state: words(metadata.key_state().map(|state| state.as_str())),
+        origin: words(metadata.origin().map(OriginType::as_str)),
+        spec: words(metadata.key_spec().map(|spec| spec.as_str())),
+        usage: words(metadata.key_usage().map(|usage| usage.as_str())),
+        created: time(metadata.creation_date()),
+        valid_to: time(metadata.valid_to()),
+        deletion: time(metadata.deletion_date()),
+        rotation,
+        aliases,
+    }
+}

@@ -1,0 +1,30 @@
+//! Keys in AWS KMS (spec 9.2): one call to seal a file, one to open it, one to rotate it.
+//!
+//! AWS is configured as for every AWS tool: environment, profiles, SSO, container and instance roles. Calls run on
+//! a thread of their own, so the blocking functions may be used inside an async runtime; those that seal, open and
+//! rotate have `_async` twins that any runtime can await.
+//!
+//! Data keys are wiped here as soon as they are no longer needed. The SDK and the TLS below it hold what they send
+//! and receive in buffers of their own, which nothing outside can wipe.
+
+mod client;
+mod config;
+mod direct;
+mod failure;
+mod http;
+mod import;
+mod life;
+mod name;
+mod open;
+mod reencrypt;
+mod seal;
+mod worker;
+
+pub use client::{Kms, KmsCall};
+pub use config::{KmsConfig, KmsTimeouts};
+pub use direct::{DIRECT_MAX, looks_like_kms_blob};
+pub use import::{ImportAlgorithm, ImportKeySpec, ImportOptions};
+pub use life::{KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo};
+pub use name::{AliasArn, KeyArn, KmsKeyName};
+pub use open::{AccountRule, KmsOpener};
+pub use seal::{KmsKey, context};

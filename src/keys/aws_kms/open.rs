@@ -1,0 +1,270 @@
+//! Opening: one `Decrypt` for a slot, and only for a slot whose key was named or whose account is allowed.
+//!
+//! The ARN in a slot comes from whoever could write the file. It never chooses an endpoint beyond a region of
+//! AWS's form, and a call in a stranger's account would tell the stranger who opens the file, when and from where.
+
+use std::collections::HashMap;
+
+use aws_sdk_kms::primitives::Blob;
+
+use super::client::{Kms, KmsCall, is_account};
+use super::failure::bad_answer;
+use super::name::{KeyArn, KmsKeyName};
+use super::seal::{answered_arn, context, secret};
+use crate::error::{Error, ProviderCause, ProviderError, Result};
+use crate::format::{Binding, Slot, SlotKind};
+use crate::keys::KeyOpener;
+use crate::secret::DataKey;
+
+/// Whose keys may open a file when no key is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AccountRule {
+    /// Those of the account that the credentials belong to, by `sts:GetCallerIdentity`.
+    Own,
+    /// Those of these accounts, 12 digits each; STS is not asked.
+    Ids(Vec<String>),
+    /// Anybody's. Whoever made the file may learn that it is being opened.
+    Any,
+}
+
+/// Opens slots of kind `aws-kms`.
+#[derive(Clone)]
+pub struct KmsOpener {
+    kms: Kms,
+    rule: Rule,
+}
+
+#[derive(Clone)]
+enum Rule {
+    Named(KmsKeyName),
+    Account(AccountRule, Where),
+}
+
+/// Which slots' regions an opener takes, so that near ones are tried first.
+#[derive(Clone, PartialEq, Eq)]
+enum Where {
+    Anywhere,
+    In(String),
+    NotIn(String),
+}
+
+/// One way to ask for a slot's data key.
+#[derive(Debug, Clone)]
+struct Ask {
+    region: String,
+    key_id: String,
+    /// What the answer has to name.
+    expected: KeyArn,
+}
+
+impl Ask {
+    fn by_arn(arn: KeyArn) -> Self {
+        Self { region: arn.region().to_owned(), key_id: arn.to_string(), expected: arn }
+    }
+}
+
+impl KmsOpener {
+    /// Opens with the key that `name` names, and with no other.
+    #[must_use]
+    pub fn named(kms: &Kms, name: KmsKeyName) -> Self {
+        kms.warm_up();
+        Self { kms: kms.clone(), rule: Rule::Named(name) }
+    }
+
+    /// Opens with keys of the accounts that `rule` allows. To be given to the reader in this order: those of the
+    /// caller's region come first.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an account that is not 12 digits.
+    pub fn by_account(kms: &Kms, rule: AccountRule) -> Result<Vec<Self>> {
+        if let AccountRule::Ids(ids) = &rule
+            && let Some(bad) = ids.iter().find(|id| !is_account(id))
+        {
+            return Err(Error::Invalid(format!("{bad:?} is not an AWS account: it takes 12 digits")));
+        }
+        let places = match kms.near_region() {
+            None => vec![Where::Anywhere],
+            Some(near) => vec![Where::In(near.clone()), Where::NotIn(near)],
+        };
+        let opener = |place| Self { kms: kms.clone(), rule: Rule::Account(rule.clone(), place) };
+        Ok(places.into_iter().map(opener).collect())
+    }
+
+    /// [`KeyOpener::open`] for a caller that awaits, in whatever runtime.
+    ///
+    /// # Errors
+    /// As it.
+    pub async fn open_async(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+        let (this, slot, context) = (self.clone(), slot.clone(), context(binding));
+        self.kms.on_worker(async move { this.unwrap(&slot, context).await }).await
+    }
+
+    async fn unwrap(&self, slot: &Slot, context: HashMap<String, String>) -> Result<DataKey> {
+        let arn = KeyArn::parse(&slot.key_id)?;
+        if !self.matches(slot) {
+            return Err(not_allowed(&arn, "the key was not named, and its account is not allowed"));
+        }
+        let asks = match &self.rule {
+            Rule::Named(name) => self.asks_by_name(name, &arn).await?,
+            Rule::Account(..) => self.asks_by_account(&arn).await,
+        };
+        match &self.rule {
+            Rule::Account(AccountRule::Own, _) => self.unwrap_own(&arn, &asks, slot, context).await,
+            _ => self.decrypt_one_of(&asks, slot, context).await,
+        }
+    }
+
+    /// > An alias or a UUID under `-k` goes to Decrypt as its KeyId; the answer's ARN must be the slot's.
+    /// > Both ids begin with `mrk-` and only the regions differ; then the user's ARN is called, in its region,
+    /// > and the answer must carry that one.
+    async fn asks_by_name(&self, name: &KmsKeyName, slot: &KeyArn) -> Result<Vec<Ask>> {
+        let target = self.kms.target(name).await?;
+        if let KmsKeyName::KeyArn(arn) = target.name {
+            let sister = self.kms.configured_region().await.filter(|_| arn.is_multi_region());
+            let sister = sister.map(|region| arn.in_region(&region)).filter(|sister| *sister != arn);
+            return Ok([arn].into_iter().chain(sister).filter(KeyArn::has_real_region).map(Ask::by_arn).collect());
+        }
+        let expected = if slot.is_multi_region() { slot.in_region(&target.region) } else { slot.clone() };
+        if expected.region() != target.region || !expected.has_real_region() {
+            let message = format!("the slot's key is in {}, and {name} in {}", slot.region(), target.region);
+            let error = ProviderError::new(ProviderCause::NotFound, slot.to_string(), message);
+            return Err(Box::new(error.with_hint(format!("--region {}", slot.region()))).into());
+        }
+        Ok(vec![Ask { region: target.region, key_id: target.name.to_string(), expected }])
+    }
+
+    /// The slot's own key; a multi-Region key in the chosen region instead, or in the configured one as well,
+    /// should its home not answer.
+    async fn asks_by_account(&self, slot: &KeyArn) -> Vec<Ask> {
+        let mut arns = match self.kms.chosen_region() {
+            Some(region) if slot.is_multi_region() => vec![slot.in_region(region)],
+            _ => vec![slot.clone()],
+        };
+        if let Some(region) = self.kms.configured_region().await.filter(|_| slot.is_multi_region()) {
+            arns.push(slot.in_region(&region));
+        }
+        arns.dedup();
+        arns.into_iter().filter(KeyArn::has_real_region).map(Ask::by_arn).collect()
+    }
+
+    /// The caller's account is known for certain only from STS. So that no key of a stranger's is ever called,
+    /// the `Decrypt` waits for it, unless the credentials themselves state the slot's account: then both run at
+    /// once, and STS still decides whether the data key is handed out.
+    async fn unwrap_own(
+        &self,
+        slot_arn: &KeyArn,
+        asks: &[Ask],
+        slot: &Slot,
+        context: HashMap<String, String>,
+    ) -> Result<DataKey> {
+        let owner = async {
+            let caller = self.kms.caller(slot_arn.region()).await.map_err(|error| with_sts_hint(error, slot_arn))?;
+            check_owner(slot_arn, &caller.partition, &caller.account)
+        };
+        match self.kms.stated_account().await {
+            Some(account) => {
+                check_owner(slot_arn, slot_arn.partition(), &account)?;
+                let (owned, data_key) = tokio::join!(owner, self.decrypt_one_of(asks, slot, context));
+                owned.and(data_key)
+            }
+            None => {
+                owner.await?;
+                self.decrypt_one_of(asks, slot, context).await
+            }
+        }
+    }
+
+    /// Asks in order, and goes on only where a region does not answer, or fails by its own fault. A refusal is an
+    /// answer. The first failure is the one to tell.
+    async fn decrypt_one_of(&self, asks: &[Ask], slot: &Slot, context: HashMap<String, String>) -> Result<DataKey> {
+        let mut first = None;
+        for ask in asks {
+            match self.decrypt(ask, slot, context.clone()).await {
+                Err(Error::Provider(error))
+                    if matches!(error.cause, ProviderCause::Unreachable | ProviderCause::Internal) =>
+                {
+                    first.get_or_insert(Error::Provider(error));
+                }
+                answer => return answer,
+            }
+        }
+        Err(first.unwrap_or(Error::ApiMisuse("a slot without a region to call")))
+    }
+
+    async fn decrypt(&self, ask: &Ask, slot: &Slot, context: HashMap<String, String>) -> Result<DataKey> {
+        let mut call = KmsCall::new("Decrypt", &ask.key_id, &ask.region);
+        let request = self.kms.client(&ask.region).await?.decrypt().key_id(&ask.key_id);
+        let request = request.ciphertext_blob(Blob::new(slot.wrapped.clone())).set_encryption_context(Some(context));
+        let answer = self.kms.call(&mut call, request.send()).await?;
+        let plaintext = secret(answer.plaintext);
+        let arn = answered_arn(&call, answer.key_id.as_deref())?;
+        if arn != ask.expected {
+            return Err(bad_answer(&call, &format!("is by another key, {arn}")));
+        }
+        DataKey::from_slice(&plaintext).map_err(|_| bad_answer(&call, "has no data key of 32 bytes"))
+    }
+}
+
+impl KeyOpener for KmsOpener {
+    fn name(&self) -> String {
+        match &self.rule {
+            Rule::Named(name) => name.to_string(),
+            Rule::Account(AccountRule::Own, _) => "AWS KMS, keys of this account".into(),
+            Rule::Account(AccountRule::Ids(ids), _) => format!("AWS KMS, keys of {}", ids.join(", ")),
+            Rule::Account(AccountRule::Any, _) => "AWS KMS, keys of any account".into(),
+        }
+    }
+
+    /// With [`AccountRule::Own`] a slot matches whose account is not known to be another: that shows in
+    /// [`KeyOpener::open`], before the key is called.
+    fn matches(&self, slot: &Slot) -> bool {
+        if slot.kind != SlotKind::AWS_KMS {
+            return false;
+        }
+        let Ok(arn) = KeyArn::parse(&slot.key_id) else { return false };
+        let allowed = match &self.rule {
+            Rule::Named(name) => name.may_be(&arn),
+            Rule::Account(rule, place) => {
+                let in_place = match place {
+                    Where::Anywhere => true,
+                    Where::In(region) => arn.region() == region,
+                    Where::NotIn(region) => arn.region() != region,
+                };
+                let account = match rule {
+                    AccountRule::Own | AccountRule::Any => true,
+                    AccountRule::Ids(ids) => ids.iter().any(|id| id == arn.account()),
+                };
+                in_place && account
+            }
+        };
+        allowed && arn.has_real_region()
+    }
+
+    fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+        let (this, slot, context) = (self.clone(), slot.clone(), context(binding));
+        self.kms.block_on(async move { this.unwrap(&slot, context).await })
+    }
+}
+
+fn check_owner(slot: &KeyArn, partition: &str, account: &str) -> Result<()> {
+    if (slot.partition(), slot.account()) == (partition, account) {
+        return Ok(());
+    }
+    Err(not_allowed(slot, &format!("it is a key of account {}, the credentials are of {account}", slot.account())))
+}
+
+fn not_allowed(slot: &KeyArn, message: &str) -> Error {
+    let hint = format!("if you trust it: -k {slot}, or --account {}", slot.account());
+    Box::new(ProviderError::new(ProviderCause::NotAllowed, slot.to_string(), message).with_hint(hint)).into()
+}
+
+fn with_sts_hint(error: Error, slot: &KeyArn) -> Error {
+    match error {
+        Error::Provider(error) if error.retryable() || error.cause == ProviderCause::Denied => {
+            let hint = format!("without asking STS: -k {slot}, or --account {}", slot.account());
+            Error::Provider(Box::new(error.with_hint(hint)))
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,95 @@
+//! Rotation: one `ReEncrypt`. The plaintext data key never leaves KMS.
+
+use std::collections::HashMap;
+
+use aws_sdk_kms::primitives::Blob;
+
+use super::client::{Kms, KmsCall, Target};
+use super::failure::bad_answer;
+use super::name::{KeyArn, KmsKeyName, partition_of};
+use super::seal::{answered_arn, context, slot};
+use crate::error::{Error, ProviderCause, ProviderError, Result};
+use crate::format::{Binding, Slot, SlotKind};
+
+impl Kms {
+    /// Has KMS wrap `slot`'s data key under `to` instead, and returns the new slot with AWS's id of the request.
+    ///
+    /// > `ReEncrypt` needs both keys in one region and sends the same context both ways.
+    ///
+    /// The slot's key is called because the caller wants this very slot changed; hold it against the caller's
+    /// rule ([`AccountRule`](super::AccountRule)) before.
+    ///
+    /// # Errors
+    /// [`ProviderCause::NotAllowed`], before any call, when the two keys are not in one region and partition;
+    /// whatever KMS answers; [`ProviderCause::BadAnswer`] when the answer names other keys.
+    pub fn reencrypt(&self, slot: &Slot, binding: &Binding, to: &KmsKeyName) -> Result<(Slot, Option<String>)> {
+        let (this, slot, context, to) = (self.clone(), slot.clone(), context(binding), to.clone());
+        self.block_on(async move { this.re_encrypt(&slot, context, &to).await })
+    }
+
+    /// [`Kms::reencrypt`] for a caller that awaits, in whatever runtime.
+    ///
+    /// # Errors
+    /// As it.
+    pub async fn reencrypt_async(
+        &self,
+        slot: &Slot,
+        binding: &Binding,
+        to: &KmsKeyName,
+    ) -> Result<(Slot, Option<String>)> {
+        let (this, slot, context, to) = (self.clone(), slot.clone(), context(binding), to.clone());
+        self.on_worker(async move { this.re_encrypt(&slot, context, &to).await }).await
+    }
+
+    async fn re_encrypt(
+        &self,
+        from: &Slot,
+        context: HashMap<String, String>,
+        to: &KmsKeyName,
+    ) -> Result<(Slot, Option<String>)> {
+        if from.kind != SlotKind::AWS_KMS {
+            return Err(Error::ApiMisuse("ReEncrypt of a slot that is not of AWS KMS"));
+        }
+        let (source, target) = self.pair(from, to).await?;
+        let mut call = KmsCall::new("ReEncrypt", &target.name, &target.region);
+        let request = self.client(&target.region).await?.re_encrypt();
+        let request = request.source_key_id(source.to_string()).destination_key_id(target.name.to_string());
+        let request = request.set_source_encryption_context(Some(context.clone()));
+        let request = request.set_destination_encryption_context(Some(context));
+        let request = request.ciphertext_blob(Blob::new(from.wrapped.clone()));
+        let answer = self.call(&mut call, request.send()).await?;
+        if answered_arn(&call, answer.source_key_id.as_deref())? != source {
+            return Err(bad_answer(&call, "comes from another key than the slot's"));
+        }
+        let slot = slot(&call, &target.name, answer.key_id.as_deref(), answer.ciphertext_blob)?;
+        Ok((slot, call.request_id))
+    }
+
+    /// Both keys, in the one region of the call.
+    async fn pair(&self, from: &Slot, to: &KmsKeyName) -> Result<(KeyArn, Target)> {
+        let slot = KeyArn::parse(&from.key_id)?;
+        let source = match self.chosen_region().filter(|_| slot.is_multi_region()) {
+            Some(region) => slot.in_region(region),
+            None => slot,
+        };
+        if !source.has_real_region() {
+            return Err(elsewhere(&source, "its region is not one of its partition"));
+        }
+        // A name without a region is looked for where the slot's key is, unless another region is configured.
+        let target = match (to.region(), self.configured_region().await) {
+            (None, None) => Target { name: to.clone(), region: source.region().to_owned() },
+            _ => self.target(to).await?,
+        };
+        if target.region != source.region() || partition_of(&target.region) != source.partition() {
+            let message = format!("it is in {}, and {to} in {}", source.region(), target.region);
+            return Err(elsewhere(&source, &message));
+        }
+        Ok((source, target))
+    }
+}
+
+fn elsewhere(source: &KeyArn, message: &str) -> Error {
+    let message = format!("ReEncrypt works within one region and partition: {message}");
+    let error = ProviderError::new(ProviderCause::NotAllowed, source.to_string(), message);
+    Box::new(error.with_hint("--allow-unwrap has the data key unwrapped on this machine instead")).into()
+}

@@ -1,0 +1,127 @@
+//! Sealing: one `GenerateDataKey` for a file, one `Encrypt` for each further key.
+
+use std::collections::HashMap;
+
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::DataKeySpec;
+use zeroize::Zeroizing;
+
+use super::client::{Kms, KmsCall, Target};
+use super::failure::bad_answer;
+use super::name::{KeyArn, KmsKeyName};
+use crate::error::Result;
+use crate::format::{Binding, KMS_WRAPPED_MAX, Pairs, Slot, SlotKind};
+use crate::keys::KeySealer;
+use crate::secret::DataKey;
+
+/// The pair that names the data key in every audit record.
+const DATA_KEY_ID: &str = "waxseal:data-key-id";
+
+/// A KMS key to seal with.
+#[derive(Clone)]
+pub struct KmsKey {
+    kms: Kms,
+    name: KmsKeyName,
+}
+
+impl KmsKey {
+    /// The key that `name` names. What the first call needs is begun at once ([`Kms::warm_up`]).
+    #[must_use]
+    pub fn new(kms: &Kms, name: KmsKeyName) -> Self {
+        kms.warm_up();
+        Self { kms: kms.clone(), name }
+    }
+
+    /// [`KeySealer::generate`] for a caller that awaits, in whatever runtime.
+    ///
+    /// # Errors
+    /// As it.
+    pub async fn generate_async(&self, binding: &Binding) -> Result<(DataKey, Slot)> {
+        let (this, context) = (self.clone(), context(binding));
+        self.kms.on_worker(async move { this.generate_data_key(context).await }).await
+    }
+
+    /// [`KeySealer::wrap`] for a caller that awaits, in whatever runtime.
+    ///
+    /// # Errors
+    /// As it.
+    pub async fn wrap_async(&self, data_key: &DataKey, binding: &Binding) -> Result<Slot> {
+        let (this, data_key, context) = (self.clone(), DataKey::from_slice(data_key.expose())?, context(binding));
+        self.kms.on_worker(async move { this.encrypt(&data_key, context).await }).await
+    }
+
+    async fn generate_data_key(&self, context: HashMap<String, String>) -> Result<(DataKey, Slot)> {
+        let Target { name, region } = self.kms.target(&self.name).await?;
+        let mut call = KmsCall::new("GenerateDataKey", &name, &region);
+        let request = self.kms.client(&region).await?.generate_data_key().key_id(name.to_string());
+        let request = request.key_spec(DataKeySpec::Aes256).set_encryption_context(Some(context));
+        let answer = self.kms.call(&mut call, request.send()).await?;
+        // Taken over first, so that they are wiped whatever else is wrong with the answer.
+        let plaintext = secret(answer.plaintext);
+        let slot = slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob)?;
+        let data_key = DataKey::from_slice(&plaintext).map_err(|_| bad_answer(&call, "has no data key of 32 bytes"))?;
+        Ok((data_key, slot))
+    }
+
+    async fn encrypt(&self, data_key: &DataKey, context: HashMap<String, String>) -> Result<Slot> {
+        let Target { name, region } = self.kms.target(&self.name).await?;
+        let mut call = KmsCall::new("Encrypt", &name, &region);
+        let request = self.kms.client(&region).await?.encrypt().key_id(name.to_string());
+        let request = request.plaintext(Blob::new(*data_key.expose())).set_encryption_context(Some(context));
+        let answer = self.kms.call(&mut call, request.send()).await?;
+        slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob)
+    }
+}
+
+impl KeySealer for KmsKey {
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn generate(&self, binding: &Binding) -> Result<(DataKey, Slot)> {
+        let (this, context) = (self.clone(), context(binding));
+        self.kms.block_on(async move { this.generate_data_key(context).await })
+    }
+
+    fn wrap(&self, data_key: &DataKey, binding: &Binding) -> Result<Slot> {
+        let (this, data_key, context) = (self.clone(), DataKey::from_slice(data_key.expose())?, context(binding));
+        self.kms.block_on(async move { this.encrypt(&data_key, context).await })
+    }
+}
+
+/// The KMS encryption context of a file: its pairs, and the data key's name.
+///
+/// > The KMS EncryptionContext is the user's pairs plus `waxseal:data-key-id` = lower-case hex(data_key_id).
+#[must_use]
+pub fn context(binding: &Binding) -> HashMap<String, String> {
+    let mut context = pairs(&binding.context);
+    context.insert(DATA_KEY_ID.to_owned(), binding.data_key_id.to_string());
+    context
+}
+
+pub(super) fn pairs(pairs: &Pairs) -> HashMap<String, String> {
+    pairs.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Secret bytes out of an answer, wiped when dropped; none where the answer has none.
+pub(super) fn secret(blob: Option<Blob>) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(blob.map(Blob::into_inner).unwrap_or_default())
+}
+
+/// The slot of a call's answer: the key's ARN as the answer has it, if it can be the key that was named.
+pub(super) fn slot(call: &KmsCall, name: &KmsKeyName, arn: Option<&str>, wrapped: Option<Blob>) -> Result<Slot> {
+    let arn = answered_arn(call, arn)?;
+    if !name.accepts(&arn, &call.region) {
+        return Err(bad_answer(call, &format!("is by another key, {arn}")));
+    }
+    let wrapped = wrapped.map(Blob::into_inner).unwrap_or_default();
+    if !(1..=KMS_WRAPPED_MAX).contains(&wrapped.len()) {
+        return Err(bad_answer(call, &format!("has a wrapped key of {} bytes", wrapped.len())));
+    }
+    Ok(Slot { kind: SlotKind::AWS_KMS, key_id: arn.to_string(), wrapped })
+}
+
+/// The key's ARN that an answer names.
+pub(super) fn answered_arn(call: &KmsCall, arn: Option<&str>) -> Result<KeyArn> {
+    KeyArn::parse(arn.unwrap_or_default()).map_err(|_| bad_answer(call, "does not name a key by its ARN"))
+}

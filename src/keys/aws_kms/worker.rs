@@ -1,0 +1,68 @@
+//! The provider's own runtime, on a thread of its own.
+//!
+//! A caller inside tokio may not start a runtime, nor block on one; here it only waits on a channel. Calls of the
+//! blocking and of the async kind run on this one runtime, so that they share connections.
+
+use std::future::Future;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Result};
+
+/// A current-thread runtime. Dropping it ends the thread; calls under way end with it.
+pub(super) struct Worker {
+    handle: Handle,
+    _alive: oneshot::Sender<()>,
+}
+
+impl Worker {
+    pub(super) fn start() -> Result<Self> {
+        let failed = |error| Error::io("starting the thread for AWS KMS", error);
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let handle = runtime.handle().clone();
+        let (_alive, dropped) = oneshot::channel::<()>();
+        let run = move || {
+            // Ends with an error when the sender is dropped: that is the signal.
+            let _ = runtime.block_on(dropped);
+            // A lookup in the system's resolver may still be under way; nobody waits for it.
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new().name("waxseal-kms".into()).spawn(run).map_err(failed)?;
+        Ok(Self { handle, _alive })
+    }
+
+    /// Starts `future` at once; the receiver gets its result.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T>> {
+        let (sender, receiver) = oneshot::channel();
+        self.handle.spawn(async move {
+            // Nobody waits any more: the caller gave up.
+            let _ = sender.send(future.await);
+        });
+        receiver
+    }
+}
+
+/// Blocks this thread, not a runtime: allowed inside of tokio too, where it holds up the caller's own tasks only.
+pub(super) fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    loop {
+        match Future::poll(std::pin::Pin::new(&mut receiver), &mut context) {
+            std::task::Poll::Ready(answer) => return answer.unwrap_or(Err(ENDED)),
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// A call panicked, or the handle was dropped while it ran.
+pub(super) const ENDED: Error = Error::ApiMisuse("a call to AWS KMS ended without an answer");

@@ -1,0 +1,66 @@
+//! Changes a file's key slots in place, and mends its header (spec 15).
+//!
+//! ```text
+//! lock - path check - sync - read both banks past the cache - plan
+//!      - write the bank that does not count - sync - read back past the cache - the other bank likewise
+//! ```
+//!
+//! At every instant one whole, valid bank is on disk, in blocks that the write under way does not touch. Where the
+//! file system's blocks are too large for that, or the slots need more room, a whole new file takes the old one's
+//! place. The payload is never changed, but for the 56 bytes that [`InPlace::repair`] may put back.
+
+mod file;
+#[cfg(unix)]
+mod os;
+mod plan;
+mod repair;
+mod request;
+mod session;
+mod stream;
+mod unwrap;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use file::HeaderFile;
+#[cfg(unix)]
+pub use os::DiskFile;
+pub use plan::{Change, Plan, SlotChange, SlotName};
+pub use repair::{Part, RepairPlan, Replacement};
+pub use request::{ReEncrypt, Request, Rewrapped, Rewrapper, Selector, Verified};
+pub use session::InPlace;
+pub use stream::rewrap_stream;
+pub use unwrap::Unwrap;
+pub use write::{Outcome, Place};
+
+use crate::error::Result;
+use crate::format::{Header, Warning};
+
+/// What became of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// What was written.
+    pub outcome: Outcome,
+    /// The slots that changed, with the key service's request ids: the proof of a rotation.
+    pub changes: Vec<Change>,
+    /// What was wrong with the header before; whatever was written has mended it.
+    pub warnings: Vec<Warning>,
+    /// Length of the payload in bytes, none of which changed.
+    pub payload_len: u64,
+}
+
+/// Changes the slots of the file at `path`, all in one: [`InPlace::begin`], `plan`, [`InPlace::apply`].
+///
+/// `plan` is called under the lock, with the header that the disk holds. It is the place to ask a person, and to
+/// call key services: [`Request::plan`] does.
+///
+/// # Errors
+/// As [`DiskFile::open`], [`InPlace::begin`], `plan` and [`InPlace::apply`].
+#[cfg(unix)]
+pub fn rewrap_file(path: impl AsRef<std::path::Path>, plan: impl FnOnce(&Header) -> Result<Plan>) -> Result<Report> {
+    let session = InPlace::begin(DiskFile::open(path)?)?;
+    let plan = plan(session.header())?;
+    session.apply(&plan)
+}

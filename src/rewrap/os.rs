@@ -1,0 +1,268 @@
+//! [`HeaderFile`] on a real file.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::file::HeaderFile;
+use crate::error::{Error, Result};
+
+/// Blocks on disk are at most this long. NFS reports its transfer size, up to 1 MiB, in the same field.
+const MAX_BLOCK: u64 = 65_536;
+
+/// A regular file on disk, opened for a rewrap.
+#[derive(Debug)]
+pub struct DiskFile {
+    file: File,
+    path: PathBuf,
+    state: State,
+}
+
+/// Whether the file is a result, or vanishes on drop.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Named,
+    Temporary,
+}
+
+impl DiskFile {
+    /// Opens the regular file at `path`, or where a symbolic link there leads.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be opened to read and write; [`Error::Invalid`] when it is no regular file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let failed = |error| Error::io(format!("opening {}", path.display()), error);
+        let path_now = path.canonicalize().map_err(failed)?;
+        // Asked before it is opened: opening a FIFO would wait for its other side.
+        if !path_now.metadata().map_err(failed)?.is_file() {
+            return Err(Error::Invalid(format!("{} is not a regular file", path.display())));
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&path_now).map_err(failed)?;
+        Ok(Self { file, path: path_now, state: State::Named })
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// `.NAME.RANDOM.waxseal-tmp`: hidden, and with an ending that no pattern for results matches.
+    fn temporary_path(&self) -> io::Result<PathBuf> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+        let mut name = std::ffi::OsString::from(".");
+        // A name may have 255 bytes; the suffix must not push a long one over.
+        let own = self.path.file_name().unwrap_or_default();
+        name.push(if own.len() <= 200 { own } else { "rewrap".as_ref() });
+        name.push(format!(".{:016x}.waxseal-tmp", u64::from_le_bytes(random)));
+        Ok(self.folder().join(name))
+    }
+}
+
+impl Drop for DiskFile {
+    fn drop(&mut self) {
+        if self.state == State::Temporary {
+            // Nobody is left to tell; the name says what it is.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl HeaderFile for DiskFile {
+    fn lock(&mut self) -> io::Result<()> {
+        self.file.try_lock().map_err(|error| match error {
+            TryLockError::Error(error) => error,
+            TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        })
+    }
+
+    fn is_still_named(&mut self) -> io::Result<bool> {
+        let own = self.file.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (own.dev(), own.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn byte_len(&mut self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn block_size(&mut self) -> io::Result<u64> {
+        let system = rustix::fs::fstatvfs(&self.file)?;
+        let block = if system.f_frsize == 0 { system.f_bsize } else { system.f_frsize };
+        Ok(block.clamp(1, MAX_BLOCK))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn sync_folder(&mut self) -> io::Result<()> {
+        match File::open(self.folder()).and_then(|folder| folder.sync_all()) {
+            // A folder that may be entered but not read, or a file system that syncs no folders.
+            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn read_past_cache(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        past_cache::read(&self.file, offset, buffer)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn create_beside(&mut self) -> io::Result<Self> {
+        let like = self.file.metadata()?;
+        if like.nlink() > 1 {
+            return Err(io::Error::other("a whole new file is needed, and further hard links would keep the old one"));
+        }
+        let path = self.temporary_path()?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut made = Self { file, path, state: State::Temporary };
+        made.lock()?;
+        // The owner first: a change of owner clears mode bits. Who may not give files away keeps them.
+        let _ = std::os::unix::fs::fchown(&made.file, Some(like.uid()), Some(like.gid()));
+        made.file.set_permissions(like.permissions())?;
+        #[cfg(target_os = "linux")]
+        copy_attributes(&self.file, &made.file);
+        Ok(made)
+    }
+
+    fn copy_tail(&mut self, offset: u64, successor: &mut Self, to: u64) -> io::Result<u64> {
+        past_cache::drop_pages(&self.file)?;
+        (&self.file).seek(SeekFrom::Start(offset))?;
+        (&successor.file).seek(SeekFrom::Start(to))?;
+        // Between two files the system copies, or shares the blocks where it can.
+        io::copy(&mut &self.file, &mut &successor.file)
+    }
+
+    fn rename_over(&mut self, successor: &mut Self) -> io::Result<()> {
+        std::fs::rename(&successor.path, &self.path)?;
+        successor.path.clone_from(&self.path);
+        successor.state = State::Named;
+        Ok(())
+    }
+}
+
+/// Access lists, security labels and users' own attributes, as far as the system allows.
+#[cfg(target_os = "linux")]
+fn copy_attributes(from: &File, to: &File) {
+    let mut names = vec![0; 65_536];
+    let Ok(len) = rustix::fs::flistxattr(from, &mut names[..]) else { return };
+    let mut value = vec![0; 65_536];
+    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if let Ok(len) = rustix::fs::fgetxattr(from, name, &mut value[..]) {
+            let _ = rustix::fs::fsetxattr(to, name, &value[..len], rustix::fs::XattrFlags::empty());
+        }
+    }
+}
+
+/// Reading what the disk holds.
+#[cfg(target_os = "linux")]
+mod past_cache {
+    use super::{File, FileExt, MAX_BLOCK, io};
+    use rustix::fs::{Advice, OFlags};
+    use std::num::NonZeroU64;
+
+    /// Alignment of direct reads in the file and in memory: what disks ask for at most. Coarser, one bad sector would
+    /// take more with it.
+    const ALIGN: usize = 4096;
+
+    /// By O_DIRECT; where the file system has none, through the cache after the whole file's pages have been dropped.
+    pub(super) fn read(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        // A clean page that lies would serve the next reader, and serves us where the file system takes O_DIRECT and
+        // reads through its cache all the same. Nothing is lost by dropping it; only whole pages are dropped.
+        let start = offset / MAX_BLOCK * MAX_BLOCK;
+        let end = (offset + buffer.len() as u64).next_multiple_of(MAX_BLOCK);
+        let _ = rustix::fs::fadvise(file, start, NonZeroU64::new(end - start), Advice::DontNeed);
+        let flags = rustix::fs::fcntl_getfl(file)?;
+        let direct = match rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT) {
+            Ok(()) => {
+                let direct = read_direct(file, offset, buffer);
+                rustix::fs::fcntl_setfl(file, flags)?;
+                direct
+            }
+            Err(error) => Err(error.into()),
+        };
+        match direct {
+            Err(error) if refuses_direct(&error) => {
+                drop_pages(file)?;
+                super::read_up_to(file, offset, buffer)
+            }
+            done => done,
+        }
+    }
+
+    fn refuses_direct(error: &io::Error) -> bool {
+        matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+    }
+
+    /// Dirty pages cannot be dropped, so they are written first.
+    pub(super) fn drop_pages(file: &File) -> io::Result<()> {
+        file.sync_data()?;
+        Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
+    }
+
+    /// Reads a range that begins and ends at multiples of the alignment, into a buffer that does too.
+    fn read_direct(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let skipped = usize::try_from(offset % ALIGN as u64).map_err(io::Error::other)?;
+        let wanted = skipped + buffer.len();
+        let mut room = vec![0; wanted.next_multiple_of(ALIGN) + ALIGN];
+        let start = room.as_ptr().align_offset(ALIGN);
+        let aligned = &mut room[start..start + wanted.next_multiple_of(ALIGN)];
+        let mut filled = 0;
+        while filled < wanted {
+            match file.read_at(&mut aligned[filled..], offset - skipped as u64 + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Behind the end of the file nothing is aligned any more.
+                Err(error) if refuses_direct(&error) && filled > 0 && at_end(file, offset, skipped, filled) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let count = filled.saturating_sub(skipped).min(buffer.len());
+        buffer[..count].copy_from_slice(&aligned[skipped..skipped + count]);
+        Ok(count)
+    }
+
+    fn at_end(file: &File, offset: u64, skipped: usize, filled: usize) -> bool {
+        file.metadata().is_ok_and(|meta| meta.len() <= offset - skipped as u64 + filled as u64)
+    }
+}
+
+/// Elsewhere: the best there is in safe, portable calls is to sync and to read.
+#[cfg(not(target_os = "linux"))]
+mod past_cache {
+    use super::{File, io};
+
+    pub(super) fn read(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        drop_pages(file)?;
+        super::read_up_to(file, offset, buffer)
+    }
+
+    pub(super) fn drop_pages(file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+}
+
+/// Reads until `buffer` is full or the file ends.
+fn read_up_to(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,202 @@
+//! Which slots a header is to have, checked before anything is written.
+
+use super::request::{Rewrapped, Verified};
+use crate::error::{Error, Result};
+use crate::format::{Bank, BankLen, Slot, SlotKind};
+
+/// One change of a slot. Slots are named by their index in the bank that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotChange {
+    /// Puts another wrapping of the same data key in the slot's place.
+    Replace {
+        /// The slot that goes.
+        slot: usize,
+        /// What comes, and where it came from.
+        with: Rewrapped,
+    },
+    /// Adds a wrapping behind the last one.
+    Add(Rewrapped),
+    /// Removes a slot, never the last.
+    Remove {
+        /// The slot that goes.
+        slot: usize,
+    },
+}
+
+/// A slot's public name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotName {
+    /// What wraps the data key.
+    pub kind: SlotKind,
+    /// Which key of that kind; empty for a passphrase.
+    pub key_id: String,
+}
+
+impl From<&Slot> for SlotName {
+    fn from(slot: &Slot) -> Self {
+        Self { kind: slot.kind, key_id: slot.key_id.clone() }
+    }
+}
+
+/// What a change came to, for a summary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The slot that went; `None` where one was added.
+    pub old: Option<SlotName>,
+    /// The slot that came; `None` where one was removed.
+    pub new: Option<SlotName>,
+    /// The key service's id of the request that wrapped it.
+    pub request_id: Option<String>,
+}
+
+/// The slots that a header is to have. Made from one header, and good for that one alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    base: Bank,
+    slots: Vec<Slot>,
+    changes: Vec<Change>,
+}
+
+impl Plan {
+    /// Applies `changes` to the slots of `bank`, which must be the one that counts.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when no slot would be left, a slot is named twice or is not there, or every slot would
+    /// come from one that was not checked against the commitment; [`Error::Limit`] when the slots fit no header.
+    pub fn new(bank: &Bank, changes: Vec<SlotChange>) -> Result<Self> {
+        let mut slots: Vec<Option<Entry>> = bank.slots.iter().cloned().map(|slot| Some(Entry::kept(slot))).collect();
+        let mut summary = Vec::with_capacity(changes.len());
+        let mut touched = vec![false; slots.len()];
+        for change in changes {
+            if let SlotChange::Replace { slot, .. } | SlotChange::Remove { slot } = &change {
+                let touched = touched.get_mut(*slot).ok_or_else(|| no_such_slot(*slot))?;
+                if std::mem::replace(touched, true) {
+                    return Err(Error::Invalid(format!("slot {slot} is to be changed twice")));
+                }
+            }
+            summary.push(apply(&mut slots, change));
+        }
+        let entries: Vec<Entry> = slots.into_iter().flatten().collect();
+        check(bank, &entries)?;
+        let slots = entries.into_iter().map(|entry| entry.slot).collect();
+        let plan = Self { base: bank.clone(), slots, changes: summary };
+        // Shape, number, twins and room show here, before anything is written.
+        Bank { len: BankLen::MAX, slots: plan.slots.clone(), ..bank.clone() }.encode()?;
+        Ok(plan)
+    }
+
+    /// No change: what [`InPlace::apply`](super::InPlace::apply) then does is to bring differing banks together.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn unchanged(bank: &Bank) -> Result<Self> {
+        Self::new(bank, Vec::new())
+    }
+
+    /// The slots as they are to be.
+    #[must_use]
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// What changes.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Whether it was made from `bank`, or from its twin in the other place.
+    pub(super) fn is_for(&self, bank: &Bank) -> bool {
+        self.base == Bank { number: self.base.number, ..bank.clone() }
+    }
+
+    /// Whether any slot changes.
+    #[must_use]
+    pub fn changes_slots(&self) -> bool {
+        self.slots != self.base.slots
+    }
+}
+
+/// A slot of the header to be, and what it rests on.
+struct Entry {
+    slot: Slot,
+    basis: Basis,
+}
+
+#[derive(PartialEq, Eq)]
+enum Basis {
+    /// It stood in the header before.
+    Kept,
+    /// It wraps a data key that was checked against the commitment.
+    Commitment,
+    /// It wraps whatever that slot wraps.
+    Slot(usize),
+}
+
+impl Entry {
+    fn kept(slot: Slot) -> Self {
+        Self { slot, basis: Basis::Kept }
+    }
+
+    fn made(made: &Rewrapped) -> Self {
+        let basis = match made.verified {
+            Verified::AgainstCommitment => Basis::Commitment,
+            Verified::Not => Basis::Slot(made.from),
+        };
+        Self { slot: made.slot.clone(), basis }
+    }
+}
+
+/// `change` names a slot that is there and was not touched before.
+fn apply(slots: &mut Vec<Option<Entry>>, change: SlotChange) -> Change {
+    let name = |entry: Option<Entry>| entry.map(|entry| SlotName::from(&entry.slot));
+    match change {
+        SlotChange::Replace { slot, with } => Change {
+            old: name(slots[slot].replace(Entry::made(&with))),
+            new: Some(SlotName::from(&with.slot)),
+            request_id: with.request_id,
+        },
+        SlotChange::Add(with) => {
+            slots.push(Some(Entry::made(&with)));
+            Change { old: None, new: Some(SlotName::from(&with.slot)), request_id: with.request_id }
+        }
+        SlotChange::Remove { slot } => Change { old: name(slots[slot].take()), new: None, request_id: None },
+    }
+}
+
+fn check(bank: &Bank, entries: &[Entry]) -> Result<()> {
+    let Some(first) = entries.first() else {
+        return Err(Error::Invalid("the last key cannot be removed: nothing would open the file".into()));
+    };
+    if let Some(stranger) = entries.iter().find_map(|entry| match entry.basis {
+        Basis::Slot(from) if from >= bank.slots.len() => Some(from),
+        _ => None,
+    }) {
+        return Err(no_such_slot(stranger));
+    }
+    // A slot that was grafted on wraps another data key and still rewraps without an error. Were all slots made from
+    // it, the file would be lost.
+    let one_origin = matches!(first.basis, Basis::Slot(_)) && entries.iter().all(|entry| entry.basis == first.basis);
+    if bank.slots.len() > 1 && one_origin {
+        return Err(Error::Invalid(
+            "every key left would come from one slot that was not checked: keep another one for now".into(),
+        ));
+    }
+    for (index, entry) in entries.iter().enumerate() {
+        if entries[..index].iter().any(|earlier| same_key(&earlier.slot, &entry.slot)) {
+            let name = if entry.slot.key_id.is_empty() { entry.slot.kind.name() } else { &entry.slot.key_id };
+            return Err(Error::Invalid(format!("{name} would stand in two slots: remove the other slot instead")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether both wrap to the same key. Two passphrases count as the same: a header has but one.
+pub(super) fn same_key(one: &Slot, two: &Slot) -> bool {
+    let known = [SlotKind::AWS_KMS, SlotKind::KEYFILE, SlotKind::PASSPHRASE].contains(&one.kind);
+    known && one.kind == two.kind && one.key_id == two.key_id
+}
+
+pub(super) fn no_such_slot(slot: usize) -> Error {
+    Error::Invalid(format!("there is no slot {slot}"))
+}

@@ -1,0 +1,169 @@
+//! Mends what damage took from a header (spec 16).
+//!
+//! > Without a key, repair only rewrites a damaged bank from the valid one, and only if that one's prelude equals the
+//! > 56 bytes at 2 * bank_len. The payload's first 56 bytes are rewritten only with a key: when the bank's prelude
+//! > gives the right commitment and a chunk authenticates in its place. Otherwise nothing is written.
+
+use super::file::HeaderFile;
+use super::session::InPlace;
+use super::unwrap::open_checked;
+use super::write::write_part;
+use crate::error::{Error, Result, Tampered};
+use crate::format::{BankNumber, BankState, PRELUDE_LEN, SEALED_CHUNK_LEN, chunk_offset, plaintext_len};
+use crate::keys::KeyOpener;
+use crate::payload::{ChunkIndex, ChunkOpener};
+
+/// Up to this length a payload is copied to a new file when its first bytes are put back. They share a block with
+/// the first chunk, which a write that is cut off could take with it. Above it the copy costs more than the block is
+/// worth: it is written in place, where disks keep the rest of a sector, or one chunk is lost.
+const COPIED_PAYLOAD: u64 = 64 * 1024 * 1024;
+
+/// What is to be replaced; shown to a person before it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RepairPlan {
+    /// In the order of writing; empty when nothing is damaged.
+    pub replaced: Vec<Replacement>,
+}
+
+/// One range of bytes that is to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replacement {
+    /// What stands there.
+    pub part: Part,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// The bytes that go; `None` where they cannot all be read.
+    pub before: Option<Vec<u8>>,
+    /// The bytes that come.
+    pub after: Vec<u8>,
+}
+
+/// A part of a file that can be put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// A damaged bank, from the other one.
+    Bank(BankNumber),
+    /// The payload's salt and commitment, from the bank that counts.
+    Prelude {
+        /// The key that opened the data key.
+        key: String,
+        /// The chunk that authenticated in its place: the first, or the last where the first is gone.
+        chunk: u64,
+    },
+}
+
+impl<F: HeaderFile> InPlace<F> {
+    /// Finds what is damaged and can be put back, and proves that it belongs there. Writes nothing.
+    ///
+    /// `openers` are needed only where the payload's first 56 bytes are not what the header repeats.
+    ///
+    /// # Errors
+    /// [`Tampered::Prelude`] when they are not, and no opener was given or no chunk authenticates: the header may be
+    /// another file's. What the openers answer, and [`Error::Io`].
+    pub fn plan_repair(&mut self, openers: &[&dyn KeyOpener]) -> Result<RepairPlan> {
+        let counts = self.header.bank();
+        let after = counts.prelude.to_bytes();
+        let before = self.payload_prelude()?.map(<[u8]>::to_vec);
+        let mut replaced = Vec::new();
+        let other = counts.number.other();
+        if let BankState::Damaged(_) = self.header.state(other) {
+            let start = usize::from(other.get()) * counts.len.get();
+            let before = self.front.get(start..start + counts.len.get()).map(<[u8]>::to_vec);
+            let mended = crate::format::Bank { number: other, ..counts.clone() }.encode()?;
+            replaced.push(Replacement { part: Part::Bank(other), offset: start as u64, before, after: mended });
+        }
+        if before.as_deref() != Some(&after) {
+            let (key, chunk) = self.prove(openers)?;
+            let part = Part::Prelude { key, chunk: chunk.get() };
+            replaced.push(Replacement { part, offset: self.header.payload_offset(), before, after: after.to_vec() });
+        }
+        Ok(RepairPlan { replaced })
+    }
+
+    /// Writes what `plan` says, and reads the file anew.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a write, a sync or the reading back fails; [`Error::ApiMisuse`] for a plan that is not this
+    /// file's.
+    pub fn repair(mut self, plan: &RepairPlan) -> Result<Self> {
+        let counts = self.header.bank().clone();
+        let prelude = counts.prelude.to_bytes();
+        let own = plan.replaced.iter().all(|part| self.is_own(part));
+        if !own {
+            return Err(Error::ApiMisuse("a repair that was planned for another file"));
+        }
+        if plan.replaced.is_empty() {
+            return Ok(self);
+        }
+        let small = self.len - self.header.payload_offset() <= COPIED_PAYLOAD;
+        let in_payload = plan.replaced.iter().any(|part| matches!(part.part, Part::Prelude { .. }));
+        if self.room_in_place(&counts)?.is_some() || (small && in_payload) {
+            let file = self.write_new_file(&counts, Some(&prelude))?;
+            return Self::read(file);
+        }
+        for part in &plan.replaced {
+            write_part(&mut self.file, part.offset, &part.after)?;
+        }
+        Self::read(self.file)
+    }
+
+    /// Whether `part` stands where this file has it, with what this header would put there.
+    fn is_own(&self, part: &Replacement) -> bool {
+        let counts = self.header.bank();
+        let range = |len: usize| usize::try_from(part.offset).ok().map(|start| start..start + len);
+        let before = range(part.after.len()).and_then(|range| self.front.get(range));
+        if before != part.before.as_deref() {
+            return false;
+        }
+        match part.part {
+            Part::Bank(number) => {
+                let mended = crate::format::Bank { number, ..counts.clone() }.encode().ok();
+                number != counts.number
+                    && part.offset == u64::from(number.get()) * counts.len.get() as u64
+                    && mended.as_deref() == Some(&part.after)
+            }
+            Part::Prelude { .. } => {
+                part.offset == self.header.payload_offset() && part.after == counts.prelude.to_bytes()
+            }
+        }
+    }
+
+    /// Shows that the payload belongs to the header: a chunk authenticates in its place under the salt that the
+    /// header repeats. Another file of the same data key has another salt.
+    fn prove(&mut self, openers: &[&dyn KeyOpener]) -> Result<(String, ChunkIndex)> {
+        if openers.is_empty() {
+            return Err(Tampered::Prelude.into());
+        }
+        let opened = open_checked(self.header.bank(), openers)?;
+        let chunks = ChunkOpener::new(opened.keys);
+        for index in self.witnesses() {
+            if self.authenticates(&chunks, index)? {
+                return Ok((opened.key, index));
+            }
+        }
+        Err(Tampered::Prelude.into())
+    }
+
+    /// The first chunk, and the last that the file's length allows.
+    fn witnesses(&self) -> Vec<ChunkIndex> {
+        let payload_len = self.len - self.header.payload_offset();
+        let last = match plaintext_len(payload_len) {
+            Ok(len) => len / crate::format::CHUNK_LEN as u64,
+            // A file that was cut ends in no whole chunk; the one before it may be whole.
+            Err(_) => (payload_len.saturating_sub(PRELUDE_LEN as u64) / SEALED_CHUNK_LEN as u64).saturating_sub(1),
+        };
+        let mut indices: Vec<ChunkIndex> = [0, last].into_iter().filter_map(ChunkIndex::new).collect();
+        indices.dedup();
+        indices
+    }
+
+    fn authenticates(&mut self, chunks: &ChunkOpener, index: ChunkIndex) -> Result<bool> {
+        let mut sealed = zeroize::Zeroizing::new(vec![0; SEALED_CHUNK_LEN]);
+        let offset = self.header.payload_offset() + chunk_offset(index.get());
+        // A chunk that cannot be read is gone, and the other one may still speak.
+        let Ok(count) = self.file.read_past_cache(offset, &mut sealed) else { return Ok(false) };
+        Ok(chunks.open(index, &mut sealed[..count]).is_ok())
+    }
+}

@@ -1,0 +1,201 @@
+//! What a person asks for, turned into a [`Plan`] for one header: the calls to key services happen here.
+
+use super::plan::{Plan, SlotChange, no_such_slot, same_key};
+use crate::error::{Error, Result};
+use crate::format::{Bank, Binding, Slot, SlotKind};
+
+/// Whether the data key of a new slot is known to be the file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verified {
+    /// It was unwrapped here, and gave the commitment that the header carries.
+    AgainstCommitment,
+    /// It was rewrapped unseen, as by `kms:ReEncrypt`.
+    Not,
+}
+
+/// A new wrapping of a file's data key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrapped {
+    /// The new slot.
+    pub slot: Slot,
+    /// Index of the slot that it was made from.
+    pub from: usize,
+    /// What is known of its data key.
+    pub verified: Verified,
+    /// The key service's id of the request.
+    pub request_id: Option<String>,
+}
+
+/// Wraps a file's data key to another key.
+pub trait Rewrapper: Send + Sync {
+    /// The new key's name for people.
+    fn name(&self) -> String;
+
+    /// Whether `slot` is the new key's already. Decides from public bytes alone, without any call.
+    fn is_target(&self, slot: &Slot) -> bool;
+
+    /// Whether it can start from `slot`.
+    fn accepts(&self, slot: &Slot) -> bool;
+
+    /// Makes the new slot from slot number `slot` of `bank`, which counts.
+    ///
+    /// # Errors
+    /// Whatever the key service answers.
+    fn rewrap(&self, bank: &Bank, slot: usize) -> Result<Rewrapped>;
+}
+
+/// A decision about a slot from its public bytes.
+type SlotTest<'a> = Box<dyn Fn(&Slot) -> bool + Send + Sync + 'a>;
+/// Gives the new slot and the key service's id of the request.
+type ReEncryptCall<'a> = Box<dyn Fn(&Slot, &Binding) -> Result<(Slot, Option<String>)> + Send + Sync + 'a>;
+
+/// A [`Rewrapper`] from closures, for services that rewrap without showing the data key (`kms:ReEncrypt`).
+pub struct ReEncrypt<'a> {
+    /// The new key's name for people.
+    pub name: String,
+    /// As [`Rewrapper::is_target`].
+    pub is_target: SlotTest<'a>,
+    /// As [`Rewrapper::accepts`].
+    pub accepts: SlotTest<'a>,
+    /// The call.
+    pub call: ReEncryptCall<'a>,
+}
+
+impl Rewrapper for ReEncrypt<'_> {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn is_target(&self, slot: &Slot) -> bool {
+        (self.is_target)(slot)
+    }
+
+    fn accepts(&self, slot: &Slot) -> bool {
+        (self.accepts)(slot)
+    }
+
+    fn rewrap(&self, bank: &Bank, slot: usize) -> Result<Rewrapped> {
+        let source = bank.slots.get(slot).ok_or_else(|| no_such_slot(slot))?;
+        let (made, request_id) = (self.call)(source, &bank.binding)?;
+        Ok(Rewrapped { slot: made, from: slot, verified: Verified::Not, request_id })
+    }
+}
+
+/// Names a slot of a header that has not been read yet.
+pub enum Selector<'a> {
+    /// By its index.
+    Slot(usize),
+    /// By its key: the name for messages, and which slots are that key's.
+    Key {
+        /// As the person wrote it.
+        name: String,
+        /// Whether a slot is that key's.
+        matches: SlotTest<'a>,
+    },
+}
+
+impl Selector<'_> {
+    /// Indices of the slots meant. None for a key that has no slot: it is as if it had been removed.
+    fn find(&self, bank: &Bank) -> Result<Vec<usize>> {
+        match self {
+            Self::Slot(slot) if *slot >= bank.slots.len() => Err(no_such_slot(*slot)),
+            Self::Slot(slot) => Ok(vec![*slot]),
+            Self::Key { matches, .. } => Ok((0..bank.slots.len()).filter(|slot| matches(&bank.slots[*slot])).collect()),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Slot(slot) => format!("slot {slot}"),
+            Self::Key { name, .. } => name.clone(),
+        }
+    }
+}
+
+/// What is asked of every file: `--from`, `--to`, `--add`, `--remove`. Nothing at all is a valid request: differing
+/// banks are brought together.
+#[derive(Default)]
+pub struct Request<'a> {
+    /// The slot that `to` replaces; needed where the header leaves a choice.
+    pub from: Option<Selector<'a>>,
+    /// The key that takes its place.
+    pub to: Option<&'a dyn Rewrapper>,
+    /// Keys that are added.
+    pub add: Vec<&'a dyn Rewrapper>,
+    /// Slots that go.
+    pub remove: Vec<Selector<'a>>,
+}
+
+impl Request<'_> {
+    /// Works out what changes in `bank`, and has the new slots wrapped. A file that is already as asked costs no
+    /// call and gives a plan without changes.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the header leaves a choice or a named slot is not there, before any call; then
+    /// whatever the key services answer, and as [`Plan::new`].
+    pub fn plan(&self, bank: &Bank) -> Result<Plan> {
+        let mut removed = Vec::new();
+        for selector in &self.remove {
+            removed.extend(selector.find(bank)?);
+        }
+        removed.sort_unstable();
+        removed.dedup();
+        let replaced = self.to.map(|to| Ok::<_, Error>((to, self.replaced(bank, to)?))).transpose()?;
+        if replaced.is_none() && self.from.is_some() {
+            return Err(Error::Invalid("a key to replace is named, but none to replace it".into()));
+        }
+        let mut changes = Vec::new();
+        if let Some((to, Some(slot))) = replaced {
+            if removed.contains(&slot) {
+                return Err(Error::Invalid(format!("slot {slot} is to be replaced and removed")));
+            }
+            let with = to.rewrap(bank, slot)?;
+            if !already(&bank.slots[slot], &with.slot) {
+                changes.push(SlotChange::Replace { slot, with });
+            }
+        }
+        for add in &self.add {
+            changes.extend(added(bank, *add)?.map(SlotChange::Add));
+        }
+        changes.extend(removed.into_iter().map(|slot| SlotChange::Remove { slot }));
+        Plan::new(bank, changes)
+    }
+
+    /// The slot that `to` replaces; `None` where it stands there already.
+    fn replaced(&self, bank: &Bank, to: &dyn Rewrapper) -> Result<Option<usize>> {
+        let candidates = match &self.from {
+            Some(from) => from.find(bank)?,
+            None => {
+                let all = 0..bank.slots.len();
+                let kms: Vec<usize> = all.clone().filter(|slot| bank.slots[*slot].kind == SlotKind::AWS_KMS).collect();
+                if kms.is_empty() { all.collect() } else { kms }
+            }
+        };
+        match (candidates.as_slice(), &self.from) {
+            ([one], _) => Ok((!to.is_target(&bank.slots[*one])).then_some(*one)),
+            ([], _) if bank.slots.iter().any(|slot| to.is_target(slot)) => Ok(None),
+            ([], Some(from)) => Err(Error::Invalid(format!("no slot is of {}", from.name()))),
+            _ => Err(Error::Invalid(format!("{} slots could be meant: name the one to replace", candidates.len()))),
+        }
+    }
+}
+
+/// The slot to add; `None` where the key has one.
+fn added(bank: &Bank, add: &dyn Rewrapper) -> Result<Option<Rewrapped>> {
+    if bank.slots.iter().any(|slot| add.is_target(slot)) {
+        return Ok(None);
+    }
+    let Some(from) = (0..bank.slots.len()).find(|slot| add.accepts(&bank.slots[*slot])) else {
+        return Err(Error::Invalid(format!(
+            "{} cannot be added without unwrapping the data key here, which was not allowed",
+            add.name()
+        )));
+    };
+    let made = add.rewrap(bank, from)?;
+    Ok((!bank.slots.iter().any(|slot| already(slot, &made.slot))).then_some(made))
+}
+
+/// Whether the new slot is of the key that the old one is of. A passphrase's slot does not tell.
+fn already(old: &Slot, new: &Slot) -> bool {
+    new.kind != SlotKind::PASSPHRASE && same_key(old, new)
+}

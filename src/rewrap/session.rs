@@ -1,0 +1,115 @@
+//! One file under the lock, and the header that its disk holds.
+
+use std::io;
+
+use super::file::HeaderFile;
+use crate::error::{Error, FormatError, Result, Tampered};
+use crate::format::{FRONT_LEN, Front, Header, MIN_PAYLOAD, PRELUDE_LEN};
+
+/// Steps in which the front is read where it cannot be read in one: a bad sector takes no more than this with it.
+const PIECE: usize = 4096;
+
+/// A file whose header may be changed: locked, synced, and read past the cache.
+///
+/// What changes it consumes it: after a failed write or sync the session is over, and nothing is tried again.
+#[derive(Debug)]
+pub struct InPlace<F> {
+    pub(super) file: F,
+    pub(super) front: Front,
+    pub(super) header: Header,
+    pub(super) len: u64,
+}
+
+impl<F: HeaderFile> InPlace<F> {
+    /// Takes the lock and reads the header that the disk holds. Writes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when another rewrap holds the file or has replaced it, when what an earlier run left cannot be
+    /// synced, or the file cannot be read; [`Error::Format`] when it has no header to change.
+    pub fn begin(mut file: F) -> Result<Self> {
+        file.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => refused("another rewrap holds the file"),
+            _ => Error::io("locking the file", error),
+        })?;
+        // Whoever held the lock before may have put a new file in this one's place.
+        if !file.is_still_named().map_err(|error| Error::io("looking the file up again", error))? {
+            return Err(refused("the file has just been replaced by another"));
+        }
+        // What an interrupted run left in the cache may not be on disk; nor may its renaming.
+        file.sync().map_err(|error| Error::io("syncing the file before it is changed", error))?;
+        file.sync_folder().map_err(|error| Error::io("syncing the folder before the file is changed", error))?;
+        Self::read(file)
+    }
+
+    /// Reads a locked and synced file.
+    pub(super) fn read(mut file: F) -> Result<Self> {
+        let failed = |error| Error::io("reading the header", error);
+        let len = file.byte_len().map_err(failed)?;
+        let (front, unreadable) = read_front(&mut file, len).map_err(failed)?;
+        let header = match (Header::read(&front), unreadable) {
+            (Ok(header), _) => header,
+            // What could not be read may be a header: the disk is to blame, and a later run may see more.
+            (Err(FormatError::NotWaxseal | FormatError::Damaged), Some(error)) => return Err(failed(error)),
+            (Err(error), _) => return Err(error.into()),
+        };
+        Ok(Self { file, front, header, len })
+    }
+
+    /// The header, as the disk holds it.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The payload's first 56 bytes; `None` where they cannot be read.
+    ///
+    /// # Errors
+    /// [`Tampered::Truncated`] when the file is too short to have a payload.
+    pub(super) fn payload_prelude(&self) -> Result<Option<&[u8]>, Tampered> {
+        let start = self.header.bank_len().header_len();
+        if self.len < (start + MIN_PAYLOAD) as u64 {
+            return Err(Tampered::Truncated { offset: 0 });
+        }
+        Ok(self.front.get(start..start + PRELUDE_LEN))
+    }
+
+    /// Without this, a header that was copied over another file would have its second copy written into that
+    /// file's payload.
+    ///
+    /// # Errors
+    /// [`Tampered::Prelude`] when the payload does not begin with what the header repeats.
+    pub(super) fn check_prelude(&self) -> Result<()> {
+        match self.payload_prelude()? {
+            Some(bytes) if bytes == self.header.bank().prelude.to_bytes() => Ok(()),
+            _ => Err(Tampered::Prelude.into()),
+        }
+    }
+}
+
+fn refused(why: &'static str) -> Error {
+    Error::Io { action: "rewrapping".into(), source: io::Error::new(io::ErrorKind::ResourceBusy, why) }
+}
+
+/// Reads the front past the cache, around parts that cannot be read, which hold zeros then. Gives the error with them.
+fn read_front<F: HeaderFile>(file: &mut F, len: u64) -> io::Result<(Front, Option<io::Error>)> {
+    let len = usize::try_from(len).unwrap_or(FRONT_LEN).min(FRONT_LEN);
+    let mut bytes = vec![0; len];
+    let whole = match file.read_past_cache(0, &mut bytes) {
+        Ok(count) if count == len => return Ok((Front::new(bytes), None)),
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut while it was read")),
+        Err(error) => error,
+    };
+    let mut unreadable = Vec::new();
+    for start in (0..len).step_by(PIECE) {
+        let piece = start..len.min(start + PIECE);
+        match file.read_past_cache(start as u64, &mut bytes[piece.clone()]) {
+            Ok(count) if count == piece.len() => {}
+            _ => {
+                bytes[piece.clone()].fill(0);
+                unreadable.push(piece);
+            }
+        }
+    }
+    let error = (!unreadable.is_empty()).then_some(whole);
+    Ok((Front::with_unreadable(bytes, unreadable), error))
+}

@@ -1,0 +1,225 @@
+//! Real files: O_DIRECT, locks, renaming, and rewraps that run into each other.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::fixture::{KEYS, Sealed, checked, header_of, private_slot, replace, unseen};
+use crate::error::{Error, Result};
+use crate::rewrap::{
+    DiskFile, HeaderFile, InPlace, Outcome, Place, Plan, Report, Request, Rewrapper, SlotChange, Unwrap, rewrap_file,
+};
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn rewrap(path: &Path, change: SlotChange) -> Result<Report> {
+    rewrap_file(path, |header| Plan::new(header.bank(), vec![change]))
+}
+
+fn payload_hash(bytes: &[u8]) -> Vec<u8> {
+    Sha256::digest(&bytes[header_of(bytes).bank_len().header_len()..]).to_vec()
+}
+
+fn is_busy<T>(result: &Result<T>) -> bool {
+    matches!(result, Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::ResourceBusy)
+}
+
+#[test]
+fn a_slot_is_replaced_in_place() {
+    for (bank_len, len) in [(4096, 0), (4096, 100_000), (65_536, 100_000)] {
+        let folder = folder();
+        let path = folder.path().join("a.wax");
+        let sealed = Sealed::new(bank_len, len, 1, 2);
+        fs::write(&path, &sealed.bytes).unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let report = rewrap(&path, replace(0, &sealed.wrappings[3])).unwrap();
+        let after = fs::read(&path).unwrap();
+        if fs::metadata(&path).unwrap().ino() == inode {
+            assert_eq!(report.outcome, Outcome::Changed(Place::InPlace));
+        }
+        assert_eq!(payload_hash(&after), payload_hash(&sealed.bytes));
+        assert_eq!(header_of(&after).bank().slots[0], sealed.wrappings[3]);
+        // The retired key is named nowhere in the header.
+        let retired = KEYS[0].id().as_bytes();
+        assert!(!after[..2 * bank_len].windows(retired.len()).any(|window| window == retired));
+        let report = rewrap_file(&path, |header| Plan::unchanged(header.bank())).unwrap();
+        assert_eq!(report.outcome, Outcome::Unchanged);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn the_header_grows_into_a_new_file() {
+    let folder = folder();
+    let (path, link) = (folder.path().join("a.wax"), folder.path().join("link.wax"));
+    let sealed = Sealed::small(4096);
+    fs::write(&path, &sealed.bytes).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink("a.wax", &link).unwrap();
+    let report = rewrap(&link, SlotChange::Add(unseen(&private_slot(5000), 0))).unwrap();
+    assert_eq!(report.outcome, Outcome::Changed(Place::NewFile));
+    let after = fs::read(&path).unwrap();
+    assert_eq!(header_of(&after).bank_len().get(), 16_384);
+    assert_eq!(payload_hash(&after), payload_hash(&sealed.bytes));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    // A further name would keep the old header, and with it the retired key.
+    fs::hard_link(&path, folder.path().join("b.wax")).unwrap();
+    let refused = rewrap(&path, SlotChange::Add(unseen(&private_slot(20_000), 0)));
+    assert!(matches!(refused, Err(Error::Io { .. })));
+    assert!(fs::read(&path).unwrap() == after);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn a_prelude_is_put_back() {
+    // A short payload is copied for it, a long one is not.
+    for (bank_len, len, copied) in [(4096, 100_000, true), (65_536, 65 << 20, false)] {
+        let folder = folder();
+        let path = folder.path().join("a.wax");
+        let sealed = Sealed::new(bank_len, len, 1, 1);
+        let mut damaged = sealed.bytes.clone();
+        damaged[2 * bank_len + 3] ^= 1;
+        damaged[bank_len + 100] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let mut session = InPlace::begin(DiskFile::open(&path).unwrap()).unwrap();
+        let repair = session.plan_repair(&[&KEYS[0]]).unwrap();
+        assert_eq!(repair.replaced.len(), 2);
+        // And slots can change in the same session.
+        let session = session.repair(&repair).unwrap();
+        let plan = Plan::new(session.header().bank(), vec![replace(0, &sealed.wrappings[1])]).unwrap();
+        session.apply(&plan).unwrap();
+        let after = fs::read(&path).unwrap();
+        assert!(after[2 * bank_len..] == sealed.bytes[2 * bank_len..]);
+        assert_eq!(header_of(&after).bank().slots, plan.slots());
+        assert_eq!(fs::metadata(&path).unwrap().ino() != inode, copied);
+    }
+}
+
+#[test]
+fn two_at_once_lose_nothing() {
+    let folder = folder();
+    let path = folder.path().join("a.wax");
+    let sealed = Sealed::new(4096, 50_000, 1, 1);
+    fs::write(&path, &sealed.bytes).unwrap();
+    let refused = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for key in 1..8 {
+            let (path, sealed, refused) = (&path, &sealed, &refused);
+            scope.spawn(move || {
+                // Every third adds so much that a new file takes the old one's place.
+                let change = || match key % 3 {
+                    0 => vec![
+                        SlotChange::Add(checked(&sealed.wrappings[key])),
+                        SlotChange::Add(unseen(&private_slot(4000), 0)),
+                    ],
+                    _ => vec![SlotChange::Add(checked(&sealed.wrappings[key]))],
+                };
+                loop {
+                    let result = rewrap_file(path, |header| Plan::new(header.bank(), change()));
+                    if !is_busy(&result) {
+                        break result.map(drop).unwrap();
+                    }
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    std::thread::yield_now();
+                }
+            });
+        }
+    });
+    let after = fs::read(&path).unwrap();
+    let header = header_of(&after);
+    assert_eq!(header.bank().slots.len(), 1 + 7 + 2);
+    assert!(sealed.wrappings.iter().all(|slot| header.bank().slots.contains(slot)));
+    assert!(header.warnings().is_empty());
+    assert_eq!(payload_hash(&after), payload_hash(&sealed.bytes));
+}
+
+#[test]
+fn one_that_holds_the_file_keeps_others_out() {
+    let folder = folder();
+    let path = folder.path().join("a.wax");
+    let sealed = Sealed::small(4096);
+    fs::write(&path, &sealed.bytes).unwrap();
+    let session = InPlace::begin(DiskFile::open(&path).unwrap()).unwrap();
+    assert!(is_busy(&InPlace::begin(DiskFile::open(&path).unwrap())));
+    drop(session);
+    // A file that was opened, and replaced before its lock was had.
+    let late = DiskFile::open(&path).unwrap();
+    fs::write(folder.path().join("new"), &sealed.bytes).unwrap();
+    fs::rename(folder.path().join("new"), &path).unwrap();
+    assert!(is_busy(&InPlace::begin(late)));
+    let late = DiskFile::open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(is_busy(&InPlace::begin(late)));
+}
+
+#[test]
+fn reads_past_the_cache_give_what_was_written() {
+    // The folder for temporary files, and one that is likely to be in memory, where there is no O_DIRECT.
+    let folders = [folder(), tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| folder())];
+    for folder in folders {
+        let path = folder.path().join("file");
+        for len in [0, 1, 511, 4096, 5000, 65_536, 131_128, 200_001] {
+            let bytes: Vec<u8> = (0..=252).cycle().take(len).collect();
+            fs::write(&path, &bytes).unwrap();
+            let mut file = DiskFile::open(&path).unwrap();
+            file.sync().unwrap();
+            for (offset, count) in [(0, 131_128), (0, 100), (4096, 4096), (65_530, 16_400), (131_072, 56), (len, 10)] {
+                let mut buffer = vec![0; count];
+                let read = file.read_past_cache(offset as u64, &mut buffer).unwrap();
+                let expected = &bytes[offset.min(len)..(offset + count).min(len)];
+                assert!(&buffer[..read] == expected, "{len} bytes, {count} at {offset}: {read}");
+            }
+            // Written through the same descriptor, whose flags are as before.
+            file.write_at(3, b"abc").unwrap();
+            file.sync().unwrap();
+            let mut buffer = [0; 7];
+            file.read_past_cache(1, &mut buffer).unwrap();
+            assert_eq!(&buffer[2..5], b"abc");
+        }
+    }
+}
+
+#[test]
+fn rewraps_on_a_file_system_in_memory_too() {
+    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else { return };
+    let path = folder.path().join("a.wax");
+    let sealed = Sealed::small(4096);
+    fs::write(&path, &sealed.bytes).unwrap();
+    let unwrap = Unwrap { openers: vec![&KEYS[0]], sealer: &KEYS[6], target: Some(&KEYS[6]) };
+    let request = Request { from: None, add: vec![&unwrap as &dyn Rewrapper], ..Request::default() };
+    rewrap_file(&path, |header| request.plan(header.bank())).unwrap();
+    let again = rewrap_file(&path, |header| request.plan(header.bank())).unwrap();
+    assert_eq!(again.outcome, Outcome::Unchanged);
+    assert_eq!(header_of(&fs::read(&path).unwrap()).bank().slots.len(), 3);
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused() {
+    let folder = folder();
+    assert!(matches!(DiskFile::open(folder.path()), Err(Error::Invalid(_))));
+    assert!(matches!(DiskFile::open(folder.path().join("none")), Err(Error::Io { .. })));
+    assert!(matches!(DiskFile::open("/dev/null"), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn a_new_file_that_is_not_finished_vanishes() {
+    let folder = folder();
+    let path = folder.path().join("a.wax");
+    fs::write(&path, b"x").unwrap();
+    let mut file = DiskFile::open(&path).unwrap();
+    let made = file.create_beside().unwrap();
+    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2);
+    assert!(names.iter().any(|name| name.to_string_lossy().ends_with(".waxseal-tmp")));
+    drop(made);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}

@@ -1,0 +1,229 @@
+//! Several runs in a row, each struck at any step by any fault: the file always opens, and its slots are all from
+//! before or all from after. Broken variants lose files here, which shows that the test can fail.
+
+use super::fixture::{Sealed, checked, replace, unseen};
+use super::sim::{Broken, Bypass, FAULTS, Fault, Machine, Rng};
+use crate::error::{Error, Result};
+use crate::format::{Front, Header, Slot};
+use crate::rewrap::{InPlace, Plan, Report, SlotChange};
+
+/// More steps than a run has; a fault there never strikes.
+const STEPS: usize = 20;
+
+/// What a run asks for.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    Replace(usize),
+    Add(usize),
+    RemoveLast,
+    Nothing,
+    Repair,
+}
+
+fn plan_for(ask: Ask, sealed: &Sealed, slots: &[Slot]) -> Vec<SlotChange> {
+    let there = |key: usize| slots.contains(&sealed.wrappings[key]);
+    match ask {
+        Ask::Replace(key) if !there(key) => vec![replace(slots.len() - 1, &sealed.wrappings[key])],
+        Ask::Add(key) if !there(key) => vec![SlotChange::Add(unseen(&sealed.wrappings[key], 0))],
+        Ask::RemoveLast if slots.len() > 1 => vec![SlotChange::Remove { slot: slots.len() - 1 }],
+        _ => Vec::new(),
+    }
+}
+
+/// The slots before and after, once a run has got so far as to plan.
+type Planned = Option<(Vec<Slot>, Vec<Slot>)>;
+
+fn run(machine: &Machine, sealed: &Sealed, ask: Ask, fault: Option<(usize, Fault)>) -> (Planned, Result<Report>) {
+    let mut planned = None;
+    let mut go = || {
+        let mut session = InPlace::begin(machine.open(fault))?;
+        if let Ask::Repair = ask {
+            let before = session.header().bank().slots.clone();
+            planned = Some((before.clone(), before));
+            let repair = session.plan_repair(&[])?;
+            session = session.repair(&repair)?;
+        }
+        let bank = session.header().bank();
+        let plan = Plan::new(bank, plan_for(ask, sealed, &bank.slots))?;
+        planned = Some((bank.slots.clone(), plan.slots().to_vec()));
+        session.apply(&plan)
+    };
+    let result = go();
+    (planned, result)
+}
+
+/// Whether a reader of `bytes` gets the payload, with slots that are among `allowed`.
+fn opens(bytes: &[u8], payload: &[u8], allowed: &[Vec<Slot>]) -> bool {
+    let Ok(header) = Header::read(&Front::new(bytes.to_vec())) else { return false };
+    let start = header.bank_len().header_len();
+    allowed.contains(&header.bank().slots) && bytes.get(start..) == Some(payload)
+}
+
+/// Counts of a simulation.
+#[derive(Debug, Default)]
+struct Tally {
+    states: usize,
+    lost: usize,
+    runs: usize,
+    completed: usize,
+}
+
+impl Tally {
+    /// Looks at the file as it is, after evictions, and after power cuts of several kinds.
+    fn look(&mut self, machine: &Machine, payload: &[u8], allowed: &[Vec<Slot>], seed: u64) {
+        let mut see = |bytes: &[u8]| {
+            self.states += 1;
+            self.lost += usize::from(!opens(bytes, payload, allowed));
+        };
+        see(&machine.cached());
+        let evicted = machine.fork(seed);
+        see(&evicted.cached_after_eviction());
+        for more in 0..3 {
+            let stopped = machine.fork(seed ^ (more + 1));
+            stopped.power_cut();
+            see(&stopped.cached());
+        }
+    }
+
+    /// One life of a file: a run for each fault, then one that is left in peace.
+    fn live(&mut self, sealed: &Sealed, machine: &Machine, faults: &[(usize, Fault)], rng: &mut Rng) {
+        let mut allowed = vec![sealed.bank.slots.clone()];
+        let asks = |rng: &mut Rng| match rng.below(8) {
+            0..=3 => Ask::Replace(2 + rng.below(6)),
+            4 => Ask::Add(2 + rng.below(6)),
+            5 => Ask::RemoveLast,
+            6 => Ask::Nothing,
+            _ => Ask::Repair,
+        };
+        let rounds = faults.iter().copied().map(Some).chain([None]);
+        for fault in rounds {
+            let ask = asks(rng);
+            let (planned, result) = run(machine, sealed, ask, fault);
+            self.runs += 1;
+            if let Some((before, after)) = planned {
+                self.lost += usize::from(!allowed.contains(&before));
+                allowed = if result.is_ok() { vec![after] } else { vec![before, after] };
+            }
+            self.completed += usize::from(result.is_ok());
+            self.look(machine, sealed.payload(), &allowed, rng.next());
+            let both_alike = |bytes: &[u8]| {
+                Header::read(&Front::new(bytes.to_vec())).is_ok_and(|header| header.warnings().is_empty())
+            };
+            // A run that says it is done has left no old wrapping, not even for the power cut that follows.
+            if result.is_ok() {
+                let stopped = machine.fork(rng.next());
+                stopped.power_cut();
+                self.lost += usize::from(!both_alike(&stopped.cached()));
+            }
+            if fault.is_none() {
+                self.lost += usize::from(result.is_err());
+            }
+        }
+    }
+}
+
+/// Every fault at every step of two runs in a row, and a third at random.
+fn simulate(sealed: &Sealed, block: usize, bypass: Bypass, broken: Broken, stride: usize) -> Tally {
+    let mut tally = Tally::default();
+    let direct = usize::from(bypass == Bypass::Direct);
+    let mut rng = Rng::new((2 * block + sealed.bank.len.get() + direct) as u64);
+    let all: Vec<(usize, Fault)> = (0..STEPS).flat_map(|step| FAULTS.map(|fault| (step, fault))).collect();
+    for first in &all {
+        for second in all.iter().skip(rng.below(stride)).step_by(stride) {
+            let third = all[rng.below(all.len())];
+            let machine = Machine::new(&sealed.bytes, block, bypass, rng.next()).broken(broken);
+            tally.live(sealed, &machine, &[*first, *second, third], &mut rng);
+        }
+    }
+    tally
+}
+
+#[test]
+fn no_fault_loses_a_file() {
+    let mut states = 0;
+    for (bank_len, stride) in [(4096, 24), (8192, 80), (16_384, 80), (65_536, 160)] {
+        let sealed = Sealed::small(bank_len);
+        for block in [1024, 2048, 4096, 8192, 16_384, 32_768, 65_536] {
+            for bypass in [Bypass::Direct, Bypass::DropPages] {
+                let tally = simulate(&sealed, block, bypass, Broken::default(), stride);
+                assert_eq!(tally.lost, 0, "bank {bank_len}, block {block}, {bypass:?}: {tally:?}");
+                assert!(tally.completed * 4 > tally.runs, "{tally:?}");
+                states += tally.states;
+            }
+        }
+    }
+    assert!(states > 100_000, "{states}");
+}
+
+#[test]
+fn broken_variants_do_lose_files() {
+    let sealed = Sealed::small(4096);
+    let lost = |broken, block, bypass| simulate(&sealed, block, bypass, broken, 4).lost;
+    let through_cache = Broken { reads_through_cache: true, ..Broken::default() };
+    assert!(lost(through_cache, 4096, Bypass::Direct) > 20);
+    let no_first_sync = Broken { no_first_sync: true, ..Broken::default() };
+    assert!(lost(no_first_sync, 4096, Bypass::DropPages) > 10);
+    let both = Broken { no_first_sync: true, reads_through_cache: true, ..Broken::default() };
+    assert!(lost(both, 4096, Bypass::Direct) > 20);
+    let blind = Broken { ignores_block_size: true, ..Broken::default() };
+    assert!(lost(blind, 16_384, Bypass::Direct) > 100);
+}
+
+#[test]
+fn every_step_is_reached() {
+    // So that the fault at step 19 is known to be behind the last step, and the one at 17 before it.
+    let sealed = Sealed::small(4096);
+    for (block, steps) in [(4096, 11), (16_384, 12)] {
+        let machine = Machine::new(&sealed.bytes, block, Bypass::Direct, 1);
+        let (_, result) = run(&machine, &sealed, Ask::Replace(3), None);
+        result.unwrap();
+        assert_eq!(machine.steps(), steps, "block {block}");
+        assert!(steps < STEPS);
+    }
+}
+
+#[test]
+fn a_failed_sync_ends_the_run_without_a_retry() {
+    let sealed = Sealed::small(4096);
+    // Step 6 syncs the first bank. Only that one has been written.
+    let machine = Machine::new(&sealed.bytes, 4096, Bypass::Direct, 1);
+    let (_, result) = run(&machine, &sealed, Ask::Replace(3), Some((6, Fault::Fail)));
+    assert!(matches!(result, Err(Error::Io { .. })), "{result:?}");
+    assert_eq!((machine.writes(), machine.steps()), (1, 7));
+    // The first sync of a run fails: nothing is written.
+    let machine = Machine::new(&sealed.bytes, 4096, Bypass::Direct, 1);
+    let (_, result) = run(&machine, &sealed, Ask::Replace(3), Some((2, Fault::Fail)));
+    assert!(matches!(result, Err(Error::Io { .. })), "{result:?}");
+    assert_eq!((machine.writes(), machine.steps()), (0, 3));
+}
+
+#[test]
+fn a_failed_new_file_leaves_nothing() {
+    let sealed = Sealed::small(4096);
+    // Step 4 reads the front, which is tried again in pieces.
+    for step in (0..12).filter(|step| *step != 4) {
+        let machine = Machine::new(&sealed.bytes, 16_384, Bypass::Direct, 1);
+        let (_, result) = run(&machine, &sealed, Ask::Replace(3), Some((step, Fault::Fail)));
+        assert!(result.is_err(), "step {step}");
+        // The last step syncs the folder: the new file has its name by then, and the old one has none.
+        assert_eq!(machine.strays(), usize::from(step == 11), "step {step}");
+    }
+}
+
+#[test]
+fn a_second_rewrap_is_refused_while_one_runs() {
+    let sealed = Sealed::small(4096);
+    for block in [4096, 16_384] {
+        let machine = Machine::new(&sealed.bytes, block, Bypass::Direct, 1);
+        let first = InPlace::begin(machine.open(None)).unwrap();
+        let late = machine.open_beside();
+        let refused = InPlace::begin(machine.open_beside());
+        assert!(matches!(&refused, Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::ResourceBusy));
+        let plan = Plan::new(first.header().bank(), vec![SlotChange::Add(checked(&sealed.wrappings[4]))]).unwrap();
+        first.apply(&plan).unwrap();
+        // It had the old file open, and gets the lock now; where the file was replaced, it must not write.
+        assert_eq!(InPlace::begin(late).is_ok(), block == 4096);
+        let second = InPlace::begin(machine.open_beside()).unwrap();
+        assert_eq!(second.header().bank().slots.len(), 3);
+    }
+}

@@ -1,0 +1,163 @@
+//! The order of writes (spec 15.2).
+//!
+//! > Write the bank that does not count with generation + 1, sync, read it back past the cache, then the other one
+//! > likewise. A failed write or sync ends the run, without a retry.
+
+use std::io;
+
+use super::Report;
+use super::file::HeaderFile;
+use super::plan::Plan;
+use super::session::InPlace;
+use crate::error::{Error, FormatError, Result};
+use crate::format::{Bank, BankLen, BankNumber, FRONT_LEN, Front, Header, PRELUDE_LEN, Slot};
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing: the file is as asked, and both banks are alike.
+    Unchanged,
+    /// The slots were as asked, but a bank was damaged or older: an interrupted run has been completed.
+    BroughtTogether(Place),
+    /// The slots have changed.
+    Changed(Place),
+}
+
+/// Where it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Into the file.
+    InPlace,
+    /// Into a new file, which has taken the old one's place: the header needed more room, or the file system's
+    /// blocks are larger than a bank.
+    NewFile,
+}
+
+impl<F: HeaderFile> InPlace<F> {
+    /// Brings the header to `plan`. On success both banks are on disk, alike, and hold no slot that `plan` has not.
+    ///
+    /// # Errors
+    /// [`Error::Tampered`] when the payload does not begin with what the header repeats: nothing is written then.
+    /// [`Error::Io`] when a write, a sync or the reading back fails: the slots are all the old or all the new ones
+    /// then, and the next run sees which. [`Error::Limit`] when the slots fit no header. [`Error::ApiMisuse`] when
+    /// `plan` was made from another header.
+    pub fn apply(mut self, plan: &Plan) -> Result<Report> {
+        let counts = self.header.bank().clone();
+        if !plan.is_for(&counts) {
+            return Err(Error::ApiMisuse("a plan that was made from another header"));
+        }
+        self.check_prelude()?;
+        let mut report = Report {
+            outcome: Outcome::Unchanged,
+            changes: plan.changes().to_vec(),
+            warnings: self.header.warnings(),
+            payload_len: self.len - self.header.payload_offset(),
+        };
+        if !plan.changes_slots() && report.warnings.is_empty() {
+            return Ok(report);
+        }
+        let (bank, order) = if plan.changes_slots() {
+            let generation = counts.generation.wrapping_add(1);
+            let next = Bank { generation, slots: plan.slots().to_vec(), ..counts.clone() };
+            (next, vec![counts.number.other(), counts.number])
+        } else {
+            // The bank that counts is on disk and as asked. It is best left alone.
+            (counts.clone(), vec![counts.number.other()])
+        };
+        let place = match self.room_in_place(&bank)? {
+            None => self.write_banks(&bank, &order).map(|()| Place::InPlace)?,
+            Some(len) => self.write_new_file(&Bank { len, ..bank }, None).map(|_| Place::NewFile)?,
+        };
+        report.outcome = if plan.changes_slots() { Outcome::Changed(place) } else { Outcome::BroughtTogether(place) };
+        Ok(report)
+    }
+
+    /// `None` where `bank` can be written in place, else the length of bank that a new file is to have.
+    pub(super) fn room_in_place(&mut self, bank: &Bank) -> Result<Option<BankLen>> {
+        let len = len_with_room(bank)?;
+        let block = self.file.block_size().map_err(|error| Error::io("asking for the block size", error))?;
+        // A torn write must not reach the other bank, nor the payload.
+        let apart = block > 0 && (bank.len.get() as u64).is_multiple_of(block);
+        Ok((len != bank.len || !apart).then_some(len))
+    }
+
+    /// Writes `bank` to the places in `order`, each synced and read back before the next is touched.
+    pub(super) fn write_banks(&mut self, bank: &Bank, order: &[BankNumber]) -> Result<()> {
+        let mut parts = Vec::with_capacity(order.len());
+        for number in order {
+            let bytes = Bank { number: *number, ..bank.clone() }.encode()?;
+            parts.push((usize::from(number.get()) * bank.len.get(), bytes));
+        }
+        let mut image = self.front.bytes().to_vec();
+        for (offset, bytes) in &parts {
+            image[*offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+        check_image(image, &bank.slots)?;
+        parts.iter().try_for_each(|(offset, bytes)| write_part(&mut self.file, *offset as u64, bytes))
+    }
+
+    /// Writes a whole new file with both banks like `bank`, and gives it this one's name. Its payload begins with
+    /// `prelude`, where one is given.
+    pub(super) fn write_new_file(mut self, bank: &Bank, prelude: Option<&[u8; PRELUDE_LEN]>) -> Result<F> {
+        let failed = |error| Error::io("writing a new file in the old one's place", error);
+        let old_start = self.header.payload_offset();
+        let mut header = both_banks(bank)?;
+        let mut image = header.clone();
+        image.extend_from_slice(self.front.bytes().get(self.header.bank_len().header_len()..).unwrap_or_default());
+        check_image(image, &bank.slots)?;
+        let start = header.len() as u64;
+        let mut made = self.file.create_beside().map_err(failed)?;
+        let copied = self.file.copy_tail(old_start, &mut made, start).map_err(failed)?;
+        if old_start + copied != self.len || self.file.byte_len().map_err(failed)? != self.len {
+            return Err(failed(io::Error::other("the file changed while it was copied")));
+        }
+        header.extend(prelude.into_iter().flatten());
+        write_part(&mut made, 0, &header)?;
+        self.file.rename_over(&mut made).map_err(failed)?;
+        // Until the name is on disk, the lock keeps others from resting a change on it.
+        self.file.sync_folder().map_err(failed)?;
+        Ok(made)
+    }
+}
+
+/// The bank's own length where its slots fit it, else the next that leaves room for more.
+pub(super) fn len_with_room(bank: &Bank) -> Result<BankLen> {
+    match bank.encode() {
+        Ok(_) => Ok(bank.len),
+        Err(Error::Limit(_)) => {
+            let len = Bank::fitting_len(&bank.binding, &bank.slots, bank.len)?;
+            Bank { len, ..bank.clone() }.encode().map(|_| len)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// A header of two banks like `bank`.
+pub(super) fn both_banks(bank: &Bank) -> Result<Vec<u8>> {
+    let mut header = Bank { number: BankNumber::Zero, ..bank.clone() }.encode()?;
+    header.extend(Bank { number: BankNumber::One, ..bank.clone() }.encode()?);
+    Ok(header)
+}
+
+/// A header that no reader would take must not be written: wrapped keys may hold the magic at a place where none may
+/// stand.
+pub(super) fn check_image(mut image: Vec<u8>, slots: &[Slot]) -> Result<()> {
+    image.truncate(FRONT_LEN);
+    let header = Header::read(&Front::new(image))?;
+    if header.bank().slots == slots { Ok(()) } else { Err(FormatError::Damaged.into()) }
+}
+
+/// One step: write, sync, read back past the cache.
+pub(super) fn write_part<F: HeaderFile>(file: &mut F, offset: u64, bytes: &[u8]) -> Result<()> {
+    file.write_at(offset, bytes).map_err(|error| Error::io("writing the header", error))?;
+    file.sync().map_err(|error| Error::io("syncing the header", error))?;
+    let mut arrived = vec![0; bytes.len()];
+    let count = file
+        .read_past_cache(offset, &mut arrived)
+        .map_err(|error| Error::io("reading back the header that was written", error))?;
+    if count == bytes.len() && arrived == bytes {
+        return Ok(());
+    }
+    let lost = io::Error::new(io::ErrorKind::InvalidData, "the disk does not hold what was written");
+    Err(Error::io("reading back the header that was written", lost))
+}

@@ -1,0 +1,182 @@
+//! Opens chunks where a grid expects them, and puts each at its own offset of the output.
+//!
+//! ```text
+//! grid of a shift: chunk k at start + 16400 * k + shift        (shift 0: an undamaged file)
+//! ```
+
+use std::fs::File;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use super::input::{Input, write_all_at};
+use crate::engine::Observer;
+use crate::error::Result;
+use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use crate::payload::{ChunkIndex, ChunkOpener};
+
+/// Ciphertext bytes of a full chunk, as places count.
+pub(super) const STRIDE: i64 = SEALED_CHUNK_LEN as i64;
+/// Chunks that one task reads at once: 1 MiB.
+const WINDOW: i64 = 64;
+/// Windows between two looks at the results.
+const BATCH: i64 = 64;
+/// An extension takes batches of this many chunks at first, and of twice as many each time, up to this.
+const EXTENSION: Range<i64> = WINDOW..WINDOW * BATCH;
+
+/// Full chunks `first..end` that authenticate on the grid of `shift`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) first: i64,
+    pub(super) end: i64,
+    pub(super) shift: i64,
+}
+
+/// A place in the file as a number of bytes or chunks for the world outside; places here are never negative.
+pub(super) fn unsigned(place: i64) -> u64 {
+    u64::try_from(place).unwrap_or(0)
+}
+
+/// A length as an index of memory.
+pub(super) fn size(len: i64) -> usize {
+    usize::try_from(len).unwrap_or(0)
+}
+
+/// What the tasks share.
+pub(super) struct Work<'a> {
+    pub(super) input: Input<'a>,
+    pub(super) out: &'a File,
+    pub(super) opener: ChunkOpener,
+    /// Where chunk 0 stands in an undamaged file.
+    pub(super) start: i64,
+    /// Trials that failed, other than on the undamaged grid.
+    pub(super) failed: AtomicU64,
+    /// When so many have failed, the search ends.
+    pub(super) limit: u64,
+}
+
+impl Work<'_> {
+    /// Where the grid of `shift` expects chunk `index`.
+    pub(super) fn place(&self, index: i64, shift: i64) -> i64 {
+        self.start + index * STRIDE + shift
+    }
+
+    /// The input's length.
+    pub(super) fn len(&self) -> i64 {
+        i64::try_from(self.input.len()).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the search has used up its trials.
+    pub(super) fn is_spent(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) >= self.limit
+    }
+
+    /// Whether `sealed`, which was read from `place`, is chunk `index`; if so, its plaintext is at its front.
+    ///
+    /// A false answer costs one trial, or none where the bytes cannot be a chunk's.
+    pub(super) fn try_open(&self, index: i64, place: i64, sealed: &mut [u8]) -> bool {
+        let range = unsigned(place)..unsigned(place) + sealed.len() as u64;
+        let Some(index) = u64::try_from(index).ok().and_then(ChunkIndex::new) else { return false };
+        if is_blank(sealed) || range.end > self.input.len() || !self.input.is_readable(range) {
+            return false;
+        }
+        let opened = self.opener.try_open(index, sealed);
+        if !opened {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        opened
+    }
+
+    /// Opens every chunk of `indexes` on the grid of `shift` and writes those that authenticate.
+    pub(super) fn sweep(&self, indexes: Range<i64>, shift: i64, observer: &dyn Observer) -> Result<Vec<Run>> {
+        let mut runs = Vec::new();
+        let mut from = indexes.start;
+        while from < indexes.end {
+            let end = indexes.end.min(from + BATCH * WINDOW);
+            let windows = (end - from + WINDOW - 1) / WINDOW;
+            let found: Vec<Result<Vec<Run>>> = (0..windows)
+                .into_par_iter()
+                .map_init(Vec::new, |buffer, window| {
+                    let first = from + window * WINDOW;
+                    let indexes = first..end.min(first + WINDOW);
+                    let bytes = unsigned((indexes.end - indexes.start) * STRIDE);
+                    let runs = self.sweep_window(indexes, shift, buffer);
+                    observer.advanced(bytes);
+                    runs
+                })
+                .collect();
+            for run in found {
+                run?.into_iter().for_each(|run| append(&mut runs, run));
+            }
+            from = end;
+        }
+        Ok(runs)
+    }
+
+    fn sweep_window(&self, indexes: Range<i64>, shift: i64, buffer: &mut Vec<u8>) -> Result<Vec<Run>> {
+        buffer.resize(size(indexes.end - indexes.start) * SEALED_CHUNK_LEN, 0);
+        self.input.read(buffer, unsigned(self.place(indexes.start, shift)));
+        let mut runs: Vec<Run> = Vec::new();
+        for (index, number) in indexes.clone().zip(0..) {
+            let sealed = number * SEALED_CHUNK_LEN..(number + 1) * SEALED_CHUNK_LEN;
+            if self.try_open(index, self.place(index, shift), &mut buffer[sealed.clone()]) {
+                // Plaintexts close up, so that a run is written at once.
+                buffer.copy_within(sealed.start..sealed.end - TAG_LEN, number * CHUNK_LEN);
+                append(&mut runs, Run { first: index, end: index + 1, shift });
+            }
+        }
+        for run in &runs {
+            let plain = size(run.first - indexes.start) * CHUNK_LEN..size(run.end - indexes.start) * CHUNK_LEN;
+            write_all_at(self.out, &buffer[plain], unsigned(run.first) * CHUNK_LEN as u64)?;
+        }
+        Ok(runs)
+    }
+
+    /// From chunk `hit`, which authenticates on the grid of `shift`: opens its neighbours on both sides, within
+    /// `bounds`, until a batch gives nothing.
+    pub(super) fn extend(&self, hit: i64, shift: i64, bounds: &Range<i64>) -> Result<Vec<Run>> {
+        let unobserved = crate::engine::Unobserved;
+        let (mut backward, mut to, mut batch) = (Vec::new(), hit, EXTENSION.start);
+        while to > bounds.start {
+            let from = bounds.start.max(to - batch);
+            let found = self.sweep(from..to, shift, &unobserved)?;
+            if found.is_empty() {
+                break;
+            }
+            backward.push(found);
+            (to, batch) = (from, EXTENSION.end.min(batch * 2));
+        }
+        let mut runs = Vec::new();
+        backward.into_iter().rev().flatten().for_each(|run| append(&mut runs, run));
+        let (mut from, mut batch) = (hit, EXTENSION.start);
+        while from < bounds.end {
+            let to = bounds.end.min(from + batch);
+            let found = self.sweep(from..to, shift, &unobserved)?;
+            if found.is_empty() {
+                break;
+            }
+            found.into_iter().for_each(|run| append(&mut runs, run));
+            (from, batch) = (to, EXTENSION.end.min(batch * 2));
+        }
+        Ok(runs)
+    }
+}
+
+/// Appends a run, or lengthens the last one.
+pub(super) fn append(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut().filter(|last| last.end == run.first && last.shift == run.shift) {
+        Some(last) => last.end = run.end,
+        None => runs.push(run),
+    }
+}
+
+/// Whether the first or the last 16 bytes are one and the same byte: zeroed or never written, and no ciphertext.
+///
+/// An honest chunk looks so once in 2^119, and would be lost.
+pub(super) fn is_blank(sealed: &[u8]) -> bool {
+    let (Some(head), Some(tail)) = (sealed.first_chunk::<TAG_LEN>(), sealed.last_chunk::<TAG_LEN>()) else {
+        return true;
+    };
+    [head, tail].into_iter().any(|bytes| bytes.iter().all(|byte| byte == &bytes[0]))
+}

@@ -1,0 +1,212 @@
+//! Finds a header to open the file with: as every reader does, and where both banks are damaged, what is left of one.
+//!
+//! Most of a bank is filling. A bank whose check is wrong, or which does not stand at its place, may still hold its
+//! fields and slots whole. Nothing here is believed for that: the commitment decides, as it does for a whole bank.
+
+use crate::engine::Observer;
+use crate::envelope::{Demands, Unlocked, read_header_at, unlock};
+use crate::error::{Error, FormatError, Result};
+use crate::format::{
+    Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, FRONT_LEN, Header, MAGIC, MISPLACED, PLACES,
+    PRELUDE_LEN, Prelude,
+};
+use crate::keys::KeyOpener;
+
+use super::grid::size;
+use super::input::Input;
+use sha2::{Digest, Sha256};
+
+/// More places than this are not looked at: each may cost a call of a key service.
+const MAX_PLACES: usize = 16;
+
+/// Which copy of the header opened the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeaderSource {
+    /// The bank that counts, as for every reader; the header has the warnings.
+    Header(Box<Header>),
+    /// No bank is valid at its place. This is what was found of one.
+    Remains {
+        /// Where it stands in the file, in bytes.
+        offset: u64,
+        /// Which bank it is.
+        number: BankNumber,
+        /// Whether its check was right: then it only stands at another place.
+        check: Check,
+    },
+}
+
+/// What a bank's check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Its bytes are those that were written.
+    Right,
+    /// Some byte of it is not what was written, and it opened the file all the same.
+    Wrong,
+}
+
+/// A bank that opened the file.
+pub(super) struct Opened {
+    pub(super) bank: Bank,
+    pub(super) source: HeaderSource,
+    /// Where the payload begins if nothing behind the bank was lost or put in.
+    pub(super) payload: i64,
+    /// The payload begins nowhere before this.
+    pub(super) behind: i64,
+    pub(super) unlocked: Unlocked,
+}
+
+struct Candidate {
+    bank: Bank,
+    offset: usize,
+    check: Check,
+}
+
+/// Reads the header and unlocks it; where there is none, looks for what is left of a bank.
+pub(super) fn open_header(
+    input: &Input<'_>,
+    openers: &[&dyn KeyOpener],
+    demands: &Demands,
+    observer: &dyn Observer,
+) -> Result<Opened> {
+    match read_header(input) {
+        Ok(header) => {
+            observer.header(&header);
+            demands.check(&header.bank().binding)?;
+            // Not the payload's own first bytes but the bank's: they may be what is damaged.
+            let unlocked = unlock(header.bank(), &header.bank().prelude.to_bytes(), openers)?;
+            let (bank, len) = (header.bank().clone(), header.bank_len().get());
+            let behind = match header.state(BankNumber::One).bank() {
+                Some(_) => 2 * len,
+                None => len,
+            };
+            let source = HeaderSource::Header(Box::new(header));
+            Ok(Opened { bank, source, payload: 2 * len as i64, behind: behind as i64, unlocked })
+        }
+        Err(Error::Format(error)) if is_damage(&error) => open_remains(input, openers, demands, error),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether lost, changed or inserted bytes may be behind this. A whole bank that is of a newer version, or breaks a rule
+/// within itself, is no damage.
+fn is_damage(error: &FormatError) -> bool {
+    match error {
+        FormatError::Damaged | FormatError::NotWaxseal | FormatError::CutShort { .. } => true,
+        // A bank moved to where none may stand. Other readers refuse this, so that no file shows two plaintexts; here
+        // the report names the bank that was used.
+        FormatError::Malformed { field, .. } => *field == MISPLACED,
+        FormatError::Newer { .. } => false,
+    }
+}
+
+/// The reader's own way, with its retries against a rewrap under way; bad blocks are left out.
+fn read_header(input: &Input<'_>) -> Result<Header> {
+    let mut read_at = |buffer: &mut [u8], position: u64| {
+        let within = size(i64::try_from(input.len().saturating_sub(position)).unwrap_or(i64::MAX)).min(buffer.len());
+        let buffer = &mut buffer[..within];
+        input.read(buffer, position);
+        if input.is_readable(position..position + within as u64) {
+            Ok(within)
+        } else {
+            Err(std::io::Error::other("a bad block"))
+        }
+    };
+    Ok(read_header_at(&mut read_at)?.1)
+}
+
+fn open_remains(
+    input: &Input<'_>,
+    openers: &[&dyn KeyOpener],
+    demands: &Demands,
+    error: FormatError,
+) -> Result<Opened> {
+    let mut front = vec![0; FRONT_LEN.min(size(i64::try_from(input.len()).unwrap_or(i64::MAX)))];
+    input.read(&mut front, 0);
+    let candidates = remains(&front);
+    let preludes: Vec<Prelude> = candidates.iter().map(|candidate| candidate.bank.prelude).collect();
+    let mut first_error = None;
+    for Candidate { bank, offset, check } in candidates {
+        if let Err(error) = demands.check(&bank.binding) {
+            first_error.get_or_insert(error);
+            continue;
+        }
+        let len = bank.len.get();
+        let start = offset as i64 - bank.number.get() as i64 * len as i64;
+        let payload = start + 2 * len as i64;
+        // The prelude stands in the file three times; each copy is tried with this bank.
+        let own = bank.prelude;
+        let payload_copy = front.get(size(payload)..).and_then(|bytes| bytes.first_chunk::<PRELUDE_LEN>());
+        let mut tried = vec![own];
+        let others = payload_copy.map(Prelude::from_bytes).into_iter().chain(preludes.iter().copied());
+        others.for_each(|prelude| {
+            if !tried.contains(&prelude) {
+                tried.push(prelude)
+            }
+        });
+        for prelude in tried {
+            let bank = Bank { prelude, ..bank.clone() };
+            match unlock(&bank, &prelude.to_bytes(), openers) {
+                Ok(unlocked) => {
+                    let source = HeaderSource::Remains { offset: offset as u64, number: bank.number, check };
+                    // A bank with a wrong check may be cut itself.
+                    let behind = match check {
+                        Check::Right => offset + len,
+                        Check::Wrong => offset + FIXED_LEN,
+                    };
+                    return Ok(Opened { bank, source, payload, behind: behind as i64, unlocked });
+                }
+                Err(error) => _ = first_error.get_or_insert(error),
+            }
+        }
+    }
+    Err(first_error.unwrap_or(error.into()))
+}
+
+/// What is left of banks: whole ones at other places first, then those with a wrong check.
+fn remains(front: &[u8]) -> Vec<Candidate> {
+    let shown = front.windows(MAGIC.len()).enumerate().filter(|(_, bytes)| *bytes == MAGIC).map(|(place, _)| place);
+    let mut places: Vec<usize> = shown.take(MAX_PLACES).collect();
+    places.extend(PLACES.into_iter().filter(|place| *place < front.len()));
+    let mut found: Vec<Candidate> = Vec::new();
+    for check in [Check::Right, Check::Wrong] {
+        for offset in &places {
+            let known = found.iter().any(|candidate| candidate.offset == *offset);
+            if let Some(bank) = read_remains(&front[*offset..], check).filter(|_| !known) {
+                found.push(Candidate { bank, offset: *offset, check });
+            }
+        }
+    }
+    found
+}
+
+/// Reads a bank from where it stands, wherever that is; with a wrong check, after everything that is known of a bank
+/// has been put right.
+fn read_remains(bytes: &[u8], check: Check) -> Option<Bank> {
+    let field = |range: std::ops::Range<usize>| bytes.get(range);
+    let len = BankLen::new(u32::from_le_bytes(field(12..16)?.try_into().ok()?).into())?;
+    let number = u16::from_le_bytes(field(22..24)?.try_into().ok()?);
+    let place = if number == 0 { 0 } else { len.get() };
+    if check == Check::Right {
+        return Bank::decode(bytes, place).ok();
+    }
+    let mut mended = bytes[..bytes.len().min(len.get())].to_vec();
+    mended.resize(len.get(), 0);
+    mended[..MAGIC.len()].copy_from_slice(&MAGIC);
+    seal_check(&mut mended);
+    match Bank::decode(&mended, place) {
+        // Damage in the filling is no loss.
+        Err(BankFault::Malformed { field: "filling that is not zero", offset }) => {
+            mended[offset..].fill(0);
+            seal_check(&mut mended);
+            Bank::decode(&mended, place).ok()
+        }
+        decoded => decoded.ok(),
+    }
+}
+
+fn seal_check(bank: &mut [u8]) {
+    let content = bank.len() - CHECKSUM_LEN;
+    let check = Sha256::digest(&bank[..content]);
+    bank[content..].copy_from_slice(&check);
+}

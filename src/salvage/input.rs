@@ -1,0 +1,192 @@
+//! Reads a medium that fails in places: around the bad blocks, and never twice into the same one.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock};
+
+use crate::envelope::fill_at;
+use crate::error::{Error, Result};
+
+/// Where a large read fails, it is repeated in pieces of these sizes, in bytes: a page, then a sector.
+const PIECES: [u64; 2] = [4096, 512];
+
+/// Something that can be read at any position, by several threads.
+pub trait ReadAt: Sync {
+    /// Reads like [`io::Read::read`], from `position` on.
+    ///
+    /// # Errors
+    /// An error says that this range cannot be read; others may.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// As the system's.
+    fn size(&self) -> io::Result<u64>;
+}
+
+impl ReadAt for File {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        #[cfg(unix)]
+        return std::os::unix::fs::FileExt::read_at(self, buffer, position);
+        #[cfg(windows)]
+        return std::os::windows::fs::FileExt::seek_read(self, buffer, position);
+        #[cfg(not(any(unix, windows)))]
+        return Err(io::Error::new(io::ErrorKind::Unsupported, format!("no positioned reads: {position}, {buffer:?}")));
+    }
+
+    /// A block device has no length but where a seek to its end arrives.
+    fn size(&self) -> io::Result<u64> {
+        let mut file = self;
+        file.seek(SeekFrom::End(0))
+    }
+}
+
+/// Writes all of `bytes` at `position`.
+pub(super) fn write_all_at(file: &File, bytes: &[u8], position: u64) -> Result<()> {
+    #[cfg(unix)]
+    let written = std::os::unix::fs::FileExt::write_all_at(file, bytes, position);
+    #[cfg(not(unix))]
+    let written = write_slowly(file, bytes, position);
+    written.map_err(|error| Error::io("writing the output", error))
+}
+
+#[cfg(not(unix))]
+fn write_slowly(file: &File, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        #[cfg(windows)]
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, position)?;
+        #[cfg(not(windows))]
+        let written = return Err(io::Error::new(io::ErrorKind::Unsupported, format!("no positioned writes: {file:?}")));
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[written..];
+        position += written as u64;
+    }
+    Ok(())
+}
+
+/// The damaged file, with what of it is known to be unreadable.
+pub(super) struct Input<'a> {
+    source: &'a dyn ReadAt,
+    len: u64,
+    /// Ascending, apart from each other.
+    unreadable: RwLock<Vec<Range<u64>>>,
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn new(source: &'a dyn ReadAt) -> Result<Self> {
+        let len = source.size().map_err(|error| Error::io("finding the end of the input", error))?;
+        Ok(Self { source, len, unreadable: RwLock::default() })
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// What could not be read so far.
+    pub(super) fn unreadable(&self) -> Vec<Range<u64>> {
+        self.unreadable.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether nothing in `range` is known to be unreadable.
+    pub(super) fn is_readable(&self, range: Range<u64>) -> bool {
+        let unreadable = self.unreadable.read().unwrap_or_else(PoisonError::into_inner);
+        let next = unreadable.partition_point(|bad| bad.end <= range.start);
+        unreadable.get(next).is_none_or(|bad| bad.start >= range.end)
+    }
+
+    /// Fills `buffer` from `position` on; what cannot be read, or lies behind the end, becomes zeros.
+    pub(super) fn read(&self, buffer: &mut [u8], position: u64) {
+        let end = position + buffer.len() as u64;
+        if self.is_readable(position..end) && self.try_read(buffer, position) {
+            return;
+        }
+        self.read_around(buffer, position, &PIECES);
+    }
+
+    fn try_read(&self, buffer: &mut [u8], position: u64) -> bool {
+        let within = self.len.saturating_sub(position).min(buffer.len() as u64);
+        let (buffer, behind) = buffer.split_at_mut(usize::try_from(within).unwrap_or(usize::MAX));
+        behind.fill(0);
+        let read = fill_at(&mut |buffer, position| self.source.read_at(buffer, position), buffer, position);
+        read.is_ok_and(|read| read == buffer.len())
+    }
+
+    /// Repeats a read in pieces of the first size, and those that fail in pieces of the next.
+    fn read_around(&self, mut buffer: &mut [u8], mut position: u64, sizes: &[u64]) {
+        let Some((size, smaller)) = sizes.split_first() else {
+            buffer.fill(0);
+            return self.mark(position..position + buffer.len() as u64);
+        };
+        while !buffer.is_empty() {
+            let until_boundary = usize::try_from(size - position % size).unwrap_or(usize::MAX);
+            let (piece, rest) = buffer.split_at_mut(until_boundary.min(buffer.len()));
+            let end = position + piece.len() as u64;
+            if self.is_known_bad(position..end) {
+                piece.fill(0);
+            } else if !(self.is_readable(position..end) && self.try_read(piece, position)) {
+                self.read_around(piece, position, smaller);
+            }
+            (buffer, position) = (rest, end);
+        }
+    }
+
+    fn is_known_bad(&self, range: Range<u64>) -> bool {
+        let unreadable = self.unreadable.read().unwrap_or_else(PoisonError::into_inner);
+        let next = unreadable.partition_point(|bad| bad.end <= range.start);
+        unreadable.get(next).is_some_and(|bad| bad.start <= range.start && range.end <= bad.end)
+    }
+
+    fn mark(&self, range: Range<u64>) {
+        let range = range.start..range.end.min(self.len);
+        if range.is_empty() {
+            return;
+        }
+        let mut unreadable = self.unreadable.write().unwrap_or_else(PoisonError::into_inner);
+        let from = unreadable.partition_point(|bad| bad.end < range.start);
+        let to = unreadable.partition_point(|bad| bad.start <= range.end);
+        let merged = unreadable[from..to].iter().fold(range, |all, bad| all.start.min(bad.start)..all.end.max(bad.end));
+        unreadable.splice(from..to, [merged]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    struct Bad(Range<u64>, AtomicU64);
+    impl ReadAt for Bad {
+        fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+            if position < self.0.end && self.0.start < position + buffer.len() as u64 {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                return Err(io::Error::other("bad sector"));
+            }
+            buffer.fill(7);
+            Ok(buffer.len().min(1000))
+        }
+        fn size(&self) -> io::Result<u64> {
+            Ok(100_000)
+        }
+    }
+
+    #[test]
+    fn reads_around_and_never_into_a_bad_block_again() {
+        let source = Bad(10_000..10_001, AtomicU64::new(0));
+        let input = Input::new(&source).unwrap();
+        let mut buffer = vec![1; 60_000];
+        input.read(&mut buffer, 50_000);
+        assert!(buffer[..50_000].iter().all(|byte| *byte == 7) && buffer[50_000..].iter().all(|byte| *byte == 0));
+        input.read(&mut buffer, 5);
+        assert_eq!(input.unreadable(), Vec::from_iter([9728..10_240]));
+        assert!(buffer[..9723].iter().chain(&buffer[10_235..]).all(|byte| *byte == 7));
+        assert!(buffer[9723..10_235].iter().all(|byte| *byte == 0));
+        let errors = source.1.load(Ordering::Relaxed);
+        input.read(&mut buffer, 0);
+        assert_eq!(source.1.load(Ordering::Relaxed), errors);
+        assert!(!input.is_readable(10_239..10_241) && input.is_readable(10_240..20_000));
+    }
+}

@@ -1,0 +1,163 @@
+//! What a salvage found and what it did not.
+
+use std::io::{self, Write};
+use std::ops::Range;
+
+use super::header::HeaderSource;
+use crate::error::Attempt;
+use crate::format::Binding;
+
+/// A piece of the file, in both countings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// Bytes of the plaintext, and of the output.
+    pub plaintext: Range<u64>,
+    /// Bytes of the damaged file.
+    pub ciphertext: Range<u64>,
+}
+
+/// Bytes were lost or put in here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shift {
+    /// The first byte of the damaged file that stands at another place than what is before it.
+    pub ciphertext: u64,
+    /// The plaintext of that byte.
+    pub plaintext: u64,
+    /// So many bytes were put in before it, or, negative, lost.
+    pub bytes: i64,
+}
+
+/// Where the plaintext ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaintextEnd {
+    /// The short last chunk authenticates: it has this many bytes.
+    Known(u64),
+    /// It does not. This is what the file's size suggests; there may be more, or less.
+    Unknown {
+        /// In bytes.
+        suggested: u64,
+    },
+}
+
+/// Where salt and commitment stand whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreludeSource {
+    /// In the header and at the payload's start.
+    Both,
+    /// In the header alone: the payload's own are damaged or not at their place.
+    HeaderOnly,
+}
+
+/// What a salvage found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SalvageReport {
+    /// Which copy of the header served.
+    pub header: HeaderSource,
+    /// Suite, encryption context and labels, all authenticated by the commitment.
+    pub binding: Binding,
+    /// Where salt and commitment were found.
+    pub prelude: PreludeSource,
+    /// The slot that opened.
+    pub slot: usize,
+    /// The name of the key that opened it.
+    pub key: String,
+    /// Slots that were tried before and did not open.
+    pub failed: Vec<Attempt>,
+    /// What authenticated and was written, ascending.
+    pub recovered: Vec<Region>,
+    /// What is missing: zeros in the output. Ascending; one of the two ranges may be empty, for bytes that are
+    /// nowhere in the file, or for a last chunk that was empty.
+    pub lost: Vec<Region>,
+    /// Bytes of the damaged file, behind its header, that belong to no chunk though none is missing there.
+    pub surplus: Vec<Range<u64>>,
+    /// Bytes of the damaged file that could not be read, as far as they were needed.
+    pub unreadable: Vec<Range<u64>>,
+    /// Where bytes were lost or put in, as far as a chunk behind them was found.
+    pub shifts: Vec<Shift>,
+    /// Where the plaintext ends.
+    pub end: PlaintextEnd,
+    /// Length of the damaged file.
+    pub input_len: u64,
+    /// Trials of the search that failed.
+    pub failed_trials: u64,
+    /// Whether the search stopped at its limit of trials: a higher one may find more.
+    pub search_cut_short: bool,
+    /// Bytes of the header and of the payload's salt and commitment that are damaged.
+    pub(super) damaged_front: Vec<Range<u64>>,
+}
+
+impl SalvageReport {
+    /// Whether the output is the whole plaintext, end included. (A damaged header or surplus bytes do not count.)
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.lost.is_empty() && matches!(self.end, PlaintextEnd::Known(_))
+    }
+
+    /// Length of the output: to the end if that is known, else to where the file's size suggests it.
+    #[must_use]
+    pub fn output_len(&self) -> u64 {
+        match self.end {
+            PlaintextEnd::Known(len) | PlaintextEnd::Unknown { suggested: len } => len,
+        }
+    }
+
+    /// Bytes of plaintext that authenticated and were written.
+    #[must_use]
+    pub fn recovered_bytes(&self) -> u64 {
+        self.recovered.iter().map(|region| region.plaintext.end - region.plaintext.start).sum()
+    }
+
+    /// Bytes of plaintext known to be missing. Where the end is unknown there may be more.
+    #[must_use]
+    pub fn lost_bytes(&self) -> u64 {
+        self.lost.iter().map(|region| region.plaintext.end - region.plaintext.start).sum()
+    }
+
+    /// Writes a map file as GNU ddrescue does, in offsets of the damaged file: `-` what is damaged, `+` all else.
+    ///
+    /// With it, `ddrescue -r1` reads just the damaged places again, from the medium or from another copy that was
+    /// damaged elsewhere. Places behind a shift are those of this file, not of an undamaged one.
+    ///
+    /// # Errors
+    /// As those of `out`.
+    pub fn write_ddrescue_map(&self, out: &mut impl Write) -> io::Result<()> {
+        let lost = self.lost.iter().map(|region| region.ciphertext.clone());
+        let mut bad: Vec<_> = lost.chain(self.unreadable.clone()).chain(self.damaged_front.clone()).collect();
+        bad.sort_by_key(|range| range.start);
+        writeln!(out, "# Mapfile. Created by waxseal {}", env!("CARGO_PKG_VERSION"))?;
+        writeln!(out, "# - does not authenticate or cannot be read; + all else")?;
+        for shift in &self.shifts {
+            writeln!(out, "# from 0x{:08X} on, bytes put in (+) or lost (-): {:+}", shift.ciphertext, shift.bytes)?;
+        }
+        writeln!(out, "# current_pos  current_status  current_pass")?;
+        writeln!(out, "0x{:08X}     +               1", 0)?;
+        writeln!(out, "#      pos        size  status")?;
+        let mut line = |range: Range<u64>, status| {
+            if range.is_empty() {
+                return Ok(());
+            }
+            writeln!(out, "0x{:08X}  0x{:08X}  {status}", range.start, range.end - range.start)
+        };
+        let mut from = 0;
+        let mut pending: Option<Range<u64>> = None;
+        for range in bad.into_iter().filter(|range| !range.is_empty()) {
+            match &mut pending {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => {
+                    if let Some(last) = pending.replace(range) {
+                        line(from..last.start, '+')?;
+                        from = last.end;
+                        line(last, '-')?;
+                    }
+                }
+            }
+        }
+        if let Some(last) = pending {
+            line(from..last.start, '+')?;
+            from = last.end;
+            line(last, '-')?;
+        }
+        line(from..self.input_len, '+')
+    }
+}

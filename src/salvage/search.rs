@@ -1,0 +1,183 @@
+//! Finds chunks that left their grid because bytes were lost or put in before them.
+//!
+//! A chunk's nonce holds its number, so both must be guessed: where it stands, and which one it is. The shift gives
+//! both. If `n` bytes were lost behind the last good chunk, the first whole chunk is about `n / 16400` numbers on,
+//! and stands within the next 16400 bytes; if `n` bytes were put in, it is the next number, `n` bytes on.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::grid::{STRIDE, Work, is_blank, size, unsigned};
+use crate::error::Result;
+use crate::format::SEALED_CHUNK_LEN;
+
+/// Candidates in one task, and the bytes that a task reads at once.
+const BLOCK: i64 = 1024;
+const SPAN: i64 = 1024 * 1024;
+/// Blocks tried between two looks at the results, near shifts first.
+const SEGMENT: usize = 64;
+
+/// Chunks that are not found yet, between two that are.
+#[derive(Debug, Clone)]
+pub(super) struct Gap {
+    /// The first missing chunk.
+    pub(super) first: i64,
+    /// The next chunk that was found; `None` at the file's end.
+    pub(super) end: Option<i64>,
+    /// The bytes between the two.
+    pub(super) bytes: Range<i64>,
+    /// The shift before the gap.
+    pub(super) left: i64,
+    /// The shift behind it.
+    pub(super) right: Option<i64>,
+}
+
+impl Gap {
+    /// A number that no chunk in the gap can have: with every chunk in between of no length at all the bytes do not
+    /// bound it, so at the file's end it is what the bytes hold.
+    fn end_of_grid(&self, work: &Work<'_>, shift: i64) -> i64 {
+        let by_bytes = (self.bytes.end - work.place(0, shift)).div_euclid(STRIDE);
+        self.end.map_or(by_bytes, |end| end.min(by_bytes))
+    }
+
+    /// The chunks that the grid of `shift` has wholly inside the gap.
+    pub(super) fn on_grid(&self, work: &Work<'_>, shift: i64) -> Range<i64> {
+        let from = ceil_div(self.bytes.start - work.place(0, shift), STRIDE).max(self.first);
+        from..self.end_of_grid(work, shift).max(from)
+    }
+
+    /// How far into the gap chunks are tried: near at first, since the damage is mostly short, then further and
+    /// further, since whole regions may be bad. In a short gap every depth is tried: it may hold a single whole chunk.
+    fn depths(&self) -> Vec<i64> {
+        let chunks = ((self.bytes.end - self.bytes.start) / STRIDE).max(1);
+        let near = if self.end.is_some_and(|end| end - self.first <= 64) { 64 } else { 8 };
+        let far = (0..40).map(|power| (1 << power) + 1).filter(|depth| *depth >= near);
+        [1, 0].into_iter().chain(2..near).chain(far).filter(|depth| *depth < chunks).collect()
+    }
+
+    /// Whether bytes must have been lost or put in here.
+    pub(super) fn is_shifted(&self) -> bool {
+        self.right != Some(self.left)
+    }
+}
+
+fn ceil_div(a: i64, b: i64) -> i64 {
+    -(-a).div_euclid(b)
+}
+
+/// A chunk that authenticates: its number and its shift.
+pub(super) type Hit = (i64, i64);
+
+/// Candidates `numbers` of a step: shifts of `sign * number * step` against the left side.
+#[derive(Clone)]
+struct Block {
+    numbers: Range<i64>,
+    step: i64,
+}
+
+impl Work<'_> {
+    /// Tries the known shifts of both sides, further and further in.
+    pub(super) fn search_grid(&self, gap: &Gap) -> Option<Hit> {
+        let mut scratch = vec![0; SEALED_CHUNK_LEN];
+        let mut try_one = |index: i64, shift: i64| {
+            let place = self.place(index, shift);
+            self.input.read(&mut scratch, unsigned(place));
+            self.try_open(index, place, &mut scratch).then_some((index, shift))
+        };
+        let depths = gap.depths();
+        depths.iter().find_map(|depth| {
+            let left = gap.on_grid(self, gap.left);
+            let from_left = Some(left.start + depth).filter(|index| left.contains(index));
+            let right = gap.right.map(|shift| (gap.on_grid(self, shift), shift));
+            let from_right = right.and_then(|(grid, shift)| {
+                Some(grid.end - 1 - depth).filter(|index| grid.contains(index)).map(|index| (index, shift))
+            });
+            let hit = from_left.and_then(|index| try_one(index, gap.left));
+            hit.or_else(|| from_right.and_then(|(index, shift)| try_one(index, shift)))
+        })
+    }
+
+    /// Tries every chunk of the gap on the grids of both sides.
+    pub(super) fn search_whole_grid(&self, gap: &Gap) -> Result<Option<Hit>> {
+        let shifts = [Some(gap.left), gap.right.filter(|right| *right != gap.left)];
+        for shift in shifts.into_iter().flatten() {
+            // The undamaged grid was tried as a whole before any search.
+            let mut grid = if shift == 0 { 0..0 } else { gap.on_grid(self, shift) };
+            while !grid.is_empty() && !self.is_spent() {
+                let to = grid.end.min(grid.start + 4096);
+                let runs = self.sweep(grid.start..to, shift, &crate::engine::Unobserved)?;
+                if let Some(run) = runs.first() {
+                    return Ok(Some((run.first, shift)));
+                }
+                grid.start = to;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tries shifts by multiples of `step` bytes, up to `reach` either way, at several depths of the gap.
+    pub(super) fn search_shifts(&self, gap: &Gap, step: i64, reach: i64) -> Option<Hit> {
+        gap.depths().into_iter().find_map(|depth| {
+            let blocks = self.blocks(gap, depth, step, reach);
+            blocks
+                .chunks(SEGMENT)
+                .find_map(|segment| segment.par_iter().find_map_any(|block| self.try_block(gap, depth, block)))
+        })
+    }
+
+    /// The candidate of a shift, `depth` chunks behind the first that can be whole: its number and its place.
+    fn candidate(&self, gap: &Gap, depth: i64, shift: i64) -> Option<(i64, i64)> {
+        let first_whole = ceil_div(gap.bytes.start - self.place(0, shift), STRIDE).max(gap.first);
+        let index = first_whole + depth;
+        let place = self.place(index, shift);
+        (place + STRIDE <= gap.bytes.end && gap.end.is_none_or(|end| index < end)).then_some((index, place))
+    }
+
+    /// The blocks of candidates that the gap has room for, near shifts first, both signs in turn.
+    fn blocks(&self, gap: &Gap, depth: i64, step: i64, reach: i64) -> Vec<Block> {
+        let room = gap.bytes.end - STRIDE - (self.place(gap.first + depth, gap.left));
+        let put_in = room.clamp(0, reach) / step;
+        let lost = gap.end.map_or(reach, |end| {
+            let least_shift = gap.bytes.start - self.place(end - 1 - depth, 0);
+            (gap.left - least_shift).clamp(0, reach)
+        }) / step;
+        let mut blocks = Vec::new();
+        let mut from = 1;
+        while from <= put_in.max(lost) {
+            let to = from + BLOCK.min(SPAN / step).max(1);
+            for (most, step) in [(lost, -step), (put_in, step)] {
+                let numbers = from..to.min(most + 1);
+                if !numbers.is_empty() {
+                    blocks.push(Block { numbers, step });
+                }
+            }
+            from = to;
+        }
+        blocks
+    }
+
+    fn try_block(&self, gap: &Gap, depth: i64, block: &Block) -> Option<Hit> {
+        let candidates = || {
+            let shifts = block.numbers.clone().map(|number| gap.left + number * block.step);
+            shifts.filter_map(|shift| Some((shift, self.candidate(gap, depth, shift)?)))
+        };
+        let places = || candidates().map(|(_, (_, place))| place);
+        let (low, high) = (places().min()?, places().max()? + STRIDE);
+        if self.is_spent() {
+            return None;
+        }
+        let mut bytes = vec![0; size(high - low)];
+        self.input.read(&mut bytes, unsigned(low));
+        let mut scratch = vec![0; SEALED_CHUNK_LEN];
+        let mut tried = candidates().map(|(shift, (index, place))| {
+            let sealed = &bytes[size(place - low)..][..SEALED_CHUNK_LEN];
+            if is_blank(sealed) {
+                return None;
+            }
+            scratch.copy_from_slice(sealed);
+            self.try_open(index, place, &mut scratch).then_some((index, shift))
+        });
+        tried.find_map(|hit| hit)
+    }
+}

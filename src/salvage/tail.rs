@@ -1,0 +1,108 @@
+//! Finds the last chunk, which is short: whether it stands where the file ends, or other bytes follow it, or bytes
+//! before it were lost or put in.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::grid::{STRIDE, Work, size, unsigned};
+use super::input::write_all_at;
+use super::search::Gap;
+use crate::error::Result;
+use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+
+/// A last chunk has 16 to 16399 bytes.
+const LENGTHS: Range<i64> = TAG_LEN as i64..STRIDE;
+/// How many numbers behind the last chunk found are tried with every length.
+const NUMBERS: i64 = 64;
+/// How far from the number that its place suggests a chunk at the file's end is looked for: 16 chunks, 256 KiB.
+const DRIFT: i64 = 16;
+/// Candidates in one task, and between two looks at the limit.
+const BLOCK: usize = 256;
+const SEGMENT: usize = 256 * BLOCK;
+
+/// The last chunk, authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) index: i64,
+    pub(super) place: i64,
+    /// With its tag.
+    pub(super) len: i64,
+}
+
+impl End {
+    /// Length of the whole plaintext.
+    pub(super) fn plaintext_len(&self) -> u64 {
+        unsigned(self.index) * CHUNK_LEN as u64 + unsigned(self.len) - TAG_LEN as u64
+    }
+}
+
+impl Work<'_> {
+    /// The last chunk where the gap's left grid ends with the file, or directly behind the last chunk found.
+    ///
+    /// `gap` is at the file's end. Bytes that were appended to the file cost at most 16384 trials here.
+    pub(super) fn find_end(&self, gap: &Gap) -> Result<Option<End>> {
+        let grid = gap.on_grid(self, gap.left);
+        let at_end = |index| {
+            let place = self.place(index, gap.left);
+            End { index, place, len: gap.bytes.end - place }
+        };
+        let likely = [at_end(grid.end), at_end(gap.first)];
+        let found = self.try_ends(&likely).or_else(|| self.try_ends(&self.every_length(gap, gap.first)));
+        self.keep(found)
+    }
+
+    /// The last chunk wherever it may be within bounds: further behind the last chunk found, with bytes behind it;
+    /// or at the file's end, off the grid.
+    pub(super) fn search_end(&self, gap: &Gap) -> Result<Option<End>> {
+        let at_end = LENGTHS.flat_map(|len| {
+            let place = gap.bytes.end - len;
+            let likely = gap.first + (place - gap.bytes.start).div_euclid(STRIDE);
+            (gap.first.max(likely - DRIFT)..=likely + DRIFT).map(move |index| End { index, place, len })
+        });
+        let at_end: Vec<End> = at_end.filter(|end| end.place >= gap.bytes.start).collect();
+        let mut segments = at_end.chunks(SEGMENT).take_while(|_| !self.is_spent());
+        let mut found = segments.find_map(|segment| self.try_ends(segment));
+        for index in gap.first + 1..gap.first + NUMBERS {
+            if found.is_some() || self.is_spent() {
+                break;
+            }
+            found = self.try_ends(&self.every_length(gap, index));
+        }
+        self.keep(found)
+    }
+
+    fn every_length(&self, gap: &Gap, index: i64) -> Vec<End> {
+        let place = self.place(index, gap.left);
+        LENGTHS.map(|len| End { index, place, len }).collect()
+    }
+
+    fn try_ends(&self, candidates: &[End]) -> Option<End> {
+        candidates.par_chunks(BLOCK).find_map_any(|block| {
+            let mut scratch = vec![0; SEALED_CHUNK_LEN];
+            block.iter().find(|end| self.open_end(end, &mut scratch)).copied()
+        })
+    }
+
+    /// Whether `end` authenticates; if so, its plaintext is at the front of `scratch`.
+    fn open_end(&self, end: &End, scratch: &mut [u8]) -> bool {
+        if !LENGTHS.contains(&end.len) || end.place < 0 || end.place + end.len > self.len() {
+            return false;
+        }
+        let sealed = &mut scratch[..size(end.len)];
+        self.input.read(sealed, unsigned(end.place));
+        self.try_open(end.index, end.place, sealed)
+    }
+
+    /// Writes the chunk that was found.
+    fn keep(&self, found: Option<End>) -> Result<Option<End>> {
+        let Some(end) = found else { return Ok(None) };
+        let mut scratch = vec![0; SEALED_CHUNK_LEN];
+        if !self.open_end(&end, &mut scratch) {
+            return Ok(None);
+        }
+        let plaintext = &scratch[..size(end.len) - TAG_LEN];
+        write_all_at(self.out, plaintext, unsigned(end.index) * CHUNK_LEN as u64)?;
+        Ok(Some(end))
+    }
+}

@@ -1,0 +1,118 @@
+//! Verified chunks kept for the next read, and a little read-ahead for those who read on.
+
+use std::io;
+
+use crate::envelope::fill_at;
+use crate::error::{Error, Tampered};
+use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN, chunk_offset};
+use crate::payload::{ChunkIndex, ChunkOpener};
+
+/// Chunks kept: 256 KiB.
+const KEPT: usize = 16;
+/// Chunks read in one go once the reading is sequential.
+const AHEAD: u64 = 8;
+
+/// One verified chunk.
+struct Entry {
+    index: ChunkIndex,
+    len: usize,
+    bytes: Box<[u8; SEALED_CHUNK_LEN]>,
+    used: u64,
+}
+
+/// The chunks of one payload, of which the last ones used are kept.
+pub(super) struct ChunkCache {
+    opener: ChunkOpener,
+    /// Where the payload begins in the input.
+    start: u64,
+    /// Length of the plaintext, by which each chunk's length is known.
+    plaintext_len: u64,
+    entries: Vec<Entry>,
+    clock: u64,
+    last_asked: Option<ChunkIndex>,
+    scratch: Vec<u8>,
+}
+
+impl ChunkCache {
+    pub(super) fn new(opener: ChunkOpener, start: u64, plaintext_len: u64) -> Self {
+        let (entries, scratch) = (Vec::new(), Vec::new());
+        Self { opener, start, plaintext_len, entries, clock: 0, last_asked: None, scratch }
+    }
+
+    /// The verified plaintext of chunk `index`.
+    pub(super) fn get(
+        &mut self,
+        index: ChunkIndex,
+        read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
+    ) -> io::Result<&[u8]> {
+        let sequential = self.last_asked.and_then(ChunkIndex::next) == Some(index);
+        self.last_asked = Some(index);
+        if !self.entries.iter().any(|entry| entry.index == index) {
+            let last = self.plaintext_len / CHUNK_LEN as u64;
+            let wanted = if sequential { AHEAD.min(last - index.get() + 1) } else { 1 };
+            self.load(index, wanted, read_at)?;
+        }
+        self.clock += 1;
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.index == index) else {
+            return Err(Error::ApiMisuse("a chunk that was loaded is not there").into());
+        };
+        entry.used = self.clock;
+        Ok(&entry.bytes[..entry.len])
+    }
+
+    /// Reads and verifies `count` chunks from `first` on. Only a failure of the first one is an error: what lies
+    /// ahead was not asked for yet.
+    fn load(
+        &mut self,
+        first: ChunkIndex,
+        count: u64,
+        read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        let plain = (self.plaintext_len - first.plaintext_offset()).min(count * CHUNK_LEN as u64);
+        let tags = count * TAG_LEN as u64;
+        let len = usize::try_from(plain + tags).unwrap_or(usize::MAX);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(len, 0);
+        let read = fill_at(read_at, &mut scratch, self.start + chunk_offset(first.get()))?;
+        let mut next = Some(first);
+        for sealed in scratch[..read].chunks(SEALED_CHUNK_LEN) {
+            let Some(index) = next else { break };
+            if self.entries.iter().any(|entry| entry.index == index) {
+                next = index.next();
+                continue;
+            }
+            match self.open(index, sealed) {
+                Ok(()) => next = index.next(),
+                Err(tampered) if index == first => return Err(Error::Tampered(tampered).into()),
+                Err(_) => break,
+            }
+        }
+        self.scratch = scratch;
+        if next == Some(first) {
+            return Err(Error::Tampered(Tampered::Truncated { offset: first.plaintext_offset() }).into());
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, index: ChunkIndex, sealed: &[u8]) -> Result<(), Tampered> {
+        let plain = self.plaintext_len - index.plaintext_offset();
+        if sealed.len() as u64 != plain.min(CHUNK_LEN as u64) + TAG_LEN as u64 {
+            return Err(Tampered::Truncated { offset: index.plaintext_offset() });
+        }
+        let mut bytes = self.free_buffer();
+        bytes[..sealed.len()].copy_from_slice(sealed);
+        let len = self.opener.open(index, &mut bytes[..sealed.len()])?.len();
+        self.clock += 1;
+        self.entries.push(Entry { index, len, bytes, used: self.clock });
+        Ok(())
+    }
+
+    /// A buffer: a new one, or that of the chunk whose last use is longest ago.
+    fn free_buffer(&mut self) -> Box<[u8; SEALED_CHUNK_LEN]> {
+        if self.entries.len() < KEPT {
+            return Box::new([0; SEALED_CHUNK_LEN]);
+        }
+        let oldest = (0..self.entries.len()).min_by_key(|at| self.entries[*at].used).unwrap_or(0);
+        self.entries.swap_remove(oldest).bytes
+    }
+}

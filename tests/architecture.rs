@@ -1,0 +1,453 @@
+//! Reads the sources and the documents, and fails where they leave the plan of ARCHITECTURE.md.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use waxseal::format;
+
+/// The modules of `src/`, each allowed to import those before it. Modules of one line do not know each other.
+const ORDER: [&[&str]; 11] = [
+    &["error"],
+    &["secret"],
+    &["format"],
+    &["payload"],
+    &["keys"],
+    &["envelope"],
+    &["stream"],
+    &["seek"],
+    &["engine"],
+    &["rewrap", "salvage"],
+    &["cli"],
+];
+
+/// The files that may hold `unsafe`, which is denied everywhere else: those that map memory.
+const UNSAFE_FILES: [&str; 1] = ["src/engine/map.rs"];
+
+/// What may be printed, and by whom: the program alone.
+const PRINTING: [&str; 7] = ["print!", "println!", "eprint!", "eprintln!", "dbg!", "stdout()", "stderr()"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All files below `folder` whose names end in `suffix`, as paths from the root.
+fn files(folder: &str, suffix: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(suffix) {
+                found.push(path.strip_prefix(root()).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A source file: its path from the root, and its code without comments, texts and unit tests.
+struct Source {
+    path: String,
+    code: String,
+}
+
+/// Every file of `src/` but those that hold unit tests only.
+fn sources() -> Vec<Source> {
+    let mut tests = Vec::new();
+    let mut sources = Vec::new();
+    for path in files("src", ".rs") {
+        let (code, modules) = without_tests(&code_of(&read(&path)));
+        let folder = if path.ends_with("mod.rs") { path.parent().unwrap().to_owned() } else { path.with_extension("") };
+        tests.extend(modules.iter().map(|module| folder.join(module)));
+        sources.push(Source { path: path.to_string_lossy().into_owned(), code });
+    }
+    let is_test = |path: &Path| tests.iter().any(|test| path.starts_with(test) || path == test.with_extension("rs"));
+    sources.retain(|source| !is_test(Path::new(&source.path)));
+    assert!(sources.len() > 20, "the sources were not found");
+    sources
+}
+
+impl Source {
+    /// `src/format/bank.rs` is of the module `format`, two deep.
+    fn module(&self) -> (&str, usize) {
+        let path = self.path.strip_prefix("src/").unwrap().strip_suffix(".rs").unwrap();
+        let parts: Vec<_> = path.split('/').filter(|part| *part != "mod").collect();
+        (parts[0], parts.len())
+    }
+
+    /// Number of the line that `offset` of the code is in.
+    fn line(&self, offset: usize) -> usize {
+        self.code[..offset].matches('\n').count() + 1
+    }
+}
+
+/// Rust source with comments and the insides of texts blanked. Lines stay where they are.
+fn code_of(source: &str) -> String {
+    let mut code = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(first) = rest.chars().next() {
+        let (kept, len) = match first {
+            '/' if rest.starts_with("//") => (0, rest.find('\n').unwrap_or(rest.len())),
+            '/' if rest.starts_with("/*") => (0, rest.find("*/").map_or(rest.len(), |end| end + 2)),
+            'r' if !code.ends_with(|before: char| before.is_alphanumeric() && before != 'b') => match raw_text(rest) {
+                Some(len) => (0, len),
+                None => (1, 1),
+            },
+            '"' => (0, text_len(rest)),
+            '\'' if is_char_literal(rest) => (0, 2 + rest[2..].find('\'').unwrap() + 1),
+            other => (other.len_utf8(), other.len_utf8()),
+        };
+        code.push_str(&rest[..kept]);
+        code.extend(rest[kept..len].chars().filter(|skipped| *skipped == '\n'));
+        rest = &rest[len..];
+    }
+    code
+}
+
+/// Length of a raw text that begins here.
+fn raw_text(rest: &str) -> Option<usize> {
+    let hashes = rest[1..].bytes().take_while(|byte| *byte == b'#').count();
+    let body = rest[1 + hashes..].strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    Some(2 + hashes + body.find(&end)? + end.len())
+}
+
+/// Length of the text that begins here, with its quotes.
+fn text_len(rest: &str) -> usize {
+    let bytes = rest.as_bytes();
+    let mut at = 1;
+    while bytes[at] != b'"' {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    at + 1
+}
+
+/// Tells `'x'` and `'\n'` from the lifetime `'x`.
+fn is_char_literal(rest: &str) -> bool {
+    let mut chars = rest.chars().skip(1);
+    match chars.next() {
+        Some('\\') => true,
+        Some(_) => chars.next() == Some('\''),
+        None => false,
+    }
+}
+
+/// The code without its unit tests, which may use whatever they need, and the test modules that have files of their
+/// own.
+fn without_tests(code: &str) -> (String, Vec<String>) {
+    let mut kept = String::new();
+    let mut modules = Vec::new();
+    let mut rest = code;
+    while let Some((before, attributed)) = rest.split_once("#[cfg(test)]") {
+        kept.push_str(before);
+        rest = attributed;
+        let Some(module) = attributed.trim_start().strip_prefix("mod ") else { continue };
+        let (name, body) = module.split_at(module.find([';', ' ', '{']).unwrap());
+        if body.starts_with(';') {
+            modules.push(name.to_owned());
+            rest = body;
+        } else {
+            rest = &body[block_len(body)..];
+        }
+    }
+    kept.push_str(rest);
+    (kept, modules)
+}
+
+/// Up to the end of the first block in braces.
+fn block_len(code: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, c) in code.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 1 => return at + 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+/// Offsets where `word` stands, not as the end of a longer name.
+fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let is_name = |before: char| before.is_alphanumeric() || before == '_';
+    code.match_indices(word).map(|(at, _)| at).filter(move |at| !code[..*at].ends_with(is_name))
+}
+
+/// The first names of what follows `crate::`: one, or those of a group in braces.
+fn imported(path: &str) -> Vec<&str> {
+    let first = |path: &str| path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
+    let Some(group) = path.strip_prefix('{') else { return vec![&path[..first(path)]] };
+    let mut depth = 0;
+    let mut names = Vec::new();
+    let mut at_start = true;
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => at_start = true,
+            c if c.is_whitespace() => {}
+            _ if at_start => {
+                names.push(&group[at..at + first(&group[at..])]);
+                at_start = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn rank(module: &str) -> Option<usize> {
+    ORDER.iter().position(|modules| modules.contains(&module))
+}
+
+/// What `lib.rs` re-exports: name to module.
+fn reexports() -> BTreeMap<String, String> {
+    let lib = code_of(&read("src/lib.rs"));
+    let mut names = BTreeMap::new();
+    for (at, found) in lib.match_indices("pub use ") {
+        let path = &lib[at + found.len()..];
+        let (module, rest) = path.split_once("::").unwrap();
+        for name in imported(rest) {
+            names.insert(name.to_owned(), module.to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn imports_run_one_way() {
+    let reexports = reexports();
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let (module, _) = source.module();
+        if ["lib", "main"].contains(&module) {
+            continue;
+        }
+        let own = rank(module).unwrap_or_else(|| panic!("{}: the module is not in the order", source.path));
+        for at in words(&source.code, "crate::") {
+            for name in imported(&source.code[at + "crate::".len()..]) {
+                let target = reexports.get(name).map_or(name, String::as_str);
+                let there = rank(target).unwrap_or_else(|| panic!("{}: crate::{name} is not known", source.path));
+                if there > own || (there == own && target != module) {
+                    wrong.push(format!("{}:{}: {module} imports {target}", source.path, source.line(at)));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports that run back:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_path_climbs_to_the_crate() {
+    for source in sources() {
+        let (_, depth) = source.module();
+        let climb = "super::".repeat(depth);
+        let at = words(&source.code, "super::").find(|at| source.code[*at..].starts_with(&climb));
+        assert!(at.is_none(), "{}:{}: write crate::", source.path, source.line(at.unwrap_or(0)));
+    }
+}
+
+#[test]
+fn only_the_program_prints() {
+    for source in sources().iter().filter(|source| !["cli", "main"].contains(&source.module().0)) {
+        for printing in PRINTING {
+            let at = words(&source.code, printing).next();
+            assert!(at.is_none(), "{}:{}: {printing}", source.path, source.line(at.unwrap_or(0)));
+        }
+    }
+}
+
+#[test]
+fn unsafe_stands_where_it_is_argued() {
+    for source in sources().iter().filter(|source| !UNSAFE_FILES.contains(&source.path.as_str())) {
+        let at = words(&source.code, "unsafe ").next();
+        assert!(at.is_none(), "{}:{}: unsafe", source.path, source.line(at.unwrap_or(0)));
+    }
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    for source in sources() {
+        for word in ["todo!", "unimplemented!"] {
+            let at = words(&source.code, word).next();
+            assert!(at.is_none(), "{}:{}: {word}", source.path, source.line(at.unwrap_or(0)));
+        }
+    }
+}
+
+#[test]
+fn files_stay_readable() {
+    for source in sources() {
+        let limit = if source.path == "src/main.rs" { 40 } else { 600 };
+        let lines = source.code.lines().count();
+        assert!(lines <= limit, "{}: {lines} lines, at most {limit}", source.path);
+    }
+    let lib = code_of(&read("src/lib.rs"));
+    for logic in ["fn ", "impl ", "let "] {
+        assert!(words(&lib, logic).next().is_none(), "src/lib.rs holds logic: {logic}");
+    }
+}
+
+#[test]
+fn the_architecture_names_the_order_and_every_module() {
+    let text = read("ARCHITECTURE.md");
+    let order = ORDER.map(|modules| modules.join(", ")).join(" < ");
+    assert!(text.contains(&order), "ARCHITECTURE.md does not hold the line\n{order}");
+    for source in sources() {
+        let (module, _) = source.module();
+        assert!(text.contains(&format!("  {module}")), "ARCHITECTURE.md does not show {module}");
+    }
+}
+
+/// A paragraph of dependencies begins with a comment that says what they are for.
+#[test]
+fn every_dependency_says_what_for() {
+    let manifest = read("Cargo.toml");
+    let mut explained = false;
+    let mut in_dependencies = false;
+    let mut seen = 0;
+    for line in manifest.lines() {
+        match line.trim() {
+            "" => explained = false,
+            line if line.starts_with('[') => in_dependencies = line.ends_with("dependencies]"),
+            line if line.starts_with('#') => explained = true,
+            line if in_dependencies && line.contains('=') => {
+                assert!(explained, "Cargo.toml: no comment above `{line}`");
+                seen += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(seen > 30, "the dependencies were not found");
+}
+
+/// The cells of the tables of `text`, row by row.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    let rows = text.lines().filter_map(|line| line.trim().strip_prefix('|')?.strip_suffix('|'));
+    rows.map(|row| row.split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn the_spec_and_the_code_have_the_same_constants() {
+    let spec = read("spec/waxseal-v1.md");
+    let rows = rows(&spec);
+    let says = |cells: &[&str]| assert!(rows.iter().any(|row| row.starts_with(cells)), "the spec has no row {cells:?}");
+    let magic = format::MAGIC.map(|byte| format!("{byte:02X}")).join(" ");
+    says(&["0", "8", "magic", &format!("`{magic}`"), "yes"]);
+    says(&["8", "2", "version", &format::VERSION.to_string(), "yes"]);
+    let lens = format::BankLen::ALL.map(|len| len.get().to_string());
+    let (last, others) = lens.split_last().unwrap();
+    says(&["12", "4", "bank_len", &format!("{} or {last}", others.join(", ")), "no"]);
+    says(&["20", "2", "slot_count", &format!("1 to {}", format::MAX_SLOTS), "no"]);
+    says(&["98", "2", "pair_count", &format!("0 to {}", format::MAX_PAIRS), "yes"]);
+    says(&["bank_len - 32", &format::CHECKSUM_LEN.to_string(), "check"]);
+    says(&["2", "`keyfile`", "32 lower-case hexadecimal digits", &format!("{} bytes", format::KEYFILE_WRAPPED_LEN)]);
+    says(&["3", "`passphrase`", "empty", &format!("{} bytes", format::PASSPHRASE_WRAPPED_LEN)]);
+    says(&["chunks", &format!("2^{}", format::MAX_CHUNKS.ilog2())]);
+    says(&["plaintext", &format!("2^{} - 1 bytes", (format::MAX_PLAINTEXT + 1).ilog2())]);
+    says(&["header", &format!("{} bytes", format::BankLen::MAX.header_len())]);
+    says(&["slots", &format!("1 to {}", format::MAX_SLOTS)]);
+    says(&["pairs; labels", &format!("{0}; {0}", format::MAX_PAIRS)]);
+    says(&["p - 96 (flags, counts, pairs and labels)", &format!("{} bytes", format::BINDING_MAX)]);
+    says(&["KMS blob", &format!("1 to {} bytes", format::KMS_WRAPPED_MAX)]);
+    let read_most = format!("{} + {}", format::BankLen::MAX.header_len(), format::MIN_PAYLOAD);
+    says(&["bytes read before the first chunk", &read_most]);
+    assert_eq!(format::FRONT_LEN, format::BankLen::MAX.header_len() + format::MIN_PAYLOAD);
+    let places = format::PLACES.map(|place| place.to_string()).join(", ").replace(", 65536", " and 65536");
+    assert!(spec.contains(&format!("The six places are the offsets {places}.")), "the six places: {places}");
+    let large = format::LARGE_INPUT.to_string();
+    assert!(spec.contains(&format!("4 MiB ({large} bytes) or more")), "the large input: {large}");
+    let chunk = format::CHUNK_LEN;
+    assert!(spec.contains(&format!("cut into chunks of {chunk} bytes")), "the chunk: {chunk}");
+}
+
+/// The exit codes are an interface: README.md and the program's help say the same.
+#[test]
+fn the_readme_lists_the_exit_codes_of_the_help() {
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("## Exit codes").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let listed: Vec<_> = rows(section).into_iter().skip(2).map(|row| format!("{} {}", row[0], row[1])).collect();
+    assert_eq!(listed.len(), 10);
+    let Some(program) = option_env!("CARGO_BIN_EXE_waxseal").filter(|_| root().join("src/cli").exists()) else {
+        return;
+    };
+    let help = Command::new(program).arg("--help").output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in listed {
+        assert!(help.contains(&line.replace('`', "")), "--help does not say: {line}");
+    }
+}
+
+#[test]
+fn versions_agree() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(read("CHANGELOG.md").contains(&format!("## [{version}]")), "CHANGELOG.md does not know {version}");
+    let msrv = env!("CARGO_PKG_RUST_VERSION");
+    assert!(read("README.md").contains(&format!("Rust {msrv} ")), "README.md does not name Rust {msrv}");
+}
+
+/// The anchors that a renderer gives to the headings of `text`.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut documents = files("docs", ".md");
+    documents.extend(files("spec", ".md"));
+    let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+    documents.extend(top.map(PathBuf::from));
+    for document in documents {
+        let text = read(&document);
+        let folder = root().join(document.parent().unwrap());
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = if path.is_empty() { root().join(&document) } else { folder.join(path) };
+            assert!(there.exists(), "{}: no {target}", document.display());
+            let found = anchor.is_empty() || anchors(&read(&there)).iter().any(|own| own == anchor);
+            assert!(found, "{}: no heading {target}", document.display());
+        }
+    }
+}
+
+#[test]
+fn documents_name_files_that_are_there() {
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/threat-model.md"] {
+        let text = read(document);
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_file =
+                ["src/", "tests/", "spec/", "docs/", "benches/", "fuzz/"].iter().any(|folder| name.starts_with(folder));
+            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            assert!(!is_file || !plain || root().join(name).exists(), "{document}: no {name}");
+        }
+    }
+}
+
+#[test]
+fn the_reader_of_sources_is_right() {
+    let source = "a // b\n'\"' \"c\\\"//\" r#\"d\"e\"# /* f */ 'g h";
+    assert_eq!(code_of(source), "a \n    'g h");
+    assert_eq!(imported("error::Error;"), ["error"]);
+    assert_eq!(imported("{keys::{A, B}, format, Error};"), ["keys", "format", "Error"]);
+    assert_eq!(words("x::print! eprint! print!", "print!").count(), 2);
+    let (code, modules) = without_tests("a #[cfg(test)] fn b() {} #[cfg(test)]\nmod c; d #[cfg(test)] mod e { {} } f");
+    assert_eq!((code.as_str(), modules.as_slice()), ("a  fn b() {} ; d  f", ["c".to_owned()].as_slice()));
+}

@@ -1,0 +1,267 @@
+//! What comes of each answer that KMS can give, and of none: by a proxy that answers in its stead.
+#![cfg(feature = "aws-kms")]
+
+mod support;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use support::sdk::{binding, kms, kms_in, name};
+use support::{ACCOUNT, CountingProxy, Fault, REGION, counting_proxy};
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::format::{Slot, SlotKind};
+use waxseal::keys::aws_kms::{AccountRule, KmsKey, KmsOpener};
+use waxseal::keys::{KeyOpener, KeySealer};
+
+const ID: &str = "12345678-90ab-cdef-1234-567890abcdef";
+const MRK: &str = "mrk-1234567890abcdef1234567890abcdef";
+
+fn arn(region: &str, id: &str) -> String {
+    format!("arn:aws:kms:{region}:{ACCOUNT}:key/{id}")
+}
+
+fn slot(key: &str) -> Slot {
+    Slot { kind: SlotKind::AWS_KMS, key_id: key.into(), wrapped: vec![9; 180] }
+}
+
+/// Nothing stands behind it: what is not scripted fails.
+fn proxy() -> CountingProxy {
+    counting_proxy("http://127.0.0.1:1")
+}
+
+fn answer(body: &serde_json::Value) -> Fault {
+    Fault::Answer(200, body.to_string())
+}
+
+fn data_key(key: &str, len: usize) -> Fault {
+    let plaintext = STANDARD.encode(vec![7; len]);
+    answer(&json!({ "KeyId": key, "Plaintext": plaintext, "CiphertextBlob": STANDARD.encode([9; 180]) }))
+}
+
+#[track_caller]
+fn refusal<T>(result: Result<T>) -> Box<ProviderError> {
+    match result {
+        Err(Error::Provider(error)) => {
+            assert!(!format!("{error:?}").contains(&STANDARD.encode([7; 16])[..8]), "a secret in {error:?}");
+            error
+        }
+        Err(other) => panic!("another failure: {other:?}"),
+        Ok(_) => panic!("no failure"),
+    }
+}
+
+#[test]
+fn answers_that_are_not_to_the_question() {
+    let key = arn(REGION, ID);
+    let other = arn(REGION, &ID.replace('1', "2"));
+    let good = STANDARD.encode([9; 180]);
+    let plaintext = STANDARD.encode([7; 32]);
+    let answers = [
+        data_key(&other, 32),
+        data_key(ID, 32),
+        data_key(&format!("arn:aws:kms:{REGION}:{ACCOUNT}:alias/x"), 32),
+        data_key(&arn("us-east-1", ID), 32),
+        data_key(&key, 16),
+        data_key(&key, 33),
+        data_key(&key, 0),
+        answer(&json!({ "KeyId": key, "CiphertextBlob": good })),
+        answer(&json!({ "Plaintext": plaintext, "CiphertextBlob": good })),
+        answer(&json!({})),
+    ];
+    for wrong in &answers {
+        let proxy = proxy();
+        let kms = kms(&proxy.url);
+        proxy.fail([wrong.clone(), wrong.clone()]);
+        let error = refusal(KmsKey::new(&kms, name(&key)).generate(&binding(&[])));
+        assert_eq!(error.cause, ProviderCause::BadAnswer, "{wrong:?}: {error}");
+        assert_eq!(error.request_id.as_deref(), Some("fault-200"));
+        let error = refusal(KmsOpener::named(&kms, name(&key)).open(&slot(&key), &binding(&[])));
+        assert_eq!(error.cause, ProviderCause::BadAnswer, "{wrong:?}: {error}");
+        assert_eq!(proxy.take(), ["GenerateDataKey", "Decrypt"]);
+    }
+}
+
+#[test]
+fn wrapped_keys_that_no_slot_can_hold() {
+    let key = arn(REGION, ID);
+    for len in [0, 6145] {
+        let proxy = proxy();
+        let blob = STANDARD.encode(vec![9; len]);
+        proxy.fail([answer(&json!({ "KeyId": key, "Plaintext": STANDARD.encode([7; 32]), "CiphertextBlob": blob }))]);
+        let error = refusal(KmsKey::new(&kms(&proxy.url), name(&key)).generate(&binding(&[])));
+        assert_eq!(error.cause, ProviderCause::BadAnswer, "{error}");
+    }
+}
+
+#[test]
+fn a_rotation_that_comes_from_or_goes_to_another_key() {
+    let (from, to) = (arn(REGION, ID), arn(REGION, &ID.replace('1', "2")));
+    let blob = STANDARD.encode([8; 180]);
+    let answers = [
+        (json!({ "SourceKeyId": from, "KeyId": to, "CiphertextBlob": blob }), true),
+        (json!({ "SourceKeyId": to, "KeyId": to, "CiphertextBlob": blob }), false),
+        (json!({ "SourceKeyId": from, "KeyId": from, "CiphertextBlob": blob }), false),
+        (json!({ "KeyId": to, "CiphertextBlob": blob }), false),
+        (json!({ "SourceKeyId": from, "KeyId": to }), false),
+    ];
+    for (body, good) in &answers {
+        let proxy = proxy();
+        proxy.fail([answer(body)]);
+        match kms(&proxy.url).reencrypt(&slot(&from), &binding(&[]), &name(&to)) {
+            Ok((rotated, id)) => {
+                assert!(*good, "{body}");
+                assert_eq!((rotated.key_id.as_str(), rotated.wrapped.as_slice()), (to.as_str(), [8; 180].as_slice()));
+                assert_eq!(id.as_deref(), Some("fault-200"));
+            }
+            Err(Error::Provider(error)) if error.cause == ProviderCause::BadAnswer => assert!(!good, "{body}: {error}"),
+            Err(other) => panic!("{body}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn every_refusal_has_its_cause_and_a_hint() {
+    use ProviderCause as C;
+    let key = arn(REGION, ID);
+    for (code, words, cause, hint) in [
+        ("AccessDeniedException", "User: x is not authorized to perform: kms:Decrypt", C::Denied, "kms:Decrypt"),
+        ("DisabledException", "arn is disabled.", C::Disabled, "enable-key"),
+        ("KMSInvalidStateException", "arn is pending deletion.", C::PendingDeletion, "cancel-key-deletion"),
+        ("KMSInvalidStateException", "arn is pending import.", C::PendingImport, "waxseal key import"),
+        ("NotFoundException", "Key does not exist", C::NotFound, "--region"),
+        ("InvalidCiphertextException", "", C::WrongCiphertext, ""),
+        ("IncorrectKeyException", "", C::WrongCiphertext, ""),
+        ("InvalidKeyUsageException", "", C::WrongKeyType, "SYMMETRIC_DEFAULT"),
+        (
+            "ExpiredTokenException",
+            "The security token included in the request is expired",
+            C::Credentials,
+            "aws sso login",
+        ),
+        ("UnrecognizedClientException", "The security token is invalid", C::Credentials, "get-caller-identity"),
+        ("InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier", C::ClockSkew, "clock"),
+    ] {
+        let proxy = proxy();
+        // A skewed clock is corrected by the SDK, which then tries again.
+        proxy.fail(vec![Fault::refusal(code, words); 3]);
+        let error = refusal(KmsOpener::named(&kms(&proxy.url), name(&key)).open(&slot(&key), &binding(&[])));
+        assert_eq!(error.cause, cause, "{code}: {error}");
+        assert_eq!((error.key.as_str(), error.request_id.as_deref()), (key.as_str(), Some("fault-400")));
+        assert!(!error.retryable() && error.to_string().contains(words), "{error}");
+        assert!(error.hint.as_deref().unwrap_or_default().contains(hint), "{code}: {:?}", error.hint);
+    }
+}
+
+#[test]
+fn what_may_pass_is_tried_again() {
+    let key = arn(REGION, ID);
+    let throttled = Fault::refusal("ThrottlingException", "Rate exceeded");
+    let broken = Fault::Answer(503, "<html>".into());
+    for (fault, cause) in [
+        (throttled, ProviderCause::Throttled),
+        (broken, ProviderCause::Internal),
+        (Fault::Cut, ProviderCause::Unreachable),
+    ] {
+        let proxy = proxy();
+        let opener = KmsOpener::named(&kms(&proxy.url), name(&key));
+        proxy.fail([fault.clone(), data_key(&key, 32)]);
+        assert!(opener.open(&slot(&key), &binding(&[])).is_ok(), "{fault:?}");
+        assert_eq!(proxy.take(), ["Decrypt"; 2]);
+        proxy.fail(vec![fault.clone(); 3]);
+        let error = refusal(opener.open(&slot(&key), &binding(&[])));
+        assert_eq!(error.cause, cause, "{fault:?}: {error}");
+        assert!(error.retryable());
+        assert_eq!(proxy.take(), ["Decrypt"; 3]);
+    }
+}
+
+#[test]
+fn nothing_listens() {
+    let key = arn(REGION, ID);
+    let error = refusal(KmsKey::new(&kms("http://127.0.0.1:1"), name(&key)).generate(&binding(&[])));
+    assert_eq!(error.cause, ProviderCause::Unreachable, "{error}");
+    assert!(error.hint.is_some_and(|hint| hint.contains("AWS_ENDPOINT_URL_KMS")));
+}
+
+#[test]
+fn a_sister_region_answers() {
+    let (home, sister) = (arn(REGION, MRK), arn("eu-central-1", MRK));
+    // Named: the sister alone is called, and has to be what answers.
+    let proxy = proxy();
+    let opener = KmsOpener::named(&kms(&proxy.url), name(&sister));
+    proxy.fail([data_key(&sister, 32), data_key(&home, 32)]);
+    assert!(opener.open(&slot(&home), &binding(&[])).is_ok());
+    assert_eq!(refusal(opener.open(&slot(&home), &binding(&[]))).cause, ProviderCause::BadAnswer);
+    assert_eq!(proxy.take(), ["Decrypt"; 2]);
+
+    // Not named, or named by its home: the home first, and the caller's region when that does not answer.
+    let near = kms_in(&proxy.url, "eu-central-1");
+    let by_account = KmsOpener::by_account(&near, AccountRule::Ids(vec![ACCOUNT.into()])).unwrap();
+    for opener in [&by_account[1], &KmsOpener::named(&near, name(&home))] {
+        assert!(opener.matches(&slot(&home)));
+        proxy.fail([data_key(&home, 32)]);
+        assert!(opener.open(&slot(&home), &binding(&[])).is_ok());
+        assert_eq!(proxy.take(), ["Decrypt"]);
+        proxy.fail([Fault::Cut, Fault::Cut, Fault::Cut, data_key(&sister, 32)]);
+        assert!(opener.open(&slot(&home), &binding(&[])).is_ok());
+        assert_eq!(proxy.take(), ["Decrypt"; 4]);
+        let broken = Fault::Answer(503, "{}".into());
+        proxy.fail([broken.clone(), broken.clone(), broken, data_key(&sister, 32)]);
+        assert!(opener.open(&slot(&home), &binding(&[])).is_ok());
+        assert_eq!(proxy.take(), ["Decrypt"; 4]);
+        // A refusal is an answer.
+        proxy.fail([Fault::refusal("AccessDeniedException", "no")]);
+        assert_eq!(refusal(opener.open(&slot(&home), &binding(&[]))).cause, ProviderCause::Denied);
+        assert_eq!(proxy.take(), ["Decrypt"]);
+    }
+    // A key of one region has no sister.
+    let single = arn(REGION, ID);
+    proxy.fail(vec![Fault::Cut; 3]);
+    let result = KmsOpener::named(&near, name(&single)).open(&slot(&single), &binding(&[]));
+    assert_eq!(refusal(result).cause, ProviderCause::Unreachable);
+    assert_eq!(proxy.take(), ["Decrypt"; 3]);
+}
+
+#[test]
+fn an_alias_is_not_looked_for_in_another_region() {
+    let proxy = proxy();
+    let single = arn(REGION, ID);
+    let opener = KmsOpener::named(&kms_in(&proxy.url, "eu-central-1"), name("alias/backup"));
+    let error = refusal(opener.open(&slot(&single), &binding(&[])));
+    assert_eq!((error.cause, error.hint.as_deref()), (ProviderCause::NotFound, Some("--region eu-west-1")));
+    assert!(proxy.calls().is_empty());
+}
+
+#[test]
+fn sts_decides() {
+    let key = arn(REGION, ID);
+    let identity = |partition: &str, account: &str| {
+        let arn = format!("arn:{partition}:iam::{account}:user/u");
+        Fault::Answer(
+            200,
+            format!(
+                "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>{arn}</Arn><UserId>u</UserId>\
+                 <Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+            ),
+        )
+    };
+    for (said, cause) in [
+        (identity("aws", "210987654321"), ProviderCause::NotAllowed),
+        (identity("aws-cn", ACCOUNT), ProviderCause::NotAllowed),
+        (identity("aws", "12345"), ProviderCause::BadAnswer),
+        (identity("", ACCOUNT), ProviderCause::BadAnswer),
+    ] {
+        let proxy = proxy();
+        proxy.fail([said]);
+        let own = KmsOpener::by_account(&kms(&proxy.url), AccountRule::Own).unwrap();
+        let error = refusal(own[0].open(&slot(&key), &binding(&[])));
+        assert_eq!(error.cause, cause, "{error}");
+        assert_eq!(proxy.take(), ["GetCallerIdentity"]);
+    }
+    let proxy = proxy();
+    proxy.fail(vec![Fault::Cut; 3]);
+    let own = KmsOpener::by_account(&kms(&proxy.url), AccountRule::Own).unwrap();
+    let error = refusal(own[0].open(&slot(&key), &binding(&[])));
+    assert_eq!(error.cause, ProviderCause::Unreachable, "{error}");
+    assert!(error.hint.is_some_and(|hint| hint.contains("--account") && hint.contains("-k arn")));
+}

@@ -1,0 +1,182 @@
+//! Emulators of AWS, and plain calls to them.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::python;
+
+/// The account that the emulators take their callers to be of, unless they have assumed a role.
+pub const ACCOUNT: &str = "123456789012";
+/// Where the tests' keys are, unless a test says otherwise.
+pub const REGION: &str = "eu-west-1";
+
+/// A running emulator; ends when dropped.
+pub struct Server {
+    /// `http://127.0.0.1:PORT`
+    pub url: String,
+    child: Child,
+    aws: &'static str,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An emulator of all of KMS that this project uses, but import; and of STS.
+pub fn moto() -> Server {
+    Server::start("moto", &[], "http")
+}
+
+/// One moto for all tests of this process. Their keys are their own, their names are to be too.
+pub fn shared_moto() -> &'static Server {
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    SHARED.get_or_init(moto)
+}
+
+/// Moto behind TLS with [`Certificates`].
+pub fn moto_tls(certificates: &Certificates) -> Server {
+    let file = |name: &str| certificates.folder.path().join(name).to_string_lossy().into_owned();
+    Server::start("moto", &[&file("leaf.pem"), &file("leaf.key")], "https")
+}
+
+/// An emulator that knows keys with imported material; it has no ReEncrypt and does not check a Decrypt's key.
+pub fn ministack() -> Server {
+    Server::start("ministack", &[], "http")
+}
+
+/// A certificate authority of the test's own, and a certificate for one host and 127.0.0.1.
+pub struct Certificates {
+    folder: tempfile::TempDir,
+}
+
+impl Certificates {
+    pub fn for_host(host: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/serve.py");
+        let status = Command::new(python()).arg(script).arg("certify").arg(folder.path()).arg(host).status();
+        assert!(status.expect("python runs").success(), "no certificates");
+        Self { folder }
+    }
+
+    /// The authority's certificate, for `AWS_CA_BUNDLE`.
+    pub fn bundle(&self) -> PathBuf {
+        self.folder.path().join("root.pem")
+    }
+}
+
+impl Server {
+    fn start(what: &'static str, more: &[&str], scheme: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/serve.py");
+        let mut command = Command::new(python());
+        super::clear_aws_environment(&mut command);
+        let mut child = command
+            .arg(script)
+            .arg(what)
+            .args(more)
+            // Where they leave what they leave.
+            .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
+            // Held open by this process alone, and never written to: its end is the emulator's.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("python runs");
+        let stdout = child.stdout.take().expect("a pipe");
+        let mut server = Self { url: String::new(), child, aws: what };
+        let mut output = BufReader::new(stdout);
+        let mut port = String::new();
+        output.read_line(&mut port).expect("a port");
+        // Whatever else it prints must not fill the pipe.
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        server.url = format!("{scheme}://127.0.0.1:{}", port.trim());
+        server.wait_until_it_answers();
+        server
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(self.address()).is_err() {
+            let ended = self.child.try_wait().expect("a child");
+            assert!(ended.is_none() && Instant::now() < deadline, "{} did not start: {ended:?}", self.aws);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn address(&self) -> &str {
+        self.url.split_once("://").map_or("", |(_, address)| address)
+    }
+
+    /// Plain calls to it, beside the code under test.
+    pub fn aws(&self) -> Aws {
+        Aws { address: self.address().to_owned(), region: REGION.into() }
+    }
+}
+
+/// A client that signs nothing: the emulators do not check signatures.
+#[derive(Clone)]
+pub struct Aws {
+    address: String,
+    region: String,
+}
+
+impl Aws {
+    /// The same in another region.
+    pub fn in_region(&self, region: &str) -> Self {
+        Self { region: region.into(), ..self.clone() }
+    }
+
+    /// A KMS call; panics with the answer if it is refused.
+    #[track_caller]
+    pub fn kms(&self, operation: &str, body: &Value) -> Value {
+        let (status, answer) = self.post(operation, &body.to_string());
+        assert_eq!(status, 200, "{operation}: {answer}");
+        serde_json::from_str(&answer).unwrap_or(Value::Null)
+    }
+
+    fn post(&self, operation: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).expect("an emulator");
+        let region = &self.region;
+        write!(
+            stream,
+            "POST / HTTP/1.1\r\nHost: kms.{region}.amazonaws.com\r\nConnection: close\r\n\
+             Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: TrentService.{operation}\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/{region}/kms/aws4_request, \
+             SignedHeaders=host, Signature=00\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("an emulator that reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+        (status, body)
+    }
+
+    /// A new symmetric key's ARN.
+    #[track_caller]
+    pub fn create_key(&self) -> String {
+        self.create_key_with(&json!({}))
+    }
+
+    /// A new key's ARN.
+    #[track_caller]
+    pub fn create_key_with(&self, body: &Value) -> String {
+        self.kms("CreateKey", body)["KeyMetadata"]["Arn"].as_str().expect("an ARN").to_owned()
+    }
+
+    /// Points `alias/NAME` at a key.
+    #[track_caller]
+    pub fn alias(&self, name: &str, key: &str) {
+        self.kms("CreateAlias", &json!({ "AliasName": name, "TargetKeyId": key }));
+    }
+}

@@ -1,0 +1,61 @@
+//! Real parts to test against, on 127.0.0.1: emulators of AWS from a Python environment under `target/`, and a
+//! proxy that counts calls. Nothing outlives the test process.
+//!
+//! Every test file that needs them says `mod support;`, and none uses all of it.
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+#![allow(unreachable_pub, reason = "a module of test binaries")]
+
+mod emulator;
+mod proxy;
+mod python;
+#[cfg(feature = "aws-kms")]
+pub mod sdk;
+
+pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto};
+pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
+pub use python::python;
+
+use std::process::Command;
+
+/// Runs the test named `test` of this binary again, in a process of its own with `environment`: a process' own
+/// environment cannot be changed safely. In that process [`in_child`] is true.
+///
+/// Every variable of AWS and of proxies is cleared first; an empty value stands for none.
+#[track_caller]
+pub fn run_in_child(test: &str, environment: &[(&str, &str)]) {
+    let mut command = Command::new(std::env::current_exe().expect("the test binary"));
+    clear_aws_environment(&mut command);
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    for (name, value) in environment {
+        if value.is_empty() {
+            command.env_remove(name)
+        } else {
+            command.env(name, value)
+        };
+    }
+    let output = command.output().expect("the test binary runs");
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success() && text.contains("1 passed"), "{test} as a child with {environment:?}:\n{text}");
+}
+
+const CHILD: &str = "WAXSEAL_TEST_CHILD";
+
+/// Whether this process is one of [`run_in_child`].
+pub fn in_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// Removes what would point a command at somebody's real AWS account, or through a proxy.
+pub fn clear_aws_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let upper = name.to_string_lossy().to_ascii_uppercase();
+        if upper.starts_with("AWS_") || upper.ends_with("_PROXY") || upper.starts_with("WAXSEAL_") {
+            command.env_remove(&name);
+        }
+    }
+    // Where credentials are missing, nothing is to ask the instance for some, and no profile is to be found.
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+        .env("AWS_CONFIG_FILE", "/nonexistent/config")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials");
+}

@@ -1,0 +1,56 @@
+//! SDK clients for an emulator, and what the KMS tests start from.
+
+use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
+use waxseal::format::{Binding, DataKeyId, Pairs, Sharing, Suite};
+use waxseal::keys::aws_kms::{Kms, KmsKeyName};
+
+use super::REGION;
+
+/// A handle whose clients call `url`, with credentials that mean nothing.
+pub fn kms(url: &str) -> Kms {
+    kms_in(url, REGION)
+}
+
+/// The same for another region.
+pub fn kms_in(url: &str, region: &str) -> Kms {
+    let (kms, sts) = clients(url, region);
+    Kms::from_clients(kms, Some(sts))
+}
+
+/// The clients themselves.
+pub fn clients(url: &str, region: &str) -> (aws_sdk_kms::Client, aws_sdk_sts::Client) {
+    let http = aws_smithy_http_client::Builder::new().build_http();
+    let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+    let kms = aws_sdk_kms::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .endpoint_url(url)
+        .http_client(http.clone())
+        .credentials_provider(credentials.clone())
+        .build();
+    let sts = aws_sdk_sts::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .endpoint_url(url)
+        .http_client(http)
+        .credentials_provider(credentials)
+        .build();
+    (aws_sdk_kms::Client::from_conf(kms), aws_sdk_sts::Client::from_conf(sts))
+}
+
+/// A name that parses.
+#[track_caller]
+pub fn name(text: &str) -> KmsKeyName {
+    KmsKeyName::parse(text).expect("a key's name")
+}
+
+/// What a file binds; each has a data key id of its own.
+pub fn binding(pairs: &[&str]) -> Binding {
+    Binding {
+        suite: Suite::Aes256Gcm,
+        data_key_id: DataKeyId::random().expect("randomness"),
+        sharing: Sharing::Exclusive,
+        context: Pairs::parse(pairs).expect("pairs"),
+        labels: Pairs::default(),
+    }
+}
