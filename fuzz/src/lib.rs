@@ -24,8 +24,11 @@ pub use header::header;
 pub use names::{keyfile, names};
 use recipe::Recipe;
 
+/// A target: its name and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [Target; 8] = [
     ("header", header),
     ("open_serial", open_serial),
     ("malleability", malleability),

@@ -77,7 +77,9 @@ fn mixed() -> Base {
     base
 }
 
-fn bases() -> &'static [Base] {
+/// All base files.
+#[must_use]
+pub fn bases() -> &'static [Base] {
     static BASES: OnceLock<Vec<Base>> = OnceLock::new();
     BASES.get_or_init(|| {
         vec![
