@@ -217,6 +217,17 @@ fn a_folder_that_cannot_be_written_is_exit_7() {
 }
 
 #[test]
+fn dev_stdout_is_stdout() {
+    let place = Place::new();
+    place.write("in", "content");
+    let ran = place.ok(&with(&ENCRYPT, &["-o", "/dev/stdout", "in"]));
+    assert_eq!(ran.stdout.len(), sealed_len(7));
+    let out = fs::File::create(place.path("out.wax")).unwrap();
+    assert!(place.command(&with(&ENCRYPT, &["-o", "/dev/stdout", "in"])).stdout(out).status().unwrap().success());
+    place.ok(&["verify", "-k", "file:k", "out.wax"]);
+}
+
+#[test]
 fn modes() {
     let place = Place::new();
     for mode in [0o644, 0o600, 0o640, 0o666, 0o755, 0o400, 0o444] {

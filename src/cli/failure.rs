@@ -115,6 +115,9 @@ fn hint_of(error: &Error) -> Option<String> {
         Error::Tampered(_) => "take another copy; `waxseal salvage` rescues what still authenticates of this one",
         Error::Unmet(_) => "`waxseal inspect` shows what the file carries",
         Error::ApiMisuse(_) => "this is a bug in waxseal: please report it",
+        Error::NoKey(no_key) if !no_key.attempts.is_empty() && provider_of(error).is_none() => {
+            "`waxseal inspect` shows the keys it is sealed for; -k names one"
+        }
         _ => return provider_of(error).and_then(|provider| provider.hint.clone()),
     };
     Some(hint.into())

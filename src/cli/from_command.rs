@@ -16,6 +16,10 @@ use super::signals;
 /// A command that is told to end gets this long before it is made to.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Bytes of the pipe from the command.
+#[cfg(target_os = "linux")]
+const PIPE_LEN: usize = 1 << 20;
+
 /// Reads what a command prints. The end comes only once the command has ended well; otherwise an error comes in
 /// its place, so that nothing cut off is ever sealed as whole.
 pub(crate) struct CommandOutput {
@@ -40,6 +44,11 @@ impl CommandOutput {
         })?;
         registry.add_child(Pid::from_child(&child));
         let stdout = child.stdout.take();
+        // Best effort: with the default of 64 KiB the two would wait for each other more often.
+        #[cfg(target_os = "linux")]
+        if let Some(stdout) = &stdout {
+            let _ = rustix::pipe::fcntl_setpipe_size(stdout, PIPE_LEN);
+        }
         Ok(Self { name, child, stdout, ended: None })
     }
 

@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use waxseal::engine::{Durability, Sink};
 
 use super::Result;
+use super::args::is_stdout;
 use super::escape;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -57,7 +58,7 @@ pub(crate) enum Target {
 impl Target {
     /// Checks `path` as an output. Nothing is created.
     pub(crate) fn at(path: &Path, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
-        if path.as_os_str() == "-" {
+        if is_stdout(path) {
             return Ok(Self::Stdout);
         }
         let name = escape::path(path);

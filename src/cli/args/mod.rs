@@ -5,7 +5,7 @@ mod examples;
 mod keys;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -178,12 +178,16 @@ pub(crate) struct FileArgs {
 impl FileArgs {
     /// Whether the result goes to stdout.
     pub(crate) fn fills_stdout(&self) -> bool {
-        let is_stream = |path: &PathBuf| path.as_os_str() == "-";
         match &self.output {
-            Some(output) => is_stream(output),
-            None => self.inputs.is_empty() || self.inputs.iter().any(is_stream),
+            Some(output) => is_stdout(output),
+            None => self.inputs.is_empty() || self.inputs.iter().any(|input| input.as_os_str() == "-"),
         }
     }
+}
+
+/// Whether an output's name means stdout, whatever that is connected to.
+pub(crate) fn is_stdout(output: &Path) -> bool {
+    ["-", "/dev/stdout"].contains(&output.to_str().unwrap_or_default())
 }
 
 impl Command {
@@ -192,7 +196,7 @@ impl Command {
         match self {
             Self::Encrypt(args) => args.files.fills_stdout(),
             Self::Decrypt(args) => args.files.fills_stdout(),
-            Self::Rewrap(args) => args.output.as_ref().is_some_and(|output| output.as_os_str() == "-"),
+            Self::Rewrap(args) => args.output.as_ref().is_some_and(|output| is_stdout(output)),
             #[cfg(feature = "aws-kms")]
             Self::Direct(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) => args.files.fills_stdout(),
             Self::Cat(_) | Self::Completions(_) | Self::Man(_) => true,

@@ -24,6 +24,7 @@ const SLOT: &[u8] = b"slot:";
 /// Everything that was read for the command line's keys.
 pub(super) struct Keys<'a> {
     args: &'a RewrapArgs,
+    #[cfg(feature = "aws-kms")]
     cloud: Cloud,
     opening: Opening<'a>,
     openers: Vec<Box<dyn KeyOpener>>,
@@ -35,6 +36,7 @@ pub(super) struct Keys<'a> {
 
 /// A key that a slot is to be made for.
 struct Coming {
+    #[cfg(feature = "aws-kms")]
     spec: KeySpec,
     matches: SlotMatch,
     sealer: Box<dyn KeySealer>,
@@ -84,7 +86,17 @@ impl<'a> Keys<'a> {
         let from = from.map(|name| name.load(Sisters::Too, &cloud, session)).transpose()?;
         let remove = remove.into_iter().map(|name| name.load(Sisters::Not, &cloud, session));
         let remove = remove.collect::<Result<Vec<_>>>()?;
-        Ok(Self { args, cloud, opening, openers, to, add, from, remove })
+        Ok(Self {
+            args,
+            #[cfg(feature = "aws-kms")]
+            cloud,
+            opening,
+            openers,
+            to,
+            add,
+            from,
+            remove,
+        })
     }
 
     /// Files that an output must not replace.
@@ -144,7 +156,12 @@ impl Coming {
             KeySpec::File(path) => SlotMatch::KeyFile(load_key_file(path, &session.reporter)?.id().to_owned()),
         };
         let sealer = load_sealer(&spec, cloud, &session.reporter)?;
-        Ok(Self { spec, matches, sealer })
+        Ok(Self {
+            #[cfg(feature = "aws-kms")]
+            spec,
+            matches,
+            sealer,
+        })
     }
 }
 

@@ -94,6 +94,7 @@ impl Rewrap<'_> {
             drop(sender);
             finished.iter().fold(Exit::Done, |gravest, (file, (result, warnings))| {
                 summary.add(&result);
+                let result = result.map(|done| told::audible(done, &session.reporter));
                 gravest.graver(count.finished(|| {
                     warnings.iter().for_each(|warning| session.reporter.warn(&format!("{file}: {warning}")));
                     session.reporter.finished(Some(&file), result)

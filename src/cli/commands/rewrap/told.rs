@@ -9,7 +9,7 @@ use waxseal::rewrap::{Change, Outcome, Part, RepairPlan, Replacement, Report, Sl
 
 use crate::cli::Result;
 use crate::cli::escape;
-use crate::cli::report::Done;
+use crate::cli::report::{Done, Reporter};
 
 /// One input's result.
 pub(super) fn done(file: &str, report: &Report, repaired: Option<&RepairPlan>) -> Done {
@@ -29,6 +29,15 @@ pub(super) fn done(file: &str, report: &Report, repaired: Option<&RepairPlan>) -
     }
 }
 
+/// Who wants it quiet is not told that there was nothing to do.
+pub(super) fn audible(done: Done, reporter: &Reporter) -> Done {
+    if reporter.is_verbose() || !is_unchanged(&done) { done } else { Done { stdout: None, ..done } }
+}
+
+fn is_unchanged(done: &Done) -> bool {
+    done.more.get("outcome").is_some_and(|outcome| outcome == "unchanged")
+}
+
 /// What was wrong before.
 pub(super) fn warnings(report: &Report, repaired: Option<&RepairPlan>) -> Vec<String> {
     let mended = if report.outcome == Outcome::Unchanged && repaired.is_none() { "" } else { "; mended now" };
@@ -46,7 +55,7 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn add(&mut self, result: &Result<Done>) {
         match result {
-            Ok(done) if done.more.get("outcome").is_some_and(|outcome| outcome == "unchanged") => self.unchanged += 1,
+            Ok(done) if is_unchanged(done) => self.unchanged += 1,
             Ok(_) => self.changed += 1,
             Err(_) => self.failed += 1,
         }
