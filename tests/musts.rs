@@ -10,7 +10,7 @@ use std::path::Path;
 use kit::vector::{folder, read_folder};
 
 /// Files that `COVERAGE.md` names and that are not in the tree.
-const MISSING_FILES: usize = 11;
+const MISSING_FILES: usize = 0;
 
 fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok()

@@ -3,9 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod kit;
-#[allow(unreachable_pub, reason = "shared with other test crates")]
-#[path = "support/python.rs"]
-mod python;
+mod support;
 
 use std::io::Write;
 use std::path::Path;
@@ -126,7 +124,7 @@ fn every_vector_through_the_reader_of_the_specification() {
     let vectors = read_folder();
     let folder = tempfile::tempdir().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut python = Command::new(python::python())
+    let mut python = Command::new(support::python())
         .arg(root.join("tests/kit/drive_reader.py"))
         .arg(root.join("spec/reader.py"))
         .env("PYTHONUTF8", "1")

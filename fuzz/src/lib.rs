@@ -9,6 +9,7 @@ pub(crate) mod encode;
 mod header;
 mod names;
 pub mod recipe;
+mod rewrap;
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::OnceLock;
@@ -23,18 +24,20 @@ use waxseal::{Demands, OpenReader, OpenReaderAt};
 pub use header::header;
 pub use names::{keyfile, names};
 use recipe::Recipe;
+pub use rewrap::rewrap;
 
 /// A target: its name and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// The targets by name.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("header", header),
     ("open_serial", open_serial),
     ("malleability", malleability),
     ("split", split),
     ("parallel_vs_serial", parallel_vs_serial),
     ("seek_vs_serial", seek_vs_serial),
+    ("rewrap", rewrap),
     ("names", names),
     ("keyfile", keyfile),
 ];

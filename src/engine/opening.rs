@@ -23,8 +23,10 @@ pub(super) fn open(
     let output = Output::new(sink)?;
     let check = |front: &Front, header: &Header| {
         observer.header(header);
+        // The least length is looked at before what the caller demands (spec 12.1).
+        let prelude = payload_prelude(front, header)?;
         demands.check(&header.bank().binding)?;
-        payload_prelude(front, header)
+        Ok(prelude)
     };
     match Input::new(source)? {
         Input::At(file) => {
