@@ -301,6 +301,14 @@ impl Kms {
         credentials.account_id().map(|account| account.as_str().to_owned())
     }
 
+    /// The account that the credentials themselves state, without a call to KMS or STS: roles and SSO do, access keys
+    /// do not.
+    #[must_use]
+    pub fn account_of_credentials(&self) -> Option<String> {
+        let this = self.clone();
+        self.block_on(async move { Ok(this.stated_account().await) }).ok().flatten()
+    }
+
     /// Whose credentials they are: `sts:GetCallerIdentity`, once. `region` is called where none is configured.
     pub(super) async fn caller(&self, region: &str) -> Result<&Caller> {
         self.inner.caller.get_or_try_init(|| self.ask_caller(region)).await

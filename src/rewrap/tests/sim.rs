@@ -66,6 +66,17 @@ pub(super) struct Broken {
     pub(super) ignores_block_size: bool,
 }
 
+/// What a machine does without any error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quirk {
+    /// From the second sync on, syncs succeed and lose what they should have written.
+    SyncsLie,
+    /// A copy ends early.
+    CopyEndsEarly,
+    /// Somebody appends to the file while it is copied.
+    GrowsWhileCopied,
+}
+
 #[derive(Clone, Default)]
 struct Inode {
     disk: Vec<u8>,
@@ -85,6 +96,7 @@ struct World {
     block: usize,
     bypass: Bypass,
     broken: Broken,
+    quirk: Option<Quirk>,
     rng: Rng,
     fault: Option<(usize, Fault)>,
     step: usize,
@@ -108,6 +120,7 @@ impl Machine {
             block,
             bypass,
             broken: Broken::default(),
+            quirk: None,
             rng: Rng::new(seed),
             fault: None,
             step: 0,
@@ -119,6 +132,11 @@ impl Machine {
 
     pub(super) fn broken(self, broken: Broken) -> Self {
         self.0.borrow_mut().broken = broken;
+        self
+    }
+
+    pub(super) fn quirk(self, quirk: Quirk) -> Self {
+        self.0.borrow_mut().quirk = Some(quirk);
         self
     }
 
@@ -388,9 +406,13 @@ impl HeaderFile for SimFile {
             return Ok(());
         }
         let fault = world.enter()?;
-        let World { inodes, rng, block, .. } = &mut *world;
+        let World { inodes, rng, block, quirk, .. } = &mut *world;
         let Some(inode) = inodes.get_mut(&self.inode) else { panic!("no such inode") };
         match fault {
+            None if !first && *quirk == Some(Quirk::SyncsLie) => {
+                inode.dirty.clear();
+                Ok(())
+            }
             None => {
                 inode.dirty.clone().into_iter().for_each(|at| inode.flush(at, *block));
                 Ok(())
@@ -465,7 +487,13 @@ impl HeaderFile for SimFile {
     }
 
     fn copy_tail(&mut self, offset: u64, successor: &mut Self, to: u64) -> io::Result<u64> {
-        let tail = self.world.borrow_mut().inode(self.inode).cache[usize::try_from(offset).unwrap()..].to_vec();
+        let quirk = self.world.borrow().quirk;
+        let mut tail = self.world.borrow_mut().inode(self.inode).cache[usize::try_from(offset).unwrap()..].to_vec();
+        match quirk {
+            Some(Quirk::CopyEndsEarly) => drop(tail.pop()),
+            Some(Quirk::GrowsWhileCopied) => self.world.borrow_mut().inode(self.inode).cache.push(0),
+            _ => {}
+        }
         successor.write_at(to, &tail)?;
         Ok(tail.len() as u64)
     }

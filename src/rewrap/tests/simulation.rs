@@ -2,7 +2,7 @@
 //! before or all from after. Broken variants lose files here, which shows that the test can fail.
 
 use super::fixture::{Sealed, checked, replace, unseen};
-use super::sim::{Broken, Bypass, FAULTS, Fault, Machine, Rng};
+use super::sim::{Broken, Bypass, FAULTS, Fault, Machine, Quirk, Rng};
 use crate::error::{Error, Result};
 use crate::format::{Front, Header, Slot};
 use crate::rewrap::{InPlace, Plan, Report, SlotChange};
@@ -195,6 +195,28 @@ fn a_failed_sync_ends_the_run_without_a_retry() {
     let (_, result) = run(&machine, &sealed, Ask::Replace(3), Some((2, Fault::Fail)));
     assert!(matches!(result, Err(Error::Io { .. })), "{result:?}");
     assert_eq!((machine.writes(), machine.steps()), (0, 3));
+}
+
+#[test]
+fn a_disk_that_lies_is_found_out_before_the_second_bank() {
+    let sealed = Sealed::small(4096);
+    let machine = Machine::new(&sealed.bytes, 4096, Bypass::Direct, 1).quirk(Quirk::SyncsLie);
+    let (_, result) = run(&machine, &sealed, Ask::Replace(3), None);
+    assert!(matches!(&result, Err(Error::Io { action, .. }) if action.contains("reading back")), "{result:?}");
+    assert_eq!(machine.writes(), 1);
+    machine.power_cut();
+    assert!(opens(&machine.cached(), sealed.payload(), &[sealed.bank.slots.clone()]));
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_copied_is_left_alone() {
+    let sealed = Sealed::small(4096);
+    for quirk in [Quirk::CopyEndsEarly, Quirk::GrowsWhileCopied] {
+        let machine = Machine::new(&sealed.bytes, 16_384, Bypass::Direct, 1).quirk(quirk);
+        let (_, result) = run(&machine, &sealed, Ask::Replace(3), None);
+        assert!(matches!(&result, Err(Error::Io { source, .. }) if source.to_string().contains("changed")));
+        assert!(machine.cached().starts_with(&sealed.bytes) && machine.strays() == 0);
+    }
 }
 
 #[test]

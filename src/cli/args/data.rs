@@ -1,0 +1,194 @@
+//! Arguments of the commands that work on files.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use waxseal::format::Suite;
+
+use super::{FileArgs, KeyArgs, KmsArgs, OpenArgs, PairArgs, WriteArgs};
+
+/// `encrypt`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct EncryptArgs {
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) pairs: PairArgs,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
+    /// How the content is encrypted
+    #[arg(long, value_enum, default_value_t, value_name = "SUITE")]
+    pub(crate) suite: SuiteArg,
+    /// Run the command behind "--" and encrypt what it prints; if it fails, there is no output
+    #[arg(long, requires = "output")]
+    pub(crate) from_command: bool,
+    /// Decrypt instead: tar adds this when it extracts
+    #[arg(short, long, conflicts_with = "from_command")]
+    pub(crate) decrypt: bool,
+    #[command(flatten)]
+    pub(crate) kms: KmsArgs,
+}
+
+/// `decrypt`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DecryptArgs {
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
+    #[command(flatten)]
+    pub(crate) pairs: PairArgs,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
+    /// Decrypt, which this does anyway: tar adds this when it extracts
+    #[arg(short, long)]
+    pub(crate) decrypt: bool,
+}
+
+/// `verify`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
+    #[command(flatten)]
+    pub(crate) pairs: PairArgs,
+    /// Input files; "-" is stdin
+    #[arg(value_name = "IN", required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+}
+
+/// `inspect`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InspectArgs {
+    /// Input files, or only their first bytes; "-" is stdin
+    #[arg(value_name = "IN", required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+}
+
+/// `cat`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CatArgs {
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
+    #[command(flatten)]
+    pub(crate) pairs: PairArgs,
+    /// Bytes START (inclusive) to END (exclusive, cut at the end); either may be left out
+    #[arg(long, value_name = "START..END", value_parser = parse_range)]
+    pub(crate) range: ByteRange,
+    /// Input file; "-" is stdin
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+}
+
+/// `rewrap`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RewrapArgs {
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
+    /// The key that goes: a KEY, or slot:N as `inspect` numbers them; needed where a file has several KMS keys
+    #[arg(long, value_name = "KEY|slot:N", requires = "to")]
+    pub(crate) from: Option<OsString>,
+    /// The key that takes its place
+    #[arg(long, value_name = "KEY")]
+    pub(crate) to: Option<OsString>,
+    /// A key to add; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub(crate) add: Vec<OsString>,
+    /// A key to remove, never the last; may be given several times
+    #[arg(long, value_name = "KEY|slot:N")]
+    pub(crate) remove: Vec<OsString>,
+    /// Put a damaged copy of the header back, and with -k the payload's salt and commitment too
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) repair: bool,
+    /// Let the data key be unwrapped on this machine, where KMS cannot rewrap it unseen
+    #[arg(long)]
+    pub(crate) allow_unwrap: bool,
+    /// Go on without asking where the data key is shared with other files
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Write a copy with the new keys instead of changing the file; "-" is stdout
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) write: WriteArgs,
+    /// Files to change; with -o one, which may be "-" for stdin
+    #[arg(value_name = "IN", required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+}
+
+/// `salvage`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SalvageArgs {
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
+    #[command(flatten)]
+    pub(crate) pairs: PairArgs,
+    /// The file to write: never a pipe
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Write a map of the damage, as GNU ddrescue reads it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) map: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) write: WriteArgs,
+    /// The damaged file
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+}
+
+/// The suites by name.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum SuiteArg {
+    /// AES-256-GCM, which other software can read too
+    #[default]
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    /// ChaCha20-Poly1305, for machines without AES instructions
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+impl From<SuiteArg> for Suite {
+    fn from(suite: SuiteArg) -> Self {
+        match suite {
+            SuiteArg::Aes256Gcm => Self::Aes256Gcm,
+            SuiteArg::ChaCha20Poly1305 => Self::ChaCha20Poly1305,
+        }
+    }
+}
+
+/// A range of bytes of the plaintext.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByteRange {
+    /// The first byte.
+    pub(crate) start: u64,
+    /// The byte behind the last one; `u64::MAX` where it was left out.
+    pub(crate) end: u64,
+}
+
+fn parse_range(text: &str) -> Result<ByteRange, String> {
+    let (start, end) = text.split_once("..").ok_or("it is not of the form START..END")?;
+    let number = |text: &str, absent: u64| match text {
+        "" => Ok(absent),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse().map_err(|_| format!("{digits} is too large"))
+        }
+        other => Err(format!("{other:?} is not a number of bytes")),
+    };
+    let range = ByteRange { start: number(start, 0)?, end: number(end, u64::MAX)? };
+    if range.start > range.end { Err("it ends before it starts".into()) } else { Ok(range) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        assert_eq!(parse_range("5..10"), Ok(ByteRange { start: 5, end: 10 }));
+        assert_eq!(parse_range(".."), Ok(ByteRange { start: 0, end: u64::MAX }));
+        assert_eq!(parse_range("..0"), Ok(ByteRange { start: 0, end: 0 }));
+        for bad in ["", "5", "5.10", "10..5", "-1..5", "+1..2", "a..", "1..99999999999999999999", "0x1..2"] {
+            assert!(parse_range(bad).is_err(), "{bad}");
+        }
+    }
+}

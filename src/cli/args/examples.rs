@@ -1,0 +1,123 @@
+//! Examples for each command's help.
+
+pub(super) const MAIN: &str = "\
+Examples:
+  waxseal key new backup.key
+  waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
+  waxseal decrypt -k file:backup.key -o db.sql db.wax";
+
+pub(super) const ENCRYPT: &str = "\
+Examples:
+  waxseal encrypt -k file:backup.key backup.tar                 makes backup.tar.wax beside it
+  waxseal encrypt -k alias/backups -c env=prod backup.tar       with a key in AWS KMS
+  waxseal encrypt -k file:a.key -k passphrase backup.tar        any one of the two opens it
+  waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
+  tar -c folder | waxseal encrypt -k file:backup.key -o folder.tar.wax
+  tar --use-compress-program='waxseal encrypt -k file:backup.key' -cf folder.tar.wax folder
+
+`--from-command` is the form for producers that can die: a pipe would seal a cut-off dump as if it were whole.";
+
+pub(super) const DECRYPT: &str = "\
+Examples:
+  waxseal decrypt -k file:backup.key backup.tar.wax             makes backup.tar beside it
+  waxseal decrypt -k file:backup.key -o - backup.tar.wax | tar -x
+  waxseal decrypt -c env=prod -o db.sql db.wax                  with any key of your own AWS account
+
+In a pipe, what comes out is a verified prefix: the exit code says whether it was all.";
+
+pub(super) const VERIFY: &str = "\
+Examples:
+  waxseal verify -k file:backup.key *.wax
+  waxseal verify -k file:backup.key -l host=db1 db.wax";
+
+pub(super) const INSPECT: &str = "\
+Examples:
+  waxseal inspect db.wax
+  waxseal inspect --json db.wax
+  head -c 131072 db.wax | waxseal inspect -";
+
+pub(super) const CAT: &str = "\
+Examples:
+  waxseal cat -k file:backup.key --range 0..512 backup.tar.wax
+  waxseal cat -k file:backup.key --range 1048576.. backup.tar.wax";
+
+pub(super) const REWRAP: &str = "\
+Examples:
+  waxseal rewrap --to alias/backups-2027 *.wax                  rotates with ReEncrypt; no payload is read
+  waxseal rewrap --from alias/old --to alias/new --json *.wax
+  waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
+  waxseal rewrap --remove slot:1 db.wax
+  waxseal rewrap --repair db.wax                                puts a damaged copy of the header back
+
+Removing a key is not revocation: older copies of the header keep it, and the data key stays the same.";
+
+pub(super) const SALVAGE: &str = "\
+Examples:
+  waxseal salvage -k file:backup.key -o rescued.tar --map rescued.map damaged.tar.wax
+
+Every part that authenticates goes to its place; what is missing is zeros, and is listed.";
+
+pub(super) const KEY: &str = "\
+Examples:
+  waxseal key new backup.key";
+
+pub(super) const KEY_NEW: &str = "\
+Examples:
+  waxseal key new backup.key
+  waxseal encrypt -k file:backup.key backup.tar
+
+Keep a copy of the key apart from the backups: without it they are lost.";
+
+#[cfg(feature = "aws-kms")]
+pub(super) const KEY_CREATE: &str = "\
+Examples:
+  waxseal key create --alias alias/backups
+  waxseal key create --external --alias alias/backups           for material of your own: see `key import`";
+
+#[cfg(feature = "aws-kms")]
+pub(super) const KEY_IMPORT: &str = "\
+Examples:
+  waxseal key import alias/backups --generate backups.material
+  waxseal key import alias/backups --material backups.material --valid-to 2027-12-31T00:00:00Z";
+
+#[cfg(feature = "aws-kms")]
+pub(super) const KEY_DELETE_MATERIAL: &str = "\
+Examples:
+  waxseal key delete-material alias/backups --yes
+
+Until the same material is imported again, nothing that the key sealed can be opened.";
+
+#[cfg(feature = "aws-kms")]
+pub(super) const KEY_SHOW: &str = "\
+Examples:
+  waxseal key show alias/backups
+  waxseal key show --json alias/backups";
+
+#[cfg(feature = "aws-kms")]
+pub(super) const DIRECT: &str = "\
+Examples:
+  waxseal direct encrypt -k alias/backups -o token.blob token
+  waxseal direct decrypt -o - token.blob";
+
+#[cfg(feature = "aws-kms")]
+pub(super) const DIRECT_ENCRYPT: &str = "\
+Examples:
+  waxseal direct encrypt -k alias/backups -c app=web -o token.blob token
+
+The blob is the one of `aws kms encrypt`. Files and streams of any size: `waxseal encrypt`.";
+
+#[cfg(feature = "aws-kms")]
+pub(super) const DIRECT_DECRYPT: &str = "\
+Examples:
+  waxseal direct decrypt -c app=web -o token token.blob
+  waxseal direct decrypt -k alias/backups -o - token.blob";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  waxseal completions bash > ~/.local/share/bash-completion/completions/waxseal
+  waxseal completions zsh > ~/.zfunc/_waxseal";
+
+pub(super) const MAN: &str = "\
+Examples:
+  waxseal man > waxseal.1
+  waxseal man encrypt > waxseal-encrypt.1";

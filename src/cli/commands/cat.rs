@@ -1,0 +1,111 @@
+//! `cat`: a range of the plaintext, to stdout.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+
+use waxseal::engine::Sink;
+use waxseal::{Error, OpenReaderAt};
+
+use super::open::Open;
+use crate::cli::Result;
+use crate::cli::args::{ByteRange, CatArgs};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::input::{Input, InputName, Shape};
+use crate::cli::report::Done;
+use crate::cli::session::Session;
+
+/// Writes the range.
+pub(crate) fn run(args: &CatArgs, session: &Session) -> Result<Exit> {
+    let name = InputName::new(&args.input);
+    let open = Open::new(&args.open, &args.pairs, session)?;
+    Ok(session.reporter.finished(Some(&name.display()), cat(&name, args.range, &open)))
+}
+
+fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {
+    let mut input = name.open()?;
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    let stdout = stdout.map_err(|error| Failure::io("opening stdout", error))?;
+    match input.shape {
+        Shape::Seekable => seek(&mut input, range, stdout, open),
+        Shape::Stream => pass(&name.display(), &mut input, range, stdout, open),
+    }
+}
+
+/// Opens only the chunks that the range touches, and the last one for the length.
+fn seek(input: &mut Input, range: ByteRange, mut stdout: File, open: &Open<'_>) -> Result<Done> {
+    let reader = OpenReaderAt::new(&input.file, &open.openers(), open.demands());
+    let mut reader = match reader {
+        Ok(reader) => reader,
+        Err(error) => return Err(open.explain(error, None, input)),
+    };
+    open.warn(reader.header(), reader.failed_attempts());
+    let (slot, key) = reader.opened_by();
+    let done = open.done(reader.header(), slot, key.to_owned(), 0);
+    let start = range.start.min(reader.plaintext_len());
+    reader.seek(SeekFrom::Start(start)).map_err(|error| Error::io("reading the input", error))?;
+    let mut left = range.end.min(reader.plaintext_len()).saturating_sub(start);
+    let (all, mut buffer) = (left, vec![0; 1 << 16]);
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = reader.read(&mut buffer[..want]).map_err(|error| Error::io("reading the input", error))?;
+        if read == 0 {
+            break;
+        }
+        stdout.write_all(&buffer[..read]).map_err(|error| Error::io("writing to stdout", error))?;
+        left -= read as u64;
+    }
+    Ok(Done { bytes: Some(all - left), ..done })
+}
+
+/// Reads a stream to its end, so that all of it is authenticated, and lets the range through.
+fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
+    let mut window = Window { inner: stdout, range, position: 0, passed: 0 };
+    let done = open.open_into(name, input, Sink::Stream(&mut window))?;
+    Ok(Done { bytes: Some(window.passed), ..done })
+}
+
+/// Lets the bytes of a range through.
+struct Window<W> {
+    inner: W,
+    range: ByteRange,
+    position: u64,
+    passed: u64,
+}
+
+impl<W: Write> Write for Window<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let within =
+            |place: u64| usize::try_from(place.saturating_sub(self.position)).unwrap_or(usize::MAX).min(bytes.len());
+        let part = &bytes[within(self.range.start)..within(self.range.end)];
+        self.inner.write_all(part)?;
+        self.position += bytes.len() as u64;
+        self.passed += part.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_lets_its_range_through() {
+        for (start, end, expected) in [(0, 3, "012"), (2, 7, "23456"), (4, 4, ""), (8, u64::MAX, "89"), (20, 30, "")] {
+            for size in 1..=10 {
+                let range = ByteRange { start, end };
+                let mut window = Window { inner: Vec::new(), range, position: 0, passed: 0 };
+                for piece in b"0123456789".chunks(size) {
+                    window.write_all(piece).unwrap();
+                }
+                assert_eq!(window.inner, expected.as_bytes());
+                assert_eq!(window.passed, expected.len() as u64);
+            }
+        }
+    }
+}

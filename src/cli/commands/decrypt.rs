@@ -1,0 +1,42 @@
+//! `decrypt`, and `encrypt -d`.
+
+use super::open::Open;
+use crate::cli::Result;
+use crate::cli::args::{AccountArgs, DecryptArgs, EncryptArgs, OpenArgs};
+use crate::cli::escape;
+use crate::cli::exit::Exit;
+use crate::cli::output::Content;
+use crate::cli::plan::{self, Direction, Job};
+use crate::cli::report::Done;
+use crate::cli::session::{Session, durability};
+
+/// What was worth sealing is not made readable by a download's 0644.
+const MODE: u32 = 0o600;
+
+/// Opens each input.
+pub(crate) fn run(args: &DecryptArgs, session: &Session) -> Result<Exit> {
+    let jobs = plan::jobs(&args.files, Direction::Decrypt)?;
+    let open = Open::new(&args.open, &args.pairs, session)?;
+    Ok(session.each(&jobs, |job| job.input.display(), |job| decrypt(job, args, &open)))
+}
+
+fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
+    let mut input = job.input.open()?;
+    let target = plan::target(job, &input, args.files.write.force, &open.forbidden())?;
+    let path = target.path().map(escape::path);
+    let output = target.open(Content::Plaintext, MODE)?;
+    let durability = durability(args.files.write.no_sync);
+    let done = open.open_into(&job.input.display(), &mut input, output.sink(durability))?;
+    output.commit(durability)?;
+    open.session.say_where(job);
+    let note = done.key.as_ref().map(|key| format!("{} was opened by {key}", job.input.display()));
+    Ok(Done { output: path, note, ..done })
+}
+
+impl From<EncryptArgs> for DecryptArgs {
+    /// `encrypt -d`: pairs and labels become demands; the suite is the file's.
+    fn from(args: EncryptArgs) -> Self {
+        let EncryptArgs { keys, pairs, files, suite: _, from_command: _, decrypt, kms } = args;
+        Self { open: OpenArgs { keys, kms, accounts: AccountArgs::default() }, pairs, files, decrypt }
+    }
+}

@@ -1,0 +1,131 @@
+//! `direct`: a few bytes through KMS itself.
+
+use std::io::{Read, Write};
+
+use waxseal::Error;
+use waxseal::engine::Durability;
+use waxseal::format::{KMS_WRAPPED_MAX, MAGIC, Pairs};
+use waxseal::keys::aws_kms::{DIRECT_MAX, KmsKeyName};
+use waxseal::secret::SecretBytes;
+
+use crate::cli::Result;
+use crate::cli::args::{DirectArgs, DirectCommand, FileArgs};
+use crate::cli::escape;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::input::{Input, InputName};
+use crate::cli::keys::{Cloud, KeySpec};
+use crate::cli::output::{Content, Output, Target, sealed_mode};
+use crate::cli::plan::{self, Job};
+use crate::cli::report::Done;
+use crate::cli::session::{Session, durability};
+
+/// Runs the command.
+pub(crate) fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
+    let (DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) = command;
+    let job = job(&args.files)?;
+    let key = key(args)?;
+    let context = Pairs::parse(&args.context).map_err(|error| Failure::from(error).hint("-c takes NAME=VALUE"))?;
+    let cloud = Cloud::new(&args.kms)?;
+    let direct = Direct { args, job: &job, context, cloud };
+    let done = match (command, key) {
+        (DirectCommand::Encrypt(_), Some(key)) => direct.encrypt(&key),
+        (DirectCommand::Encrypt(_), None) => {
+            return Err(Failure::usage("no key to encrypt with").hint("-k names a key in AWS KMS"));
+        }
+        (DirectCommand::Decrypt(_), key) => direct.decrypt(key.as_ref()),
+    };
+    Ok(session.reporter.finished(Some(&job.input.display()), done))
+}
+
+/// One input, and no name for the output but the one that is given: nothing is written beside it.
+fn job(files: &FileArgs) -> Result<Job> {
+    match files.inputs.as_slice() {
+        [] | [_] => {}
+        _ => return Err(Failure::usage("one input at a time is encrypted directly")),
+    }
+    let input = files.inputs.first().map_or(InputName::Stdin, |path| InputName::new(path));
+    let output = files.output.clone().unwrap_or_else(|| "-".into());
+    Ok(Job { input, output, naming: plan::Naming::Given })
+}
+
+fn key(args: &DirectArgs) -> Result<Option<KmsKeyName>> {
+    let specs = args.keys.keys.iter().map(|key| KeySpec::parse(key)).collect::<Result<Vec<_>>>()?;
+    match specs.as_slice() {
+        [] => Ok(None),
+        [KeySpec::Kms(name)] => Ok(Some(name.clone())),
+        [_] => {
+            Err(Failure::usage("only a key in AWS KMS encrypts directly").hint("name one by its ARN or as alias/NAME"))
+        }
+        _ => Err(Failure::usage("one key encrypts directly").hint("`waxseal encrypt` takes several")),
+    }
+}
+
+struct Direct<'a> {
+    args: &'a DirectArgs,
+    job: &'a Job,
+    context: Pairs,
+    cloud: Cloud,
+}
+
+impl Direct<'_> {
+    fn encrypt(&self, key: &KmsKeyName) -> Result<Done> {
+        let input = self.job.input.open()?;
+        let target = self.target(&input)?;
+        let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
+        let path = target.path().map(escape::path);
+        let plaintext = read(&input, DIRECT_MAX)?;
+        if !(1..=DIRECT_MAX).contains(&plaintext.expose().len()) {
+            let failure = Failure::usage(format!("AWS KMS itself encrypts 1 to {DIRECT_MAX} bytes"));
+            return Err(failure.hint("`waxseal encrypt` takes any size"));
+        }
+        let output = target.open(Content::Ciphertext, mode)?;
+        let blob = self.cloud.kms().direct_encrypt(key, &plaintext, &self.context)?;
+        self.write(output, &blob)?;
+        Ok(self.done(plaintext.expose().len(), key.to_string(), path))
+    }
+
+    fn decrypt(&self, key: Option<&KmsKeyName>) -> Result<Done> {
+        let input = self.job.input.open()?;
+        let target = self.target(&input)?;
+        let path = target.path().map(escape::path);
+        let blob = read(&input, KMS_WRAPPED_MAX)?;
+        if blob.expose().starts_with(&MAGIC) {
+            return Err(
+                Failure::usage("this is a waxseal file, not a blob of AWS KMS").hint("`waxseal decrypt` opens it")
+            );
+        }
+        let output = target.open(Content::Plaintext, 0o600)?;
+        let (plaintext, arn) = self.cloud.kms().direct_decrypt(key, blob.expose(), &self.context)?;
+        self.write(output, plaintext.expose())?;
+        Ok(self.done(plaintext.expose().len(), arn.to_string(), path))
+    }
+
+    fn target(&self, input: &Input) -> Result<Target> {
+        plan::target(self.job, input, self.args.files.write.force, &Vec::new())
+    }
+
+    fn write(&self, output: Output, bytes: &[u8]) -> Result<()> {
+        let durability = durability(self.args.files.write.no_sync);
+        let written = output.file().write_all(bytes).map_err(|error| Error::io("writing the output", error));
+        written?;
+        if let (Output::File(file), Durability::Synced) = (&output, durability) {
+            file.sync()?;
+        }
+        output.commit(durability)
+    }
+
+    fn done(&self, len: usize, key: String, output: Option<String>) -> Done {
+        let request_id = self.cloud.request_id();
+        Done { bytes: Some(len as u64), key: Some(key), output, request_id, ..Done::default() }
+    }
+}
+
+/// Everything there is, and at most one byte more than `most`.
+fn read(input: &Input, most: usize) -> Result<SecretBytes> {
+    // The buffer never grows, so that no copy stays behind in freed memory.
+    let mut bytes = Vec::with_capacity(most + 64);
+    let read = (&input.file).take(most as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::io("reading the input", error))?;
+    Ok(SecretBytes::new(bytes))
+}

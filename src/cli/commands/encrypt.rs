@@ -1,0 +1,111 @@
+//! `encrypt`.
+
+use waxseal::engine::{Sealed, Source};
+use waxseal::keys::KeySealer;
+use waxseal::{Envelope, SealOptions};
+
+use crate::cli::Result;
+use crate::cli::args::EncryptArgs;
+use crate::cli::escape;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::from_command::CommandOutput;
+use crate::cli::keys::{Cloud, Sealing};
+use crate::cli::output::{Content, Forbidden, Output, Target, sealed_mode};
+use crate::cli::plan::{self, Direction, Job};
+use crate::cli::progress::Watch;
+use crate::cli::report::Done;
+use crate::cli::session::{Session, durability};
+
+/// Seals each input.
+pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
+    let keys = Sealing::named(&args.keys)?;
+    let options = SealOptions::new()
+        .with_suite(args.suite.into())
+        .with_context(plan::context(&args.pairs)?)
+        .with_labels(plan::labels(&args.pairs)?);
+    let jobs = if args.from_command { Vec::new() } else { plan::jobs(&args.files, Direction::Encrypt)? };
+    let forbidden = keys.forbidden();
+    let command = args.from_command.then(|| command_target(args, &forbidden)).transpose()?;
+    let cloud = Cloud::new(&args.kms)?;
+    let sealers = keys.load(&cloud, &session.reporter)?;
+    let seal = Seal { args, options, cloud, sealers, forbidden, session };
+    Ok(match command {
+        Some(target) => {
+            let file = args.files.inputs.first().map(|command| escape::path(command));
+            session.reporter.finished(file.as_deref(), seal.command(target))
+        }
+        None => session.each(&jobs, |job| job.input.display(), |job| seal.file(job)),
+    })
+}
+
+/// The output of `--from-command` must be able to be nothing at all.
+fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
+    if args.files.inputs.is_empty() {
+        let failure = Failure::usage("--from-command without a command");
+        return Err(failure.hint("waxseal encrypt -k KEY -o OUT --from-command -- CMD ARG..."));
+    }
+    let output = args.files.output.as_deref().unwrap_or("-".as_ref());
+    match Target::at(output, plan::overwrite(args.files.write.force), forbidden)? {
+        Target::Stdout => Err(Failure::usage("--from-command cannot write to stdout")
+            .hint("if the command fails there must be no output: name a file with -o")),
+        target => Ok(target),
+    }
+}
+
+/// What all inputs share.
+struct Seal<'a> {
+    args: &'a EncryptArgs,
+    options: SealOptions,
+    cloud: Cloud,
+    sealers: Vec<Box<dyn KeySealer>>,
+    forbidden: Forbidden,
+    session: &'a Session,
+}
+
+impl Seal<'_> {
+    fn file(&self, job: &Job) -> Result<Done> {
+        let input = job.input.open()?;
+        let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
+        let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
+        let path = target.path().map(escape::path);
+        let output = target.open(Content::Ciphertext, mode)?;
+        let sealed = self.seal(&job.input.display(), input.source(), &output)?;
+        output.commit(durability(self.args.files.write.no_sync))?;
+        self.session.say_where(job);
+        Ok(self.done(&sealed, path))
+    }
+
+    fn command(&self, target: Target) -> Result<Done> {
+        let command: Vec<_> = self.args.files.inputs.iter().map(|word| word.clone().into_os_string()).collect();
+        let path = target.path().map(escape::path);
+        // The output comes first: what cannot be written need not be produced.
+        let output = target.open(Content::Ciphertext, 0o600)?;
+        let mut child = CommandOutput::start(&command)?;
+        let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
+        let sealed = self.seal(&name, Source::Stream(&mut child), &output);
+        // Its failure comes to the engine as a read error, and tells less there.
+        let sealed = child.failure().map_or(sealed, Err)?;
+        output.commit(durability(self.args.files.write.no_sync))?;
+        Ok(self.done(&sealed, path))
+    }
+
+    fn seal(&self, name: &str, source: Source<'_>, output: &Output) -> Result<Sealed> {
+        let sealers: Vec<&dyn KeySealer> = self.sealers.iter().map(AsRef::as_ref).collect();
+        let options = &self.options;
+        let envelope = || Envelope::new(&sealers, options);
+        let watch = Watch::new(self.session.progress, name);
+        let sink = output.sink(durability(self.args.files.write.no_sync));
+        let sealed = self.session.engine.seal(source, sink, envelope, &watch);
+        watch.finish();
+        Ok(sealed?)
+    }
+
+    fn done(&self, sealed: &Sealed, output: Option<String>) -> Done {
+        let keys: Vec<String> = self.sealers.iter().map(|sealer| sealer.name()).collect();
+        let keys = keys.join(", ");
+        let note = output.as_ref().map(|output| format!("made {output} for {keys}"));
+        let request_id = self.cloud.request_id();
+        Done { bytes: Some(sealed.plaintext_len), key: Some(keys), output, request_id, note, ..Done::default() }
+    }
+}

@@ -1,0 +1,147 @@
+//! `inspect`: the header, without any key.
+
+mod by_hand;
+mod text;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+use waxseal::format::{
+    Bank, BankNumber, BankState, FRONT_LEN, Front, Header, PRELUDE_LEN, Pairs, Sharing, Slot, plaintext_len,
+};
+
+use super::open::warn_of_header;
+use crate::cli::Result;
+use crate::cli::args::InspectArgs;
+use crate::cli::exit::Exit;
+use crate::cli::input::{Input, InputName};
+use crate::cli::report::Done;
+use crate::cli::session::Session;
+
+/// Shows each input's header.
+pub(crate) fn run(args: &InspectArgs, session: &Session) -> Exit {
+    let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
+    session.each(&inputs, InputName::display, |input| inspect(input, session))
+}
+
+fn inspect(name: &InputName, session: &Session) -> Result<Done> {
+    let mut input = name.open()?;
+    let (front, header) = input.header()?;
+    warn_of_header(&session.reporter, &header);
+    let view = View::new(&input, &front, header);
+    if view.prelude == Prelude::Differs {
+        session.reporter.warn("the payload does not begin with the salt and commitment that the header repeats");
+    }
+    let (bytes, more) = (view.plaintext_len(), view.json());
+    Ok(Done { bytes, more, stdout: Some(view.text(&name.display())), ..Done::default() })
+}
+
+/// Whether the payload begins as the header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prelude {
+    /// It does.
+    Agrees,
+    /// It does not.
+    Differs,
+    /// It is not here, or cannot be read.
+    Absent,
+}
+
+/// What there is to show.
+struct View {
+    header: Header,
+    /// Length of the whole file; `None` where only a stream's first bytes were read.
+    file_len: Option<u64>,
+    prelude: Prelude,
+}
+
+impl View {
+    fn new(input: &Input, front: &Front, header: Header) -> Self {
+        let read = front.bytes().len();
+        let file_len = input.len().or((read < FRONT_LEN).then_some(read as u64));
+        let start = header.bank_len().header_len();
+        let prelude = match front.get(start..start + PRELUDE_LEN) {
+            Some(bytes) if bytes == header.bank().prelude.to_bytes() => Prelude::Agrees,
+            Some(_) => Prelude::Differs,
+            None => Prelude::Absent,
+        };
+        Self { header, file_len, prelude }
+    }
+
+    fn payload_len(&self) -> Option<u64> {
+        self.file_len.map(|len| len.saturating_sub(self.header.payload_offset()))
+    }
+
+    /// As the file's length alone tells.
+    fn plaintext_len(&self) -> Option<u64> {
+        self.payload_len().and_then(|len| plaintext_len(len).ok())
+    }
+
+    /// The other bank, where it is whole and says something else.
+    fn other(&self) -> Option<&Bank> {
+        let counts = self.header.bank();
+        let other = self.header.state(counts.number.other()).bank()?;
+        (other.generation != counts.generation || other.slots != counts.slots).then_some(other)
+    }
+
+    fn json(&self) -> Map<String, Value> {
+        let bank = self.header.bank();
+        let header = json!({
+            "authenticated": false,
+            "version": 1,
+            "suite": bank.binding.suite.name(),
+            "data_key_id": bank.binding.data_key_id.to_string(),
+            "data_key_shared": bank.binding.sharing == Sharing::Shared,
+            "encryption_context": pairs_json(&bank.binding.context),
+            "labels": pairs_json(&bank.binding.labels),
+            "bank_len": bank.len.get(),
+            "header_len": self.header.payload_offset(),
+            "bank": bank.number.get(),
+            "generation": bank.generation,
+            "salt": STANDARD.encode(bank.prelude.salt),
+            "commitment": STANDARD.encode(bank.prelude.commitment),
+            "slots": slots_json(bank),
+            "banks": [self.bank_json(BankNumber::Zero), self.bank_json(BankNumber::One)],
+            "file_len": self.file_len,
+            "payload_len": self.payload_len(),
+            "plaintext_len": self.plaintext_len(),
+            "payload_begins_as_stated": match self.prelude {
+                Prelude::Agrees => Some(true),
+                Prelude::Differs => Some(false),
+                Prelude::Absent => None,
+            },
+        });
+        Map::from_iter([("header".to_owned(), header)])
+    }
+
+    fn bank_json(&self, number: BankNumber) -> Value {
+        match self.header.state(number) {
+            BankState::Damaged(why) => json!({"number": number.get(), "state": "damaged", "why": why}),
+            BankState::Valid(bank) => json!({
+                "number": number.get(),
+                "state": "valid",
+                "counts": number == self.header.bank().number,
+                "generation": bank.generation,
+                "slots": slots_json(bank),
+            }),
+        }
+    }
+}
+
+fn pairs_json(pairs: &Pairs) -> Value {
+    Value::Object(pairs.iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
+}
+
+fn slots_json(bank: &Bank) -> Vec<Value> {
+    let slot_json = |(index, slot): (usize, &Slot)| {
+        json!({
+            "index": index,
+            "kind": slot.kind.name(),
+            "kind_number": slot.kind.0,
+            "key_id": slot.key_id,
+            "wrapped_key": STANDARD.encode(&slot.wrapped),
+            "by_hand": by_hand::kms_command(slot, &bank.binding),
+        })
+    };
+    bank.slots.iter().enumerate().map(slot_json).collect()
+}

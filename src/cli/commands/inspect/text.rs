@@ -1,0 +1,105 @@
+//! The header as text for people.
+
+use std::fmt::Write;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use waxseal::format::{Bank, BankNumber, BankState, Pairs, Sharing, Slot};
+
+use super::by_hand::kms_command;
+use super::{Prelude, View};
+use crate::cli::escape;
+
+impl View {
+    pub(super) fn text(&self, name: &str) -> String {
+        let bank = self.header.bank();
+        let mut out = format!("{name}\n");
+        row(&mut out, "format", &format!("waxseal version 1, {}", bank.binding.suite.name()));
+        let sharing = match bank.binding.sharing {
+            Sharing::Exclusive => "this file's alone",
+            Sharing::Shared => "shared with other files: who opens one can open all",
+        };
+        row(&mut out, "data key", &format!("{} ({sharing})", bank.binding.data_key_id));
+        self.sizes(&mut out);
+        pairs(&mut out, "encryption context", &bank.binding.context);
+        pairs(&mut out, "labels", &bank.binding.labels);
+        slots(&mut out, "slots", bank);
+        for number in [BankNumber::Zero, BankNumber::One] {
+            row(&mut out, &format!("bank {}", number.get()), &self.bank(number));
+        }
+        if let Some(other) = self.other() {
+            slots(&mut out, &format!("slots of bank {}, which does not count", other.number.get()), other);
+        }
+        if bank.slots.iter().any(|slot| kms_command(slot, &bank.binding).is_some()) {
+            out.push_str("  with the data key, spec/reader.py --data-key-file data.key IN OUT decrypts the file\n");
+        }
+        out.push_str("  nothing here is authenticated: that takes a key (`waxseal verify`)\n");
+        out
+    }
+
+    fn sizes(&self, out: &mut String) {
+        let bank = self.header.bank();
+        let header_len = self.header.payload_offset();
+        row(out, "header", &format!("{header_len} bytes, two banks of {}", bank.len.get()));
+        let length = match (self.payload_len(), self.plaintext_len()) {
+            (None, _) => "length unknown: only the first bytes were read".into(),
+            (Some(0), _) => "not here, only the header is".into(),
+            (Some(len), None) => format!("{len} bytes, which is no payload's length: cut off, or only the first bytes"),
+            (Some(len), Some(plain)) => format!("{len} bytes, {plain} of plaintext by that length"),
+        };
+        row(out, "payload", &length);
+        let agrees = match self.prelude {
+            Prelude::Agrees => "as the header repeats them",
+            Prelude::Differs => "not those that the header repeats",
+            Prelude::Absent => "not here",
+        };
+        row(out, "salt, commitment", agrees);
+    }
+
+    fn bank(&self, number: BankNumber) -> String {
+        match self.header.state(number) {
+            BankState::Damaged(why) => format!("damaged ({why})"),
+            BankState::Valid(bank) => {
+                let counts = if number == self.header.bank().number { ", counts" } else { "" };
+                let differs = match self.other() {
+                    Some(other) if other.number == number => ", differs",
+                    _ => "",
+                };
+                format!("whole, generation {}{counts}{differs}", bank.generation)
+            }
+        }
+    }
+}
+
+fn row(out: &mut String, name: &str, value: &str) {
+    let _ = writeln!(out, "  {name:<18}{value}");
+}
+
+fn pairs(out: &mut String, name: &str, pairs: &Pairs) {
+    if pairs.is_empty() {
+        row(out, name, "none");
+        return;
+    }
+    let _ = writeln!(out, "  {name}");
+    for (name, value) in pairs.iter() {
+        let _ = writeln!(out, "    {} = {}", escape::text(name), escape::text(value));
+    }
+}
+
+fn slots(out: &mut String, name: &str, bank: &Bank) {
+    let _ = writeln!(out, "  {name}");
+    for (index, slot) in bank.slots.iter().enumerate() {
+        let _ = writeln!(out, "    {index}  {}  {}", kind(slot), escape::text(&slot.key_id));
+        let _ = writeln!(out, "       wrapped data key: {}", STANDARD.encode(&slot.wrapped));
+        if let Some(command) = kms_command(slot, &bank.binding) {
+            let _ = writeln!(out, "       to unwrap it by hand:\n       {command}");
+        }
+    }
+}
+
+fn kind(slot: &Slot) -> String {
+    match slot.kind.name() {
+        "unknown" => format!("unknown kind {}", slot.kind.0),
+        known => known.into(),
+    }
+}

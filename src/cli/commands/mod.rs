@@ -1,0 +1,38 @@
+//! One module for each command.
+
+mod cat;
+mod decrypt;
+#[cfg(feature = "aws-kms")]
+mod direct;
+mod encrypt;
+mod inspect;
+mod key;
+mod open;
+mod rewrap;
+mod salvage;
+mod shell;
+mod verify;
+
+use super::Result;
+use super::args::Command;
+use super::exit::Exit;
+use super::session::Session;
+
+/// Runs the command. A failure here is one that no input is to blame for.
+pub(crate) fn run(command: Command, session: &Session) -> Result<Exit> {
+    match command {
+        Command::Encrypt(args) if args.decrypt => decrypt::run(&args.into(), session),
+        Command::Encrypt(args) => encrypt::run(&args, session),
+        Command::Decrypt(args) => decrypt::run(&args, session),
+        Command::Verify(args) => verify::run(&args, session),
+        Command::Inspect(args) => Ok(inspect::run(&args, session)),
+        Command::Cat(args) => cat::run(&args, session),
+        Command::Rewrap(args) => rewrap::run(&args, session),
+        Command::Salvage(args) => salvage::run(&args, session),
+        Command::Key(command) => key::run(&command, session),
+        #[cfg(feature = "aws-kms")]
+        Command::Direct(command) => direct::run(&command, session),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::manual(&args),
+    }
+}

@@ -1,0 +1,142 @@
+//! What `decrypt`, `verify` and `cat` share: opening an input with the keys and demands of the command line.
+
+use waxseal::engine::Sink;
+use waxseal::error::Attempt;
+use waxseal::format::{Bank, Header, Slot};
+use waxseal::keys::KeyOpener;
+use waxseal::{Demands, Error};
+
+use crate::cli::Result;
+use crate::cli::args::{OpenArgs, PairArgs};
+#[cfg(feature = "aws-kms")]
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::input::{Input, Shape};
+use crate::cli::keys::{Cloud, Opening, key_of};
+use crate::cli::output::Forbidden;
+use crate::cli::plan;
+use crate::cli::progress::Watch;
+use crate::cli::report::{Done, Reporter};
+use crate::cli::session::Session;
+
+/// Keys and demands, ready for any number of inputs.
+pub(crate) struct Open<'a> {
+    /// The run.
+    pub(crate) session: &'a Session,
+    /// Where the KMS keys are.
+    pub(crate) cloud: Cloud,
+    keys: Opening<'a>,
+    openers: Vec<Box<dyn KeyOpener>>,
+    demands: Demands,
+}
+
+impl<'a> Open<'a> {
+    /// Parses everything first, then reads the keys.
+    pub(crate) fn new(args: &'a OpenArgs, pairs: &PairArgs, session: &'a Session) -> Result<Self> {
+        let keys = Opening::named(args)?;
+        let demands = plan::demands(pairs)?;
+        let cloud = Cloud::new(&args.kms)?;
+        let openers = keys.load(&cloud, &session.reporter)?;
+        Ok(Self { session, cloud, keys, openers, demands })
+    }
+
+    /// Files that an output must not replace.
+    pub(crate) fn forbidden(&self) -> Forbidden {
+        self.keys.forbidden()
+    }
+
+    /// The keys, in the order in which they are tried.
+    pub(crate) fn openers(&self) -> Vec<&dyn KeyOpener> {
+        self.openers.iter().map(AsRef::as_ref).collect()
+    }
+
+    /// What the file must carry.
+    pub(crate) fn demands(&self) -> &Demands {
+        &self.demands
+    }
+
+    /// Opens `input` into `sink`, and tells which key did.
+    pub(crate) fn open_into(&self, name: &str, input: &mut Input, sink: Sink<'_>) -> Result<Done> {
+        let watch = Watch::new(self.session.progress, name);
+        let opened = self.session.engine.open(input.source(), sink, &self.openers(), &self.demands, &watch);
+        let seen = watch.finish();
+        match opened {
+            Ok(opened) => {
+                self.warn(&opened.header, &opened.failed);
+                Ok(self.done(&opened.header, opened.slot, opened.key, opened.plaintext_len))
+            }
+            Err(error) => Err(self.explain(error, seen, input)),
+        }
+    }
+
+    /// What was opened, by which key, with which call.
+    pub(crate) fn done(&self, header: &Header, slot: usize, key: String, bytes: u64) -> Done {
+        let key = key_of(header, slot, key);
+        Done { bytes: Some(bytes), key: Some(key), request_id: self.cloud.request_id(), ..Done::default() }
+    }
+
+    /// Says what is wrong with a file that opened all the same.
+    pub(crate) fn warn(&self, header: &Header, failed: &[Attempt]) {
+        warn_of_header(&self.session.reporter, header);
+        for attempt in failed {
+            let Attempt { slot, key, error, .. } = attempt;
+            self.session.reporter.warn(&format!("slot {slot} did not open with {key}: {error}"));
+        }
+    }
+
+    /// Adds what the header tells: which banks are damaged, and whose keys would open the file.
+    pub(crate) fn explain(&self, error: Error, seen: Option<Header>, input: &mut Input) -> Failure {
+        let no_slot_matched = matches!(&error, Error::NoKey(no_key) if no_key.attempts.is_empty());
+        let header = match seen {
+            None if no_slot_matched && input.shape == Shape::Seekable => input.header().ok().map(|(_, header)| header),
+            seen => seen,
+        };
+        if let Some(header) = &header {
+            warn_of_header(&self.session.reporter, header);
+        }
+        let failure = hint_for_blob(Failure::from(error), input);
+        match header {
+            Some(header) if no_slot_matched => {
+                failure.hint(format!("it is sealed for {}; {}", sealed_for(header.bank()), self.keys.hint()))
+            }
+            _ if no_slot_matched => failure.hint(self.keys.hint()),
+            _ => failure,
+        }
+    }
+}
+
+/// Whoever has a blob of KMS's own is told what it is.
+#[cfg(feature = "aws-kms")]
+fn hint_for_blob(failure: Failure, input: &Input) -> Failure {
+    use std::os::unix::fs::FileExt;
+    use waxseal::keys::aws_kms::looks_like_kms_blob;
+    let mut start = vec![0; 8192];
+    match input.file.read_at(&mut start, 0) {
+        Ok(len) if failure.exit == Exit::Header && looks_like_kms_blob(&start[..len]) => {
+            let hint = "it looks like a blob of `aws kms encrypt`, which `waxseal direct decrypt` opens".into();
+            Failure { hint: Some(hint), ..failure }
+        }
+        _ => failure,
+    }
+}
+
+#[cfg(not(feature = "aws-kms"))]
+fn hint_for_blob(failure: Failure, _: &Input) -> Failure {
+    failure
+}
+
+/// Damaged or differing banks: never a failure, always told.
+pub(crate) fn warn_of_header(reporter: &Reporter, header: &Header) {
+    for warning in header.warnings() {
+        reporter.warn(&warning.to_string());
+    }
+}
+
+fn sealed_for(bank: &Bank) -> String {
+    let names: Vec<String> = bank.slots.iter().map(name_of_slot).collect();
+    names.join(", ")
+}
+
+fn name_of_slot(slot: &Slot) -> String {
+    if slot.key_id.is_empty() { slot.kind.name().into() } else { format!("{} {}", slot.kind.name(), slot.key_id) }
+}

@@ -1,0 +1,175 @@
+//! `rewrap`: other keys for a file, its payload untouched; and the mending of headers.
+
+mod keys;
+mod new_key;
+mod told;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use waxseal::Error;
+use waxseal::format::{Header, Sharing};
+use waxseal::keys::KeyOpener;
+use waxseal::rewrap::{DiskFile, InPlace, Plan, RepairPlan, Report, Request, rewrap_stream};
+
+use self::keys::Keys;
+use crate::cli::Result;
+use crate::cli::args::RewrapArgs;
+use crate::cli::escape;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::input::InputName;
+use crate::cli::output::{Content, Output, sealed_mode};
+use crate::cli::plan::{self, Job, Naming};
+use crate::cli::progress::Count;
+use crate::cli::prompt;
+use crate::cli::report::Done;
+use crate::cli::session::{Session, durability};
+
+/// So many files are worked on at once: most of the time is the key service's.
+const AT_ONCE: usize = 16;
+
+/// Rewraps each input, or a copy of the one.
+pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
+    let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
+    check(args, &inputs)?;
+    let keys = Keys::load(args, session)?;
+    let new_keys = keys.new_keys();
+    let rewrap = Rewrap { args, request: keys.request(&new_keys)?, openers: keys.openers() };
+    match (&args.output, inputs.as_slice()) {
+        (Some(output), [input]) => {
+            let job = Job { input: input.clone(), output: output.clone(), naming: Naming::Given };
+            let (result, warnings) = rewrap.copy(&job, &keys);
+            warnings.iter().for_each(|warning| session.reporter.warn(warning));
+            Ok(session.reporter.finished(Some(&input.display()), result))
+        }
+        _ => Ok(rewrap.all(&inputs, session)),
+    }
+}
+
+/// What can be refused without looking.
+fn check(args: &RewrapArgs, inputs: &[InputName]) -> Result<()> {
+    if args.output.is_some() && inputs.len() > 1 {
+        return Err(
+            Failure::usage("several inputs cannot go to one output").hint("without -o each is changed in place")
+        );
+    }
+    if args.output.is_none() && inputs.contains(&InputName::Stdin) {
+        return Err(Failure::usage("stdin cannot be changed in place").hint("-o OUT writes a copy with the new keys"));
+    }
+    Ok(())
+}
+
+/// What became of one input, and what was wrong with it before.
+type Told = (Result<Done>, Vec<String>);
+
+/// What all inputs share.
+struct Rewrap<'a> {
+    args: &'a RewrapArgs,
+    request: Request<'a>,
+    openers: Vec<&'a dyn KeyOpener>,
+}
+
+impl Rewrap<'_> {
+    /// Several at once; each is told of as it is finished.
+    fn all(&self, inputs: &[InputName], session: &Session) -> Exit {
+        let next = AtomicUsize::new(0);
+        let (sender, finished) = mpsc::channel();
+        let count = Count::new(session.progress, inputs.len());
+        let mut summary = told::Summary::default();
+        let work = |sender: mpsc::Sender<(String, Told)>| {
+            while let Some(input) = inputs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let InputName::Path(path) = input else { continue };
+                if sender.send((input.display(), self.in_place(path))).is_err() {
+                    return;
+                }
+            }
+        };
+        let exit = std::thread::scope(|scope| {
+            for _ in 0..inputs.len().min(AT_ONCE) {
+                let sender = sender.clone();
+                scope.spawn(move || work(sender));
+            }
+            drop(sender);
+            finished.iter().fold(Exit::Done, |gravest, (file, (result, warnings))| {
+                summary.add(&result);
+                gravest.graver(count.finished(|| {
+                    warnings.iter().for_each(|warning| session.reporter.warn(&format!("{file}: {warning}")));
+                    session.reporter.finished(Some(&file), result)
+                }))
+            })
+        });
+        count.end();
+        if inputs.len() > 1 && session.reporter.is_watched() {
+            session.reporter.remark(&summary.to_string());
+        }
+        exit
+    }
+
+    fn in_place(&self, path: &Path) -> Told {
+        match self.change(path) {
+            Ok((report, repaired)) => {
+                let file = escape::path(path);
+                (Ok(told::done(&file, &report, repaired.as_ref())), told::warnings(&report, repaired.as_ref()))
+            }
+            Err(failure) => (Err(failure), Vec::new()),
+        }
+    }
+
+    fn change(&self, path: &Path) -> Result<(Report, Option<RepairPlan>)> {
+        let mut file = InPlace::begin(DiskFile::open(path)?)?;
+        let mut repaired = None;
+        if self.args.repair {
+            let plan = file.plan_repair(&self.openers)?;
+            file = file.repair(&plan)?;
+            repaired = Some(plan).filter(|plan| !plan.replaced.is_empty());
+        }
+        let plan = self.plan(file.header())?;
+        Ok((file.apply(&plan)?, repaired))
+    }
+
+    /// A copy of one input, with the keys that are asked for.
+    fn copy(&self, job: &Job, keys: &Keys<'_>) -> Told {
+        match self.copied(job, keys) {
+            Ok((report, output)) => {
+                let done = told::done(&job.input.display(), &report, None);
+                (Ok(Done { output, stdout: None, ..done }), told::warnings(&report, None))
+            }
+            Err(failure) => (Err(failure), Vec::new()),
+        }
+    }
+
+    fn copied(&self, job: &Job, keys: &Keys<'_>) -> Result<(Report, Option<String>)> {
+        let input = job.input.open()?;
+        let target = plan::target(job, &input, self.args.write.force, &keys.forbidden())?;
+        let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
+        let path = target.path().map(escape::path);
+        let output = target.open(Content::Ciphertext, mode)?;
+        let report = rewrap_stream(&mut &input.file, &mut output.file(), |header| self.plan(header))?;
+        let durability = durability(self.args.write.no_sync);
+        if let (Output::File(file), waxseal::engine::Durability::Synced) = (&output, durability) {
+            file.sync()?;
+        }
+        output.commit(durability)?;
+        Ok((report, path))
+    }
+
+    /// Asks the person first, then the key services.
+    fn plan(&self, header: &Header) -> waxseal::Result<Plan> {
+        let changes = self.request.to.is_some() || !self.request.add.is_empty() || !self.request.remove.is_empty();
+        if changes && header.bank().binding.sharing == Sharing::Shared && !self.args.yes {
+            confirm_shared()?;
+        }
+        self.request.plan(header.bank())
+    }
+}
+
+fn confirm_shared() -> waxseal::Result<()> {
+    let what = "this file's data key is shared with other files, whose keys do not change with it";
+    match prompt::confirm(&format!("{what}. Go on?"))? {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::Invalid("not confirmed".into())),
+        None => Err(Error::Invalid(format!("{what}: that asks to be confirmed with --yes"))),
+    }
+}

@@ -1,0 +1,135 @@
+//! What a rewrap tells: the proof of a rotation.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+use waxseal::rewrap::{Change, Outcome, Part, RepairPlan, Replacement, Report, SlotName};
+
+use crate::cli::Result;
+use crate::cli::escape;
+use crate::cli::report::Done;
+
+/// One input's result.
+pub(super) fn done(file: &str, report: &Report, repaired: Option<&RepairPlan>) -> Done {
+    let changes: Vec<String> = report.changes.iter().map(change_words).collect();
+    let note = (!changes.is_empty()).then(|| format!("{file}: {}", changes.join(", ")));
+    let stdout = match (repaired, report.outcome) {
+        (Some(plan), _) => Some(plan.replaced.iter().map(|part| replaced_words(file, part)).collect()),
+        (None, Outcome::Unchanged) => Some(format!("{file}: unchanged\n")),
+        (None, _) => None,
+    };
+    Done {
+        request_id: report.changes.iter().find_map(|change| change.request_id.clone()),
+        more: json_of(report, repaired),
+        note,
+        stdout,
+        ..Done::default()
+    }
+}
+
+/// What was wrong before.
+pub(super) fn warnings(report: &Report, repaired: Option<&RepairPlan>) -> Vec<String> {
+    let mended = if report.outcome == Outcome::Unchanged && repaired.is_none() { "" } else { "; mended now" };
+    report.warnings.iter().map(|warning| format!("{warning}{mended}")).collect()
+}
+
+/// How many went which way.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    changed: usize,
+    unchanged: usize,
+    failed: usize,
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, result: &Result<Done>) {
+        match result {
+            Ok(done) if done.more.get("outcome").is_some_and(|outcome| outcome == "unchanged") => self.unchanged += 1,
+            Ok(_) => self.changed += 1,
+            Err(_) => self.failed += 1,
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} files changed, {} unchanged, {} failed", self.changed, self.unchanged, self.failed)
+    }
+}
+
+fn name_of(slot: &SlotName) -> String {
+    match slot.key_id.as_str() {
+        "" => slot.kind.name().to_owned(),
+        id if slot.kind.name() == "aws-kms" => id.to_owned(),
+        id => format!("{} {id}", slot.kind.name()),
+    }
+}
+
+fn change_words(change: &Change) -> String {
+    let id = change.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default();
+    match (change.old.as_ref().map(name_of), change.new.as_ref().map(name_of)) {
+        (Some(old), Some(new)) => format!("{old} -> {new}{id}"),
+        (None, Some(new)) => format!("added {new}{id}"),
+        (Some(old), None) => format!("removed {old}"),
+        (None, None) => String::new(),
+    }
+}
+
+/// The bytes that went are printed: what a repair overwrites is gone otherwise.
+fn replaced_words(file: &str, part: &Replacement) -> String {
+    let what = match &part.part {
+        Part::Bank(number) => format!("header bank {} was damaged, and is again as the other one", number.get()),
+        Part::Prelude { key, chunk } => {
+            format!(
+                "salt and commitment are those of the header again, as chunk {chunk} proves with {}",
+                escape::text(key)
+            )
+        }
+    };
+    let end = part.offset + part.after.len() as u64;
+    let before = part.before.as_ref().map_or("unreadable".into(), |bytes| STANDARD.encode(bytes));
+    format!("{file}: {what}; bytes {}..{end} were (base64): {before}\n", part.offset)
+}
+
+fn json_of(report: &Report, repaired: Option<&RepairPlan>) -> Map<String, Value> {
+    let outcome = match (repaired, report.outcome) {
+        (_, Outcome::Changed(_)) => "changed",
+        (Some(_), _) => "repaired",
+        (None, Outcome::BroughtTogether(_)) => "brought-together",
+        (None, Outcome::Unchanged) => "unchanged",
+    };
+    let change = |change: &Change| {
+        json!({
+            "old_key": change.old.as_ref().map(name_of),
+            "new_key": change.new.as_ref().map(name_of),
+            "aws_request_id": change.request_id,
+        })
+    };
+    let first = report.changes.first();
+    let value = json!({
+        "outcome": outcome,
+        "old_key": first.and_then(|change| change.old.as_ref()).map(name_of),
+        "new_key": first.and_then(|change| change.new.as_ref()).map(name_of),
+        "changes": report.changes.iter().map(change).collect::<Vec<_>>(),
+        "repaired": repaired.map(|plan| plan.replaced.iter().map(replaced_json).collect::<Vec<_>>()).unwrap_or_default(),
+    });
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn replaced_json(part: &Replacement) -> Value {
+    let name = match part.part {
+        Part::Bank(number) => format!("bank {}", number.get()),
+        Part::Prelude { .. } => "salt and commitment".to_owned(),
+    };
+    json!({
+        "part": name,
+        "offset": part.offset,
+        "before": part.before.as_ref().map(|bytes| STANDARD.encode(bytes)),
+        "after": STANDARD.encode(&part.after),
+    })
+}

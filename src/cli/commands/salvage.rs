@@ -1,0 +1,164 @@
+//! `salvage`: what authenticates of a damaged file, each part at its place.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+use waxseal::engine::Durability;
+use waxseal::salvage::{HeaderSource, PlaintextEnd, Region, SalvageOptions, SalvageReport, salvage};
+
+use super::open::{Open, warn_of_header};
+use crate::cli::Result;
+use crate::cli::args::SalvageArgs;
+use crate::cli::escape;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::input::{Identity, Input, InputName, Shape};
+use crate::cli::output::{Forbidden, NewFile, Target};
+use crate::cli::plan::overwrite;
+use crate::cli::progress::Watch;
+use crate::cli::report::Done;
+use crate::cli::session::{Session, durability};
+
+/// So many holes are listed for people; `--map` and `--json` have them all.
+const LISTED: usize = 20;
+
+/// Salvages the input.
+pub(crate) fn run(args: &SalvageArgs, session: &Session) -> Result<Exit> {
+    let name = InputName::new(&args.input);
+    let open = Open::new(&args.open, &args.pairs, session)?;
+    Ok(session.reporter.finished(Some(&name.display()), rescue(&name, args, &open)))
+}
+
+fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done> {
+    let mut input = name.open()?;
+    if input.shape != Shape::Seekable {
+        return Err(Failure::usage("only a file can be salvaged, not a stream").hint("copy it to a file first"));
+    }
+    let mut forbidden = open.forbidden();
+    forbidden.extend(Identity::of(&input.metadata).map(|identity| (identity, "input")));
+    let output = new_file(&args.output, args, &forbidden)?;
+    let map = args.map.as_ref().map(|path| new_file(path, args, &forbidden)).transpose()?;
+    if args.map.as_ref() == Some(&args.output) {
+        return Err(Failure::usage("the map and the output are one file"));
+    }
+    let options = SalvageOptions::new().with_demands(open.demands().clone());
+    let watch = Watch::new(open.session.progress, &name.display());
+    let report = salvage(&input.file, output.file(), &open.openers(), &options, &watch);
+    watch.finish();
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => return Err(open.explain(error, None, &mut input)),
+    };
+    let durability = durability(args.write.no_sync);
+    keep(output, durability)?;
+    if let Some(map) = map {
+        let written = report.write_ddrescue_map(&mut map.file());
+        written.map_err(|error| Failure::io("writing the map", error))?;
+        keep(map, durability)?;
+    }
+    Ok(told(&report, args, open, &input))
+}
+
+/// A regular file: what was salvaged is never poured into a pipe, where holes would look like content.
+fn new_file(path: &std::path::Path, args: &SalvageArgs, forbidden: &Forbidden) -> Result<NewFile> {
+    match Target::at(path, overwrite(args.write.force), forbidden)? {
+        Target::File(path, overwrite) => NewFile::beside(path, overwrite, 0o600),
+        _ => Err(Failure::usage("salvage writes to a file, never to a pipe or a device").hint("name a file with -o")),
+    }
+}
+
+fn keep(file: NewFile, durability: Durability) -> Result<()> {
+    if durability == Durability::Synced {
+        file.sync()?;
+    }
+    file.commit(durability)
+}
+
+/// Everything that was found; a failure while anything is missing.
+fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Input) -> Done {
+    match &report.header {
+        HeaderSource::Header(header) => warn_of_header(&open.session.reporter, header),
+        _ => {
+            open.session.reporter.warn("no copy of the header is whole at its place; the file opened with what is left")
+        }
+    }
+    let mut done = Done {
+        bytes: Some(report.recovered_bytes()),
+        key: Some(report.key.clone()),
+        output: Some(escape::path(&args.output)),
+        request_id: open.cloud.request_id(),
+        more: json_of(report),
+        note: Some(format!("everything authenticates: {} bytes", report.recovered_bytes())),
+        ..Done::default()
+    };
+    if !report.is_complete() {
+        let mut failure = Failure::new(Exit::Tampered, missing(report)).hint(hint(report, input));
+        failure.failed_at = report.lost.first().map(|region| region.plaintext.start);
+        done.shortfall = Some(failure);
+        done.details = holes(&report.lost);
+    }
+    done
+}
+
+fn missing(report: &SalvageReport) -> String {
+    let mut text = format!(
+        "{} of {} bytes were recovered, {} are missing in {} places",
+        report.recovered_bytes(),
+        report.output_len(),
+        report.lost_bytes(),
+        report.lost.len(),
+    );
+    if let PlaintextEnd::Unknown { .. } = report.end {
+        text.push_str(", and where the file ended is not known");
+    }
+    text
+}
+
+fn hint(report: &SalvageReport, input: &Input) -> String {
+    let more = if report.search_cut_short { "; the search was cut short by its limit" } else { "" };
+    let medium = if report.unreadable.is_empty() || !input.metadata.is_file() {
+        ""
+    } else {
+        "; parts of the medium cannot be read: GNU ddrescue with the map of --map tries them again"
+    };
+    format!("the missing places are zeros in the output{medium}{more}")
+}
+
+fn holes(lost: &[Region]) -> Vec<String> {
+    let mut lines: Vec<String> = lost.iter().take(LISTED).map(hole).collect();
+    if lost.len() > LISTED {
+        lines.push(format!("and {} places more: --map and --json list them all", lost.len() - LISTED));
+    }
+    lines
+}
+
+fn hole(region: &Region) -> String {
+    let mut text = String::from("missing: ");
+    let Region { plaintext, ciphertext } = region;
+    let _ =
+        write!(text, "plaintext {}..{}, file {}..{}", plaintext.start, plaintext.end, ciphertext.start, ciphertext.end);
+    text
+}
+
+fn json_of(report: &SalvageReport) -> Map<String, Value> {
+    let range = |range: &std::ops::Range<u64>| json!([range.start, range.end]);
+    let region =
+        |region: &Region| json!({"plaintext": range(&region.plaintext), "ciphertext": range(&region.ciphertext)});
+    let shifts = report
+        .shifts
+        .iter()
+        .map(|shift| json!({"plaintext": shift.plaintext, "ciphertext": shift.ciphertext, "bytes": shift.bytes}));
+    let salvage = json!({
+        "complete": report.is_complete(),
+        "end_known": matches!(report.end, PlaintextEnd::Known(_)),
+        "output_len": report.output_len(),
+        "recovered_bytes": report.recovered_bytes(),
+        "lost_bytes": report.lost_bytes(),
+        "lost": report.lost.iter().map(region).collect::<Vec<_>>(),
+        "surplus": report.surplus.iter().map(range).collect::<Vec<_>>(),
+        "unreadable": report.unreadable.iter().map(range).collect::<Vec<_>>(),
+        "shifts": shifts.collect::<Vec<_>>(),
+        "search_cut_short": report.search_cut_short,
+    });
+    Map::from_iter([("salvage".to_owned(), salvage)])
+}

@@ -1,0 +1,126 @@
+//! Exit codes: an interface that scripts depend on.
+
+/// How the program ends. Codes and meanings never change; an unknown code is a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Done = 0,
+    /// A bug in this program.
+    Bug = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// There is no header that this version can read.
+    Header = 3,
+    /// Authentication failed.
+    Tampered = 4,
+    /// No key opens the file, or a key service refuses.
+    NoKey = 5,
+    /// A key service cannot be reached.
+    Unavailable = 6,
+    /// Reading or writing failed.
+    Io = 7,
+    /// A condition of the caller's is not met.
+    Unmet = 8,
+    /// The command of `--from-command` failed.
+    CommandFailed = 9,
+}
+
+impl Exit {
+    /// All of them, by code.
+    const ALL: [Self; 10] = [
+        Self::Done,
+        Self::Bug,
+        Self::Usage,
+        Self::Header,
+        Self::Tampered,
+        Self::NoKey,
+        Self::Unavailable,
+        Self::Io,
+        Self::Unmet,
+        Self::CommandFailed,
+    ];
+
+    /// The gravest first: what several inputs together give.
+    const BY_GRAVITY: [Self; 10] = [
+        Self::Bug,
+        Self::Tampered,
+        Self::Header,
+        Self::NoKey,
+        Self::Io,
+        Self::Unmet,
+        Self::Unavailable,
+        Self::Usage,
+        Self::CommandFailed,
+        Self::Done,
+    ];
+
+    /// The number that the shell sees.
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The word for it in `--json`.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Bug => "bug",
+            Self::Usage => "usage",
+            Self::Header => "header",
+            Self::Tampered => "tampered",
+            Self::NoKey => "no-key",
+            Self::Unavailable => "unavailable",
+            Self::Io => "io",
+            Self::Unmet => "unmet",
+            Self::CommandFailed => "command-failed",
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Bug => "a bug in waxseal: please report it",
+            Self::Usage => "usage: the command line is wrong",
+            Self::Header => "not a waxseal file, a damaged or cut-short header, or a newer version",
+            Self::Tampered => "authentication failed: the file is altered or truncated",
+            Self::NoKey => {
+                "no key that opens it: denied, disabled, pending import or deletion, wrong passphrase, \
+                 no or expired credentials, clock skew"
+            }
+            Self::Unavailable => "the key service cannot be reached or throttles: try again",
+            Self::Io => "input/output error, a broken pipe too",
+            Self::Unmet => "a condition that you set is not met: the output exists, -c is not what the file carries",
+            Self::CommandFailed => "the command of --from-command failed",
+        }
+    }
+
+    /// The graver of two.
+    pub(crate) fn graver(self, other: Self) -> Self {
+        Self::BY_GRAVITY.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(Self::Bug)
+    }
+}
+
+/// The table for `--help` and the manual.
+pub(crate) fn table() -> String {
+    let lines = Exit::ALL.map(|exit| format!("  {}  {}\n", exit.code(), exit.meaning()));
+    format!(
+        "Exit codes (an unknown code is a failure; of several inputs the gravest counts: 4, 3, 5, 7, 8, 6):\n{}  \
+         SIGINT, SIGTERM and SIGHUP: cleans up, then dies of that signal",
+        lines.concat()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_place_and_gravity() {
+        for (code, exit) in Exit::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(exit.code()), code);
+            assert!(Exit::BY_GRAVITY.contains(&exit), "{exit:?}");
+            assert_eq!(exit.graver(Exit::Done), exit);
+        }
+        assert_eq!(Exit::Unavailable.graver(Exit::Unmet), Exit::Unmet);
+        assert_eq!(Exit::Header.graver(Exit::Tampered), Exit::Tampered);
+    }
+}

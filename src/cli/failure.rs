@@ -1,0 +1,175 @@
+//! What went wrong, in the words and with the exit code that the caller of the program gets.
+
+use std::io;
+
+use waxseal::Error;
+use waxseal::error::{Attempt, FormatError, ProviderCause, ProviderError, Tampered};
+
+use super::exit::Exit;
+
+/// One failure: exit code, message, and what to do next.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit code it asks for.
+    pub(crate) exit: Exit,
+    /// What happened: lower case, no full stop.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+    /// Where in the plaintext authentication failed, in bytes.
+    pub(crate) failed_at: Option<u64>,
+    /// The key service's id of the request that failed.
+    pub(crate) request_id: Option<String>,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None, failed_at: None, request_id: None }
+    }
+
+    /// The command line is wrong.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// The system refused `action` (`reading the folder`).
+    pub(crate) fn io(action: impl Into<String>, source: io::Error) -> Self {
+        Error::io(action, source).into()
+    }
+
+    /// Adds what to do next, unless something closer to the cause has said so.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert(hint.into());
+        self
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            exit: exit_of(&error),
+            message: error.to_string(),
+            hint: hint_of(&error),
+            failed_at: failed_at(&error),
+            request_id: provider_of(&error).and_then(|provider| provider.request_id.clone()),
+        }
+    }
+}
+
+fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::Io { .. } => Exit::Io,
+        Error::Format(_) => Exit::Header,
+        Error::Tampered(_) => Exit::Tampered,
+        Error::NoKey(no_key) => exit_of_attempts(&no_key.attempts),
+        Error::Unmet(_) => Exit::Unmet,
+        Error::Provider(provider) if provider.retryable() => Exit::Unavailable,
+        Error::Provider(provider) if provider.cause == ProviderCause::AlreadyExists => Exit::Unmet,
+        Error::Provider(_) => Exit::NoKey,
+        Error::Limit(_) | Error::Invalid(_) => Exit::Usage,
+        _ => Exit::Bug,
+    }
+}
+
+/// Where another try could still open the file, the answer is "try again", not "no key".
+fn exit_of_attempts(attempts: &[Attempt]) -> Exit {
+    let retryable = |attempt: &Attempt| matches!(&attempt.error, Error::Provider(provider) if provider.retryable());
+    if attempts.iter().any(retryable) { Exit::Unavailable } else { Exit::NoKey }
+}
+
+/// The key service's answer that decides, also where several keys were tried.
+fn provider_of(error: &Error) -> Option<&ProviderError> {
+    match error {
+        Error::Provider(provider) => Some(provider),
+        Error::NoKey(no_key) => {
+            let all = || no_key.attempts.iter().filter_map(|attempt| provider_of(&attempt.error));
+            all().find(|provider| provider.retryable()).or_else(|| all().find(|provider| provider.hint.is_some()))
+        }
+        _ => None,
+    }
+}
+
+fn failed_at(error: &Error) -> Option<u64> {
+    match error {
+        Error::Tampered(
+            Tampered::Chunk { offset, .. } | Tampered::LastChunk { offset, .. } | Tampered::Truncated { offset },
+        ) => Some(*offset),
+        _ => None,
+    }
+}
+
+fn hint_of(error: &Error) -> Option<String> {
+    let hint = match error {
+        Error::Io { source, .. } => return hint_of_io(source),
+        Error::Format(FormatError::NotWaxseal) => "`waxseal encrypt` makes waxseal files; their names end in .wax",
+        Error::Format(FormatError::CutShort { .. }) => "copy the file again: this copy is not whole",
+        Error::Format(FormatError::Newer { .. }) => "a newer waxseal reads it",
+        Error::Format(_) => "take another copy of the file; `waxseal salvage` rescues what is left of a damaged one",
+        Error::Tampered(Tampered::Prelude) => {
+            "if the file was damaged, `waxseal rewrap --repair -k KEY` puts them back where a chunk proves them"
+        }
+        Error::Tampered(Tampered::Truncated { .. }) => {
+            "compare its length with the original's and copy it again; `waxseal salvage` rescues what is there"
+        }
+        Error::Tampered(_) => "take another copy; `waxseal salvage` rescues what still authenticates of this one",
+        Error::Unmet(_) => "`waxseal inspect` shows what the file carries",
+        Error::ApiMisuse(_) => "this is a bug in waxseal: please report it",
+        _ => return provider_of(error).and_then(|provider| provider.hint.clone()),
+    };
+    Some(hint.into())
+}
+
+fn hint_of_io(source: &io::Error) -> Option<String> {
+    let hint = match source.kind() {
+        io::ErrorKind::BrokenPipe => "who read the output has gone before its end",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room there, or write to another place with -o"
+        }
+        io::ErrorKind::IsADirectory => {
+            "pack the folder first: `tar -c FOLDER | waxseal encrypt -k KEY -o FOLDER.tar.wax`"
+        }
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waxseal::error::{NoKey, Unmet};
+
+    #[test]
+    fn every_culprit_has_its_code() {
+        let provider = |cause| Error::from(Box::new(ProviderError::new(cause, "key", "said no")));
+        let attempt = |cause| Attempt::new(0, "key".into(), provider(cause));
+        let cases = [
+            (Error::io("reading", io::Error::other("disk")), Exit::Io),
+            (FormatError::Damaged.into(), Exit::Header),
+            (Tampered::Prelude.into(), Exit::Tampered),
+            (NoKey::new(Vec::new()).into(), Exit::NoKey),
+            (NoKey::new(vec![attempt(ProviderCause::Denied)]).into(), Exit::NoKey),
+            (
+                NoKey::new(vec![attempt(ProviderCause::Denied), attempt(ProviderCause::Throttled)]).into(),
+                Exit::Unavailable,
+            ),
+            (Unmet::new(vec!["label x".into()]).into(), Exit::Unmet),
+            (provider(ProviderCause::Disabled), Exit::NoKey),
+            (provider(ProviderCause::Unreachable), Exit::Unavailable),
+            (Error::Limit("too long".into()), Exit::Usage),
+            (Error::Invalid("bad pair".into()), Exit::Usage),
+            (Error::ApiMisuse("never"), Exit::Bug),
+        ];
+        for (error, exit) in cases {
+            let text = format!("{error:?}");
+            assert_eq!(Failure::from(error).exit, exit, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_hint_wins() {
+        let error = ProviderError::new(ProviderCause::Disabled, "key", "it is disabled").with_hint("enable it");
+        let failure = Failure::from(Error::from(Box::new(error))).hint("something else");
+        assert_eq!(failure.hint.as_deref(), Some("enable it"));
+    }
+}

@@ -1,0 +1,119 @@
+//! `--from-command`: the output of a command as input, and its failure as ours.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+use super::Result;
+use super::escape;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::signals;
+
+/// A command that is told to end gets this long before it is made to.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Reads what a command prints. The end comes only once the command has ended well; otherwise an error comes in
+/// its place, so that nothing cut off is ever sealed as whole.
+pub(crate) struct CommandOutput {
+    name: String,
+    child: Child,
+    stdout: Option<ChildStdout>,
+    /// How it ended, once it has.
+    ended: Option<ExitStatus>,
+}
+
+impl CommandOutput {
+    /// Starts `command` with its arguments; stdin and stderr are ours.
+    pub(crate) fn start(command: &[OsString]) -> Result<Self> {
+        let (program, arguments) =
+            command.split_first().ok_or_else(|| Failure::usage("--from-command without a command behind `--`"))?;
+        let name = escape::os(program);
+        // Spawned under the lock: a signal finds the child either not there or registered.
+        let mut registry = signals::registry();
+        let spawned = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
+        let mut child = spawned.map_err(|error| {
+            Failure::new(Exit::CommandFailed, format!("the command {name} could not be started: {error}"))
+        })?;
+        registry.add_child(Pid::from_child(&child));
+        let stdout = child.stdout.take();
+        Ok(Self { name, child, stdout, ended: None })
+    }
+
+    /// The command's failure, once [`Read`] has met it.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let status = self.ended?;
+        if status.success() {
+            return None;
+        }
+        let how = describe(status);
+        let failure = Failure::new(Exit::CommandFailed, format!("the command {} failed: {how}", self.name));
+        Some(failure.hint("nothing was written; what the command said stands above"))
+    }
+
+    /// Waits without reaping, so that the child's number stays its own until the registry has forgotten it.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let pid = Pid::from_child(&self.child);
+        let exited = || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        while let Err(rustix::io::Errno::INTR) = exited() {}
+        signals::registry().forget_child(pid);
+        let status = self.child.wait()?;
+        self.ended = Some(status);
+        Ok(status)
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "for an unknown reason".into(),
+    }
+}
+
+impl Read for CommandOutput {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(stdout) = &mut self.stdout else {
+            return match self.failure() {
+                Some(failure) => Err(io::Error::other(failure.message)),
+                None => Ok(0),
+            };
+        };
+        let read = stdout.read(buffer)?;
+        if read == 0 && !buffer.is_empty() {
+            self.stdout = None;
+            self.reap()?;
+            return self.read(buffer);
+        }
+        Ok(read)
+    }
+}
+
+impl Drop for CommandOutput {
+    /// A command whose output is not wanted any more is ended: first the closed pipe tells it, then a signal.
+    fn drop(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.stdout = None;
+        let pid = Pid::from_child(&self.child);
+        let _ = kill_process(pid, Signal::TERM);
+        let deadline = Instant::now() + GRACE;
+        loop {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+            match waitid(WaitId::Pid(pid), options) {
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                Ok(None) => {
+                    let _ = kill_process(pid, Signal::KILL);
+                    break;
+                }
+                _ => break,
+            }
+        }
+        let _ = self.reap();
+    }
+}

@@ -1,0 +1,128 @@
+//! Inputs: files, stdin, and what they are.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use waxseal::engine::Source;
+use waxseal::envelope::{read_front, read_header_at};
+use waxseal::format::{Front, Header};
+
+use super::Result;
+use super::escape;
+use super::failure::Failure;
+
+/// Where an input comes from, as it was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum InputName {
+    /// Nothing or `-`.
+    Stdin,
+    /// A path.
+    Path(PathBuf),
+}
+
+impl InputName {
+    /// `-` is stdin.
+    pub(crate) fn new(path: &Path) -> Self {
+        if path.as_os_str() == "-" { Self::Stdin } else { Self::Path(path.to_owned()) }
+    }
+
+    /// For people and JSON, escaped.
+    pub(crate) fn display(&self) -> String {
+        match self {
+            Self::Stdin => "-".into(),
+            Self::Path(path) => escape::path(path),
+        }
+    }
+
+    /// Opens it.
+    pub(crate) fn open(&self) -> Result<Input> {
+        let file = match self {
+            Self::Stdin => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+            Self::Path(path) => File::open(path),
+        };
+        let file = file.map_err(|error| Failure::io("opening the input", error))?;
+        let metadata = file.metadata().map_err(|error| Failure::io("asking for the input's size", error))?;
+        let shape = match Source::from_file(&file) {
+            Source::File(_) => Shape::Seekable,
+            _ => Shape::Stream,
+        };
+        Ok(Input { file, metadata, shape })
+    }
+}
+
+/// How an input can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// At any position, from its start: a regular file that nobody has read from yet, or a block device.
+    Seekable,
+    /// In order.
+    Stream,
+}
+
+/// An open input.
+pub(crate) struct Input {
+    /// The file, pipe or device.
+    pub(crate) file: File,
+    /// What it is.
+    pub(crate) metadata: Metadata,
+    /// How it can be read.
+    pub(crate) shape: Shape,
+}
+
+impl Input {
+    /// As the engine takes it.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source::from_file(&self.file)
+    }
+
+    /// The whole length in bytes, where it can be known.
+    pub(crate) fn len(&self) -> Option<u64> {
+        match self.shape {
+            Shape::Seekable if self.metadata.is_file() => Some(self.metadata.len()),
+            Shape::Seekable => (&self.file).seek(SeekFrom::End(0)).ok(),
+            Shape::Stream => None,
+        }
+    }
+
+    /// Reads the header and the bytes around it.
+    pub(crate) fn header(&mut self) -> waxseal::Result<(Front, Header)> {
+        match self.shape {
+            Shape::Seekable => read_header_at(&mut |buffer, position| self.file.read_at(buffer, position)),
+            Shape::Stream => {
+                let front = read_front(&mut self.file)?;
+                let header = Header::read(&front)?;
+                Ok((front, header))
+            }
+        }
+    }
+}
+
+/// Which file it is, whatever its name: what must not be read and overwritten at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// A regular file: device and inode.
+    File(u64, u64),
+    /// A block device.
+    Block(u64),
+}
+
+impl Identity {
+    /// `None` for what cannot be harmed so: pipes, terminals, `/dev/null`.
+    pub(crate) fn of(metadata: &Metadata) -> Option<Self> {
+        if metadata.is_file() {
+            Some(Self::File(metadata.dev(), metadata.ino()))
+        } else if metadata.file_type().is_block_device() {
+            Some(Self::Block(metadata.rdev()))
+        } else {
+            None
+        }
+    }
+
+    /// Of the file at `path`, if there is one.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().as_ref().and_then(Self::of)
+    }
+}

@@ -1,0 +1,48 @@
+//! Key files and passphrase files.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use waxseal::keys::KeyFile;
+use waxseal::secret::SecretBytes;
+
+use crate::cli::Result;
+use crate::cli::escape;
+use crate::cli::failure::Failure;
+use crate::cli::report::Reporter;
+
+/// A passphrase has at most this many bytes.
+const MAX_PASSPHRASE: usize = 1024;
+
+/// Reads a key file.
+pub(crate) fn load_key_file(path: &Path, reporter: &Reporter) -> Result<KeyFile> {
+    warn_if_readable_by_others(path, reporter);
+    let hint = "`waxseal key new FILE` makes a key file";
+    KeyFile::load(path).map_err(|error| Failure::from(error).hint(hint))
+}
+
+/// Reads a passphrase; exactly one newline at its end is dropped.
+pub(super) fn read_passphrase(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
+    warn_if_readable_by_others(path, reporter);
+    let failed = |error| Failure::io(format!("reading the passphrase file {}", escape::path(path)), error);
+    let file = File::open(path).map_err(failed)?;
+    // The buffer never grows, so that no copy of the passphrase stays behind in freed memory.
+    let mut bytes = Vec::with_capacity(MAX_PASSPHRASE + 64);
+    file.take(MAX_PASSPHRASE as u64 + 2).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    Ok(SecretBytes::new(bytes))
+}
+
+/// Warned of, not refused: Kubernetes mounts secrets with 0644.
+fn warn_if_readable_by_others(path: &Path, reporter: &Reporter) {
+    let Ok(metadata) = fs::metadata(path) else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if metadata.is_file() && mode & 0o044 != 0 {
+        let name = escape::path(path);
+        reporter.warn(&format!("others may read the key file {name} (mode {mode:04o}); `chmod 600` ends that"));
+    }
+}

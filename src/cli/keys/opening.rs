@@ -1,0 +1,125 @@
+//! Keys to open with, and their order.
+
+use std::sync::{Mutex, PoisonError};
+
+use waxseal::format::{Header, SlotKind};
+use waxseal::keys::{KeyOpener, Passphrase, PassphraseOpener};
+use waxseal::secret::SecretBytes;
+
+use super::cloud::Cloud;
+use super::local::{load_key_file, read_passphrase};
+use super::spec::{KeySpec, VARIABLE};
+use crate::cli::Result;
+use crate::cli::args::OpenArgs;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::output::Forbidden;
+use crate::cli::prompt;
+use crate::cli::report::Reporter;
+
+/// Where the keys to open with come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// `-k`: only these are tried, and each must be there.
+    Named,
+    /// Nothing was named: the variable's local keys are offered, then KMS keys by their account, and a passphrase
+    /// is asked for.
+    Offered,
+}
+
+/// Keys to open with.
+pub(crate) struct Opening<'a> {
+    args: &'a OpenArgs,
+    specs: Vec<KeySpec>,
+    origin: Origin,
+}
+
+impl<'a> Opening<'a> {
+    /// `-k` filters; without it the variable only offers.
+    pub(crate) fn named(args: &'a OpenArgs) -> Result<Self> {
+        let specs = KeySpec::named(&args.keys)?;
+        if specs.is_empty() {
+            return Ok(Self { args, specs: KeySpec::from_variable()?, origin: Origin::Offered });
+        }
+        Ok(Self { args, specs, origin: Origin::Named })
+    }
+
+    /// Whether the caller named the keys.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Files that an output must not replace.
+    pub(crate) fn forbidden(&self) -> Forbidden {
+        super::forbidden(&self.specs)
+    }
+
+    /// Reads the local keys. Order: local keys, KMS keys, a passphrase that is asked for only when a slot needs it.
+    pub(crate) fn load(&self, cloud: &Cloud, reporter: &Reporter) -> Result<Vec<Box<dyn KeyOpener>>> {
+        let mut openers: Vec<Box<dyn KeyOpener>> = Vec::new();
+        for spec in &self.specs {
+            match load_local(spec, reporter) {
+                Ok(opener) => openers.extend(opener),
+                Err(failure) if self.origin == Origin::Offered && failure.exit == Exit::Io => {
+                    reporter.warn(&format!("{VARIABLE}: {}", failure.message));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        let asks = match self.origin {
+            Origin::Named => {
+                openers.extend(cloud.named_openers(&self.specs));
+                self.specs.contains(&KeySpec::Passphrase)
+            }
+            Origin::Offered => {
+                openers.extend(cloud.openers_by_account(&self.args.accounts, reporter)?);
+                prompt::terminal().is_some()
+            }
+        };
+        if asks {
+            openers.push(Box::new(PassphraseOpener::new(AskOnce::default().into_ask())));
+        }
+        Ok(openers)
+    }
+
+    /// What to do where no slot of a file matched any key.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self.origin {
+            Origin::Named => "name one of these with -k; without -k others are tried too",
+            Origin::Offered => "name one of these with -k",
+        }
+    }
+}
+
+fn load_local(spec: &KeySpec, reporter: &Reporter) -> Result<Option<Box<dyn KeyOpener>>, Failure> {
+    Ok(match spec {
+        KeySpec::File(path) => Some(Box::new(load_key_file(path, reporter)?)),
+        KeySpec::PassphraseFile(path) => Some(Box::new(Passphrase::new(read_passphrase(path, reporter)?)?)),
+        _ => None,
+    })
+}
+
+/// Asks for the passphrase at the first slot that needs it, and remembers it for the next file.
+#[derive(Default)]
+struct AskOnce(Mutex<Option<SecretBytes>>);
+
+impl AskOnce {
+    fn into_ask(self) -> impl Fn() -> waxseal::Result<SecretBytes> + Send + Sync {
+        move || {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_none() {
+                *known = Some(prompt::passphrase("passphrase: ")?);
+            }
+            let copy = known.as_ref().map(|secret| secret.expose().to_vec()).unwrap_or_default();
+            Ok(SecretBytes::new(copy))
+        }
+    }
+}
+
+/// The key that opened `slot`, by its own name: an ARN says more than the alias or the rule that led to it.
+pub(crate) fn key_of(header: &Header, slot: usize, name: String) -> String {
+    match header.bank().slots.get(slot) {
+        Some(slot) if slot.kind == SlotKind::AWS_KMS => slot.key_id.clone(),
+        _ => name,
+    }
+}

@@ -1,0 +1,61 @@
+//! Keys to seal with.
+
+#[cfg(feature = "aws-kms")]
+use waxseal::keys::aws_kms::KmsKey;
+use waxseal::keys::{KeySealer, Passphrase};
+
+use super::cloud::Cloud;
+use super::local::{load_key_file, read_passphrase};
+use super::spec::KeySpec;
+use crate::cli::Result;
+use crate::cli::args::KeyArgs;
+use crate::cli::failure::Failure;
+use crate::cli::output::Forbidden;
+use crate::cli::prompt;
+use crate::cli::report::Reporter;
+
+/// Keys to seal with.
+pub(crate) struct Sealing(Vec<KeySpec>);
+
+impl Sealing {
+    /// `-k`, else the variable.
+    pub(crate) fn named(args: &KeyArgs) -> Result<Self> {
+        let mut specs = KeySpec::named(args)?;
+        if specs.is_empty() {
+            specs = KeySpec::from_variable()?;
+        }
+        if specs.is_empty() {
+            let failure = Failure::usage("no key to encrypt with");
+            return Err(failure.hint("-k KEY names one; `waxseal key new FILE` makes one for `-k file:FILE`"));
+        }
+        Ok(Self(specs))
+    }
+
+    /// Files that an output must not replace.
+    pub(crate) fn forbidden(&self) -> Forbidden {
+        super::forbidden(&self.0)
+    }
+
+    /// Reads the keys, and asks for what must be asked.
+    pub(crate) fn load(&self, cloud: &Cloud, reporter: &Reporter) -> Result<Vec<Box<dyn KeySealer>>> {
+        self.0.iter().map(|spec| load_sealer(spec, cloud, reporter)).collect()
+    }
+}
+
+/// One key, ready to seal.
+pub(crate) fn load_sealer(spec: &KeySpec, cloud: &Cloud, reporter: &Reporter) -> Result<Box<dyn KeySealer>> {
+    #[cfg(not(feature = "aws-kms"))]
+    let _ = cloud;
+    Ok(match spec {
+        KeySpec::File(path) => Box::new(load_key_file(path, reporter)?),
+        KeySpec::PassphraseFile(path) => Box::new(Passphrase::new(read_passphrase(path, reporter)?)?),
+        KeySpec::Passphrase => {
+            if prompt::terminal().is_none() {
+                return Err(Failure::usage(prompt::NO_TERMINAL).hint(prompt::NO_TERMINAL_HINT));
+            }
+            Box::new(Passphrase::new(prompt::new_passphrase()?)?)
+        }
+        #[cfg(feature = "aws-kms")]
+        KeySpec::Kms(name) => Box::new(KmsKey::new(cloud.kms(), name.clone())),
+    })
+}

@@ -1,0 +1,53 @@
+//! The command-line tool: arguments (parsed, nothing touched) -> plan (validated, the world touched) -> command.
+//!
+//! Only this part of the project prints, handles signals and decides on exit codes.
+
+mod args;
+mod commands;
+mod escape;
+mod exit;
+mod failure;
+mod from_command;
+mod input;
+mod keys;
+mod output;
+mod plan;
+mod process;
+mod progress;
+mod prompt;
+mod report;
+mod session;
+mod signals;
+
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::Args;
+use self::exit::Exit;
+use self::failure::Failure;
+use self::session::Session;
+
+/// Runs the program. Never panics: a panic is a bug, and a bug has its own exit code.
+pub(crate) fn main() -> ExitCode {
+    process::harden();
+    report::report_panics();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let exit = catch_unwind(AssertUnwindSafe(|| run(&arguments))).unwrap_or(Exit::Bug);
+    ExitCode::from(exit.code())
+}
+
+fn run(arguments: &[OsString]) -> Exit {
+    match Args::try_parse_from(arguments) {
+        Ok(args) => {
+            let session = Session::new(&args);
+            commands::run(args.command, &session).unwrap_or_else(|failure| session.reporter.fatal(&failure))
+        }
+        Err(error) => report::answer_parser(&error, arguments),
+    }
+}
+
+/// `Result` of a command's parts.
+type Result<T, E = Failure> = std::result::Result<T, E>;

@@ -1,0 +1,166 @@
+//! From parsed arguments to jobs: each input with its output. What can be refused without looking, is refused here,
+//! before any job begins.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use waxseal::Demands;
+use waxseal::format::Pairs;
+
+use super::Result;
+use super::args::{FileArgs, PairArgs};
+use super::escape;
+use super::failure::Failure;
+use super::input::{Identity, Input, InputName};
+use super::output::{Forbidden, Overwrite, Target};
+
+/// What sealed files are called.
+const SUFFIX: &str = ".wax";
+
+/// Which way the work goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Adds `.wax`.
+    Encrypt,
+    /// Drops `.wax`.
+    Decrypt,
+}
+
+/// One input and the path of its output.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    /// Where from.
+    pub(crate) input: InputName,
+    /// Where to; `-` is stdout.
+    pub(crate) output: PathBuf,
+    /// Whether the output's name was derived from the input's.
+    pub(crate) naming: Naming,
+}
+
+/// Who named an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// The caller.
+    Given,
+    /// It stands beside its input.
+    Beside,
+}
+
+/// Pairs each input with its output.
+pub(crate) fn jobs(files: &FileArgs, direction: Direction) -> Result<Vec<Job>> {
+    let inputs: Vec<InputName> = files.inputs.iter().map(|path| InputName::new(path)).collect();
+    match (&files.output, inputs.as_slice()) {
+        (Some(output), []) => Ok(vec![given(InputName::Stdin, output)]),
+        (Some(output), [input]) => Ok(vec![given(input.clone(), output)]),
+        (Some(_), _) => Err(Failure::usage("several inputs cannot go to one output")
+            .hint("without -o each output stands beside its input")),
+        (None, [] | [InputName::Stdin]) => Ok(vec![given(InputName::Stdin, Path::new("-"))]),
+        (None, several) => several.iter().map(|input| beside(input, direction)).collect(),
+    }
+}
+
+fn given(input: InputName, output: &Path) -> Job {
+    Job { input, output: output.to_owned(), naming: Naming::Given }
+}
+
+fn beside(input: &InputName, direction: Direction) -> Result<Job> {
+    let InputName::Path(path) = input else {
+        return Err(Failure::usage("stdin cannot be one of several inputs").hint("give it to a run of its own"));
+    };
+    let output = match direction {
+        Direction::Encrypt => with_suffix(path),
+        Direction::Decrypt => without_suffix(path),
+    }?;
+    Ok(Job { input: input.clone(), output, naming: Naming::Beside })
+}
+
+fn with_suffix(path: &Path) -> Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return Err(Failure::usage(format!("{} names no file", escape::path(path))));
+    };
+    let mut name = OsString::from(name);
+    name.push(SUFFIX);
+    Ok(path.with_file_name(name))
+}
+
+fn without_suffix(path: &Path) -> Result<PathBuf> {
+    let stem = path.file_name().and_then(|name| name.as_bytes().strip_suffix(SUFFIX.as_bytes()));
+    match stem.filter(|stem| !stem.is_empty()) {
+        Some(stem) => Ok(path.with_file_name(OsStr::from_bytes(stem))),
+        None => Err(Failure::usage(format!("the name {} does not end in {SUFFIX}", escape::path(path)))
+            .hint("name the output with -o")),
+    }
+}
+
+/// Pairs and labels as demands.
+pub(crate) fn demands(pairs: &PairArgs) -> Result<Demands> {
+    Ok(Demands { context: context(pairs)?, labels: labels(pairs)? })
+}
+
+/// The pairs of the encryption context.
+pub(crate) fn context(pairs: &PairArgs) -> Result<Pairs> {
+    Pairs::parse(&pairs.context).map_err(|error| Failure::from(error).hint("-c takes NAME=VALUE"))
+}
+
+/// The labels.
+pub(crate) fn labels(pairs: &PairArgs) -> Result<Pairs> {
+    Pairs::parse(&pairs.labels).map_err(|error| Failure::from(error).hint("-l takes NAME=VALUE"))
+}
+
+/// Checks the output of `job`, whose input is open.
+pub(crate) fn target(job: &Job, input: &Input, force: bool, keys: &Forbidden) -> Result<Target> {
+    let mut forbidden = keys.clone();
+    forbidden.extend(Identity::of(&input.metadata).map(|identity| (identity, "input")));
+    Target::at(&job.output, overwrite(force), &forbidden)
+}
+
+/// What `-f` means.
+pub(crate) fn overwrite(force: bool) -> Overwrite {
+    if force { Overwrite::Replace } else { Overwrite::Refuse }
+}
+
+/// Whether somebody may be waiting at stdout for what went beside the input instead.
+///
+/// Where stdout and stderr are one pipe (cron, a service's log), nobody is: success stays silent there.
+pub(crate) fn somebody_reads_stdout() -> bool {
+    let what = |stream: rustix::fd::BorrowedFd<'_>| {
+        let file = stream.try_clone_to_owned().ok().map(std::fs::File::from)?;
+        file.metadata().ok()
+    };
+    let (Some(stdout), stderr) = (what(io::stdout().as_fd()), what(io::stderr().as_fd())) else { return false };
+    let same = stderr.is_some_and(|stderr| (stderr.dev(), stderr.ino()) == (stdout.dev(), stdout.ino()));
+    stdout.file_type().is_fifo() && !same
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outputs(inputs: &[&str], output: Option<&str>, direction: Direction) -> Result<Vec<String>> {
+        let files = FileArgs {
+            inputs: inputs.iter().map(PathBuf::from).collect(),
+            output: output.map(PathBuf::from),
+            ..FileArgs::default()
+        };
+        Ok(jobs(&files, direction)?.iter().map(|job| job.output.to_string_lossy().into_owned()).collect())
+    }
+
+    #[test]
+    fn names_of_outputs() {
+        use Direction::{Decrypt, Encrypt};
+        assert_eq!(outputs(&[], None, Encrypt).unwrap(), ["-"]);
+        assert_eq!(outputs(&["-"], None, Decrypt).unwrap(), ["-"]);
+        assert_eq!(outputs(&["d/a", "b"], None, Encrypt).unwrap(), ["d/a.wax", "b.wax"]);
+        assert_eq!(outputs(&["d.wax/a.wax"], None, Decrypt).unwrap(), ["d.wax/a"]);
+        assert_eq!(outputs(&["a"], Some("x"), Decrypt).unwrap(), ["x"]);
+        for bad in [&["a"][..], &[".wax"], &["d/.wax"], &["a.WAX"], &["a.wax", "-"], &[".."]] {
+            assert!(outputs(bad, None, Decrypt).is_err(), "{bad:?}");
+        }
+        assert!(outputs(&["a", "b"], Some("x"), Encrypt).is_err());
+        assert!(outputs(&[".."], None, Encrypt).is_err());
+    }
+}

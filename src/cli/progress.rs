@@ -1,0 +1,118 @@
+//! Watches the engine at work: a progress bar where it takes longer than a moment, and the header's warnings.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use waxseal::engine::Observer;
+use waxseal::format::Header;
+
+/// Work that is done sooner shows no bar.
+const A_MOMENT: Duration = Duration::from_millis(500);
+const KNOWN: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+const UNKNOWN: &str = "{msg} {bytes} {bytes_per_sec} {elapsed}";
+
+/// Whether a bar may be drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// When the work takes longer than a moment.
+    WhenSlow,
+    /// Not at all.
+    Never,
+}
+
+/// One input's progress.
+pub(crate) struct Watch {
+    shown: Shown,
+    name: String,
+    started: Instant,
+    done: AtomicU64,
+    /// 0 where it is not known.
+    total: AtomicU64,
+    bar: OnceLock<ProgressBar>,
+    header: Mutex<Option<Header>>,
+}
+
+impl Watch {
+    /// Of the input called `name`, escaped already.
+    pub(crate) fn new(shown: Shown, name: &str) -> Self {
+        Self {
+            shown,
+            name: name.to_owned(),
+            started: Instant::now(),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            bar: OnceLock::new(),
+            header: Mutex::new(None),
+        }
+    }
+
+    /// Ends the bar and gives the header, where one was read.
+    pub(crate) fn finish(self) -> Option<Header> {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+        self.header.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw(&self, done: u64) {
+        let bar = self.bar.get_or_init(|| {
+            let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
+            let template = if total.is_some() { KNOWN } else { UNKNOWN };
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+            bar.with_style(style).with_message(self.name.clone()).with_elapsed(self.started.elapsed())
+        });
+        bar.set_position(done);
+    }
+}
+
+impl Observer for Watch {
+    fn total(&self, bytes: u64) {
+        self.total.store(bytes, Ordering::Relaxed);
+    }
+
+    fn advanced(&self, bytes: u64) {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if self.shown == Shown::WhenSlow && self.started.elapsed() >= A_MOMENT {
+            self.draw(done);
+        }
+    }
+
+    fn header(&self, header: &Header) {
+        *self.header.lock().unwrap_or_else(PoisonError::into_inner) = Some(header.clone());
+    }
+}
+
+/// Progress over many small pieces of work.
+pub(crate) struct Count {
+    shown: Shown,
+    started: Instant,
+    bar: ProgressBar,
+}
+
+impl Count {
+    /// Of `total` files.
+    pub(crate) fn new(shown: Shown, total: usize) -> Self {
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} files, {eta} left");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden()).with_style(style);
+        Self { shown, started: Instant::now(), bar }
+    }
+
+    /// One is finished; `tell` may print.
+    pub(crate) fn finished<T>(&self, tell: impl FnOnce() -> T) -> T {
+        if self.shown == Shown::WhenSlow && self.bar.is_hidden() && self.started.elapsed() >= A_MOMENT {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        let told = self.bar.suspend(tell);
+        self.bar.inc(1);
+        told
+    }
+
+    /// All are.
+    pub(crate) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,269 @@
+//! What the program says, and where: people read stderr, scripts read JSON lines.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+
+use clap::error::ErrorKind;
+use serde_json::{Map, Value, json};
+
+use super::Result;
+use super::escape;
+use super::exit::Exit;
+use super::failure::Failure;
+
+/// Version of the JSON lines' shape: fields may be added, never changed.
+const SCHEMA: u32 = 1;
+
+/// Where JSON lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JsonTo {
+    /// To stdout.
+    Stdout,
+    /// To stderr, because stdout carries data.
+    Stderr,
+}
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Volume {
+    /// Results too, where a person is looking.
+    Normal,
+    /// Only warnings and errors.
+    Quiet,
+}
+
+/// What a finished input gives to tell.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// Bytes of plaintext.
+    pub(crate) bytes: Option<u64>,
+    /// The key that opened it, or those it was sealed with.
+    pub(crate) key: Option<String>,
+    /// Where the result is.
+    pub(crate) output: Option<String>,
+    /// The key service's id of the request.
+    pub(crate) request_id: Option<String>,
+    /// More fields for `--json`.
+    pub(crate) more: Map<String, Value>,
+    /// One line for a person at a terminal.
+    pub(crate) note: Option<String>,
+    /// Text for stdout without `--json`.
+    pub(crate) stdout: Option<String>,
+    /// Lines for stderr, also where nobody is looking: what a person must know of the result.
+    pub(crate) details: Vec<String>,
+    /// Why it is a failure all the same, with what there is of a result.
+    pub(crate) shortfall: Option<Failure>,
+}
+
+impl Done {
+    /// What there is to tell and what went wrong, in one.
+    fn parts(result: &Result<Self>) -> (Option<&Self>, Option<&Failure>) {
+        match result {
+            Ok(done) => (Some(done), done.shortfall.as_ref()),
+            Err(failure) => (None, Some(failure)),
+        }
+    }
+}
+
+/// Says everything.
+pub(crate) struct Reporter {
+    json: Option<JsonTo>,
+    volume: Volume,
+    stderr_is_terminal: bool,
+    /// Warnings that belong to the next JSON line.
+    warnings: RefCell<Vec<String>>,
+}
+
+impl Reporter {
+    /// `json`: where lines go, if they are asked for.
+    pub(crate) fn new(json: Option<JsonTo>, volume: Volume) -> Self {
+        let stderr_is_terminal = io::stderr().is_terminal();
+        Self { json, volume, stderr_is_terminal, warnings: RefCell::default() }
+    }
+
+    /// Whether a person may be shown more than warnings and errors.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.stderr_is_terminal && self.json.is_none() && self.volume == Volume::Normal
+    }
+
+    /// Something to know about a result that can be used all the same. Also said when quiet.
+    pub(crate) fn warn(&self, warning: &str) {
+        if self.json.is_none() {
+            say("warning", &escape::text(warning));
+        }
+        self.warnings.borrow_mut().push(warning.to_owned());
+    }
+
+    /// A sentence that scripts do not need, said even where nobody is looking.
+    pub(crate) fn remark(&self, remark: &str) {
+        if self.json.is_none() && self.volume == Volume::Normal {
+            to_stderr(&format!("waxseal: {}\n", escape::text(remark)));
+        }
+    }
+
+    /// Tells how `file` ended and gives its exit code.
+    pub(crate) fn finished(&self, file: Option<&str>, result: Result<Done>) -> Exit {
+        let warnings = self.warnings.take();
+        let (done, failure) = Done::parts(&result);
+        let exit = failure.map_or(Exit::Done, |failure| failure.exit);
+        let told = match self.json {
+            Some(stream) => write_json(stream, &json_object(file, done, failure, &warnings)),
+            None => {
+                failure.into_iter().for_each(|failure| error(file, failure));
+                done.map_or(Ok(()), |done| self.result(done))
+            }
+        };
+        match told {
+            Ok(()) => exit,
+            Err(failure) => {
+                error(None, &failure);
+                exit.graver(failure.exit)
+            }
+        }
+    }
+
+    /// Ends the program before, or outside of, any input.
+    pub(crate) fn fatal(&self, failure: &Failure) -> Exit {
+        match self.json {
+            Some(stream) => {
+                let warnings = self.warnings.take();
+                let object = json_object(None, None, Some(failure), &warnings);
+                let _ = write_json(stream, &object);
+            }
+            None => error(None, failure),
+        }
+        failure.exit
+    }
+
+    fn result(&self, done: &Done) -> Result<()> {
+        for line in &done.details {
+            to_stderr(&format!("waxseal: {}\n", escape::text(line)));
+        }
+        if let Some(note) = done.note.as_ref().filter(|_| self.is_watched()) {
+            to_stderr(&format!("waxseal: {}\n", escape::text(note)));
+        }
+        match &done.stdout {
+            Some(text) => to_stdout(text),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether results go to stdout as lines for people (`FILE: ok`).
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.json.is_none() && self.volume == Volume::Normal
+    }
+}
+
+fn say(what: &str, text: &str) {
+    to_stderr(&format!("waxseal: {what}: {text}\n"));
+}
+
+fn error(file: Option<&str>, failure: &Failure) {
+    let message = escape::text(&failure.message);
+    match file {
+        Some(file) => say("error", &format!("{file}: {message}")),
+        None => say("error", &message),
+    }
+    if let Some(hint) = &failure.hint {
+        to_stderr(&format!("hint: {}\n", escape::lines(hint)));
+    }
+}
+
+fn json_object(file: Option<&str>, done: Option<&Done>, failure: Option<&Failure>, warnings: &[String]) -> Value {
+    let exit = failure.map_or(Exit::Done, |failure| failure.exit);
+    let mut object = json!({
+        "schema": SCHEMA,
+        "ok": failure.is_none(),
+        "exit": exit.code(),
+        "kind": exit.kind(),
+        "file": file,
+        "output": done.and_then(|done| done.output.as_ref()),
+        "key": done.and_then(|done| done.key.as_ref()),
+        "warnings": warnings,
+        "aws_request_id": match failure {
+            Some(failure) => failure.request_id.as_ref(),
+            None => done.and_then(|done| done.request_id.as_ref()),
+        },
+        "bytes": done.and_then(|done| done.bytes),
+        "failed_at": failure.and_then(|failure| failure.failed_at),
+        "message": failure.map(|failure| &failure.message),
+        "hint": failure.and_then(|failure| failure.hint.as_ref()),
+    });
+    if let (Some(fields), Some(done)) = (object.as_object_mut(), done) {
+        fields.extend(done.more.clone());
+    }
+    object
+}
+
+fn write_json(stream: JsonTo, object: &Value) -> Result<()> {
+    let line = escape::json(&object.to_string()) + "\n";
+    match stream {
+        JsonTo::Stdout => to_stdout(&line),
+        JsonTo::Stderr => {
+            to_stderr(&line);
+            Ok(())
+        }
+    }
+}
+
+/// Writes results. A reader that went away is a failure like any other.
+pub(crate) fn to_stdout(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    let done = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    done.map_err(|source| Failure::io("writing to stdout", source))
+}
+
+/// One write for each message, so that lines of several processes do not mix. Nobody can be told of a failure here.
+fn to_stderr(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Answers what the argument parser has to say: help, the version, a wrong command line.
+pub(crate) fn answer_parser(answer: &clap::Error, arguments: &[OsString]) -> Exit {
+    let text = answer.render();
+    match answer.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let text = if io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+            match to_stdout(&text) {
+                Ok(()) => Exit::Done,
+                Err(failure) => {
+                    error(None, &failure);
+                    failure.exit
+                }
+            }
+        }
+        _ if asks_for_json(arguments) => {
+            let failure = Failure::usage(plain(&text.to_string()).trim_end());
+            let _ = write_json(JsonTo::Stderr, &json_object(None, None, Some(&failure), &[]));
+            Exit::Usage
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            to_stderr(&text.to_string());
+            Exit::Usage
+        }
+        _ => {
+            to_stderr(&format!("waxseal: error: {}", escape::lines(&plain(&text.to_string()))));
+            Exit::Usage
+        }
+    }
+}
+
+fn plain(text: &str) -> String {
+    text.strip_prefix("error: ").unwrap_or(text).to_owned()
+}
+
+/// The command line could not be parsed, so this can only look.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
+}
+
+/// A panic is a bug: said so, without a backtrace that a person cannot use.
+pub(crate) fn report_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
+        let text = info.payload_as_str().unwrap_or("no message");
+        say("error", &format!("a bug{}: {}", place.unwrap_or_default(), escape::text(text)));
+        to_stderr("hint: this is a bug in waxseal: please report it with this line\n");
+    }));
+}

@@ -1,0 +1,214 @@
+//! JSON lines and what `inspect` shows.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli_support;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cli_support::{Place, noise};
+use serde_json::Value;
+
+const FIELDS: [&str; 13] = [
+    "aws_request_id",
+    "bytes",
+    "exit",
+    "failed_at",
+    "file",
+    "hint",
+    "key",
+    "kind",
+    "message",
+    "ok",
+    "output",
+    "schema",
+    "warnings",
+];
+
+/// Each line is an object with all fields, and `exit`, `ok` and `kind` agree.
+fn lines(text: &str) -> Vec<Value> {
+    let parse = |line: &str| {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        for field in FIELDS {
+            assert!(value.get(field).is_some(), "{field} is missing in {line}");
+        }
+        assert_eq!(value["schema"], 1);
+        assert_eq!(value["ok"] == true, value["exit"] == 0);
+        assert_eq!(value["ok"] == true, value["kind"] == "done");
+        assert_eq!(value["ok"] == true, value["message"].is_null());
+        value
+    };
+    text.lines().map(parse).collect()
+}
+
+#[test]
+fn one_line_for_each_input() {
+    let place = Place::new();
+    place.write("a", noise(100));
+    place.write("b", noise(200));
+    let ran = place.ok(&["encrypt", "--json", "-k", "file:k", "a", "b"]);
+    assert_eq!(ran.stderr, "");
+    let told = lines(&ran.text());
+    assert_eq!(told.len(), 2);
+    assert_eq!((&told[0]["file"], &told[0]["output"], &told[0]["bytes"]), (&"a".into(), &"a.wax".into(), &100.into()));
+    assert!(told[1]["key"].as_str().unwrap().starts_with("key file "));
+    assert_eq!(told[0]["aws_request_id"], Value::Null);
+
+    let mut altered = place.read("a.wax");
+    *altered.last_mut().unwrap() ^= 1;
+    place.write("a.wax", altered);
+    let ran = place.run(&["verify", "--json", "-k", "file:k", "a.wax", "b.wax", "missing", "a"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(4), ""));
+    let told = lines(&ran.text());
+    let seen: Vec<(&str, u64, &str)> = told
+        .iter()
+        .map(|line| (line["file"].as_str().unwrap(), line["exit"].as_u64().unwrap(), line["kind"].as_str().unwrap()))
+        .collect();
+    assert_eq!(seen, [("a.wax", 4, "tampered"), ("b.wax", 0, "done"), ("missing", 7, "io"), ("a", 3, "header")]);
+    assert_eq!(told[0]["failed_at"], 0);
+    assert!(told[0]["hint"].is_string() && told[1]["hint"].is_null() && told[1]["failed_at"].is_null());
+}
+
+#[test]
+fn where_stdout_carries_data_lines_go_to_stderr() {
+    let place = Place::new();
+    let sealed = place.pipe(&["encrypt", "--json", "-k", "file:k"], b"content");
+    assert_eq!(lines(&sealed.stderr)[0]["bytes"], 7);
+    assert_eq!(&sealed.stdout[1..4], b"WAX");
+    let opened = place.pipe(&["decrypt", "--json", "-k", "file:k", "-o", "-"], &sealed.stdout);
+    assert_eq!(lines(&opened.stderr)[0]["file"], "-");
+    assert_eq!(opened.stdout, b"content");
+    place.write("in.wax", &sealed.stdout);
+    let cat = place.ok(&["cat", "--json", "-k", "file:k", "--range", "1..3", "in.wax"]);
+    assert_eq!((lines(&cat.stderr)[0]["bytes"].as_u64(), cat.stdout.as_slice()), (Some(2), &b"on"[..]));
+    let failed = place.pipe(&["decrypt", "--json", "-k", "file:k"], b"foreign");
+    assert_eq!((failed.code, lines(&failed.stderr)[0]["exit"].as_u64()), (Some(3), Some(3)));
+}
+
+#[test]
+fn failures_before_any_input_are_lines_too() {
+    let place = Place::new();
+    place.write("a", "a");
+    place.write("out", "there");
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["encrypt", "--json", "--nonsense"], 2, "usage"),
+        (&["encrypt", "--json", "a"], 2, "usage"),
+        (&["encrypt", "-k", "file:k", "--json", "-o", "out", "a"], 8, "unmet"),
+        (&["encrypt", "-k", "file:k", "--json", "-o", "new", "--from-command", "--", "false"], 9, "command-failed"),
+        (&["--json", "key", "new", "k"], 8, "unmet"),
+        (&["decrypt", "-k", "file:missing", "--json", "a.wax"], 7, "io"),
+    ];
+    for (args, code, kind) in cases {
+        let ran = place.run(args);
+        let told = lines(&(ran.text() + &ran.stderr));
+        assert_eq!((ran.code, told.len()), (Some(code), 1), "{args:?}");
+        assert_eq!((told[0]["exit"].as_i64(), told[0]["kind"].as_str()), (Some(code.into()), Some(kind)));
+    }
+    let told = lines(&place.ok(&["key", "new", "--json", "k2"]).text());
+    assert_eq!(told[0]["output"], "k2");
+}
+
+#[test]
+fn warnings_are_in_the_line() {
+    let place = Place::new();
+    let mut sealed = place.sealed("in.wax", b"content");
+    sealed[300] ^= 1;
+    place.write("in.wax", sealed);
+    let ran = place.ok(&["verify", "--json", "-k", "file:k", "in.wax"]);
+    let told = lines(&ran.text());
+    assert!(told[0]["warnings"][0].as_str().unwrap().contains("bank 0 is damaged"));
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn inspect_shows_the_header() {
+    let place = Place::new();
+    place.write("in", noise(5_000_000));
+    place.write("pass", "word");
+    place.ok(&["encrypt", "-k", "file:k", "-k", "passphrase:file=pass", "-c", "env=prod", "-l", "host=a", "in"]);
+    let told = &lines(&place.ok(&["inspect", "--json", "in.wax"]).text())[0];
+    let header = &told["header"];
+    assert_eq!(header["suite"], "aes-256-gcm");
+    assert_eq!(header["encryption_context"], serde_json::json!({"env": "prod"}));
+    assert_eq!(header["labels"], serde_json::json!({"host": "a"}));
+    assert_eq!(header["header_len"], 131_072);
+    assert_eq!(header["plaintext_len"], 5_000_000);
+    assert_eq!(told["bytes"], 5_000_000);
+    assert_eq!(header["data_key_shared"], false);
+    assert_eq!(header["authenticated"], false);
+    let file = place.read("in.wax");
+    let id: String = file[80..96].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(header["data_key_id"], id);
+    assert_eq!(header["slots"][0]["kind"], "keyfile");
+    assert_eq!(header["slots"][1]["kind"], "passphrase");
+    let wrapped = STANDARD.decode(header["slots"][0]["wrapped_key"].as_str().unwrap()).unwrap();
+    assert!(wrapped.len() == 104 && file.windows(104).any(|window| window == wrapped));
+    let text = place.ok(&["inspect", "in.wax"]).text();
+    for words in [
+        "env = prod",
+        "host = a",
+        &id,
+        "keyfile",
+        "passphrase",
+        "131072",
+        "5000000",
+        "authenticated",
+        &STANDARD.encode(&wrapped),
+    ] {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+}
+
+#[test]
+fn inspect_takes_streams_and_bare_headers() {
+    let place = Place::new();
+    let sealed = place.sealed("in.wax", &noise(5_000_000));
+    let whole = lines(&place.pipe(&["inspect", "--json", "-"], &sealed).text()).remove(0);
+    assert_eq!(whole["header"]["plaintext_len"], Value::Null);
+    for len in [131_072, 131_072 + 56] {
+        let bare = lines(&place.pipe(&["inspect", "--json", "-"], &sealed[..len]).text()).remove(0);
+        assert_eq!(bare["header"]["slots"], whole["header"]["slots"]);
+        place.write("bare", &sealed[..len]);
+        place.ok(&["inspect", "bare"]);
+    }
+    place.pipe(&["inspect", "-"], &sealed[..131_071]).failed(3, &["inside its header"]);
+}
+
+#[test]
+fn inspect_tells_a_foreign_payload() {
+    let place = Place::new();
+    let mut sealed = place.sealed("in.wax", b"content");
+    sealed[8192] ^= 1;
+    place.write("in.wax", sealed);
+    let ran = place.ok(&["inspect", "in.wax"]);
+    assert!(ran.stderr.contains("warning") && ran.text().contains("not those that the header repeats"));
+    place.fails(&["verify", "-k", "file:k", "in.wax"], 4, &["salt and commitment"]);
+}
+
+/// A header whose every visible part was chosen by an enemy.
+#[test]
+fn hostile_headers_are_escaped() {
+    let place = Place::new();
+    let hostile = "x\u{202e}gpj.\u{2066}\u{feff}\u{200b}";
+    place.write("in", "content");
+    place.ok(&["encrypt", "-k", "file:k", "-c", &format!("{hostile}={hostile}"), "-l", &format!("l={hostile}"), "in"]);
+    for args in [
+        &["inspect", "in.wax"][..],
+        &["inspect", "--json", "in.wax"],
+        &["verify", "-k", "file:k", "-c", &format!("{hostile}=no"), "in.wax"],
+    ] {
+        let ran = place.run(args);
+        let said = ran.text() + &ran.stderr;
+        assert!(said.contains("202e"), "{said}");
+        for c in ['\u{202e}', '\u{2066}', '\u{feff}', '\u{200b}', '\u{1b}'] {
+            assert!(!said.contains(c), "{c:?} in {said:?}");
+        }
+    }
+    let told = lines(&place.ok(&["inspect", "--json", "in.wax"]).text());
+    assert_eq!(told[0]["header"]["labels"]["l"], hostile, "JSON keeps the value");
+    let name = "a\u{1b}]0;title\u{7}.wax";
+    let ran = place.run(&["verify", "-k", "file:k", name]);
+    assert!(!ran.stderr.contains('\u{1b}') && ran.stderr.contains("a\\u{1b}]0;title\\u{7}.wax"), "{:?}", ran.stderr);
+    let ran = place.run(&["verify", "--no\u{1b}[31m"]);
+    assert!(ran.code == Some(2) && !ran.stderr.contains('\u{1b}'), "{:?}", ran.stderr);
+}

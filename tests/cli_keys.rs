@@ -1,0 +1,219 @@
+//! Keys: which are used, which are tried, and that nothing secret is ever said.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli_support;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cli_support::{Place, Ran, noise};
+
+/// The 32 bytes and 64 digits of a key file.
+fn key_of(place: &Place, name: &str) -> (Vec<u8>, String) {
+    let text = String::from_utf8(place.read(name)).unwrap();
+    let line = text.lines().find(|line| line.starts_with("waxseal-key-v1:")).unwrap();
+    let digits = line.split(':').nth(1).unwrap().to_owned();
+    let bytes = (0..32).map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).unwrap()).collect();
+    (bytes, digits)
+}
+
+#[test]
+fn key_new_makes_a_key_and_never_overwrites() {
+    let place = Place::new();
+    let text = String::from_utf8(place.read("k")).unwrap();
+    let (_, digits) = key_of(&place, "k");
+    assert_eq!(digits.len(), 64);
+    let comments: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+    assert!(comments.iter().any(|line| line.split(' ').any(|word| word.len() == 32)), "{text}");
+    assert!(comments.iter().any(|line| line.contains("20") && line.contains('T') && line.contains('Z')), "{text}");
+    assert_eq!(place.mode("k"), 0o600);
+    for args in [&["key", "new", "k"][..], &["key", "new", "-f", "k"], &["key", "new", "/dev/zero"]] {
+        place.fails(args, 8, &["exists"]);
+    }
+    place.fails(&["key", "new", "."], 2, &["folder"]);
+    place.fails(&["key", "new", "-"], 2, &["stdout"]);
+    place.fails(&["key", "new", "missing/k"], 7, &[]);
+    assert_eq!(String::from_utf8(place.read("k")).unwrap(), text);
+    place.ok(&["key", "new", "k2"]);
+    assert_ne!(key_of(&place, "k2").1, digits);
+    assert_eq!(place.names(), ["k", "k2"]);
+}
+
+#[test]
+fn any_of_several_keys_opens() {
+    let place = Place::new();
+    place.ok(&["key", "new", "k2"]);
+    place.ok(&["key", "new", "stranger"]);
+    place.write("pass", "correct horse\n");
+    place.write("in", "content");
+    place.ok(&["encrypt", "-k", "file:k", "-k", "file:k2", "-k", "passphrase:file=pass", "in"]);
+    for key in ["file:k", "file:k2", "passphrase:file=pass"] {
+        assert_eq!(place.ok(&["decrypt", "-k", key, "-o", "-", "in.wax"]).stdout, b"content", "{key}");
+    }
+    let both = ["decrypt", "-k", "file:stranger", "-k", "file:k2", "-o", "-", "in.wax"];
+    assert_eq!(place.ok(&both).stdout, b"content");
+    let ran = place.fails(
+        &["decrypt", "-k", "file:stranger", "-o", "-", "in.wax"],
+        5,
+        &["no key", "hint: ", "keyfile", "passphrase"],
+    );
+    assert!(ran.stdout.is_empty());
+}
+
+#[test]
+fn one_trailing_newline_of_a_passphrase_file_is_dropped() {
+    let place = Place::new();
+    place.write("in", "content");
+    place.write("pass", "word");
+    place.ok(&["encrypt", "-k", "passphrase:file=pass", "in"]);
+    let opens = |content: &str| {
+        place.write("try", content);
+        place.run(&["verify", "-k", "passphrase:file=try", "in.wax"])
+    };
+    assert_eq!(opens("word\n").code, Some(0));
+    assert_eq!(opens("word").code, Some(0));
+    for wrong in ["word\n\n", "word ", "Word", "word\r\n", "\nword"] {
+        opens(wrong).failed(5, &["passphrase"]);
+    }
+    for unusable in ["", "\n", &"x".repeat(1025), &"x".repeat(100_000)] {
+        opens(unusable).failed(2, &["1 to 1024 bytes"]);
+    }
+    assert_eq!(opens(&"x".repeat(1024)).code, Some(5));
+}
+
+#[test]
+fn the_variable() {
+    let place = Place::new();
+    place.ok(&["key", "new", "k2"]);
+    place.write("in", "content");
+    let run =
+        |value: &str, args: &[&str]| -> Ran { place.command(args).env("WAXSEAL_KEY", value).output().unwrap().into() };
+    assert_eq!(run("file:k, file:k2", &["encrypt", "in"]).code, Some(0));
+    assert_eq!(place.run(&["verify", "-k", "file:k2", "in.wax"]).code, Some(0));
+    assert_eq!(run("file:k2", &["verify", "in.wax"]).code, Some(0));
+    // -k replaces it.
+    assert_eq!(run("file:k2", &["encrypt", "-f", "-k", "file:k", "in"]).code, Some(0));
+    run("file:k2", &["verify", "in.wax"]).failed(5, &[]);
+    run("file:k", &["verify", "-k", "file:k2", "in.wax"]).failed(5, &[]);
+    assert_eq!(run("file:k", &["verify", "-k", "file:k2", "-k", "file:k", "in.wax"]).code, Some(0));
+    // On opening it only offers: what is not there does not stop the rest.
+    let ran = run("file:missing,file:k", &["verify", "in.wax"]);
+    assert!(ran.code == Some(0) && ran.stderr.contains("missing"), "{}", ran.stderr);
+    run("file:missing", &["encrypt", "-f", "in"]).failed(7, &["missing"]);
+    run("", &["encrypt", "-f", "in"]).failed(2, &["no key"]);
+    run("nonsense", &["verify", "in.wax"]).failed(2, &["WAXSEAL_KEY", "file:"]);
+}
+
+#[test]
+fn without_a_terminal_nobody_is_asked() {
+    let place = Place::new();
+    place.write("in", "content");
+    place.write("pass", "word");
+    place.ok(&["encrypt", "-k", "passphrase:file=pass", "-o", "p.wax", "in"]);
+    let run = |args: &[&str]| -> Ran {
+        std::process::Command::new("setsid")
+            .arg("-w")
+            .arg(cli_support::WAXSEAL)
+            .args(args)
+            .current_dir(place.path(""))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap()
+            .into()
+    };
+    run(&["encrypt", "-k", "passphrase", "in"]).failed(2, &["no terminal", "passphrase:file=PATH"]);
+    run(&["verify", "-k", "passphrase", "p.wax"]).failed(5, &["no terminal"]);
+    run(&["verify", "p.wax"]).failed(5, &["passphrase"]);
+}
+
+#[test]
+fn a_key_file_that_others_may_read_is_warned_of() {
+    let place = Place::new();
+    place.write("in", "content");
+    fs::set_permissions(place.path("k"), Permissions::from_mode(0o644)).unwrap();
+    let ran = place.ok(&["encrypt", "-q", "-k", "file:k", "in"]);
+    assert!(ran.stderr.contains("waxseal: warning: ") && ran.stderr.contains("0644"), "{}", ran.stderr);
+    fs::set_permissions(place.path("k"), Permissions::from_mode(0o400)).unwrap();
+    assert_eq!(place.ok(&["verify", "-k", "file:k", "in.wax"]).stderr, "");
+}
+
+#[test]
+fn bad_key_files() {
+    let place = Place::new();
+    place.write("in", "content");
+    for (name, content) in [("empty", ""), ("text", "hello\n"), ("two", "waxseal-key-v1:0:0\nwaxseal-key-v1:0:0\n")] {
+        place.write(name, content);
+        place.fails(&["encrypt", "-k", &format!("file:{name}"), "in"], 2, &["not a waxseal key file", "hint: "]);
+    }
+    place.fails(&["encrypt", "-k", "file:missing", "in"], 7, &["missing"]);
+    place.fails(&["encrypt", "-k", "file:k", "-k", "file:k", "in"], 2, &["twice"]);
+    assert!(!place.exists("in.wax"));
+}
+
+/// An altered slot of a key that matches: the file was altered, not the key wrong.
+#[test]
+fn an_altered_slot() {
+    let place = Place::new();
+    let sealed = place.sealed("in.wax", b"content");
+    let text = String::from_utf8(place.read("k")).unwrap();
+    let id = text.split_whitespace().find(|word| word.len() == 32).unwrap();
+    let slot = sealed.windows(32).position(|window| window == id.as_bytes()).unwrap();
+    let mut file = sealed;
+    for bank in [0, 4096] {
+        file[bank + slot + 32 + 2 + 70] ^= 1;
+        let sum = {
+            use sha2::{Digest, Sha256};
+            Sha256::digest(&file[bank..bank + 4064])
+        };
+        file[bank + 4064..bank + 4096].copy_from_slice(&sum);
+    }
+    place.write("bad.wax", &file);
+    place.fails(&["verify", "-k", "file:k", "bad.wax"], 4, &["slot 0"]);
+}
+
+/// A whole session, with successes and failures: the key, the data key and the passphrase are nowhere in what was
+/// said, in no form that somebody would write them in.
+#[test]
+fn nothing_secret_is_ever_said() {
+    let place = Place::new();
+    let passphrase = "Tr0ub4dor&3-and-more";
+    place.write("pass", passphrase);
+    place.write("in", noise(20_000));
+    let (key, digits) = key_of(&place, "k");
+    let line = format!("waxseal-key-v1:{digits}:");
+    let session: [&[&str]; 14] = [
+        &["encrypt", "--json", "-k", "file:k", "-k", "passphrase:file=pass", "in"],
+        &["encrypt", "--json", "-k", "file:k", "in"],
+        &["encrypt", "-k", "file:k", "in"],
+        &["inspect", "in.wax"],
+        &["inspect", "--json", "in.wax"],
+        &["verify", "-k", "file:k", "in.wax"],
+        &["verify", "-k", "passphrase:file=pass", "--json", "in.wax"],
+        &["verify", "-k", "passphrase:file=k", "in.wax"],
+        &["verify", "-k", "file:pass", "in.wax"],
+        &["verify", "-k", &line, "in.wax"],
+        &["verify", "-k", &digits, "in.wax"],
+        &["verify", "-k", &format!("passphrase:{passphrase}"), "in.wax"],
+        &["key", "new", "k"],
+        &["key", "new", "k2"],
+    ];
+    let mut said = Vec::new();
+    for args in session {
+        for flag in [None, Some("-q")] {
+            let args: Vec<&str> = args.iter().copied().chain(flag).collect();
+            let ran = place.run(&args);
+            said.extend_from_slice(&ran.stdout);
+            said.extend_from_slice(ran.stderr.as_bytes());
+        }
+    }
+    let new = key_of(&place, "k2");
+    let has = |needle: &[u8]| said.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle));
+    for (key, digits) in [(&key, &digits), (&new.0, &new.1)] {
+        assert!(!has(key) && !has(digits.as_bytes()) && !has(&digits.as_bytes()[8..40]));
+        assert!(!has(STANDARD.encode(key).as_bytes()) && !has(STANDARD.encode(digits).as_bytes()));
+    }
+    assert!(!has(passphrase.as_bytes()) && !has(STANDARD.encode(passphrase).as_bytes()));
+}

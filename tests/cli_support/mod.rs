@@ -1,0 +1,175 @@
+//! Runs the real program in a folder of its own.
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+pub(crate) const WAXSEAL: &str = env!("CARGO_BIN_EXE_waxseal");
+
+/// A folder with a key file `k`.
+pub(crate) struct Place {
+    dir: TempDir,
+}
+
+/// How a run ended.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let place = Self { dir: tempfile::tempdir().unwrap() };
+        place.ok(&["key", "new", "k"]);
+        place
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        self.path(name).symlink_metadata().is_ok()
+    }
+
+    pub(crate) fn mode(&self, name: &str) -> u32 {
+        fs::metadata(self.path(name)).unwrap().permissions().mode() & 0o7777
+    }
+
+    /// Names of everything in the folder, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// The program in this folder, with nothing of the caller's environment that it heeds, and no terminal.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(WAXSEAL);
+        command.args(args).current_dir(self.dir.path()).env_remove("WAXSEAL_KEY").stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Runs and expects success.
+    pub(crate) fn ok<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
+        let ran = self.run(args);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran
+    }
+
+    /// Runs with `input` at stdin.
+    pub(crate) fn pipe<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Ran {
+        feed(&mut self.command(args), input)
+    }
+
+    /// Runs, expects this exit code and an error that says each of `words`.
+    pub(crate) fn fails<S: AsRef<OsStr>>(&self, args: &[S], code: i32, words: &[&str]) -> Ran {
+        let ran = self.run(args);
+        ran.failed(code, words);
+        ran
+    }
+
+    /// Seals `content` as `name` with the key file `k`.
+    pub(crate) fn sealed(&self, name: &str, content: &[u8]) -> Vec<u8> {
+        let ran = self.pipe(&["encrypt", "-k", "file:k", "-o", name], content);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        self.read(name)
+    }
+}
+
+impl Ran {
+    /// This exit code, an error that says each of `words`, and nothing like a panic.
+    pub(crate) fn failed(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in {:?}", self.stderr);
+        }
+        assert!(self.stderr.contains("waxseal: error: "), "{:?}", self.stderr);
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.stdout.clone()).unwrap()
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            signal: output.status.signal(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// Gives `input` to a command's stdin, and takes what it prints meanwhile.
+pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    finish(child, input)
+}
+
+fn finish(mut child: Child, input: &[u8]) -> Ran {
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A program that refuses early does not read on.
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().unwrap().into()
+    })
+}
+
+/// Bytes that do not repeat.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ len as u64;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Size of the file that an input of `len` bytes gives: the formula of the documents.
+pub(crate) fn sealed_len(len: usize) -> usize {
+    header_len(len) + 56 + len + 16 * (len / 16_384 + 1)
+}
+
+pub(crate) fn header_len(len: usize) -> usize {
+    if len < 4 * 1024 * 1024 { 8192 } else { 131_072 }
+}
+
+/// Whether this process may write where modes forbid it, so that modes prove nothing.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
