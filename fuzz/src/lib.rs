@@ -129,6 +129,10 @@ pub fn check_authentic(recipe: &Recipe<'_>, file: &[u8], opened: &Outcome) {
 /// A file that opens gives the same plaintext, or none, whichever bank is damaged, and with whichever key.
 pub fn malleability(data: &[u8]) {
     let file = Recipe::parse(data).file();
+    // Twenty openings of a long payload say nothing more about banks.
+    if file.len() > 200_000 {
+        return;
+    }
     let whole = open(&file);
     if whole.error.is_some() {
         return;
