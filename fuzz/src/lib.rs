@@ -205,7 +205,7 @@ pub fn split(data: &[u8]) {
 pub fn parallel_vs_serial(data: &[u8]) {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let engine = ENGINE.get_or_init(Engine::new);
-    let file = Recipe::parse(data).file();
+    let file = Recipe::parse_large(data).file();
     let serial = open(&file);
     let check = |source: Source<'_>, what: &str| {
         let mut plaintext = Vec::new();
