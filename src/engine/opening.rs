@@ -21,10 +21,12 @@ pub(super) fn open(
     observer: &dyn Observer,
 ) -> Result<Opened> {
     let output = Output::new(sink)?;
-    let check = |front: &Front, header: &Header| {
+    let check = |front: &Front, header: &Header| -> Result<_> {
         observer.header(header);
+        // The least length is looked at before what the caller demands (spec 12.1).
+        let prelude = payload_prelude(front, header)?;
         demands.check(&header.bank().binding)?;
-        payload_prelude(front, header)
+        Ok(prelude)
     };
     match Input::new(source)? {
         Input::At(file) => {

@@ -173,6 +173,13 @@ fn other_kinds(out: &mut Vec<Vector>) {
     add("magic", vec![Wrap::raw(0x9000, "", MAGIC)], "the magic stands in the slot, at none of the six places");
     let only = slots(vec![Wrap::raw(0x8000, "id", "wrapped")]);
     out.push(Vector::fails("skip_all", Class::Slot, only.file()).key(1).pass("x").musts("slot-skip"));
+    let file = Make::default();
+    let (_, id, wrapped) = Wrap::Key(1).parts(&file.bound(), &file.data_key);
+    for kind in [6, 0x8002] {
+        let alike = slots(vec![Wrap::raw(kind, &id, &wrapped)]);
+        let vector = Vector::fails(&format!("skip_keyfile_as_kind_{kind:x}"), Class::Slot, alike.file()).key(1);
+        out.push(vector.musts("slot-skip").says("all but the kind is a slot of the key file"));
+    }
     let private = Vector::opens("private_kind", &only.plaintext, only.file()).data_key(&only.data_key, "id");
     out.push(private.says("a reader that knows the private kind opens it"));
 }
