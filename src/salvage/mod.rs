@@ -57,7 +57,7 @@ pub struct SalvageOptions {
 }
 
 impl Default for SalvageOptions {
-    /// 1 MiB by bytes, 64 MiB by sectors, 1 GiB by blocks, 2^26 trials (some two minutes of one core).
+    /// 1 MiB by bytes, 64 MiB by sectors, 1 GiB by blocks, 2^26 trials (some minutes of one core).
     fn default() -> Self {
         Self {
             demands: Demands::default(),

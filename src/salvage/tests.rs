@@ -469,7 +469,7 @@ fn edits(file_len: usize) -> impl Strategy<Value = Vec<Edit>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn whatever_survives_is_found(edits in edits(30 * S), extra in 0..16_384usize, chacha in any::<bool>()) {
         let suite = if chacha { Suite::ChaCha20Poly1305 } else { Suite::Aes256Gcm };
