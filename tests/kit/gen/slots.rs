@@ -166,7 +166,7 @@ fn other_kinds(out: &mut Vec<Vector>) {
         add(&format!("kind_{kind:x}"), vec![Wrap::raw(kind, "id", "wrapped")], "a kind that a reader does not know");
     }
     add("empty", vec![Wrap::raw(5, "", "")], "key id and wrapped data key of an unknown kind may be empty");
-    add("equal", vec![Wrap::raw(5, "id", "a"), Wrap::raw(5, "id", "a")], "slots of an unknown kind may be equal");
+    add("equal", vec![Wrap::raw(4, "id", "a"), Wrap::raw(4, "id", "a")], "slots of an unknown kind may be equal");
     add("unicode", vec![Wrap::raw(0x8001, "schl\u{fc}ssel \u{1f511}", "")], "a key id is UTF-8");
     add("like_keyfile", vec![Wrap::raw(6, key_id(&file_key(1)), vec![7; 104])], "the key id is that of the key file");
     add("long", vec![Wrap::raw(0x9000, "i".repeat(4000), vec![1; 5000])], "a post-quantum slot is large");
