@@ -70,7 +70,12 @@ impl Damaged {
     }
 
     fn insert(&mut self, at: usize, len: usize) -> &mut Self {
-        self.replace(at..at, &garbage(len))
+        let mut garbage = garbage(len);
+        // Bytes put in behind the first byte of a chunk, of which the last happens to equal it, cost nothing.
+        if let (Some(last), Some(before)) = (garbage.last_mut(), at.checked_sub(1).and_then(|at| self.bytes.get(at))) {
+            *last = if last == before { !*before } else { *last };
+        }
+        self.replace(at..at, &garbage)
     }
 
     fn overwrite(&mut self, at: usize, len: usize) -> &mut Self {
