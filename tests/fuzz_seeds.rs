@@ -12,7 +12,7 @@ use fuzz::encode::{ARN, CHEAP, MAGIC, Make, Wrap, file_key, key_line, list};
 use fuzz::recipe;
 
 /// So that no folder of seeds silently holds nothing.
-const SEEDS: usize = 396;
+const SEEDS: usize = 498;
 
 type Seeds = BTreeMap<String, Vec<u8>>;
 
@@ -138,6 +138,24 @@ fn key_files() -> Seeds {
     of(texts.into_iter().enumerate().map(|(i, text)| (format!("{i}"), text.into_bytes())))
 }
 
+/// Each edit on a file that is shared among threads too.
+fn parallel() -> Seeds {
+    let large = edits().into_iter().enumerate();
+    let large =
+        large.map(|(i, (name, edit))| (format!("large_{name}"), [&[0xf0 + i as u8 % 2, 0], edit.as_slice()].concat()));
+    prefixed(&[]).into_iter().chain(large).collect()
+}
+
+/// Every deed on every edit; block sizes take turns.
+fn rewraps() -> Seeds {
+    let recipes = recipes();
+    let deeds = (0..recipes.len()).map(|i| [(i % 6) as u8, (i / 6 % 3) as u8]);
+    of(recipes
+        .into_iter()
+        .zip(deeds)
+        .map(|((name, recipe), deed)| (format!("{}{}_{name}", deed[0], deed[1]), [deed.as_slice(), &recipe].concat())))
+}
+
 fn made() -> BTreeMap<&'static str, Seeds> {
     let range = |start: u32, len: u32| [&start.to_le_bytes()[..3], &len.to_le_bytes()[..3]].concat();
     let ranges = [&[3], range(0, 10).as_slice(), &range(16_380, 20), &range(90, 40_000)].concat();
@@ -146,8 +164,9 @@ fn made() -> BTreeMap<&'static str, Seeds> {
         ("open_serial", prefixed(&[])),
         ("malleability", prefixed(&[])),
         ("split", prefixed(&[4, 1, 0, 255, 90])),
-        ("parallel_vs_serial", prefixed(&[])),
+        ("parallel_vs_serial", parallel()),
         ("seek_vs_serial", prefixed(&ranges)),
+        ("rewrap", rewraps()),
         ("names", texts()),
         ("keyfile", key_files()),
     ])

@@ -3,20 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod kit;
-#[allow(unreachable_pub, reason = "shared with other test crates")]
-#[path = "support/python.rs"]
-mod python;
+mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kit::encode::{hex, sha256};
 use kit::run::{self, Outcome};
 use kit::vector::{Class, Vector, folder, read_folder};
+use waxseal::envelope::read_front;
+use waxseal::format::Header;
 
 /// So that no vector is lost unseen.
-const VECTORS: usize = 642;
+const VECTORS: usize = 648;
 
 /// Ways that may know the size of the file first, or give less than the serial reader before a failure.
 fn knows_size(way: &str) -> bool {
@@ -126,7 +126,7 @@ fn every_vector_through_the_reader_of_the_specification() {
     let vectors = read_folder();
     let folder = tempfile::tempdir().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut python = Command::new(python::python())
+    let mut python = Command::new(support::python())
         .arg(root.join("tests/kit/drive_reader.py"))
         .arg(root.join("spec/reader.py"))
         .env("PYTHONUTF8", "1")
@@ -156,6 +156,32 @@ fn every_vector_through_the_reader_of_the_specification() {
         .filter_map(|(vector, answer)| reader_fault(vector, answer).map(|fault| format!("{}: {fault}", vector.name)));
     let faults: Vec<_> = faults.collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Counts what is taken from it.
+struct Counted<'a>(&'a [u8], usize);
+
+impl Read for Counted<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.0.read(out)?;
+        self.1 += len;
+        Ok(len)
+    }
+}
+
+#[test]
+fn a_header_is_decided_from_the_first_131144_bytes() {
+    for vector in read_folder() {
+        let long = [vector.body.as_slice(), &[0; 200_000]].concat();
+        let mut input = Counted(&long, 0);
+        let header = read_front(&mut input).and_then(|front| Ok(Header::read(&front)?));
+        assert!(input.1 <= 131_072 + 72, "{}: {} bytes", vector.name, input.1);
+        let expected = vector.expected();
+        // What stands behind a cut file changes what it is.
+        if vector.body.len() >= 8264 && !matches!(expected, Class::Header | Class::Newer) {
+            assert!(header.is_ok(), "{}", vector.name);
+        }
+    }
 }
 
 #[test]

@@ -99,6 +99,12 @@ pub fn bases() -> &'static [Base] {
     })
 }
 
+/// Files of more than one task of the engine: of a size that is shared among threads, and that no task divides.
+fn large() -> &'static [Base] {
+    static LARGE: OnceLock<[Base; 2]> = OnceLock::new();
+    LARGE.get_or_init(|| [(1, 330 * CHUNK + 5), (2, 390 * CHUNK)].map(|(suite, len)| base(&make(suite, 65_536, len))))
+}
+
 /// How many base files there are.
 #[must_use]
 pub fn count() -> usize {
@@ -112,7 +118,7 @@ pub fn plaintexts() -> impl Iterator<Item = &'static [u8]> {
 
 /// A base file and the edits to be made to it.
 pub struct Recipe<'a> {
-    base: usize,
+    base: &'static Base,
     recheck: u8,
     edits: &'a [u8],
 }
@@ -122,13 +128,23 @@ impl<'a> Recipe<'a> {
     #[must_use]
     pub fn parse(data: &'a [u8]) -> Self {
         let at = |at: usize| data.get(at).copied().unwrap_or(0);
-        Self { base: usize::from(at(0)) % count(), recheck: at(1), edits: data.get(2..).unwrap_or_default() }
+        Self { base: &bases()[usize::from(at(0)) % count()], recheck: at(1), edits: data.get(2..).unwrap_or_default() }
+    }
+
+    /// The same, but from 0xf0 on the first byte names a large file.
+    #[must_use]
+    pub fn parse_large(data: &'a [u8]) -> Self {
+        let recipe = Self::parse(data);
+        match data.first() {
+            Some(base @ 0xf0..) => Self { base: &large()[usize::from(base % 2)], ..recipe },
+            _ => recipe,
+        }
     }
 
     /// The file that is altered.
     #[must_use]
     pub fn base(&self) -> &'static Base {
-        &bases()[self.base]
+        self.base
     }
 
     /// The altered file.
@@ -137,7 +153,7 @@ impl<'a> Recipe<'a> {
         let base = self.base();
         let mut edit = Edit { file: base.file.clone(), base, rest: self.edits };
         let mut edits = 0;
-        while !edit.rest.is_empty() && edits < 32 && edit.file.len() < 1 << 20 {
+        while !edit.rest.is_empty() && edits < 32 && edit.file.len() < base.file.len() + (1 << 20) {
             edit.one();
             edits += 1;
         }

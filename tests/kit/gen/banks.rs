@@ -37,6 +37,15 @@ fn one_damaged(out: &mut Vec<Vector>) {
             out.push(vector.warns(&format!("bank-{number}-damaged")).musts("bank-damaged bank-warning both-banks"));
         }
     }
+    for (number, place) in [(0, 0), (1, 4096)] {
+        let body = file.file_with(|file| {
+            file[place] = 0x09;
+            recheck(file, place, 4096);
+        });
+        let vector = Vector::opens(&format!("damaged{number}_magic_right_check"), &file.plaintext, body).key(1);
+        let vector = vector.warns(&format!("bank-{number}-damaged")).musts("bank-damaged");
+        out.push(vector.says("the magic is wrong, and the check fits it"));
+    }
     for bank_len in [8192, 16_384, 32_768, 65_536] {
         let file = Make::with(|make| make.bank_len = bank_len);
         let body = file.file_with(|file| file[..4096].fill(0));
@@ -178,6 +187,13 @@ fn cut(out: &mut Vec<Vector>) {
         file.truncate(131_071);
     });
     out.push(Vector::fails("cut_large_bank0_damaged", Class::Header, body).key(1).musts("bank-damaged"));
+    let body = file.file_with(|file| {
+        file[..4096].fill(0);
+        file.truncate(4096 + 2000);
+        recheck(file, 4096, 2000);
+    });
+    let vector = Vector::fails("cut_bank1_right_check", Class::Header, body).key(1).musts("bank-damaged");
+    out.push(vector.says("bank 0 is zeroed; bank 1 is cut, and the last 32 bytes are the check of what is left"));
     let body = file.file_with(|file| {
         file[..4096].fill(0);
         file.truncate(8263);

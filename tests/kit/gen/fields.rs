@@ -78,6 +78,9 @@ fn numbers(out: &mut Vec<Vector>) {
         make.slot_count = Some(count);
     };
     add("slot_count_less".into(), "bank-filling", less, 1);
+    let none = Make::with(|make| make.slots.clear());
+    let vector = Vector::fails("slots_none", Class::Header, none.file()).key(1).musts("bank-slot-count bank-malformed");
+    out.push(vector.says("slot_count is 0, and there is no slot"));
     let slots = |count: u8| {
         let file = Make::with(|make| {
             make.bank_len = 8192;

@@ -166,13 +166,20 @@ fn other_kinds(out: &mut Vec<Vector>) {
         add(&format!("kind_{kind:x}"), vec![Wrap::raw(kind, "id", "wrapped")], "a kind that a reader does not know");
     }
     add("empty", vec![Wrap::raw(5, "", "")], "key id and wrapped data key of an unknown kind may be empty");
-    add("equal", vec![Wrap::raw(5, "id", "a"), Wrap::raw(5, "id", "a")], "slots of an unknown kind may be equal");
+    add("equal", vec![Wrap::raw(4, "id", "a"), Wrap::raw(4, "id", "a")], "slots of an unknown kind may be equal");
     add("unicode", vec![Wrap::raw(0x8001, "schl\u{fc}ssel \u{1f511}", "")], "a key id is UTF-8");
     add("like_keyfile", vec![Wrap::raw(6, key_id(&file_key(1)), vec![7; 104])], "the key id is that of the key file");
     add("long", vec![Wrap::raw(0x9000, "i".repeat(4000), vec![1; 5000])], "a post-quantum slot is large");
     add("magic", vec![Wrap::raw(0x9000, "", MAGIC)], "the magic stands in the slot, at none of the six places");
     let only = slots(vec![Wrap::raw(0x8000, "id", "wrapped")]);
     out.push(Vector::fails("skip_all", Class::Slot, only.file()).key(1).pass("x").musts("slot-skip"));
+    let file = Make::default();
+    let (_, id, wrapped) = Wrap::Key(1).parts(&file.bound(), &file.data_key);
+    for kind in [6, 0x8002] {
+        let alike = slots(vec![Wrap::raw(kind, &id, &wrapped)]);
+        let vector = Vector::fails(&format!("skip_keyfile_as_kind_{kind:x}"), Class::Slot, alike.file()).key(1);
+        out.push(vector.musts("slot-skip").says("all but the kind is a slot of the key file"));
+    }
     let private = Vector::opens("private_kind", &only.plaintext, only.file()).data_key(&only.data_key, "id");
     out.push(private.says("a reader that knows the private kind opens it"));
 }
