@@ -157,7 +157,7 @@ fn one_damaged_bank_is_a_warning() {
                 assert!(piped.code == Some(0) && piped.stdout == plain && piped.stderr.contains(&warning));
                 let inspected = place.ok(&["inspect", "bad.wax"]);
                 assert!(
-                    inspected.text().contains(&format!("bank {number}            damaged")),
+                    inspected.text().contains(&format!("bank {number}              damaged")),
                     "{}",
                     inspected.text()
                 );

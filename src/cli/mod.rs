@@ -35,8 +35,12 @@ pub(crate) fn main() -> ExitCode {
     process::harden();
     report::report_panics();
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let exit = catch_unwind(AssertUnwindSafe(|| run(&arguments))).unwrap_or(Exit::Bug);
-    ExitCode::from(exit.code())
+    ExitCode::from(guarded(|| run(&arguments)).code())
+}
+
+/// A panic ends as [`Exit::Bug`], with everything dropped that cleans up after itself.
+fn guarded(work: impl FnOnce() -> Exit) -> Exit {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Exit::Bug)
 }
 
 fn run(arguments: &[OsString]) -> Exit {
@@ -51,3 +55,14 @@ fn run(arguments: &[OsString]) -> Exit {
 
 /// `Result` of a command's parts.
 type Result<T, E = Failure> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_bug() {
+        assert_eq!(guarded(|| Exit::Unmet), Exit::Unmet);
+        assert_eq!(guarded(|| panic!("never")), Exit::Bug);
+    }
+}

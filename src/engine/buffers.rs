@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// At least this long: a task's 2 MiB of plaintext as ciphertext, and what the first task carries in front.
-pub(super) const BUFFER_LEN: usize = (2 << 20) + (256 << 10);
+/// At least this long: a task's 1 MiB, and what the first one carries in front.
+pub(super) const BUFFER_LEN: usize = (1 << 20) + (256 << 10);
 /// Where a huge page begins.
 #[cfg(unix)]
 const HUGE_PAGE: usize = 2 << 20;

@@ -27,16 +27,17 @@ use crate::keys::KeyOpener;
 
 /// Below this many bytes of input, a second thread costs more than it brings.
 const SMALL_INPUT: usize = 1 << 20;
-/// A task's output to a file. Its large pages come at once, if the cuts are at multiples of 2 MiB of the file.
-const FILE_UNIT: u64 = 2 << 20;
-/// A task's output, where input or output is a stream: what the largest pipe holds.
-const STREAM_UNIT: u64 = 1 << 20;
+/// A task's output, and what the output is cut at multiples of: what the largest pipe holds, and half of a huge page.
+///
+/// Whole huge pages are no faster to write, and much slower where a virtual machine's idle memory has gone back to its
+/// host, which happens in huge pages.
+const UNIT: usize = 1 << 20;
 /// Chunks that are read from a file at once, so that they are still in the core's own cache when they are worked on.
 const PIECE_CHUNKS: usize = 16;
 const PIECE_LEN: usize = PIECE_CHUNKS * CHUNK_LEN;
 
-const _: () = assert!(FILE_UNIT as usize / CHUNK_LEN * SEALED_CHUNK_LEN <= buffers::BUFFER_LEN);
-const _: () = assert!(FILE_UNIT as usize + crate::format::FRONT_LEN + SEALED_CHUNK_LEN <= buffers::BUFFER_LEN);
+const _: () = assert!(UNIT / CHUNK_LEN * SEALED_CHUNK_LEN <= buffers::BUFFER_LEN);
+const _: () = assert!(UNIT + crate::format::FRONT_LEN + SEALED_CHUNK_LEN <= buffers::BUFFER_LEN);
 
 /// Where the input comes from.
 pub enum Source<'a> {

@@ -1,7 +1,7 @@
 //! Opens on all threads.
 //!
 //! Chunks are read into private memory, opened there into memory that is private too, and only then written. Cut at
-//! 128 chunks, the plaintext is cut at multiples of 2 MiB.
+//! 64 chunks, the plaintext is cut at multiples of 1 MiB.
 
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -62,7 +62,7 @@ struct Opened {
 }
 
 impl<'a, 'o> OpenJob<'a, 'o> {
-    /// Tasks of `unit` chunks, at most 128. The first of `chunks` has number `first`: zero, but for tests.
+    /// Tasks of `unit` chunks, at most 64. The first of `chunks` has number `first`: zero, but for tests.
     pub(super) fn new(
         opener: &'a ChunkOpener,
         chunks: Chunks<'a>,

@@ -5,7 +5,7 @@ use std::io::{Cursor, Read};
 use super::open::{Chunks, OpenJob};
 use super::sink::Output;
 use super::source::{FileInput, Input};
-use super::{Engine, FILE_UNIT, Observer, Opened, SMALL_INPUT, STREAM_UNIT, Sink, Source, system};
+use super::{Engine, Observer, Opened, SMALL_INPUT, Sink, Source, UNIT, system};
 use crate::envelope::{Demands, Unlocked, payload_prelude, read_front, read_header_at, unlock};
 use crate::error::Result;
 use crate::format::{CHUNK_LEN, FRONT_LEN, Front, Header, PRELUDE_LEN, plaintext_len};
@@ -129,11 +129,7 @@ pub(super) fn open_chunks(
     output: Output<'_>,
     observer: &dyn Observer,
 ) -> Result<u64> {
-    let unit = match (&chunks, &output) {
-        (Chunks::At(..), Output::At(_)) => FILE_UNIT,
-        _ => STREAM_UNIT,
-    };
-    let unit = usize::try_from(unit).unwrap_or(usize::MAX) / CHUNK_LEN;
+    let unit = UNIT / CHUNK_LEN;
     let start = output.start();
     let job = OpenJob::new(opener, chunks, (&output, unit), observer, first);
     match threads {

@@ -39,7 +39,7 @@ pub(super) enum Plaintext<'a> {
 pub(super) struct SealJob<'a, 'o> {
     sealer: &'a ChunkSealer,
     /// The output is cut at its multiples.
-    unit: u64,
+    unit: usize,
     /// Where chunk 0 goes.
     chunks_at: u64,
     file: Option<&'a FileInput<'a>>,
@@ -79,11 +79,11 @@ struct Task {
 }
 
 impl<'a, 'o> SealJob<'a, 'o> {
-    /// `front` is header and prelude; the payload's chunks follow. `unit` is at most 2 MiB.
+    /// `front` is header and prelude; the payload's chunks follow. `unit` is at most 1 MiB.
     pub(super) fn new(
         sealer: &'a ChunkSealer,
         plaintext: Plaintext<'a>,
-        (output, unit): (&'a Output<'o>, u64),
+        (output, unit): (&'a Output<'o>, usize),
         front: Vec<u8>,
         observer: &'a dyn Observer,
     ) -> Self {
@@ -139,7 +139,8 @@ impl<'a, 'o> SealJob<'a, 'o> {
 
     fn claim_next(&self, claims: &mut Claims<'_>, buffers: &mut Buffers) -> Result<Task> {
         let first_at = self.chunks_at + claims.chunk * SEALED_CHUNK_LEN as u64;
-        let cut = (first_at / self.unit + 1) * self.unit;
+        let unit = self.unit as u64;
+        let cut = (first_at / unit + 1) * unit;
         let to_cut = to_usize(cut - first_at);
         let chunks = to_cut.div_ceil(SEALED_CHUNK_LEN);
         let whole = chunks * CHUNK_LEN;

@@ -5,7 +5,7 @@ use std::io::{Cursor, Read};
 use super::seal::{Plaintext, SealJob};
 use super::sink::Output;
 use super::source::{FileInput, Input};
-use super::{Engine, FILE_UNIT, Observer, SMALL_INPUT, STREAM_UNIT, Sealed, Sink, Source, system};
+use super::{Engine, Observer, SMALL_INPUT, Sealed, Sink, Source, UNIT, system};
 use crate::envelope::{Envelope, InputSize};
 use crate::error::{Error, Result};
 use crate::format::{BankLen, LARGE_INPUT, payload_len};
@@ -26,7 +26,7 @@ pub(super) fn seal(
         Input::At(file) if file.len < SMALL_INPUT as u64 => {
             observer.total(file.len);
             // To its end, whatever its length says: what stands in /proc has none.
-            let mut reader = file.from_start();
+            let mut reader = file.reader();
             let prefix = read_prefix(&mut reader)?;
             file.check_unchanged().map_err(reading)?;
             seal_stream(engine, prefix, Box::new(reader), output, envelope()?, observer)
@@ -57,9 +57,8 @@ fn seal_file(
     };
     let (prepared, envelope) = engine.helpers.beside(prepare, envelope);
     let sealed = prepared.and(envelope).and_then(|envelope| {
-        let unit = if matches!(output, Output::At(_)) { FILE_UNIT } else { STREAM_UNIT };
         let front = front_of(&envelope, size)?;
-        let job = SealJob::new(envelope.sealer(), Plaintext::At(file), (&output, unit), front, observer);
+        let job = SealJob::new(envelope.sealer(), Plaintext::At(file), (&output, UNIT), front, observer);
         engine.run(|buffers| job.work(buffers));
         let lengths = job.finish()?;
         file.check_unchanged().map_err(reading)?;
@@ -84,7 +83,7 @@ fn seal_stream(
         if len < LARGE_INPUT { Box::new(prefix) } else { Box::new(prefix.chain(stream)) };
     let sealed = front_of(&envelope, InputSize::of(len)).and_then(|front| {
         let plaintext = Plaintext::Ordered(plaintext);
-        let job = SealJob::new(envelope.sealer(), plaintext, (&output, STREAM_UNIT), front, observer);
+        let job = SealJob::new(envelope.sealer(), plaintext, (&output, UNIT), front, observer);
         if len < SMALL_INPUT as u64 {
             engine.run_small(|buffers| job.work(buffers));
         } else {

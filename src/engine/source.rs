@@ -85,7 +85,7 @@ impl<'a> FileInput<'a> {
     }
 
     /// A reader from the start on, which leaves the cursor alone.
-    pub(super) fn from_start(&self) -> FromStart<'a> {
+    pub(super) fn reader(&self) -> FromStart<'a> {
         FromStart { file: self.file, position: 0 }
     }
 }

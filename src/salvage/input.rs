@@ -181,7 +181,7 @@ mod tests {
         input.read(&mut buffer, 50_000);
         assert!(buffer[..50_000].iter().all(|byte| *byte == 7) && buffer[50_000..].iter().all(|byte| *byte == 0));
         input.read(&mut buffer, 5);
-        assert_eq!(input.unreadable(), Vec::from_iter([9728..10_240]));
+        assert_eq!(input.unreadable(), std::iter::once(9728..10_240).collect::<Vec<_>>());
         assert!(buffer[..9723].iter().chain(&buffer[10_235..]).all(|byte| *byte == 7));
         assert!(buffer[9723..10_235].iter().all(|byte| *byte == 0));
         let errors = source.1.load(Ordering::Relaxed);

@@ -37,7 +37,7 @@ use crate::format::{BankNumber, CHUNK_LEN, PRELUDE_LEN, TAG_LEN};
 use crate::keys::KeyOpener;
 use grid::{Run, STRIDE, Work, unsigned};
 use header::Opened;
-use search::Gap;
+use search::{Depths, Gap};
 use tail::End;
 
 /// What to demand, and how far to search.
@@ -57,7 +57,7 @@ pub struct SalvageOptions {
 }
 
 impl Default for SalvageOptions {
-    /// 1 MiB by bytes, 64 MiB by sectors, 1 GiB by blocks, 2^26 trials (some two minutes of one core).
+    /// 1 MiB by bytes, 64 MiB by sectors, 1 GiB by blocks, 2^26 trials (some minutes of one core).
     fn default() -> Self {
         Self {
             demands: Demands::default(),
@@ -97,25 +97,25 @@ impl SalvageOptions {
         self
     }
 
-    /// What is done with a gap, one after the other, until something is found.
-    fn steps(&self) -> [Step; 7] {
-        let reach = |reach| i64::try_from(reach).unwrap_or(i64::MAX).min(1 << 50);
-        [
-            Step::Grid,
-            Step::Shifts { by: 4096, reach: reach(self.block_reach) },
-            Step::Shifts { by: 512, reach: reach(self.sector_reach) },
-            Step::Shifts { by: 1, reach: reach(self.byte_reach.min(4096)) },
-            Step::Shifts { by: 1, reach: reach(self.byte_reach) },
-            Step::WholeGrid,
-            Step::End,
-        ]
+    /// What is done with a gap, one after the other, until something is found: near shifts first, then far ones at
+    /// the place where a single fault would leave the first whole chunk, then what damage on damage needs.
+    fn steps(&self) -> Vec<Step> {
+        let bound = |reach| i64::try_from(reach).unwrap_or(i64::MAX).min(1 << 50);
+        let shifts = [(4096, self.block_reach), (512, self.sector_reach), (1, self.byte_reach)];
+        let far = |depths| shifts.map(|(by, reach)| Step::Shifts { by, reach: bound(reach), depths });
+        let near = |by, reach, most| Step::Shifts { by, reach: bound(reach).min(most), depths: Depths::Near };
+        let mut steps = vec![Step::Grid, near(512, self.sector_reach, 1 << 20), near(1, self.byte_reach, 4096)];
+        steps.extend(far(Depths::First));
+        steps.extend([Step::WholeGrid, Step::End]);
+        steps.extend(far(Depths::Far));
+        steps
     }
 }
 
 #[derive(Clone, Copy)]
 enum Step {
     Grid,
-    Shifts { by: i64, reach: i64 },
+    Shifts { by: i64, reach: i64, depths: Depths },
     WholeGrid,
     End,
 }
@@ -246,8 +246,13 @@ impl Salvage<'_> {
     }
 
     fn add(&mut self, gap: Gap) {
-        if gap.end.is_none_or(|end| gap.first < end) {
+        if gap.end.is_some_and(|end| end <= gap.first) {
+            return;
+        }
+        if gap.is_worth_a_search() {
             self.open.insert((0, !gap.is_shifted(), gap.first), gap);
+        } else {
+            self.lost.push(gap);
         }
     }
 
@@ -260,7 +265,9 @@ impl Salvage<'_> {
             };
             let hit = match *next {
                 Step::Grid => self.work.search_grid(&gap),
-                Step::Shifts { by, reach } => self.work.search_shifts(&gap, by, reach),
+                // A loss and a gain of the same odd number of bytes, both large, is not believed.
+                Step::Shifts { by: 1, reach: 4097.., .. } if still => None,
+                Step::Shifts { by, reach, depths } => self.work.search_shifts(&gap, by, reach, depths),
                 Step::WholeGrid => self.work.search_whole_grid(&gap)?,
                 Step::End if gap.end.is_none() => match self.work.search_end(&gap)? {
                     Some(end) => {

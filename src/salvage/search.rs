@@ -47,23 +47,46 @@ impl Gap {
         from..self.end_of_grid(work, shift).max(from)
     }
 
-    /// How far into the gap chunks are tried: near at first, since the damage is mostly short, then further and
-    /// further, since whole regions may be bad. In a short gap every depth is tried: it may hold a single whole chunk.
-    fn depths(&self) -> Vec<i64> {
+    /// The depths that there is room for.
+    fn depths(&self, which: Depths) -> impl Iterator<Item = i64> {
         let chunks = ((self.bytes.end - self.bytes.start) / STRIDE).max(1);
         let near = if self.end.is_some_and(|end| end - self.first <= 64) { 64 } else { 8 };
-        let far = (0..40).map(|power| (1 << power) + 1).filter(|depth| *depth >= near);
-        [1, 0].into_iter().chain(2..near).chain(far).filter(|depth| *depth < chunks).collect()
+        let depths: Vec<i64> = match which {
+            Depths::Near => [1, 0].into_iter().chain(2..near).chain((3..40).map(|power| (1 << power) + 1)).collect(),
+            // Where there is room for one chunk alone, it is the first.
+            Depths::First => vec![if chunks == 1 { 0 } else { 1 }, 2],
+            Depths::Far => (1..20).map(|power| 1 << (2 * power)).collect(),
+        };
+        depths.into_iter().filter(move |depth| *depth < chunks)
     }
 
-    /// Whether bytes must have been lost or put in here.
+    /// Whether bytes must have been lost or put in here; else what is behind the gap is where it should be.
     pub(super) fn is_shifted(&self) -> bool {
         self.right != Some(self.left)
+    }
+
+    /// Whether a whole chunk may stand off the grids of both sides. If what is behind the gap is where it should be, as
+    /// many bytes were lost as were put in, before and behind that chunk: that takes three.
+    pub(super) fn is_worth_a_search(&self) -> bool {
+        let has_room = self.bytes.end - self.bytes.start >= STRIDE;
+        self.end.is_none_or(|end| has_room && (self.is_shifted() || end - self.first >= 3))
     }
 }
 
 fn ceil_div(a: i64, b: i64) -> i64 {
     -(-a).div_euclid(b)
+}
+
+/// How many chunks into a gap a shift is tried. The first whole chunk behind the damage is enough where the damage is
+/// short; where whole regions are bad, it takes one beyond them.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Depths {
+    /// Each of the first few, each of a short gap (which may hold a single whole chunk), and further and further in.
+    Near,
+    /// The first ones that can be whole whatever happened.
+    First,
+    /// From there on, in large steps.
+    Far,
 }
 
 /// A chunk that authenticates: its number and its shift.
@@ -85,8 +108,7 @@ impl Work<'_> {
             self.input.read(&mut scratch, unsigned(place));
             self.try_open(index, place, &mut scratch).then_some((index, shift))
         };
-        let depths = gap.depths();
-        depths.iter().find_map(|depth| {
+        gap.depths(Depths::Near).find_map(|depth| {
             let left = gap.on_grid(self, gap.left);
             let from_left = Some(left.start + depth).filter(|index| left.contains(index));
             let right = gap.right.map(|shift| (gap.on_grid(self, shift), shift));
@@ -116,9 +138,9 @@ impl Work<'_> {
         Ok(None)
     }
 
-    /// Tries shifts by multiples of `step` bytes, up to `reach` either way, at several depths of the gap.
-    pub(super) fn search_shifts(&self, gap: &Gap, step: i64, reach: i64) -> Option<Hit> {
-        gap.depths().into_iter().find_map(|depth| {
+    /// Tries shifts by multiples of `step` bytes, up to `reach` either way, at `depths` of the gap.
+    pub(super) fn search_shifts(&self, gap: &Gap, step: i64, reach: i64, depths: Depths) -> Option<Hit> {
+        gap.depths(depths).find_map(|depth| {
             let blocks = self.blocks(gap, depth, step, reach);
             blocks
                 .chunks(SEGMENT)

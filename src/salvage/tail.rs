@@ -48,7 +48,8 @@ impl Work<'_> {
             End { index, place, len: gap.bytes.end - place }
         };
         let likely = [at_end(grid.end), at_end(gap.first)];
-        let found = self.try_ends(&likely).or_else(|| self.try_ends(&self.every_length(gap, gap.first)));
+        let found = likely.iter().find_map(|end| self.try_ends(std::slice::from_ref(end)));
+        let found = found.or_else(|| self.try_ends(&self.every_length(gap, gap.first)));
         self.keep(found)
     }
 
@@ -77,31 +78,34 @@ impl Work<'_> {
         LENGTHS.map(|len| End { index, place, len }).collect()
     }
 
+    /// The first of `candidates` that authenticates. They are near each other: their bytes are read at once.
     fn try_ends(&self, candidates: &[End]) -> Option<End> {
+        let fits = |end: &&End| LENGTHS.contains(&end.len) && end.place >= 0 && end.place + end.len <= self.len();
+        let candidates: Vec<&End> = candidates.iter().filter(fits).collect();
+        let low = candidates.iter().map(|end| end.place).min()?;
+        let high = candidates.iter().map(|end| end.place + end.len).max()?;
+        let mut bytes = vec![0; size(high - low)];
+        self.input.read(&mut bytes, unsigned(low));
         candidates.par_chunks(BLOCK).find_map_any(|block| {
             let mut scratch = vec![0; SEALED_CHUNK_LEN];
-            block.iter().find(|end| self.open_end(end, &mut scratch)).copied()
+            let mut opens = |end: &End| {
+                let scratch = &mut scratch[..size(end.len)];
+                scratch.copy_from_slice(&bytes[size(end.place - low)..][..size(end.len)]);
+                self.try_open(end.index, end.place, scratch)
+            };
+            block.iter().copied().find(|end| opens(end)).copied()
         })
-    }
-
-    /// Whether `end` authenticates; if so, its plaintext is at the front of `scratch`.
-    fn open_end(&self, end: &End, scratch: &mut [u8]) -> bool {
-        if !LENGTHS.contains(&end.len) || end.place < 0 || end.place + end.len > self.len() {
-            return false;
-        }
-        let sealed = &mut scratch[..size(end.len)];
-        self.input.read(sealed, unsigned(end.place));
-        self.try_open(end.index, end.place, sealed)
     }
 
     /// Writes the chunk that was found.
     fn keep(&self, found: Option<End>) -> Result<Option<End>> {
         let Some(end) = found else { return Ok(None) };
-        let mut scratch = vec![0; SEALED_CHUNK_LEN];
-        if !self.open_end(&end, &mut scratch) {
+        let mut sealed = vec![0; size(end.len)];
+        self.input.read(&mut sealed, unsigned(end.place));
+        if !self.try_open(end.index, end.place, &mut sealed) {
             return Ok(None);
         }
-        let plaintext = &scratch[..size(end.len) - TAG_LEN];
+        let plaintext = &sealed[..size(end.len) - TAG_LEN];
         write_all_at(self.out, plaintext, unsigned(end.index) * CHUNK_LEN as u64)?;
         Ok(Some(end))
     }

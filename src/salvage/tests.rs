@@ -70,7 +70,12 @@ impl Damaged {
     }
 
     fn insert(&mut self, at: usize, len: usize) -> &mut Self {
-        self.replace(at..at, &garbage(len))
+        let mut garbage = garbage(len);
+        // Bytes put in behind the first byte of a chunk, of which the last happens to equal it, cost nothing.
+        if let (Some(last), Some(before)) = (garbage.last_mut(), at.checked_sub(1).and_then(|at| self.bytes.get(at))) {
+            *last = if last == before { !*before } else { *last };
+        }
+        self.replace(at..at, &garbage)
     }
 
     fn overwrite(&mut self, at: usize, len: usize) -> &mut Self {
@@ -102,7 +107,18 @@ impl Damaged {
                 && (from..to).all(|byte| places[byte] == place + byte - from)
                 && !self.bad.iter().any(unread)
         };
-        (0..count).filter(whole).collect()
+        let mut surviving: Vec<usize> = (0..count).filter(whole).collect();
+        // The last chunk is promised where it ends the file, or where the chunk before it is there to lead to it:
+        // behind bytes lost right before it, with other bytes after it, neither its place nor its length is known.
+        let last = count - 1;
+        let ends_file = self.origin.last().is_some_and(|origin| *origin as usize == sealed.file.len() - 1);
+        let is_led_to = last == 0
+            || (surviving.contains(&(last - 1)) && {
+                let from = START + last * S;
+                places[from] == places[from - 1] + 1
+            });
+        surviving.retain(|index| *index != last || ends_file || is_led_to);
+        surviving
     }
 }
 
@@ -226,7 +242,7 @@ fn an_undamaged_file_is_complete() {
 fn a_bad_block_costs_one_chunk_or_two() {
     let sealed = seal(60 * 16_384 + 100, Suite::default());
     let (mut one, mut two) = (0, 0);
-    for block in (START / 4096 + 1)..(sealed.file.len() / 4096 - 4) {
+    for block in ((START / 4096 + 1)..(sealed.file.len() / 4096 - 4)).step_by(3) {
         let mut damaged = Damaged::of(&sealed);
         damaged.bad.push(block * 4096..(block + 1) * 4096);
         let report = finds_all(&sealed, &damaged, &small());
@@ -458,7 +474,7 @@ fn edits(file_len: usize) -> impl Strategy<Value = Vec<Edit>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn whatever_survives_is_found(edits in edits(30 * S), extra in 0..16_384usize, chacha in any::<bool>()) {
         let suite = if chacha { Suite::ChaCha20Poly1305 } else { Suite::Aes256Gcm };

@@ -10,7 +10,7 @@ fn edges() -> Vec<usize> {
         sizes.extend([edge - 1, edge, edge + 1]);
     }
     // Plaintext that brings the output of a file, or of a stream, just to a cut.
-    for cut in [2 << 20, 4 << 20, 5 << 20, 6 << 20] {
+    for cut in [1 << 20, 2 << 20, 4 << 20, 5 << 20, 6 << 20] {
         let header = if cut > 4 << 20 { 131_072 } else { 8192 };
         let chunks = cut - header - 56;
         let sealed = SEALED_CHUNK_LEN;

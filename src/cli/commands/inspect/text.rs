@@ -72,7 +72,7 @@ impl View {
 }
 
 fn row(out: &mut String, name: &str, value: &str) {
-    let _ = writeln!(out, "  {name:<18}{value}");
+    let _ = writeln!(out, "  {name:<20}{value}");
 }
 
 fn pairs(out: &mut String, name: &str, pairs: &Pairs) {

@@ -123,14 +123,14 @@ impl<'a> Keys<'a> {
     }
 
     /// What is asked of every file.
-    pub(super) fn request<'k>(&'k self, new_keys: &'k [NewKey<'k>]) -> Result<Request<'k>> {
+    pub(super) fn request<'k>(&'k self, new_keys: &'k [NewKey<'k>]) -> Request<'k> {
         let (to, add) = new_keys.split_at(usize::from(self.to.is_some()));
-        let mut request = Request::default();
-        request.from = self.from.as_ref().map(Going::selector);
-        request.to = to.first().map(|key| key as &dyn Rewrapper);
-        request.add = add.iter().map(|key| key as &dyn Rewrapper).collect();
-        request.remove = self.remove.iter().map(Going::selector).collect();
-        Ok(request)
+        Request {
+            from: self.from.as_ref().map(Going::selector),
+            to: to.first().map(|key| key as &dyn Rewrapper),
+            add: add.iter().map(|key| key as &dyn Rewrapper).collect(),
+            remove: self.remove.iter().map(Going::selector).collect(),
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
     check(args, &inputs)?;
     let keys = Keys::load(args, session)?;
     let new_keys = keys.new_keys();
-    let rewrap = Rewrap { args, request: keys.request(&new_keys)?, openers: keys.openers() };
+    let rewrap = Rewrap { args, request: keys.request(&new_keys), openers: keys.openers() };
     match (&args.output, inputs.as_slice()) {
         (Some(output), [input]) => {
             let job = Job { input: input.clone(), output: output.clone(), naming: Naming::Given };
@@ -110,15 +110,16 @@ impl Rewrap<'_> {
     fn in_place(&self, path: &Path) -> Told {
         match self.change(path) {
             Ok((report, repaired)) => {
-                let file = escape::path(path);
-                (Ok(told::done(&file, &report, repaired.as_ref())), told::warnings(&report, repaired.as_ref()))
+                let warnings = told::warnings(&report, repaired.as_ref());
+                (Ok(told::done(&escape::path(path), &report, repaired.as_ref())), warnings)
             }
-            Err(failure) => (Err(failure), Vec::new()),
+            Err(failure) => (Err(hinted(failure)), Vec::new()),
         }
     }
 
     fn change(&self, path: &Path) -> Result<(Report, Option<RepairPlan>)> {
         let mut file = InPlace::begin(DiskFile::open(path)?)?;
+        let warnings = file.header().warnings();
         let mut repaired = None;
         if self.args.repair {
             let plan = file.plan_repair(&self.openers)?;
@@ -126,7 +127,9 @@ impl Rewrap<'_> {
             repaired = Some(plan).filter(|plan| !plan.replaced.is_empty());
         }
         let plan = self.plan(file.header())?;
-        Ok((file.apply(&plan)?, repaired))
+        let mut report = file.apply(&plan)?;
+        report.warnings = warnings;
+        Ok((report, repaired))
     }
 
     /// A copy of one input, with the keys that are asked for.
@@ -136,7 +139,7 @@ impl Rewrap<'_> {
                 let done = told::done(&job.input.display(), &report, None);
                 (Ok(Done { output, stdout: None, ..done }), told::warnings(&report, None))
             }
-            Err(failure) => (Err(failure), Vec::new()),
+            Err(failure) => (Err(hinted(failure)), Vec::new()),
         }
     }
 
@@ -162,6 +165,16 @@ impl Rewrap<'_> {
             confirm_shared()?;
         }
         self.request.plan(header.bank())
+    }
+}
+
+/// What a file's slots do not allow can be said otherwise, once they are seen.
+fn hinted(failure: Failure) -> Failure {
+    match failure.exit {
+        Exit::Usage => {
+            failure.hint("`waxseal inspect` shows the file's slots; --from and --remove take a KEY or slot:N of them")
+        }
+        _ => failure,
     }
 }
 

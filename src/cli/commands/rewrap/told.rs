@@ -88,9 +88,24 @@ fn replaced_words(file: &str, part: &Replacement) -> String {
             )
         }
     };
-    let end = part.offset + part.after.len() as u64;
-    let before = part.before.as_ref().map_or("unreadable".into(), |bytes| STANDARD.encode(bytes));
-    format!("{file}: {what}; bytes {}..{end} were (base64): {before}\n", part.offset)
+    let (start, before) = difference(part);
+    format!("{file}: {what}; the bytes from {start} on were (base64): {before}\n")
+}
+
+/// From the first byte that changed to the last.
+fn difference(part: &Replacement) -> (u64, String) {
+    let Some(before) = &part.before else { return (part.offset, "unreadable".into()) };
+    let differs: Vec<usize> = before
+        .iter()
+        .zip(&part.after)
+        .enumerate()
+        .filter(|(_, (one, two))| one != two)
+        .map(|(index, _)| index)
+        .collect();
+    match (differs.first(), differs.last()) {
+        (Some(first), Some(last)) => (part.offset + *first as u64, STANDARD.encode(&before[*first..=*last])),
+        _ => (part.offset, String::new()),
+    }
 }
 
 fn json_of(report: &Report, repaired: Option<&RepairPlan>) -> Map<String, Value> {

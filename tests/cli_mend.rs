@@ -1,0 +1,156 @@
+//! `rewrap` with local keys, `rewrap --repair`, and `salvage`.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli_support;
+
+use std::fs::File;
+
+use cli_support::{Place, noise};
+use serde_json::{Value, json};
+
+fn json_of(place: &Place, args: &[&str]) -> Value {
+    serde_json::from_str(&place.run(args).text()).unwrap()
+}
+
+#[test]
+fn local_keys_change_with_leave() {
+    let place = Place::new();
+    place.ok(&["key", "new", "k2"]);
+    let before = place.sealed("in.wax", &noise(30_000));
+    place.fails(
+        &["rewrap", "--to", "file:k2", "-k", "file:k", "in.wax"],
+        2,
+        &["unwrapped on this machine", "--allow-unwrap"],
+    );
+    assert!(place.read("in.wax") == before);
+    let told = json_of(&place, &["rewrap", "--json", "--allow-unwrap", "--to", "file:k2", "-k", "file:k", "in.wax"]);
+    assert_eq!((&told["ok"], &told["outcome"]), (&json!(true), &json!("changed")));
+    let after = place.read("in.wax");
+    assert!(after[8192..] == before[8192..] && after[..8192] != before[..8192]);
+    place.ok(&["verify", "-k", "file:k2", "in.wax"]);
+    place.fails(&["verify", "-k", "file:k", "in.wax"], 5, &[]);
+    let again = place.ok(&["rewrap", "--allow-unwrap", "--to", "file:k2", "-k", "file:k2", "in.wax"]);
+    assert_eq!(again.text(), "in.wax: unchanged\n");
+    assert_eq!(place.ok(&["rewrap", "in.wax"]).text(), "in.wax: unchanged\n");
+    place.write("pass", "word");
+    place.ok(&["rewrap", "--allow-unwrap", "--add", "passphrase:file=pass", "-k", "file:k2", "in.wax"]);
+    place.ok(&["verify", "-k", "passphrase:file=pass", "in.wax"]);
+    place.ok(&["rewrap", "--remove", "file:k2", "in.wax"]);
+    place.fails(&["rewrap", "--remove", "passphrase", "in.wax"], 2, &["last key"]);
+    place.fails(&["rewrap", "--from", "file:k", "in.wax"], 2, &["--to"]);
+    place.fails(&["rewrap", "--remove", "slot:x", "in.wax"], 2, &["hint: ", "slot:0"]);
+    place.fails(&["rewrap", "-"], 2, &["-o"]);
+    place.fails(&["rewrap", "missing.wax"], 7, &[]);
+    place.write("text.wax", "text");
+    place.fails(&["rewrap", "text.wax"], 3, &["not a waxseal file"]);
+}
+
+#[test]
+fn a_wrong_key_changes_nothing() {
+    let place = Place::new();
+    place.ok(&["key", "new", "k2"]);
+    let before = place.sealed("in.wax", b"content");
+    place.fails(&["rewrap", "--allow-unwrap", "--add", "file:k2", "-k", "file:k2", "in.wax"], 2, &[]);
+    place.fails(&["rewrap", "--allow-unwrap", "--to", "file:k2", "-k", "file:k2", "in.wax"], 5, &["no key"]);
+    assert!(place.read("in.wax") == before);
+}
+
+#[test]
+fn two_at_once_are_refused() {
+    let place = Place::new();
+    place.sealed("in.wax", b"content");
+    let file = File::open(place.path("in.wax")).unwrap();
+    file.lock().unwrap();
+    place.fails(&["rewrap", "in.wax"], 7, &["another rewrap"]);
+}
+
+#[test]
+fn repair_puts_a_bank_back() {
+    let place = Place::new();
+    let whole = place.sealed("in.wax", &noise(10_000));
+    for bank in [0, 4096] {
+        let mut file = whole.clone();
+        file[bank + 100..bank + 300].fill(0xff);
+        place.write("in.wax", &file);
+        let ran = place.ok(&["rewrap", "--repair", "in.wax"]);
+        assert!(
+            ran.stderr.contains("damaged") && ran.text().contains("were (base64): "),
+            "{} {}",
+            ran.stderr,
+            ran.text()
+        );
+        assert!(place.read("in.wax") == whole);
+    }
+    let told = json_of(&place, &["rewrap", "--repair", "--json", "in.wax"]);
+    assert_eq!(told["outcome"], "unchanged");
+}
+
+#[test]
+fn repair_of_the_prelude_takes_a_key() {
+    let place = Place::new();
+    let whole = place.sealed("in.wax", &noise(10_000));
+    let mut file = whole.clone();
+    file[8192..8200].fill(0);
+    place.write("in.wax", &file);
+    place.fails(&["verify", "-k", "file:k", "in.wax"], 4, &["rewrap --repair"]);
+    place.fails(&["rewrap", "--repair", "in.wax"], 4, &["-k KEY"]);
+    assert!(place.read("in.wax") == file);
+    let told = json_of(&place, &["rewrap", "--repair", "-k", "file:k", "--json", "in.wax"]);
+    assert_eq!((&told["outcome"], &told["repaired"][0]["part"]), (&json!("repaired"), &json!("salt and commitment")));
+    assert!(place.read("in.wax") == whole);
+}
+
+#[test]
+fn salvage_rescues_what_authenticates() {
+    let place = Place::new();
+    let plain = noise(200_000);
+    let mut file = place.sealed("in.wax", &plain);
+    // Chunk 3 altered.
+    file[8192 + 56 + 3 * 16_400 + 5] ^= 1;
+    place.write("in.wax", &file);
+    let ran = place.fails(
+        &["salvage", "-k", "file:k", "-o", "out", "--map", "map", "in.wax"],
+        4,
+        &["49152..65536", "hint: "],
+    );
+    assert!(ran.stdout.is_empty());
+    let out = place.read("out");
+    assert_eq!(out.len(), plain.len());
+    assert!(out[..49_152] == plain[..49_152] && out[65_536..] == plain[65_536..]);
+    assert!(out[49_152..65_536].iter().all(|byte| *byte == 0));
+    assert_eq!(place.mode("out"), 0o600);
+    let map = String::from_utf8(place.read("map")).unwrap();
+    assert!(map.lines().any(|line| line.ends_with("  -")), "{map}");
+    let told = json_of(&place, &["salvage", "-f", "--json", "-k", "file:k", "-o", "out", "in.wax"]);
+    assert_eq!((&told["exit"], &told["ok"], &told["failed_at"]), (&json!(4), &json!(false), &json!(49_152)));
+    assert_eq!(told["salvage"]["lost"][0]["plaintext"], json!([49_152, 65_536]));
+    assert_eq!((&told["bytes"], &told["output"]), (&json!(200_000 - 16_384), &json!("out")));
+}
+
+#[test]
+fn salvage_of_a_whole_file_is_exit_0() {
+    let place = Place::new();
+    place.sealed("in.wax", b"content");
+    let ran = place.ok(&["salvage", "-k", "file:k", "-o", "out", "in.wax"]);
+    assert_eq!((ran.stdout.as_slice(), ran.stderr.as_str()), (&b""[..], ""));
+    assert_eq!(place.read("out"), b"content");
+    place.fails(&["salvage", "-k", "file:k", "-o", "out", "in.wax"], 8, &["exists"]);
+}
+
+#[test]
+fn salvage_never_writes_to_a_pipe_nor_reads_one() {
+    let place = Place::new();
+    place.sealed("in.wax", b"content");
+    for output in ["-", "/dev/zero"] {
+        place.fails(&["salvage", "-k", "file:k", "-o", output, "in.wax"], 2, &["never to a pipe"]);
+    }
+    place.fails(&["salvage", "-k", "file:k", "-f", "-o", "in.wax", "in.wax"], 2, &["is the input"]);
+    place.fails(&["salvage", "-k", "file:k", "-o", "x", "--map", "x", "in.wax"], 2, &["one file"]);
+    place.fails(&["salvage", "-k", "file:k", "-o", "x", "/dev/zero"], 2, &["stream"]);
+    place.ok(&["key", "new", "k2"]);
+    place.fails(&["salvage", "-k", "file:k2", "-o", "x", "in.wax"], 5, &["keyfile"]);
+    place.write("text", "text");
+    place.fails(&["salvage", "-k", "file:k", "-o", "x", "text"], 3, &[]);
+    assert_eq!(place.names(), ["in.wax", "k", "k2", "text"]);
+}
