@@ -12,7 +12,7 @@ use fuzz::encode::{ARN, CHEAP, MAGIC, Make, Wrap, file_key, key_line, list};
 use fuzz::recipe;
 
 /// So that no folder of seeds silently holds nothing.
-const SEEDS: usize = 498;
+const SEEDS: usize = 500;
 
 type Seeds = BTreeMap<String, Vec<u8>>;
 
@@ -150,10 +150,16 @@ fn parallel() -> Seeds {
 fn rewraps() -> Seeds {
     let recipes = recipes();
     let deeds = (0..recipes.len()).map(|i| [(i % 6) as u8, (i / 6 % 3) as u8]);
-    of(recipes
+    let mut seeds = of(recipes
         .into_iter()
         .zip(deeds)
-        .map(|((name, recipe), deed)| (format!("{}{}_{name}", deed[0], deed[1]), [deed.as_slice(), &recipe].concat())))
+        .map(|((name, recipe), deed)| (format!("{}{}_{name}", deed[0], deed[1]), [deed.as_slice(), &recipe].concat())));
+    // Bank 0 held the magic in a slot, and is damaged just there: to mend it would end the file.
+    for deed in [0, 1] {
+        let recipe = [&[10, 0, 0], place(0, 8192).as_slice(), &[1]].concat();
+        seeds.insert(format!("{deed}1_hidden_magic_damaged"), [&[deed, 1], recipe.as_slice()].concat());
+    }
+    seeds
 }
 
 fn made() -> BTreeMap<&'static str, Seeds> {

@@ -7,7 +7,7 @@
 use super::file::HeaderFile;
 use super::session::InPlace;
 use super::unwrap::open_checked;
-use super::write::write_part;
+use super::write::{check_image, write_part};
 use crate::error::{Error, Result, Tampered};
 use crate::format::{BankNumber, BankState, PRELUDE_LEN, SEALED_CHUNK_LEN, chunk_offset, plaintext_len};
 use crate::keys::KeyOpener;
@@ -61,7 +61,7 @@ impl<F: HeaderFile> InPlace<F> {
     ///
     /// # Errors
     /// [`Tampered::Prelude`] when they are not, and no opener was given or no chunk authenticates: the header may be
-    /// another file's. What the openers answer, and [`Error::Io`].
+    /// another file's. [`Error::Format`] when the mended file would have a header that no reader takes. What the openers answer, and [`Error::Io`].
     pub fn plan_repair(&mut self, openers: &[&dyn KeyOpener]) -> Result<RepairPlan> {
         let counts = self.header.bank();
         let after = counts.prelude.to_bytes();
@@ -79,7 +79,21 @@ impl<F: HeaderFile> InPlace<F> {
             let part = Part::Prelude { key, chunk: chunk.get() };
             replaced.push(Replacement { part, offset: self.header.payload_offset(), before, after: after.to_vec() });
         }
+        self.check_mended(&replaced)?;
         Ok(RepairPlan { replaced })
+    }
+
+    /// A bank may be damaged to the file's good: where it held the magic in a slot, at a place where none may stand,
+    /// the whole file was malformed, and would be again.
+    fn check_mended(&self, replaced: &[Replacement]) -> Result<()> {
+        let mut image = self.front.bytes().to_vec();
+        for part in replaced {
+            let start = usize::try_from(part.offset).unwrap_or(usize::MAX);
+            if let Some(place) = image.get_mut(start..).and_then(|tail| tail.get_mut(..part.after.len())) {
+                place.copy_from_slice(&part.after);
+            }
+        }
+        check_image(image, &self.header.bank().slots)
     }
 
     /// Writes what `plan` says, and reads the file anew.
@@ -97,6 +111,7 @@ impl<F: HeaderFile> InPlace<F> {
         if plan.replaced.is_empty() {
             return Ok(self);
         }
+        self.check_mended(&plan.replaced)?;
         let small = self.len - self.header.payload_offset() <= COPIED_PAYLOAD;
         let in_payload = plan.replaced.iter().any(|part| matches!(part.part, Part::Prelude { .. }));
         if self.room_in_place(&counts)?.is_some() || (small && in_payload) {

@@ -1,10 +1,11 @@
 //! Repair: what it puts back, and what it must leave alone.
 
-use super::fixture::{KEYS, Sealed, header_of, plan, prelude_range, replace};
+use super::fixture::{KEYS, Sealed, header_of, plan, prelude_range, private_slot, replace};
 use super::sim::{Bypass, Machine};
 use crate::error::{Error, Tampered};
-use crate::format::{BankNumber, SEALED_CHUNK_LEN};
+use crate::format::{BankNumber, Front, Header, MAGIC, SEALED_CHUNK_LEN, Slot};
 use crate::keys::KeyOpener;
+use crate::rewrap::write::both_banks;
 use crate::rewrap::{InPlace, Outcome, Part, Place, Plan};
 
 const BANK: usize = 4096;
@@ -41,6 +42,28 @@ fn repaired(bytes: &[u8], block: usize, openers: &[&dyn KeyOpener]) -> Result<(V
 
 fn is_prelude_error<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
     matches!(result, Err(Error::Tampered(Tampered::Prelude)))
+}
+
+/// The magic in a slot, where a hidden bank could stand, makes a whole file malformed. Damage there made it readable.
+#[test]
+fn damage_that_keeps_a_file_readable_is_left_alone() {
+    let sealed = Sealed::small(2 * BANK);
+    let holding = |at: usize| {
+        let mut bank = sealed.bank.clone();
+        bank.slots.push(Slot { wrapped: [vec![0; at], MAGIC.to_vec()].concat(), ..private_slot(0) });
+        [both_banks(&bank).unwrap(), sealed.payload().to_vec()].concat()
+    };
+    let first = holding(0).windows(8).rposition(|bytes| bytes == MAGIC).unwrap() - 2 * BANK;
+    let whole = holding(BANK - first);
+    assert!(whole[BANK..].starts_with(&MAGIC) && Header::read(&Front::new(whole.clone())).is_err());
+    let mut damaged = whole;
+    damaged[BANK] ^= 1;
+    assert!(!header_of(&damaged).warnings().is_empty());
+    for block in [512, 4096, 65_536] {
+        for openers in [&no_keys()[..], &[&KEYS[0]]] {
+            assert!(matches!(repaired(&damaged, block, openers), Err(Error::Format(_))), "block {block}");
+        }
+    }
 }
 
 #[test]
