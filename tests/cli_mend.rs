@@ -154,3 +154,29 @@ fn salvage_never_writes_to_a_pipe_nor_reads_one() {
     place.fails(&["salvage", "-k", "file:k", "-o", "x", "text"], 3, &[]);
     assert_eq!(place.names(), ["in.wax", "k", "k2", "text"]);
 }
+
+/// Who shares the data key is not rotated with this file: that is to be known before.
+#[test]
+fn a_shared_data_key_asks_to_be_confirmed() {
+    use sha2::{Digest, Sha256};
+    let place = Place::new();
+    place.ok(&["key", "new", "k2"]);
+    place.write("in", "content");
+    place.ok(&["encrypt", "-k", "file:k", "-k", "file:k2", "in"]);
+    let mut file = place.read("in.wax");
+    for bank in [0, 4096] {
+        file[bank + 96] = 1;
+        let sum = Sha256::digest(&file[bank..bank + 4064]);
+        file[bank + 4064..bank + 4096].copy_from_slice(&sum);
+    }
+    place.write("in.wax", &file);
+    let args = ["rewrap", "--remove", "slot:1", "in.wax"];
+    let mut command = std::process::Command::new("setsid");
+    command.arg("-w").arg(cli_support::WAXSEAL).args(args).current_dir(place.path(""));
+    let ran: cli_support::Ran = command.output().unwrap().into();
+    ran.failed(2, &["shared", "--yes"]);
+    assert!(place.read("in.wax") == file);
+    place.ok(&["rewrap", "--yes", "--remove", "slot:1", "in.wax"]);
+    assert!(place.read("in.wax") != file);
+    assert!(place.ok(&["inspect", "in.wax"]).text().contains("shared with other files"));
+}
