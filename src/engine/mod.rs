@@ -27,10 +27,7 @@ use crate::keys::KeyOpener;
 
 /// Below this many bytes of input, a second thread costs more than it brings.
 const SMALL_INPUT: usize = 1 << 20;
-/// A task's output, and what the output is cut at multiples of: what the largest pipe holds, and half of a huge page.
-///
-/// Whole huge pages are no faster to write, and much slower where a virtual machine's idle memory has gone back to its
-/// host, which happens in huge pages.
+/// A task's output, and what the output is cut at multiples of: what the largest pipe holds.
 const UNIT: usize = 1 << 20;
 /// Chunks that are read from a file at once, so that they are still in the core's own cache when they are worked on.
 const PIECE_CHUNKS: usize = 16;

@@ -10,6 +10,11 @@ use crate::error::{Error, Result};
 
 /// So much room is got at once for an output of unknown length.
 const AHEAD: u64 = 64 << 20;
+/// A file is written in pieces of this size, and it then takes its memory in pieces of this size.
+///
+/// Larger ones come from whole huge pages, and a virtual machine's idle memory goes back to its host in huge pages: to
+/// have one back costs far more than larger pieces gain.
+const WRITE_LEN: usize = 512 << 10;
 
 /// A sink, made ready.
 pub(super) enum Output<'a> {
@@ -154,7 +159,9 @@ impl<'a> FileOutput<'a> {
         if position > self.start || bytes.len() >= super::SMALL_INPUT {
             self.reserve(position + bytes.len() as u64, AHEAD)?;
         }
-        system::write_all_at(self.file, bytes, position)?;
+        for (piece, at) in bytes.chunks(WRITE_LEN).zip((position..).step_by(WRITE_LEN)) {
+            system::write_all_at(self.file, piece, at)?;
+        }
         if self.durability == Durability::Synced {
             system::start_write_back(self.file, position, bytes.len() as u64);
         }

@@ -1,0 +1,56 @@
+//! What the benches share: data, and ends that are empty again for each round.
+
+#![allow(dead_code, reason = "each bench uses its part")]
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+
+use waxseal::engine::{Durability, Engine, Sink, Source, Unobserved};
+use waxseal::keys::KeyFile;
+use waxseal::{Demands, Envelope, SealOptions};
+
+/// Bytes of plaintext: little when the benches run as tests.
+pub fn len() -> usize {
+    if std::env::args().any(|arg| arg == "--test") { 3 << 20 } else { 64 << 20 }
+}
+
+/// Bytes that do not compress, and are not all alike.
+pub fn plaintext(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&(state >> 16).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// An unnamed file that holds `bytes`.
+pub fn file_of(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    std::io::Write::write_all(&mut file, bytes).expect("room for it");
+    file.seek(SeekFrom::Start(0)).expect("a file seeks");
+    file
+}
+
+/// A new, empty file.
+pub fn empty() -> File {
+    tempfile::tempfile().expect("a temporary file")
+}
+
+/// The unsynced file sink.
+pub fn into(file: &File) -> Sink<'_> {
+    Sink::File(file, Durability::Unsynced)
+}
+
+/// Seals with a new envelope.
+pub fn seal(engine: &Engine, key: &KeyFile, source: Source<'_>, sink: Sink<'_>) {
+    let envelope = || Envelope::new(&[key], &SealOptions::new());
+    engine.seal(source, sink, envelope, &Unobserved).expect("sealing");
+}
+
+/// Opens.
+pub fn open(engine: &Engine, key: &KeyFile, source: Source<'_>, sink: Sink<'_>) {
+    engine.open(source, sink, &[key], &Demands::default(), &Unobserved).expect("opening");
+}
