@@ -111,7 +111,7 @@ def open_kms(arn, wrapped, bank):  # 10.4, 12.2
     try: answer = boto3.client("kms", region_name=ARN.fullmatch(arn)[2].decode()).decrypt(
         KeyId=arn.decode(), CiphertextBlob=wrapped, EncryptionContext=context, EncryptionAlgorithm="SYMMETRIC_DEFAULT")
     except (aws.ClientError, aws.BotoCoreError) as error:
-        altered = re.search("InvalidCiphertext|IncorrectKey", str(error))
+        altered = re.search("InvalidCiphertext", str(error))
         again = isinstance(error, (aws.ConnectionError, aws.HTTPClientError)) or re.search("Throttl|Timeout|Internal", str(error))
         raise Fail("slot", str(error), 4 if altered else 6 if again else 5) from None
     require(answer["KeyId"].encode() == arn and len(answer["Plaintext"]) == 32, "KMS answered amiss", "slot", 4)

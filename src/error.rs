@@ -256,6 +256,13 @@ impl ProviderError {
         self
     }
 
+    /// Whether the file itself is at fault: its wrapped key was altered, or somebody answered in the service's place
+    /// (spec 12.2).
+    #[must_use]
+    pub fn tampered(&self) -> bool {
+        matches!(self.cause, ProviderCause::WrongCiphertext | ProviderCause::BadAnswer)
+    }
+
     /// Whether the same call may succeed later without anybody's doing.
     #[must_use]
     pub fn retryable(&self) -> bool {
@@ -279,6 +286,8 @@ pub enum ProviderCause {
     NotFound,
     /// The wrapped key, or the encryption context that goes with it, is not what the service wrapped.
     WrongCiphertext,
+    /// The wrapped key is another key's.
+    OtherKey,
     /// The key cannot do this (asymmetric, HMAC, wrong usage).
     WrongKeyType,
     /// There are no credentials, or they have expired.

@@ -130,7 +130,7 @@ fn every_refusal_has_its_cause_and_a_hint() {
         ("KMSInvalidStateException", "arn is pending import.", C::PendingImport, "waxseal key import"),
         ("NotFoundException", "Key does not exist", C::NotFound, "--region"),
         ("InvalidCiphertextException", "", C::WrongCiphertext, ""),
-        ("IncorrectKeyException", "", C::WrongCiphertext, ""),
+        ("IncorrectKeyException", "", C::OtherKey, ""),
         ("InvalidKeyUsageException", "", C::WrongKeyType, "SYMMETRIC_DEFAULT"),
         (
             "ExpiredTokenException",

@@ -134,5 +134,5 @@ fn the_key_under_an_alias_is_another() {
     });
     let result = KmsOpener::named(&kms(&[&rule]), name("alias/moved")).open(&slot(&arn(ID)), &binding(&[]));
     let Err(Error::Provider(error)) = result else { panic!("no failure of the provider's") };
-    assert_eq!(error.cause, ProviderCause::WrongCiphertext, "{error}");
+    assert_eq!(error.cause, ProviderCause::OtherKey, "{error}");
 }

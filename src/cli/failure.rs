@@ -72,10 +72,18 @@ fn exit_of(error: &Error) -> Exit {
     }
 }
 
-/// Where another try could still open the file, the answer is "try again", not "no key".
+/// An altered slot first; then, where another try could still open the file, "try again", not "no key" (spec 12.2).
 fn exit_of_attempts(attempts: &[Attempt]) -> Exit {
-    let retryable = |attempt: &Attempt| matches!(&attempt.error, Error::Provider(provider) if provider.retryable());
-    if attempts.iter().any(retryable) { Exit::Unavailable } else { Exit::NoKey }
+    let any = |is: fn(&ProviderError) -> bool| {
+        attempts.iter().any(|attempt| matches!(&attempt.error, Error::Provider(provider) if is(provider)))
+    };
+    if any(ProviderError::tampered) {
+        Exit::Tampered
+    } else if any(ProviderError::retryable) {
+        Exit::Unavailable
+    } else {
+        Exit::NoKey
+    }
 }
 
 /// The key service's answer that decides, also where several keys were tried.
@@ -84,7 +92,9 @@ fn provider_of(error: &Error) -> Option<&ProviderError> {
         Error::Provider(provider) => Some(provider),
         Error::NoKey(no_key) => {
             let all = || no_key.attempts.iter().filter_map(|attempt| provider_of(&attempt.error));
-            all().find(|provider| provider.retryable()).or_else(|| all().find(|provider| provider.hint.is_some()))
+            let deciding = all().find(|provider| provider.tampered());
+            let deciding = deciding.or_else(|| all().find(|provider| provider.retryable()));
+            deciding.or_else(|| all().find(|provider| provider.hint.is_some()))
         }
         _ => None,
     }

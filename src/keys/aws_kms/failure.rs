@@ -26,7 +26,8 @@ where
         SdkError::ResponseError(answer) if answer.raw().status().as_u16() >= 500 => {
             (ProviderCause::Internal, format!("AWS failed with HTTP status {}", answer.raw().status().as_u16()))
         }
-        SdkError::ResponseError(_) => (ProviderCause::BadAnswer, "the answer is not one of AWS".into()),
+        // A captive portal or a proxy, not the file.
+        SdkError::ResponseError(_) => (ProviderCause::Unreachable, "the answer is not one of AWS".into()),
         SdkError::TimeoutError(_) => (ProviderCause::Unreachable, "no answer in time".into()),
         other if find::<CredentialsError>(other).is_some() || says_no_identity(other) => {
             (ProviderCause::Credentials, credentials_words(other))
@@ -79,7 +80,8 @@ fn cause_of(code: &str, words: &str, status: u16) -> ProviderCause {
         }
         "KMSInvalidStateException" if words.contains("disabled") => ProviderCause::Disabled,
         "NotFoundException" => ProviderCause::NotFound,
-        "InvalidCiphertextException" | "IncorrectKeyException" => ProviderCause::WrongCiphertext,
+        "InvalidCiphertextException" => ProviderCause::WrongCiphertext,
+        "IncorrectKeyException" => ProviderCause::OtherKey,
         "InvalidKeyUsageException" | "UnsupportedOperationException" => ProviderCause::WrongKeyType,
         "AlreadyExistsException" => ProviderCause::AlreadyExists,
         "ThrottlingException"
@@ -125,7 +127,7 @@ fn cause_of(code: &str, words: &str, status: u16) -> ProviderCause {
 fn in_words(call: &KmsCall, cause: ProviderCause, code: &str, words: &str) -> String {
     let own = match cause {
         ProviderCause::NotFound => return join(&format!("there is no such key in {}", call.region), words),
-        ProviderCause::WrongCiphertext if code == "IncorrectKeyException" => "it is not the key that wrapped this",
+        ProviderCause::OtherKey => "it is not the key that wrapped this",
         ProviderCause::WrongCiphertext => "the wrapped bytes or their encryption context are not what the key wrapped",
         ProviderCause::ClockSkew => "this machine's clock and AWS's differ too much",
         ProviderCause::Throttled => "AWS asks for fewer requests",
@@ -221,7 +223,7 @@ mod tests {
             ("KMSInvalidStateException", "arn is creating.", 400, C::Rejected),
             ("NotFoundException", "Key 'arn' does not exist", 400, C::NotFound),
             ("InvalidCiphertextException", "", 400, C::WrongCiphertext),
-            ("IncorrectKeyException", "", 400, C::WrongCiphertext),
+            ("IncorrectKeyException", "", 400, C::OtherKey),
             ("InvalidKeyUsageException", "", 400, C::WrongKeyType),
             ("ThrottlingException", "Rate exceeded", 400, C::Throttled),
             ("InvalidSignatureException", "Signature expired: 2020 is now earlier than", 400, C::ClockSkew),
