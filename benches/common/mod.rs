@@ -10,12 +10,12 @@ use waxseal::keys::KeyFile;
 use waxseal::{Demands, Envelope, SealOptions};
 
 /// Bytes of plaintext: little when the benches run as tests.
-pub fn len() -> usize {
+pub(crate) fn len() -> usize {
     if std::env::args().any(|arg| arg == "--test") { 3 << 20 } else { 64 << 20 }
 }
 
 /// Bytes that do not compress, and are not all alike.
-pub fn plaintext(len: usize) -> Vec<u8> {
+pub(crate) fn plaintext(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
@@ -27,7 +27,7 @@ pub fn plaintext(len: usize) -> Vec<u8> {
 }
 
 /// An unnamed file that holds `bytes`.
-pub fn file_of(bytes: &[u8]) -> File {
+pub(crate) fn file_of(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().expect("a temporary file");
     std::io::Write::write_all(&mut file, bytes).expect("room for it");
     file.seek(SeekFrom::Start(0)).expect("a file seeks");
@@ -35,22 +35,22 @@ pub fn file_of(bytes: &[u8]) -> File {
 }
 
 /// A new, empty file.
-pub fn empty() -> File {
+pub(crate) fn empty() -> File {
     tempfile::tempfile().expect("a temporary file")
 }
 
 /// The unsynced file sink.
-pub fn into(file: &File) -> Sink<'_> {
+pub(crate) fn into(file: &File) -> Sink<'_> {
     Sink::File(file, Durability::Unsynced)
 }
 
 /// Seals with a new envelope.
-pub fn seal(engine: &Engine, key: &KeyFile, source: Source<'_>, sink: Sink<'_>) {
+pub(crate) fn seal(engine: &Engine, key: &KeyFile, source: Source<'_>, sink: Sink<'_>) {
     let envelope = || Envelope::new(&[key], &SealOptions::new());
     engine.seal(source, sink, envelope, &Unobserved).expect("sealing");
 }
 
 /// Opens.
-pub fn open(engine: &Engine, key: &KeyFile, source: Source<'_>, sink: Sink<'_>) {
+pub(crate) fn open(engine: &Engine, key: &KeyFile, source: Source<'_>, sink: Sink<'_>) {
     engine.open(source, sink, &[key], &Demands::default(), &Unobserved).expect("opening");
 }

@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 
 /// So much room is got at once for an output of unknown length.
 const AHEAD: u64 = 64 << 20;
-/// A file is written in pieces of this size, and it then takes its memory in pieces of this size.
+/// A file is written in pieces of this size, and its page cache then comes in pieces of this size.
 ///
-/// Larger ones come from whole huge pages, and a virtual machine's idle memory goes back to its host in huge pages: to
-/// have one back costs far more than larger pieces gain.
-const WRITE_LEN: usize = 512 << 10;
+/// Larger ones are cut from whole huge pages, which a virtual machine gives back to its host when they are idle. To
+/// have them back costs several times what larger pieces gain.
+const WRITE_LEN: usize = 256 << 10;
 
 /// A sink, made ready.
 pub(super) enum Output<'a> {
