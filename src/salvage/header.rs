@@ -115,6 +115,9 @@ fn read_header(input: &Input<'_>) -> Result<Header> {
     Ok(read_header_at(&mut read_at)?.1)
 }
 
+/// Each trial opens slots anew, by a key service or by Argon2id: a hostile front must not ask for hundreds.
+const MAX_TRIALS: usize = 12;
+
 fn open_remains(
     input: &Input<'_>,
     openers: &[&dyn KeyOpener],
@@ -125,7 +128,7 @@ fn open_remains(
     input.read(&mut front, 0);
     let candidates = remains(&front);
     let preludes: Vec<Prelude> = candidates.iter().map(|candidate| candidate.bank.prelude).collect();
-    let mut first_error = None;
+    let (mut first_error, mut trials) = (None, 0);
     for Candidate { bank, offset, check } in candidates {
         if let Err(error) = demands.check(&bank.binding) {
             first_error.get_or_insert(error);
@@ -145,6 +148,10 @@ fn open_remains(
             }
         });
         for prelude in tried {
+            trials += 1;
+            if trials > MAX_TRIALS {
+                return Err(first_error.unwrap_or(error.into()));
+            }
             let bank = Bank { prelude, ..bank.clone() };
             match unlock(&bank, &prelude.to_bytes(), openers) {
                 Ok(unlocked) => {
