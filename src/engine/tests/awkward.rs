@@ -167,6 +167,28 @@ fn an_envelope_that_fails() {
     }
 }
 
+/// A refused key is the answer, whatever the stream does: here it never ends, slowly, or breaks.
+#[test]
+fn an_envelope_that_fails_beside_a_stream() {
+    struct Slow;
+    impl Read for Slow {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            out[..1].fill(1);
+            Ok(1)
+        }
+    }
+    let refuse = || Err(Error::Invalid("no".into()));
+    let mut broken = Awkward::new(io::repeat(1), 10, Some(0));
+    for source in [Source::Stream(&mut Slow), Source::Stream(&mut broken)] {
+        let begun = std::time::Instant::now();
+        let ended = engine().seal(source, Sink::Nowhere, refuse, &Unobserved);
+        assert!(matches!(ended, Err(Error::Invalid(_))));
+        // Of 4 MiB, each byte takes a millisecond.
+        assert!(begun.elapsed().as_secs() < 60);
+    }
+}
+
 /// A writer of the caller's that panics takes the call with it, and no thread waits for ever.
 #[test]
 fn a_panic_ends_the_call() {
@@ -186,4 +208,35 @@ fn a_panic_ends_the_call() {
         engine().seal(Source::File(&file), Sink::Stream(&mut Panics(0)), envelope, &Unobserved).map(drop)
     });
     assert!(ended.is_err());
+}
+
+/// Such a count would let what the buffer held before pass for input, and one nonce be used twice.
+#[test]
+fn a_reader_that_claims_more_than_it_was_asked_for() {
+    struct Claims<'a>(&'a [u8]);
+    impl Read for Claims<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let read = self.0.read(out)?;
+            Ok(if self.0.is_empty() { out.len() + 1 } else { read })
+        }
+    }
+    let refused = |ended: Result<()>| match ended {
+        Err(Error::Io { source, .. }) => assert_eq!(source.kind(), io::ErrorKind::InvalidData),
+        other => panic!("{other:?}"),
+    };
+    for size in [10, 6_000_000] {
+        let plaintext = text(size);
+        let mut out = Vec::new();
+        let source = Source::Stream(&mut Claims(&plaintext));
+        refused(engine().seal(source, Sink::Stream(&mut out), envelope, &Unobserved).map(drop));
+        assert!(serial_open(&out).1.is_err());
+
+        let whole = serial_seal(&plaintext);
+        let (mut out, mut reader) = (Vec::new(), Claims(&whole));
+        let (sink, demands) = (Sink::Stream(&mut out), Demands::default());
+        refused(engine().open(Source::Stream(&mut reader), sink, &[&FixedKey], &demands, &Unobserved).map(drop));
+        let opened = crate::OpenReader::new(Claims(&whole), &[&FixedKey], &demands)
+            .and_then(|mut reader| reader.read_to_end(&mut Vec::new()).map_err(|error| Error::io("reading", error)));
+        refused(opened.map(drop));
+    }
 }
