@@ -99,7 +99,11 @@ impl<'a, 'o> OpenJob<'a, 'o> {
     }
 
     fn claim(&self, buffers: &mut Buffers) -> Option<Task> {
-        let mut guard = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(mut guard) = self.claims.lock() else {
+            // The caller's reader panicked: what it would give next does not follow on what was read.
+            self.failures.panicked();
+            return None;
+        };
         let claims = &mut *guard;
         if claims.ended || self.failures.any() {
             return None;
