@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use super::buffers::Buffers;
 use super::ordered::{Failures, TaskGuard};
 use super::sink::Output;
-use super::source::{FileInput, read_full};
+use super::source::FileInput;
 use super::{Observer, PIECE_CHUNKS};
+use crate::envelope::read_full;
 use crate::error::{Error, Result, Tampered};
 use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN};
 use crate::payload::{ChunkIndex, ChunkOpener};
@@ -98,7 +99,11 @@ impl<'a, 'o> OpenJob<'a, 'o> {
     }
 
     fn claim(&self, buffers: &mut Buffers) -> Option<Task> {
-        let mut guard = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(mut guard) = self.claims.lock() else {
+            // The caller's reader panicked: what it would give next does not follow on what was read.
+            self.failures.panicked();
+            return None;
+        };
         let claims = &mut *guard;
         if claims.ended || self.failures.any() {
             return None;

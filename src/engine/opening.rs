@@ -113,7 +113,7 @@ fn open_file(
 ) -> Result<u64> {
     let threads = if file.len < SMALL_INPUT as u64 { Threads::One } else { Threads::All };
     // A terabyte that was cut off is refused at once, unless its good part may be wanted.
-    if !matches!(output, Output::Ordered(_)) {
+    if !output.is_ordered() {
         let payload_at = chunks_at - PRELUDE_LEN as u64;
         plaintext_len(file.len.saturating_sub(payload_at))?;
     }

@@ -49,6 +49,14 @@ impl<'a> Ordered<'a> {
         Ok(())
     }
 
+    /// Waits for the turn of task number `task`: until [`put`](Self::put), nobody else writes. Or until none will come.
+    pub(super) fn wait(&self, task: u64) {
+        let mut turns = self.lock();
+        while turns.next != task && task <= turns.last {
+            turns = self.moved.wait(turns).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     pub(super) fn close_behind(&self, task: u64) {
         let mut turns = self.lock();
         turns.last = turns.last.min(task);
@@ -71,6 +79,11 @@ impl Failures {
     /// Whether there is any: then no new task is to be begun. Those before it have all been begun already.
     pub(super) fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
+    }
+
+    /// A caller's code panicked: no error to show, but no new task either.
+    pub(super) fn panicked(&self) {
+        self.any.store(true, Ordering::Release);
     }
 
     /// `error` is about chunk number `chunk`.
@@ -98,7 +111,7 @@ pub(super) struct TaskGuard<'a, 'o> {
 impl Drop for TaskGuard<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.failures.any.store(true, Ordering::Release);
+            self.failures.panicked();
             self.output.close_behind(self.task);
         }
     }

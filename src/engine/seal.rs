@@ -16,8 +16,9 @@ use std::sync::{Mutex, PoisonError};
 use super::buffers::Buffers;
 use super::ordered::{Failures, TaskGuard};
 use super::sink::Output;
-use super::source::{FileInput, read_full};
+use super::source::FileInput;
 use super::{Observer, PIECE_LEN};
+use crate::envelope::read_full;
 use crate::error::{Error, Result};
 use crate::format::{CHUNK_LEN, MAX_PLAINTEXT, SEALED_CHUNK_LEN, TAG_LEN};
 use crate::payload::{ChunkIndex, ChunkSealer};
@@ -122,7 +123,11 @@ impl<'a, 'o> SealJob<'a, 'o> {
     }
 
     fn claim(&self, buffers: &mut Buffers) -> Option<Task> {
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(mut claims) = self.claims.lock() else {
+            // The caller's reader panicked: what it would give next does not follow on what was read.
+            self.failures.panicked();
+            return None;
+        };
         if claims.ended.is_some() || self.failures.any() {
             return None;
         }
@@ -221,6 +226,14 @@ impl<'a, 'o> SealJob<'a, 'o> {
             made += seal_piece(self.sealer, first, (piece, end), &mut buffers.output[made..]).map_err(failed)?;
             if read == task.plain {
                 break;
+            }
+        }
+        if let (End::Last, Some(file)) = (task.end, self.file) {
+            // All earlier tasks have read and written by then. What stays cut off here is no valid file.
+            self.output.wait(task.number);
+            if self.output.is_ordered() {
+                let failed = |error| (task.first, Error::io("reading the input", error));
+                file.check_unchanged().map_err(failed)?;
             }
         }
         let written = self.output.put(task.number, task.position, &buffers.output[..made + task.head]);

@@ -1,12 +1,13 @@
 //! How a source is sealed: what is read first, which header it takes, on how many threads.
 
 use std::io::{Cursor, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::seal::{Plaintext, SealJob};
 use super::sink::Output;
 use super::source::{FileInput, Input};
 use super::{Engine, Observer, SMALL_INPUT, Sealed, Sink, Source, UNIT, system};
-use crate::envelope::{Envelope, InputSize};
+use crate::envelope::{Envelope, InputSize, checked};
 use crate::error::{Error, Result};
 use crate::format::{BankLen, LARGE_INPUT, payload_len};
 
@@ -27,7 +28,7 @@ pub(super) fn seal(
             observer.total(file.len);
             // To its end, whatever its length says: what stands in /proc has none.
             let mut reader = file.reader();
-            let prefix = read_prefix(&mut reader)?;
+            let prefix = read_prefix(&mut reader, &AtomicBool::new(false))?;
             file.check_unchanged().map_err(reading)?;
             seal_stream(engine, prefix, Box::new(reader), output, envelope()?, observer)
         }
@@ -36,8 +37,11 @@ pub(super) fn seal(
             seal_file(engine, &file, output, envelope, observer)
         }
         Input::Ordered(mut stream) => {
-            let (envelope, prefix) = engine.helpers.beside(envelope, || read_prefix(&mut stream));
-            seal_stream(engine, prefix?, stream, output, envelope?, observer)
+            let failed = AtomicBool::new(false);
+            let envelope = || envelope().inspect_err(|_| failed.store(true, Ordering::Relaxed));
+            let (envelope, prefix) = engine.helpers.beside(envelope, || read_prefix(&mut stream, &failed));
+            let envelope = envelope?;
+            seal_stream(engine, prefix?, stream, output, envelope, observer)
         }
     }
 }
@@ -61,7 +65,10 @@ fn seal_file(
         let job = SealJob::new(envelope.sealer(), Plaintext::At(file), (&output, UNIT), front, observer);
         engine.run(|buffers| job.work(buffers));
         let lengths = job.finish()?;
-        file.check_unchanged().map_err(reading)?;
+        // A stream's end was sent only after this check.
+        if !output.is_ordered() {
+            file.check_unchanged().map_err(reading)?;
+        }
         Ok(lengths)
     });
     end_sealing(sealed, output)
@@ -108,11 +115,27 @@ fn end_sealing(sealed: Result<(u64, u64)>, output: Output<'_>) -> Result<Sealed>
     }
 }
 
-/// At most the 4 MiB that decide on the header's length.
-fn read_prefix(reader: &mut impl Read) -> Result<Vec<u8>> {
+/// At most the 4 MiB that decide on the header's length, and no more once `stop` is set.
+fn read_prefix(reader: &mut impl Read, stop: &AtomicBool) -> Result<Vec<u8>> {
     let mut prefix = Vec::new();
-    reader.take(LARGE_INPUT).read_to_end(&mut prefix).map_err(reading)?;
+    Until { reader, stop }.take(LARGE_INPUT).read_to_end(&mut prefix).map_err(reading)?;
     Ok(prefix)
+}
+
+/// Ends early when `stop` is set: of a slow stream, nothing more is waited for than the read under way.
+struct Until<'a, R> {
+    reader: &'a mut R,
+    stop: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Until<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        let read = self.reader.read(out)?;
+        checked(read, out.len())
+    }
 }
 
 /// Header and prelude.

@@ -74,6 +74,18 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Whether what was written cannot be taken back.
+    pub(super) fn is_ordered(&self) -> bool {
+        matches!(self, Self::Ordered(_))
+    }
+
+    /// On a stream, waits for all tasks before number `task`.
+    pub(super) fn wait(&self, task: u64) {
+        if let Self::Ordered(ordered) = self {
+            ordered.wait(task);
+        }
+    }
+
     /// Nothing is to be written for tasks behind number `task`: they need not wait for their turn.
     pub(super) fn close_behind(&self, task: u64) {
         if let Self::Ordered(ordered) = self {

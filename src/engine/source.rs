@@ -118,17 +118,3 @@ impl Read for FromStart<'_> {
         Ok(read)
     }
 }
-
-/// Reads until `buffer` is full or the end is met; the number of bytes. A short read is not the end.
-pub(super) fn read_full(reader: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match reader.read(&mut buffer[done..]) {
-            Ok(0) => break,
-            Ok(read) => done += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
-}

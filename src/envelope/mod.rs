@@ -9,7 +9,7 @@ mod tests;
 mod unlock;
 
 pub use demands::Demands;
-pub(crate) use read::fill_at;
+pub(crate) use read::{checked, fill_at, read_full};
 pub use read::{read_front, read_header_at};
 pub use seal::{Envelope, InputSize, SealOptions};
 pub(crate) use unlock::payload_prelude;

@@ -18,9 +18,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// # Errors
 /// [`Error::Io`].
 pub fn read_front(reader: &mut impl Read) -> Result<Front> {
-    let mut bytes = Vec::with_capacity(FRONT_LEN);
-    let read = reader.take(FRONT_LEN as u64).read_to_end(&mut bytes);
-    read.map_err(|error| Error::io("reading the header", error))?;
+    let mut bytes = vec![0; FRONT_LEN];
+    let len = read_full(reader, &mut bytes).map_err(|error| Error::io("reading the header", error))?;
+    bytes.truncate(len);
     Ok(Front::new(bytes))
 }
 
@@ -89,12 +89,28 @@ pub(crate) fn fill_at(
     while done < buffer.len() {
         match read_at(&mut buffer[done..], position + done as u64) {
             Ok(0) => break,
-            Ok(read) => done += read,
+            Ok(read) => done += checked(read, buffer.len() - done)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
     Ok(done)
+}
+
+/// Reads until `buffer` is full or the end is met; the number of bytes. A short read is not the end.
+pub(crate) fn read_full(reader: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
+    fill_at(&mut |buffer, _| reader.read(buffer), buffer, 0)
+}
+
+/// What a reader says it read into `room` bytes.
+///
+/// A count beyond that is a reader's bug. Were it believed, what the buffer holds of old would pass for input, and
+/// chunk numbers would be counted from a length that never was.
+pub(crate) fn checked(read: usize, room: usize) -> io::Result<usize> {
+    if read <= room {
+        return Ok(read);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the reader claims more bytes than it was asked for"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Cursor, Read};
 
-use crate::envelope::{Demands, Unlocked, payload_prelude, read_front, unlock};
+use crate::envelope::{Demands, Unlocked, payload_prelude, read_front, read_full, unlock};
 use crate::error::{Attempt, Error, Result, Tampered};
 use crate::format::{Header, PRELUDE_LEN, SEALED_CHUNK_LEN};
 use crate::keys::KeyOpener;
@@ -137,18 +137,4 @@ impl<R: Read> Read for PayloadReader<R> {
         self.ready.start += len;
         Ok(len)
     }
-}
-
-/// Reads until `buffer` is full or the end is met. A short read is not the end.
-fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match reader.read(&mut buffer[done..]) {
-            Ok(0) => break,
-            Ok(read) => done += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
 }

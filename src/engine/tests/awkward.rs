@@ -130,6 +130,7 @@ fn an_input_that_changes() {
             if size > SMALL_INPUT {
                 let Err(Error::Io { source, .. }) = ended else { panic!("{size}") };
                 assert_eq!(source.to_string(), "the input changed while it was read");
+                assert!(serial_open(&out).1.is_err(), "what was sent is no valid file");
             } else {
                 assert!(ended.is_ok() && serial_open(&out).0 == text(size));
             }
@@ -167,6 +168,28 @@ fn an_envelope_that_fails() {
     }
 }
 
+/// A refused key is the answer, whatever the stream does: here it never ends, slowly, or breaks.
+#[test]
+fn an_envelope_that_fails_beside_a_stream() {
+    struct Slow;
+    impl Read for Slow {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            out[..1].fill(1);
+            Ok(1)
+        }
+    }
+    let refuse = || Err(Error::Invalid("no".into()));
+    let mut broken = Awkward::new(io::repeat(1), 10, Some(0));
+    for source in [Source::Stream(&mut Slow), Source::Stream(&mut broken)] {
+        let begun = std::time::Instant::now();
+        let ended = engine().seal(source, Sink::Nowhere, refuse, &Unobserved);
+        assert!(matches!(ended, Err(Error::Invalid(_))));
+        // Of 4 MiB, each byte takes a millisecond.
+        assert!(begun.elapsed().as_secs() < 60);
+    }
+}
+
 /// A writer of the caller's that panics takes the call with it, and no thread waits for ever.
 #[test]
 fn a_panic_ends_the_call() {
@@ -186,4 +209,90 @@ fn a_panic_ends_the_call() {
         engine().seal(Source::File(&file), Sink::Stream(&mut Panics(0)), envelope, &Unobserved).map(drop)
     });
     assert!(ended.is_err());
+}
+
+/// Such a count would let what the buffer held before pass for input, and one nonce be used twice.
+#[test]
+fn a_reader_that_claims_more_than_it_was_asked_for() {
+    struct Claims<'a>(&'a [u8]);
+    impl Read for Claims<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let read = self.0.read(out)?;
+            Ok(if self.0.is_empty() { out.len() + 1 } else { read })
+        }
+    }
+    let refused = |ended: Result<()>| match ended {
+        Err(Error::Io { source, .. }) => assert_eq!(source.kind(), io::ErrorKind::InvalidData),
+        other => panic!("{other:?}"),
+    };
+    for size in [10, 6_000_000] {
+        let plaintext = text(size);
+        let mut out = Vec::new();
+        let source = Source::Stream(&mut Claims(&plaintext));
+        refused(engine().seal(source, Sink::Stream(&mut out), envelope, &Unobserved).map(drop));
+        assert!(serial_open(&out).1.is_err());
+
+        let whole = serial_seal(&plaintext);
+        let (mut out, mut reader) = (Vec::new(), Claims(&whole));
+        let (sink, demands) = (Sink::Stream(&mut out), Demands::default());
+        refused(engine().open(Source::Stream(&mut reader), sink, &[&FixedKey], &demands, &Unobserved).map(drop));
+        let opened = crate::OpenReader::new(Claims(&whole), &[&FixedKey], &demands)
+            .and_then(|mut reader| reader.read_to_end(&mut Vec::new()).map_err(|error| Error::io("reading", error)));
+        refused(opened.map(drop));
+    }
+}
+
+/// Touched while it is read, by what is told of every task: a stream must not get a whole file before the error.
+#[test]
+fn an_input_that_is_touched_sends_no_whole_file() {
+    struct Touch<'a>(&'a File);
+    impl Observer for Touch<'_> {
+        fn advanced(&self, _: u64) {
+            self.0.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        }
+    }
+    for size in [3_000_000, 9_000_000] {
+        let file = file_of(&text(size));
+        let mut out = Vec::new();
+        let ended = engine().seal(Source::File(&file), Sink::Stream(&mut out), envelope, &Touch(&file));
+        assert!(matches!(ended, Err(Error::Io { .. })));
+        let (opened, end) = serial_open(&out);
+        assert!(end.is_err() && text(size).starts_with(&opened) && opened.len() < size);
+    }
+}
+
+/// Another thread must not read on where a reader panicked, and finish a valid file of something else.
+#[test]
+fn a_reader_that_panics_makes_no_file() {
+    struct Panics<'a>(&'a [u8], Option<usize>);
+    impl Read for Panics<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            if self.1.is_some_and(|at| self.0.len() <= at) {
+                // Once. What follows would look like a good input that is shorter.
+                self.1 = None;
+                self.0 = &self.0[..10.min(self.0.len())];
+                panic!("on purpose");
+            }
+            self.0.read(out)
+        }
+    }
+    let plaintext = text(12_600_000);
+    for left in [7 << 20, 3 << 20, 1 << 20] {
+        let mut out = Vec::new();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut reader = Panics(&plaintext, Some(left));
+            engine().seal(Source::Stream(&mut reader), Sink::Stream(&mut out), envelope, &Unobserved).map(drop)
+        }));
+        assert!(ended.is_err() && serial_open(&out).1.is_err());
+
+        // Opening: what comes out is a prefix.
+        let whole = serial_seal(&plaintext);
+        let mut out = Vec::new();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let (mut reader, sink) = (Panics(&whole, Some(left)), Sink::Stream(&mut out));
+            let demands = Demands::default();
+            engine().open(Source::Stream(&mut reader), sink, &[&FixedKey], &demands, &Unobserved).map(drop)
+        }));
+        assert!(ended.is_err() && plaintext.starts_with(&out) && out.len() < plaintext.len());
+    }
 }
