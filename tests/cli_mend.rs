@@ -57,6 +57,39 @@ fn a_wrong_key_changes_nothing() {
 }
 
 #[test]
+fn a_local_key_asks_which_slot_goes() {
+    let place = Place::new();
+    place.ok(&["key", "new", "k2"]);
+    place.ok(&["key", "new", "k3"]);
+    place.write("in", "content");
+    place.ok(&["encrypt", "-k", "file:k", "-k", "file:k2", "in"]);
+    let args = ["rewrap", "--allow-unwrap", "-k", "file:k", "--to", "file:k3", "in.wax"];
+    place.fails(&args, 2, &["2 slots", "--from"]);
+    place.ok(&[&args[..], &["--from", "file:k2"]].concat());
+    place.ok(&["verify", "-k", "file:k3", "in.wax"]);
+    place.fails(&["verify", "-k", "file:k2", "in.wax"], 5, &[]);
+}
+
+#[test]
+fn a_copy_never_replaces_a_key_file() {
+    let place = Place::new();
+    place.ok(&["key", "new", "k2"]);
+    place.sealed("in.wax", b"content");
+    let before = place.read("k2");
+    let unwrap = ["--allow-unwrap", "-k", "file:k"];
+    for named in [
+        &["--to", "file:k2"][..],
+        &["--add", "file:k2"],
+        &["--remove", "file:k2"],
+        &["--to", "file:k", "--from", "file:k2"],
+    ] {
+        let args = [&["rewrap", "-f", "-o", "k2"][..], &unwrap, named, &["in.wax"]].concat();
+        place.fails(&args, 2, &["key file"]);
+    }
+    assert!(place.read("k2") == before);
+}
+
+#[test]
 fn two_at_once_are_refused() {
     let place = Place::new();
     place.sealed("in.wax", b"content");

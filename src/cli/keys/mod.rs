@@ -16,7 +16,7 @@ use super::input::Identity;
 use super::output::Forbidden;
 
 /// Files that an output must not replace.
-fn forbidden(specs: &[KeySpec]) -> Forbidden {
-    let identities = specs.iter().filter_map(KeySpec::path).filter_map(Identity::at);
+pub(crate) fn forbidden<'a>(specs: impl IntoIterator<Item = &'a KeySpec>) -> Forbidden {
+    let identities = specs.into_iter().filter_map(KeySpec::path).filter_map(Identity::at);
     identities.map(|identity| (identity, "key file")).collect()
 }
