@@ -96,6 +96,16 @@ fn several_keys_and_the_variable() {
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", "alias/cli-a", "-k", "alias/cli-b", "-k", "file:k", "in"]);
     assert_eq!(cloud.proxy.take(), ["GenerateDataKey", "Encrypt"]);
+    // KMS makes the data key whatever was named before it, and the slots stand as named.
+    let told = cloud.json(&["encrypt", "--json", "-k", "file:k", "-k", "alias/cli-a", "-o", "local-first.wax", "in"]);
+    assert_eq!(cloud.proxy.take(), ["GenerateDataKey"]);
+    assert!(told["aws_request_id"].is_string(), "{told}");
+    let slots = cloud.json(&["inspect", "--json", "local-first.wax"])["header"]["slots"].clone();
+    assert_eq!((&slots[0]["kind"], &slots[1]["kind"]), (&json!("keyfile"), &json!("aws-kms")));
+    for key in ["file:k", "alias/cli-a"] {
+        cloud.ok(&["verify", "-k", key, "local-first.wax"]);
+    }
+    cloud.proxy.take();
     // Local keys come first and cost no call.
     cloud.ok(&["verify", "-k", "alias/cli-b", "-k", "file:k", "in.wax"]);
     let offered = cloud.command(&["verify", "in.wax"]).env("WAXSEAL_KEY", "alias/elsewhere,file:k").output().unwrap();

@@ -9,7 +9,7 @@ mod spec;
 pub(crate) use self::cloud::Cloud;
 pub(crate) use self::local::load_key_file;
 pub(crate) use self::opening::{Opening, Origin, key_of};
-pub(crate) use self::sealing::{Sealing, load_sealer};
+pub(crate) use self::sealing::{Sealers, Sealing, load_sealer};
 pub(crate) use self::spec::KeySpec;
 
 use super::input::Identity;
