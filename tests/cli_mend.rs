@@ -119,6 +119,22 @@ fn repair_puts_a_bank_back() {
     assert_eq!(told["outcome"], "unchanged");
 }
 
+/// What a repair overwrites stands nowhere else: a later failure must not hide it. What can be refused is refused first.
+#[test]
+fn the_bytes_that_a_repair_replaced_are_told() {
+    let place = Place::new();
+    let whole = place.sealed("in.wax", &noise(10_000));
+    let mut file = whole.clone();
+    file[100..300].fill(0xff);
+    place.write("in.wax", &file);
+    place.fails(&["rewrap", "--repair", "--remove", "slot:0", "in.wax"], 2, &["last key"]);
+    assert!(place.read("in.wax") == file, "refused before anything is written");
+    let ran = place.ok(&["rewrap", "-q", "--repair", "in.wax"]);
+    assert!(ran.text().contains("were (base64): "));
+    let ran = place.ok(&["rewrap", "-q", "in.wax"]);
+    assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""), "quiet");
+}
+
 #[test]
 fn repair_of_the_prelude_takes_a_key() {
     let place = Place::new();
@@ -179,7 +195,12 @@ fn salvage_never_writes_to_a_pipe_nor_reads_one() {
         place.fails(&["salvage", "-k", "file:k", "-o", output, "in.wax"], 2, &["never to a pipe"]);
     }
     place.fails(&["salvage", "-k", "file:k", "-f", "-o", "in.wax", "in.wax"], 2, &["is the input"]);
-    place.fails(&["salvage", "-k", "file:k", "-o", "x", "--map", "x", "in.wax"], 2, &["one file"]);
+    for map in ["x", "./x", "../{}/x", "link"] {
+        let map = map.replace("{}", &place.path("").file_name().unwrap().to_string_lossy());
+        std::os::unix::fs::symlink("x", place.path("link")).unwrap();
+        place.fails(&["salvage", "-k", "file:k", "-o", "x", "--map", &map, "in.wax"], 2, &["one file"]);
+        std::fs::remove_file(place.path("link")).unwrap();
+    }
     place.fails(&["salvage", "-k", "file:k", "-o", "x", "/dev/zero"], 2, &["stream"]);
     place.ok(&["key", "new", "k2"]);
     place.fails(&["salvage", "-k", "file:k2", "-o", "x", "in.wax"], 5, &["keyfile"]);
