@@ -96,6 +96,16 @@ fn several_keys_and_the_variable() {
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", "alias/cli-a", "-k", "alias/cli-b", "-k", "file:k", "in"]);
     assert_eq!(cloud.proxy.take(), ["GenerateDataKey", "Encrypt"]);
+    // KMS makes the data key whatever was named before it, and the slots stand as named.
+    let told = cloud.json(&["encrypt", "--json", "-k", "file:k", "-k", "alias/cli-a", "-o", "local-first.wax", "in"]);
+    assert_eq!(cloud.proxy.take(), ["GenerateDataKey"]);
+    assert!(told["aws_request_id"].is_string(), "{told}");
+    let slots = cloud.json(&["inspect", "--json", "local-first.wax"])["header"]["slots"].clone();
+    assert_eq!((&slots[0]["kind"], &slots[1]["kind"]), (&json!("keyfile"), &json!("aws-kms")));
+    for key in ["file:k", "alias/cli-a"] {
+        cloud.ok(&["verify", "-k", key, "local-first.wax"]);
+    }
+    cloud.proxy.take();
     // Local keys come first and cost no call.
     cloud.ok(&["verify", "-k", "alias/cli-b", "-k", "file:k", "in.wax"]);
     let offered = cloud.command(&["verify", "in.wax"]).env("WAXSEAL_KEY", "alias/elsewhere,file:k").output().unwrap();
@@ -177,8 +187,13 @@ fn rewrap_is_reencrypt_and_nothing_else() {
     cloud.ok(&["encrypt", "-k", "alias/cli-old", "-c", "env=prod", "in"]);
     let before = cloud.place.read("in.wax");
     cloud.proxy.take();
-    let told = cloud.json(&["rewrap", "--json", "--to", "alias/cli-new", "in.wax"]);
+    // By ARN nothing else is asked; `--to` an alias, whose account counts must be known.
+    let told = cloud.json(&["rewrap", "--json", "--to", &new, "-o", "copy.wax", "in.wax"]);
+    assert_eq!((&told["new_key"], cloud.proxy.take()), (&json!(new), vec!["ReEncrypt".to_owned()]));
+    cloud.ok(&["rewrap", "--from", &old, "--to", "alias/cli-new", "-o", "copy2.wax", "in.wax"]);
     assert_eq!(cloud.proxy.take(), ["ReEncrypt"]);
+    let told = cloud.json(&["rewrap", "--json", "--to", "alias/cli-new", "in.wax"]);
+    assert_eq!(cloud.proxy.take(), ["GetCallerIdentity", "ReEncrypt"]);
     assert_eq!((&told["outcome"], &told["old_key"], &told["new_key"]), (&json!("changed"), &json!(old), &json!(new)));
     assert!(told["aws_request_id"].is_string() && told["changes"][0]["aws_request_id"].is_string(), "{told}");
     let after = cloud.place.read("in.wax");
@@ -196,6 +211,12 @@ fn rewrap_is_reencrypt_and_nothing_else() {
     assert!(cloud.place.read("in.wax") == after);
     // With --from, another key than the file's is no slot.
     cloud.run(&["rewrap", "--from", &old, "--to", &old, "in.wax"]).failed(2, &["no slot is of"]);
+    // A rotation that is resumed finds the files that it has reached.
+    cloud.proxy.take();
+    let resumed = cloud.ok(&["rewrap", "--from", "alias/cli-old", "--to", "alias/cli-new", "in.wax", "copy.wax"]);
+    assert_eq!(resumed.text().matches(": unchanged").count(), 2, "{}", resumed.stderr);
+    assert_eq!(cloud.proxy.take(), ["DescribeKey", "DescribeKey"], "each alias once");
+    assert!(cloud.place.read("in.wax") == after);
     cloud.ok(&["rewrap", "--from", "alias/cli-new", "--to", &old, "in.wax"]);
     cloud.ok(&["verify", "-k", &old, "in.wax"]);
 }
@@ -226,6 +247,48 @@ fn rewrap_to_other_kinds_takes_leave() {
     cloud.run(&["rewrap", "--remove", "slot:7", "in.wax"]).failed(2, &["slot 7"]);
     cloud.ok(&["rewrap", "--allow-unwrap", "--add", "file:k", "in.wax"]);
     cloud.ok(&["verify", "-k", "file:k", "in.wax"]);
+}
+
+/// An ARN is the key that it names, also where another region is chosen for the calls.
+#[test]
+fn a_key_that_goes_is_named_by_its_arn_as_it_stands() {
+    let cloud = Cloud::moto();
+    let arn = key("alias/cli-goes");
+    cloud.place.write("in", "content");
+    cloud.ok(&["encrypt", "-k", &arn, "-k", "file:k", "in"]);
+    let mut file = cloud.place.read("in.wax");
+    let id = arn.rsplit('/').next().unwrap();
+    let multi = format!("mrk-{}", "0".repeat(32));
+    for bank in [0, 4096] {
+        let place = file[bank..bank + 4096].windows(id.len()).position(|window| window == id.as_bytes()).unwrap();
+        file[bank + place..bank + place + id.len()].copy_from_slice(multi.as_bytes());
+        let sum = {
+            use sha2::{Digest, Sha256};
+            Sha256::digest(&file[bank..bank + 4064])
+        };
+        file[bank + 4064..bank + 4096].copy_from_slice(&sum);
+    }
+    cloud.place.write("in.wax", &file);
+    cloud.proxy.take();
+    let arn = arn.replace(id, &multi);
+    let told = cloud.json(&["rewrap", "--json", "--region", "ap-south-1", "--remove", &arn, "in.wax"]);
+    assert_eq!((&told["outcome"], &told["old_key"]), (&json!("changed"), &json!(arn)));
+    assert!(cloud.proxy.take().is_empty());
+}
+
+/// What is added is wrapped from a data key that is known to be the file's; KMS rewraps whatever a slot holds.
+#[test]
+fn a_key_is_added_only_with_the_data_key_checked() {
+    let cloud = Cloud::moto();
+    let (one, two) = (key("alias/cli-add-1"), key("alias/cli-add-2"));
+    cloud.place.write("in", "content");
+    cloud.ok(&["encrypt", "-k", &one, "in"]);
+    cloud.proxy.take();
+    cloud.run(&["rewrap", "--add", &two, "in.wax"]).failed(2, &["unwrapped on this machine", "--allow-unwrap"]);
+    assert!(cloud.proxy.take().is_empty());
+    cloud.ok(&["rewrap", "--allow-unwrap", "-k", &one, "--add", &two, "in.wax"]);
+    assert_eq!(cloud.proxy.take(), ["Decrypt", "Encrypt"]);
+    cloud.ok(&["verify", "-k", &two, "in.wax"]);
 }
 
 #[test]
@@ -314,7 +377,20 @@ fn a_strangers_key_is_not_called_by_a_rewrap() {
     cloud.place.write("in.wax", &file);
     cloud.proxy.take();
     cloud.run(&["rewrap", "--to", &new, "in.wax"]).failed(5, &["666666666666", "hint: ", "--account"]);
+    cloud.run(&["rewrap", "--from", "slot:0", "--to", &new, "in.wax"]).failed(5, &["666666666666"]);
+    cloud.run(&["rewrap", "--from", &old, "--to", &new, "in.wax"]).failed(2, &["no slot is of"]);
+    cloud.run(&["rewrap", "-k", &old, "--to", &new, "in.wax"]).failed(5, &["666666666666"]);
     assert!(cloud.proxy.take().is_empty());
+    // Where nothing names an account, the caller's own is asked for.
+    let args = ["rewrap", "--from", "slot:0", "--to", "alias/cli-stranger-new", "in.wax"];
+    cloud.run(&args).failed(5, &["666666666666", "hint: "]);
+    assert_eq!(cloud.proxy.take(), ["GetCallerIdentity"]);
+    // Who names the stranger's key means it.
+    let theirs = old.replace(ACCOUNT, "666666666666");
+    for named in [["--from", theirs.as_str()], ["-k", &theirs], ["--account", "666666666666"]] {
+        assert_ne!(cloud.run(&[&["rewrap"][..], &named, &["--to", &new, "in.wax"]].concat()).code, Some(0));
+        assert_eq!(cloud.proxy.take(), ["ReEncrypt"], "{named:?}");
+    }
     assert!(cloud.place.read("in.wax") == file);
 }
 

@@ -57,6 +57,39 @@ fn a_wrong_key_changes_nothing() {
 }
 
 #[test]
+fn a_local_key_asks_which_slot_goes() {
+    let place = Place::new();
+    place.ok(&["key", "new", "k2"]);
+    place.ok(&["key", "new", "k3"]);
+    place.write("in", "content");
+    place.ok(&["encrypt", "-k", "file:k", "-k", "file:k2", "in"]);
+    let args = ["rewrap", "--allow-unwrap", "-k", "file:k", "--to", "file:k3", "in.wax"];
+    place.fails(&args, 2, &["2 slots", "--from"]);
+    place.ok(&[&args[..], &["--from", "file:k2"]].concat());
+    place.ok(&["verify", "-k", "file:k3", "in.wax"]);
+    place.fails(&["verify", "-k", "file:k2", "in.wax"], 5, &[]);
+}
+
+#[test]
+fn a_copy_never_replaces_a_key_file() {
+    let place = Place::new();
+    place.ok(&["key", "new", "k2"]);
+    place.sealed("in.wax", b"content");
+    let before = place.read("k2");
+    let unwrap = ["--allow-unwrap", "-k", "file:k"];
+    for named in [
+        &["--to", "file:k2"][..],
+        &["--add", "file:k2"],
+        &["--remove", "file:k2"],
+        &["--to", "file:k", "--from", "file:k2"],
+    ] {
+        let args = [&["rewrap", "-f", "-o", "k2"][..], &unwrap, named, &["in.wax"]].concat();
+        place.fails(&args, 2, &["key file"]);
+    }
+    assert!(place.read("k2") == before);
+}
+
+#[test]
 fn two_at_once_are_refused() {
     let place = Place::new();
     place.sealed("in.wax", b"content");
@@ -84,6 +117,22 @@ fn repair_puts_a_bank_back() {
     }
     let told = json_of(&place, &["rewrap", "--repair", "--json", "in.wax"]);
     assert_eq!(told["outcome"], "unchanged");
+}
+
+/// What a repair overwrites stands nowhere else: a later failure must not hide it. What can be refused is refused first.
+#[test]
+fn the_bytes_that_a_repair_replaced_are_told() {
+    let place = Place::new();
+    let whole = place.sealed("in.wax", &noise(10_000));
+    let mut file = whole.clone();
+    file[100..300].fill(0xff);
+    place.write("in.wax", &file);
+    place.fails(&["rewrap", "--repair", "--remove", "slot:0", "in.wax"], 2, &["last key"]);
+    assert!(place.read("in.wax") == file, "refused before anything is written");
+    let ran = place.ok(&["rewrap", "-q", "--repair", "in.wax"]);
+    assert!(ran.text().contains("were (base64): "));
+    let ran = place.ok(&["rewrap", "-q", "in.wax"]);
+    assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""), "quiet");
 }
 
 #[test]
@@ -146,7 +195,12 @@ fn salvage_never_writes_to_a_pipe_nor_reads_one() {
         place.fails(&["salvage", "-k", "file:k", "-o", output, "in.wax"], 2, &["never to a pipe"]);
     }
     place.fails(&["salvage", "-k", "file:k", "-f", "-o", "in.wax", "in.wax"], 2, &["is the input"]);
-    place.fails(&["salvage", "-k", "file:k", "-o", "x", "--map", "x", "in.wax"], 2, &["one file"]);
+    for map in ["x", "./x", "../{}/x", "link"] {
+        let map = map.replace("{}", &place.path("").file_name().unwrap().to_string_lossy());
+        std::os::unix::fs::symlink("x", place.path("link")).unwrap();
+        place.fails(&["salvage", "-k", "file:k", "-o", "x", "--map", &map, "in.wax"], 2, &["one file"]);
+        std::fs::remove_file(place.path("link")).unwrap();
+    }
     place.fails(&["salvage", "-k", "file:k", "-o", "x", "/dev/zero"], 2, &["stream"]);
     place.ok(&["key", "new", "k2"]);
     place.fails(&["salvage", "-k", "file:k2", "-o", "x", "in.wax"], 5, &["keyfile"]);

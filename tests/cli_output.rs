@@ -310,3 +310,36 @@ fn names_that_are_no_text_work() {
     let args: Vec<&OsStr> = ["verify", "-k", "file:k", "--"].map(OsStr::new).into_iter().chain([sealed]).collect();
     assert_eq!(place.ok(&args).text(), "-\\xff\\u{1b}[31m\\u{a}.wax: ok\n");
 }
+
+/// By `>>` or `1<>` a shell can have stdout be the very file that is read.
+#[test]
+fn stdout_is_never_the_input() {
+    let place = Place::new();
+    let sealed = place.sealed("in.wax", b"content");
+    place.write("in", "content");
+    let append = |name: &str| fs::OpenOptions::new().append(true).open(place.path(name)).unwrap();
+    for args in [
+        &["decrypt", "-k", "file:k", "-o", "-", "in.wax"][..],
+        &["cat", "-k", "file:k", "--range", "..", "in.wax"],
+        &["rewrap", "-o", "-", "in.wax"],
+    ] {
+        let ran: cli_support::Ran = place.command(args).stdout(append("in.wax")).output().unwrap().into();
+        ran.failed(2, &["stdout is the input"]);
+    }
+    let mut command = place.command(&["encrypt", "-k", "file:k", "-o", "-", "in"]);
+    let ran: cli_support::Ran = command.stdout(append("in")).output().unwrap().into();
+    ran.failed(2, &["stdout is the input"]);
+    assert!(place.read("in.wax") == sealed && place.read("in") == b"content");
+}
+
+/// Others write to the same open file: what comes goes to where the cursor stands, and moves it.
+#[test]
+fn stdout_is_written_at_its_cursor() {
+    let place = Place::new();
+    let content = "content".repeat(100_000);
+    place.sealed("in.wax", content.as_bytes());
+    let script = format!("{{ echo before; {WAXSEAL} decrypt -k file:k -o - in.wax; echo; echo after; }} > out");
+    let status = std::process::Command::new("sh").args(["-c", &script]).current_dir(place.path("")).status().unwrap();
+    assert!(status.success());
+    assert!(place.read("out") == format!("before\n{content}\nafter\n").into_bytes());
+}

@@ -23,8 +23,6 @@ use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use self::args::Args;
 use self::exit::Exit;
 use self::failure::Failure;
@@ -44,7 +42,7 @@ fn guarded(work: impl FnOnce() -> Exit) -> Exit {
 }
 
 fn run(arguments: &[OsString]) -> Exit {
-    match Args::try_parse_from(arguments) {
+    match Args::read(arguments) {
         Ok(args) => {
             let session = Session::new(&args);
             commands::run(args.command, &session).unwrap_or_else(|failure| session.reporter.fatal(&failure))

@@ -59,6 +59,7 @@ impl Target {
     /// Checks `path` as an output. Nothing is created.
     pub(crate) fn at(path: &Path, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
         if is_stdout(path) {
+            check_stdout(forbidden)?;
             return Ok(Self::Stdout);
         }
         let name = escape::path(path);
@@ -101,12 +102,36 @@ impl Target {
         Ok(Output::Stream(stream))
     }
 
+    /// Whether both are files of one name in one folder, however they were spelt.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let place = |target: &Self| match target {
+            Self::File(path, _) => {
+                Some((fs::canonicalize(folder_of(path)).ok()?, path.file_name().map(ToOwned::to_owned)))
+            }
+            _ => None,
+        };
+        place(self).is_some_and(|own| place(other) == Some(own))
+    }
+
     /// The path of a file that is to be made.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Stdout => None,
             Self::Special(path) | Self::File(path, _) => Some(path),
         }
+    }
+}
+
+/// What a shell opened as stdout may be a file too, by `>>` or `1<>` one that is read here.
+pub(crate) fn check_stdout(forbidden: &Forbidden) -> Result<()> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|stdout| stdout.metadata());
+    // A stdout that is closed fails when it is written to.
+    let Some(identity) = stdout.ok().as_ref().and_then(Identity::of) else { return Ok(()) };
+    match forbidden.iter().find(|(other, _)| *other == identity) {
+        Some((_, what)) => {
+            Err(Failure::usage(format!("stdout is the {what}")).hint("name another output with -o, or use a pipe"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -176,8 +201,8 @@ impl Output {
     /// As the engine takes it.
     pub(crate) fn sink(&self, durability: Durability) -> Sink<'_> {
         match self {
-            // What a shell opened, the shell's user syncs.
-            Self::Stream(stream) => Sink::from_file(stream, Durability::Unsynced),
+            // What a shell opened, others may write to as well: in order, at its cursor. And its user syncs it.
+            Self::Stream(stream) => Sink::Pipe(stream),
             Self::File(file) => Sink::File(file.temp.as_file(), durability),
         }
     }

@@ -14,7 +14,7 @@ pub enum SlotChange {
         /// What comes, and where it came from.
         with: Rewrapped,
     },
-    /// Adds a wrapping behind the last one.
+    /// Adds a wrapping behind the last one, of a data key that was checked against the commitment.
     Add(Rewrapped),
     /// Removes a slot, never the last.
     Remove {
@@ -61,8 +61,9 @@ impl Plan {
     /// Applies `changes` to the slots of `bank`, which must be the one that counts.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when no slot would be left, a slot is named twice or is not there, or every slot would
-    /// come from one that was not checked against the commitment; [`Error::Limit`] when the slots fit no header.
+    /// [`Error::Invalid`] when no slot would be left, a slot is named twice or is not there, a slot is added or two
+    /// are made from one that was not checked against the commitment, or none would be left beside what such a slot
+    /// gave; [`Error::Limit`] when the slots fit no header.
     pub fn new(bank: &Bank, changes: Vec<SlotChange>) -> Result<Self> {
         let mut slots: Vec<Option<Entry>> = bank.slots.iter().cloned().map(|slot| Some(Entry::kept(slot))).collect();
         let mut summary = Vec::with_capacity(changes.len());
@@ -73,6 +74,11 @@ impl Plan {
                 if std::mem::replace(touched, true) {
                     return Err(Error::Invalid(format!("slot {slot} is to be changed twice")));
                 }
+            }
+            if let SlotChange::Add(Rewrapped { verified: Verified::Not, .. }) = &change {
+                return Err(Error::Invalid(
+                    "a key is added only with the data key unwrapped, and checked against the commitment".into(),
+                ));
             }
             summary.push(apply(&mut slots, change));
         }
@@ -181,6 +187,13 @@ fn check(bank: &Bank, entries: &[Entry]) -> Result<()> {
         return Err(Error::Invalid(
             "every key left would come from one slot that was not checked: keep another one for now".into(),
         ));
+    }
+    // Each slot that was not checked may spread to one place at most: its own.
+    for (index, entry) in entries.iter().enumerate() {
+        if matches!(entry.basis, Basis::Slot(_)) && entries[..index].iter().any(|earlier| earlier.basis == entry.basis)
+        {
+            return Err(Error::Invalid("two keys would come from one slot that was not checked".into()));
+        }
     }
     for (index, entry) in entries.iter().enumerate() {
         if entries[..index].iter().any(|earlier| same_key(&earlier.slot, &entry.slot)) {

@@ -5,7 +5,7 @@
 //! > gives the right commitment and a chunk authenticates in its place. Otherwise nothing is written.
 
 use super::file::HeaderFile;
-use super::session::InPlace;
+use super::session::{InPlace, check_named};
 use super::unwrap::open_checked;
 use super::write::{check_image, write_part};
 use crate::error::{Error, Result, Tampered};
@@ -121,6 +121,7 @@ impl<F: HeaderFile> InPlace<F> {
         for part in &plan.replaced {
             write_part(&mut self.file, part.offset, &part.after)?;
         }
+        check_named(&mut self.file)?;
         Self::read(self.file)
     }
 

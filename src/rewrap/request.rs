@@ -37,6 +37,21 @@ pub trait Rewrapper: Send + Sync {
     /// Whether it can start from `slot`.
     fn accepts(&self, slot: &Slot) -> bool;
 
+    /// Whether a key service rewraps to it unseen, so that the service's only slot is the one it takes the place of.
+    /// Where that is not so, which of several slots goes must be said.
+    fn is_of_service(&self) -> bool {
+        false
+    }
+
+    /// Whether the new key has a slot in `bank` already. Asked only where the key to replace has none; may ask the
+    /// key service what a name stands for.
+    ///
+    /// # Errors
+    /// Whatever the key service answers.
+    fn has_slot(&self, bank: &Bank) -> Result<bool> {
+        Ok(bank.slots.iter().any(|slot| self.is_target(slot)))
+    }
+
     /// Makes the new slot from slot number `slot` of `bank`, which counts.
     ///
     /// # Errors
@@ -72,6 +87,10 @@ impl Rewrapper for ReEncrypt<'_> {
 
     fn accepts(&self, slot: &Slot) -> bool {
         (self.accepts)(slot)
+    }
+
+    fn is_of_service(&self) -> bool {
+        true
     }
 
     fn rewrap(&self, bank: &Bank, slot: usize) -> Result<Rewrapped> {
@@ -120,7 +139,7 @@ pub struct Request<'a> {
     pub from: Option<Selector<'a>>,
     /// The key that takes its place.
     pub to: Option<&'a dyn Rewrapper>,
-    /// Keys that are added.
+    /// Keys that are added, each by a rewrapper that checks the data key against the commitment.
     pub add: Vec<&'a dyn Rewrapper>,
     /// Slots that go.
     pub remove: Vec<Selector<'a>>,
@@ -168,12 +187,13 @@ impl Request<'_> {
             None => {
                 let all = 0..bank.slots.len();
                 let kms: Vec<usize> = all.clone().filter(|slot| bank.slots[*slot].kind == SlotKind::AWS_KMS).collect();
-                if kms.is_empty() { all.collect() } else { kms }
+                // A local key says nothing of which slot is meant: the one to go may be any.
+                if kms.is_empty() || !to.is_of_service() { all.collect() } else { kms }
             }
         };
         match (candidates.as_slice(), &self.from) {
             ([one], _) => Ok((!to.is_target(&bank.slots[*one])).then_some(*one)),
-            ([], _) if bank.slots.iter().any(|slot| to.is_target(slot)) => Ok(None),
+            ([], _) if to.has_slot(bank)? => Ok(None),
             ([], Some(from)) => Err(Error::Invalid(format!("no slot is of {}", from.name()))),
             _ => Err(Error::Invalid(format!("{} slots could be meant: name the one to replace", candidates.len()))),
         }

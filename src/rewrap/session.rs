@@ -32,9 +32,7 @@ impl<F: HeaderFile> InPlace<F> {
             _ => Error::io("locking the file", error),
         })?;
         // Whoever held the lock before may have put a new file in this one's place.
-        if !file.is_still_named().map_err(|error| Error::io("looking the file up again", error))? {
-            return Err(refused("the file has just been replaced by another"));
-        }
+        check_named(&mut file)?;
         // What an interrupted run left in the cache may not be on disk; nor may its renaming.
         file.sync().map_err(|error| Error::io("syncing the file before it is changed", error))?;
         file.sync_folder().map_err(|error| Error::io("syncing the folder before the file is changed", error))?;
@@ -83,6 +81,18 @@ impl<F: HeaderFile> InPlace<F> {
             Some(bytes) if bytes == self.header.bank().prelude.to_bytes() => Ok(()),
             _ => Err(Tampered::Prelude.into()),
         }
+    }
+}
+
+/// What writes by renaming, as other programs do, heeds no lock: a change to a file that has lost its name would be
+/// lost with it, or would take the newer one's place.
+///
+/// # Errors
+/// [`Error::Io`] of the kind [`io::ErrorKind::ResourceBusy`].
+pub(super) fn check_named<F: HeaderFile>(file: &mut F) -> Result<()> {
+    match file.is_still_named().map_err(|error| Error::io("looking the file up again", error))? {
+        true => Ok(()),
+        false => Err(refused("the file has just been replaced by another")),
     }
 }
 

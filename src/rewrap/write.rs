@@ -8,7 +8,7 @@ use std::io;
 use super::Report;
 use super::file::HeaderFile;
 use super::plan::Plan;
-use super::session::InPlace;
+use super::session::{InPlace, check_named};
 use crate::error::{Error, FormatError, Result};
 use crate::format::{Bank, BankLen, BankNumber, FRONT_LEN, Front, Header, PRELUDE_LEN, Slot};
 
@@ -65,7 +65,11 @@ impl<F: HeaderFile> InPlace<F> {
             (counts.clone(), vec![counts.number.other()])
         };
         let place = match self.room_in_place(&bank)? {
-            None => self.write_banks(&bank, &order).map(|()| Place::InPlace)?,
+            None => {
+                self.write_banks(&bank, &order)?;
+                check_named(&mut self.file)?;
+                Place::InPlace
+            }
             Some(len) => self.write_new_file(&Bank { len, ..bank }, None).map(|_| Place::NewFile)?,
         };
         report.outcome = if plan.changes_slots() { Outcome::Changed(place) } else { Outcome::BroughtTogether(place) };
@@ -113,6 +117,7 @@ impl<F: HeaderFile> InPlace<F> {
         }
         header.extend(prelude.into_iter().flatten());
         write_part(&mut made, 0, &header)?;
+        check_named(&mut self.file)?;
         self.file.rename_over(&mut made).map_err(failed)?;
         // Until the name is on disk, the lock keeps others from resting a change on it.
         self.file.sync_folder().map_err(failed)?;

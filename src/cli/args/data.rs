@@ -23,11 +23,23 @@ pub(crate) struct EncryptArgs {
     /// Run the command behind "--" and encrypt what it prints; if it fails, there is no output
     #[arg(long, requires = "output")]
     pub(crate) from_command: bool,
+    /// The command of --from-command with its arguments; without that, more input files
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) behind_dashes: Vec<OsString>,
     /// Decrypt instead: tar adds this when it extracts
     #[arg(short, long, conflicts_with = "from_command")]
     pub(crate) decrypt: bool,
     #[command(flatten)]
     pub(crate) kms: KmsArgs,
+}
+
+impl EncryptArgs {
+    /// What stands behind `--` is a command only where one is asked for; else `--` means what it always does.
+    pub(super) fn settle(&mut self) {
+        if !self.from_command {
+            self.files.inputs.extend(self.behind_dashes.drain(..).map(PathBuf::from));
+        }
+    }
 }
 
 /// `decrypt`.

@@ -34,6 +34,17 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+impl Args {
+    /// Parses the command line.
+    pub(crate) fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let mut args = Self::try_parse_from(arguments)?;
+        if let Command::Encrypt(encrypt) = &mut args.command {
+            encrypt.settle();
+        }
+        Ok(args)
+    }
+}
+
 /// Options of every command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Global {

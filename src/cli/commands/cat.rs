@@ -12,7 +12,8 @@ use crate::cli::Result;
 use crate::cli::args::{ByteRange, CatArgs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::input::{Input, InputName, Shape};
+use crate::cli::input::{Identity, Input, InputName, Shape};
+use crate::cli::output::check_stdout;
 use crate::cli::report::Done;
 use crate::cli::session::Session;
 
@@ -25,6 +26,9 @@ pub(crate) fn run(args: &CatArgs, session: &Session) -> Result<Exit> {
 
 fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {
     let mut input = name.open()?;
+    let mut forbidden = open.forbidden();
+    forbidden.extend(Identity::of(&input.metadata).map(|identity| (identity, "input")));
+    check_stdout(&forbidden)?;
     let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     let stdout = stdout.map_err(|error| Failure::io("opening stdout", error))?;
     match input.shape {

@@ -1,8 +1,7 @@
 //! `encrypt`.
 
+use waxseal::SealOptions;
 use waxseal::engine::{Sealed, Source};
-use waxseal::keys::KeySealer;
-use waxseal::{Envelope, SealOptions};
 
 use crate::cli::Result;
 use crate::cli::args::EncryptArgs;
@@ -10,7 +9,7 @@ use crate::cli::escape;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::from_command::CommandOutput;
-use crate::cli::keys::{Cloud, Sealing};
+use crate::cli::keys::{Cloud, Sealers, Sealing};
 use crate::cli::output::{Content, Forbidden, Output, Target, sealed_mode};
 use crate::cli::plan::{self, Direction, Job};
 use crate::cli::progress::Watch;
@@ -32,7 +31,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     let seal = Seal { args, options, cloud, sealers, forbidden, session };
     Ok(match command {
         Some(target) => {
-            let file = args.files.inputs.first().map(|command| escape::path(command));
+            let file = args.behind_dashes.first().map(|command| escape::os(command));
             session.reporter.finished(file.as_deref(), seal.command(target))
         }
         None => session.each(&jobs, |job| job.input.display(), |job| seal.file(job)),
@@ -41,8 +40,9 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
 
 /// The output of `--from-command` must be able to be nothing at all.
 fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
-    if args.files.inputs.is_empty() {
-        let failure = Failure::usage("--from-command without a command");
+    // A command without `--` before it would lose its options to this program.
+    if !args.files.inputs.is_empty() || args.behind_dashes.is_empty() {
+        let failure = Failure::usage("--from-command without a command behind `--`, and nothing but that");
         return Err(failure.hint("waxseal encrypt -k KEY -o OUT --from-command -- CMD ARG..."));
     }
     let output = args.files.output.as_deref().unwrap_or("-".as_ref());
@@ -58,7 +58,7 @@ struct Seal<'a> {
     args: &'a EncryptArgs,
     options: SealOptions,
     cloud: Cloud,
-    sealers: Vec<Box<dyn KeySealer>>,
+    sealers: Sealers,
     forbidden: Forbidden,
     session: &'a Session,
 }
@@ -77,11 +77,11 @@ impl Seal<'_> {
     }
 
     fn command(&self, target: Target) -> Result<Done> {
-        let command: Vec<_> = self.args.files.inputs.iter().map(|word| word.clone().into_os_string()).collect();
+        let command = &self.args.behind_dashes;
         let path = target.path().map(escape::path);
         // The output comes first: what cannot be written need not be produced.
         let output = target.open(Content::Ciphertext, 0o600)?;
-        let mut child = CommandOutput::start(&command)?;
+        let mut child = CommandOutput::start(command)?;
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
         let sealed = self.seal(&name, Source::Stream(&mut child), &output);
         // Its failure comes to the engine as a read error, and tells less there.
@@ -91,9 +91,8 @@ impl Seal<'_> {
     }
 
     fn seal(&self, name: &str, source: Source<'_>, output: &Output) -> Result<Sealed> {
-        let sealers: Vec<&dyn KeySealer> = self.sealers.iter().map(AsRef::as_ref).collect();
-        let options = &self.options;
-        let envelope = || Envelope::new(&sealers, options);
+        let (sealers, options) = (&self.sealers, &self.options);
+        let envelope = || sealers.envelope(options);
         let watch = Watch::new(self.session.progress, name);
         let sink = output.sink(durability(self.args.files.write.no_sync));
         let sealed = self.session.engine.seal(source, sink, envelope, &watch);
@@ -102,8 +101,7 @@ impl Seal<'_> {
     }
 
     fn done(&self, sealed: &Sealed, output: Option<String>) -> Done {
-        let keys: Vec<String> = self.sealers.iter().map(|sealer| sealer.name()).collect();
-        let keys = keys.join(", ");
+        let keys = self.sealers.names().join(", ");
         let note = output.as_ref().map(|output| format!("made {output} for {keys}"));
         let request_id = self.cloud.request_id();
         Done { bytes: Some(sealed.plaintext_len), key: Some(keys), output, request_id, note, ..Done::default() }

@@ -36,11 +36,13 @@ fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done>
     }
     let mut forbidden = open.forbidden();
     forbidden.extend(Identity::of(&input.metadata).map(|identity| (identity, "input")));
-    let output = new_file(&args.output, args, &forbidden)?;
-    let map = args.map.as_ref().map(|path| new_file(path, args, &forbidden)).transpose()?;
-    if args.map.as_ref() == Some(&args.output) {
-        return Err(Failure::usage("the map and the output are one file"));
+    let output = target(&args.output, args, &forbidden)?;
+    let map = args.map.as_ref().map(|path| target(path, args, &forbidden)).transpose()?;
+    if map.as_ref().is_some_and(|map| map.is_same_place(&output)) {
+        return Err(Failure::usage("the map and the output are one file").hint("name another file with --map"));
     }
+    let output = new_file(output)?;
+    let map = map.map(new_file).transpose()?;
     let options = SalvageOptions::new().with_demands(open.demands().clone());
     let watch = Watch::new(open.session.progress, &name.display());
     let report = salvage(&input.file, output.file(), &open.openers(), &options, &watch);
@@ -60,11 +62,20 @@ fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done>
 }
 
 /// A regular file: what was salvaged is never poured into a pipe, where holes would look like content.
-fn new_file(path: &std::path::Path, args: &SalvageArgs, forbidden: &Forbidden) -> Result<NewFile> {
-    match Target::at(path, overwrite(args.write.force), forbidden)? {
+fn target(path: &std::path::Path, args: &SalvageArgs, forbidden: &Forbidden) -> Result<Target> {
+    let target = Target::at(path, overwrite(args.write.force), forbidden)?;
+    if let Target::File(..) = target { Ok(target) } else { Err(no_file()) }
+}
+
+fn new_file(target: Target) -> Result<NewFile> {
+    match target {
         Target::File(path, overwrite) => NewFile::beside(path, overwrite, 0o600),
-        _ => Err(Failure::usage("salvage writes to a file, never to a pipe or a device").hint("name a file with -o")),
+        _ => Err(no_file()),
     }
+}
+
+fn no_file() -> Failure {
+    Failure::usage("salvage writes to a file, never to a pipe or a device").hint("name a file with -o")
 }
 
 fn keep(file: NewFile, durability: Durability) -> Result<()> {

@@ -9,14 +9,14 @@ mod spec;
 pub(crate) use self::cloud::Cloud;
 pub(crate) use self::local::load_key_file;
 pub(crate) use self::opening::{Opening, Origin, key_of};
-pub(crate) use self::sealing::{Sealing, load_sealer};
+pub(crate) use self::sealing::{Sealers, Sealing, load_sealer};
 pub(crate) use self::spec::KeySpec;
 
 use super::input::Identity;
 use super::output::Forbidden;
 
 /// Files that an output must not replace.
-fn forbidden(specs: &[KeySpec]) -> Forbidden {
-    let identities = specs.iter().filter_map(KeySpec::path).filter_map(Identity::at);
+pub(crate) fn forbidden<'a>(specs: impl IntoIterator<Item = &'a KeySpec>) -> Forbidden {
+    let identities = specs.into_iter().filter_map(KeySpec::path).filter_map(Identity::at);
     identities.map(|identity| (identity, "key file")).collect()
 }

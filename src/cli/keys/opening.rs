@@ -44,6 +44,11 @@ impl<'a> Opening<'a> {
         Ok(Self { args, specs, origin: Origin::Named })
     }
 
+    /// The keys, as they were named.
+    pub(crate) fn specs(&self) -> &[KeySpec] {
+        &self.specs
+    }
+
     /// Whether the caller named the keys.
     pub(crate) fn origin(&self) -> Origin {
         self.origin

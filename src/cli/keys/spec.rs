@@ -1,4 +1,4 @@
-//! The syntax of KEY. Nothing is read here but the environment variable.
+//! The syntax of KEY. Nothing is read here but the environment variable; a name that is none is looked up as a file's.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -111,22 +111,24 @@ fn kms(_: &OsStr) -> Option<Result<KeySpec>> {
     None
 }
 
-fn unknown(word: &[u8], rest: Option<&[u8]>) -> Failure {
-    let word = escape::os(OsStr::from_bytes(word));
+fn unknown(bare: &[u8], rest: Option<&[u8]>) -> Failure {
+    let word = escape::os(OsStr::from_bytes(bare));
     match rest {
+        Some(_) if looks_secret(&word) => Failure::usage("this is not a key's name").hint(FORMS),
         // What stands behind the colon may be secret: a key file's own line begins with such a word.
         Some(_) => Failure::usage(format!("`{word}:` is not a kind of key that this version knows")).hint(FORMS),
         None if word.is_empty() => Failure::usage("the key is empty").hint(FORMS),
-        None if looks_secret(&word) => Failure::usage("this is not a key's name").hint(FORMS),
-        None => {
+        // Only what is a file's name is sure to be no key material, which is not to stand in a log.
+        None if Path::new(OsStr::from_bytes(bare)).is_file() => {
             Failure::usage(format!("{word} is not a key's name")).hint(format!("did you mean `file:{word}`? {FORMS}"))
         }
+        None => Failure::usage("this is not a key's name").hint(FORMS),
     }
 }
 
-/// Long words without a dot or a slash may be key material, which is not to stand in a log.
+/// Longer words than any kind's may be key material.
 fn looks_secret(word: &str) -> bool {
-    word.len() >= 32 && !word.contains(['.', '/'])
+    word.len() > 16
 }
 
 #[cfg(test)]
@@ -174,7 +176,13 @@ mod tests {
 
     #[test]
     fn secrets_given_by_mistake_are_not_repeated() {
-        for bad in ["passphrase:hunter2-hunter2", "waxseal-key-v1:hunter2:00", &"hunter2".repeat(8)] {
+        for bad in [
+            "passphrase:hunter2-hunter2",
+            "waxseal-key-v1:hunter2:00",
+            &"hunter2".repeat(8),
+            "hunter2/a+b=",
+            "hunter2hunter2hunter2:x",
+        ] {
             let failure = parse(bad).unwrap_err();
             assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
         }

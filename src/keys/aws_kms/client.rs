@@ -301,12 +301,19 @@ impl Kms {
         credentials.account_id().map(|account| account.as_str().to_owned())
     }
 
-    /// The account that the credentials themselves state, without a call to KMS or STS: roles and SSO do, access keys
-    /// do not.
-    #[must_use]
-    pub fn account_of_credentials(&self) -> Option<String> {
+    /// The caller's account: the one that the credentials themselves state, as those of roles and SSO do; for others
+    /// by `sts:GetCallerIdentity`, once a handle, in the configured region.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where no region is configured; whatever STS answers.
+    pub fn own_account(&self) -> Result<String> {
         let this = self.clone();
-        self.block_on(async move { Ok(this.stated_account().await) }).ok().flatten()
+        self.block_on(async move {
+            match this.stated_account().await {
+                Some(account) => Ok(account),
+                None => Ok(this.caller(&this.any_region().await?).await?.account.clone()),
+            }
+        })
     }
 
     /// Whose credentials they are: `sts:GetCallerIdentity`, once. `region` is called where none is configured.

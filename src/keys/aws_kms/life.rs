@@ -155,13 +155,14 @@ impl Kms {
     /// # Errors
     /// Whatever KMS answers.
     pub fn key_arn(&self, name: &KmsKeyName) -> Result<KeyArn> {
+        // As it stands, whatever region is called otherwise: who names one of several sisters means that one.
+        if let KmsKeyName::KeyArn(arn) = name {
+            return Ok(arn.clone());
+        }
         let (this, name) = (self.clone(), name.clone());
         self.block_on(async move {
             let target = this.target(&name).await?;
-            match target.name {
-                KmsKeyName::KeyArn(arn) => Ok(arn),
-                _ => Ok(this.describe(&target).await?.0),
-            }
+            Ok(this.describe(&target).await?.0)
         })
     }
 

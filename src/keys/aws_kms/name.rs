@@ -157,6 +157,12 @@ impl AliasArn {
     pub fn region(&self) -> &str {
         &self.place.region
     }
+
+    /// The account, as the ARN has it.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        &self.place.account
+    }
 }
 
 impl KmsKeyName {
@@ -194,6 +200,16 @@ impl KmsKeyName {
         match self {
             Self::KeyArn(arn) => Some(arn.region()),
             Self::AliasArn(alias) => Some(alias.region()),
+            Self::Alias(_) | Self::KeyId(_) => None,
+        }
+    }
+
+    /// The account that the name itself states.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            Self::KeyArn(arn) => Some(arn.account()),
+            Self::AliasArn(alias) => Some(alias.account()),
             Self::Alias(_) | Self::KeyId(_) => None,
         }
     }

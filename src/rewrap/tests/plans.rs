@@ -82,9 +82,9 @@ fn a_file_that_is_as_asked_costs_no_call() {
     assert_eq!(calls.load(Ordering::Relaxed), 0);
     // An alias tells only by its answer.
     let alias = ReEncrypt { is_target: Box::new(|_| false), ..service("one", &calls) };
-    let request = Request { from: Some(key("one")), to: Some(&alias), add: vec![&alias], ..Request::default() };
+    let request = Request { from: Some(key("one")), to: Some(&alias), ..Request::default() };
     assert!(!request.plan(&bank).unwrap().changes_slots());
-    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -138,9 +138,11 @@ fn not_every_slot_comes_from_one_that_was_not_checked() {
     let (sealed, bank) = kms_bank();
     let two = Bank { slots: bank.slots[..2].to_vec(), ..bank.clone() };
     let remove = |slot| SlotChange::Remove { slot };
-    let unchecked = vec![replace(0, &kms_slot("x")), remove(1), SlotChange::Add(unseen(&kms_slot("y"), 0))];
+    let unchecked = vec![replace(0, &kms_slot("x")), remove(1)];
     assert!(invalid(Plan::new(&two, unchecked.clone())).contains("not checked"));
-    assert!(invalid(Plan::new(&two, unchecked[..2].to_vec())).contains("not checked"));
+    let twice = SlotChange::Replace { slot: 1, with: unseen(&kms_slot("y"), 0) };
+    let three = vec![replace(0, &kms_slot("x")), twice];
+    assert!(invalid(Plan::new(&bank, three)).contains("two keys would come from one slot"));
     // One for one, each from itself; one that was checked; or the only slot there is.
     let one_for_one = vec![replace(0, &kms_slot("x")), replace(1, &kms_slot("y"))];
     assert!(Plan::new(&two, one_for_one).is_ok());
@@ -148,14 +150,33 @@ fn not_every_slot_comes_from_one_that_was_not_checked() {
     assert!(Plan::new(&two, [unchecked, vec![verified]].concat()).is_ok());
     let one = Bank { slots: bank.slots[..1].to_vec(), ..bank };
     assert!(Plan::new(&one, vec![replace(0, &kms_slot("x"))]).is_ok());
-    assert!(invalid(Plan::new(&one, vec![SlotChange::Add(unseen(&kms_slot("x"), 1))])).contains("no slot 1"));
+    let stranger = SlotChange::Replace { slot: 0, with: unseen(&kms_slot("x"), 1) };
+    assert!(invalid(Plan::new(&one, vec![stranger])).contains("no slot 1"));
+    // What is added may be rewrapped by others later, so its data key must be known.
+    for from in [0, 1] {
+        let added = vec![SlotChange::Add(unseen(&kms_slot("y"), from))];
+        assert!(invalid(Plan::new(&two, added)).contains("checked against the commitment"));
+    }
+}
+
+#[test]
+fn a_local_key_takes_no_slots_place_by_a_guess() {
+    let (sealed, bank) = kms_bank();
+    let single = Bank { slots: vec![kms_slot("one"), sealed.wrappings[0].clone()], ..bank };
+    let openers: Vec<&dyn KeyOpener> = vec![&KEYS[0]];
+    let local = Unwrap { openers, sealer: &KEYS[5], target: Some(&KEYS[5]) };
+    let to = |from| Request { from, to: Some(&local), ..Request::default() };
+    assert!(invalid(to(None).plan(&single)).contains("2 slots"));
+    assert_eq!(to(Some(Selector::Slot(1))).plan(&single).unwrap().slots()[0], kms_slot("one"));
+    let only = Bank { slots: single.slots[1..].to_vec(), ..single };
+    assert!(to(None).plan(&only).unwrap().changes_slots());
 }
 
 #[test]
 fn what_no_header_takes_is_refused() {
     let (_, bank) = kms_bank();
     let limit = |slots: Vec<Slot>| {
-        let changes = slots.iter().map(|slot| SlotChange::Add(unseen(slot, 0))).collect();
+        let changes = slots.iter().map(|slot| SlotChange::Add(checked(slot))).collect();
         matches!(Plan::new(&bank, changes), Err(Error::Limit(_)))
     };
     assert!(limit(vec![private_slot(65_300)]));

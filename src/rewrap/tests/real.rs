@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::fixture::{KEYS, Sealed, checked, header_of, private_slot, replace, unseen};
+use super::fixture::{KEYS, Sealed, checked, header_of, private_slot, replace};
 use crate::error::{Error, Result};
 use crate::rewrap::{
     DiskFile, HeaderFile, InPlace, Outcome, Place, Plan, Report, Request, Rewrapper, SlotChange, Unwrap, rewrap_file,
@@ -62,7 +62,7 @@ fn the_header_grows_into_a_new_file() {
     fs::write(&path, &sealed.bytes).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink("a.wax", &link).unwrap();
-    let report = rewrap(&link, SlotChange::Add(unseen(&private_slot(5000), 0))).unwrap();
+    let report = rewrap(&link, SlotChange::Add(checked(&private_slot(5000)))).unwrap();
     assert_eq!(report.outcome, Outcome::Changed(Place::NewFile));
     let after = fs::read(&path).unwrap();
     assert_eq!(header_of(&after).bank_len().get(), 16_384);
@@ -72,7 +72,7 @@ fn the_header_grows_into_a_new_file() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     // A further name would keep the old header, and with it the retired key.
     fs::hard_link(&path, folder.path().join("b.wax")).unwrap();
-    let refused = rewrap(&path, SlotChange::Add(unseen(&private_slot(20_000), 0)));
+    let refused = rewrap(&path, SlotChange::Add(checked(&private_slot(20_000))));
     assert!(matches!(refused, Err(Error::Io { .. })));
     assert!(fs::read(&path).unwrap() == after);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
@@ -119,7 +119,7 @@ fn two_at_once_lose_nothing() {
                 let change = || match key % 3 {
                     0 => vec![
                         SlotChange::Add(checked(&sealed.wrappings[key])),
-                        SlotChange::Add(unseen(&private_slot(4000), 0)),
+                        SlotChange::Add(checked(&private_slot(4000))),
                     ],
                     _ => vec![SlotChange::Add(checked(&sealed.wrappings[key]))],
                 };

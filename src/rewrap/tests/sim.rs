@@ -75,6 +75,8 @@ pub(super) enum Quirk {
     CopyEndsEarly,
     /// Somebody appends to the file while it is copied.
     GrowsWhileCopied,
+    /// Another program gives the file's name to a file of its own once writing has begun, heeding no lock.
+    LosesItsName,
 }
 
 #[derive(Clone, Default)]
@@ -387,7 +389,8 @@ impl HeaderFile for SimFile {
     fn is_still_named(&mut self) -> io::Result<bool> {
         let mut world = self.world.borrow_mut();
         world.plain_step()?;
-        Ok(world.named == self.inode)
+        let lost = world.quirk == Some(Quirk::LosesItsName) && world.writes > 0;
+        Ok(world.named == self.inode && !lost)
     }
 
     fn byte_len(&mut self) -> io::Result<u64> {

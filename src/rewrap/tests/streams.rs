@@ -2,7 +2,7 @@
 
 use std::io::{self, Cursor, Read};
 
-use super::fixture::{Sealed, header_of, plan, private_slot, replace, unseen};
+use super::fixture::{Sealed, checked, header_of, plan, private_slot, replace};
 use crate::error::{Error, FormatError, Tampered};
 use crate::rewrap::{Outcome, Place, Plan, Report, SlotChange, rewrap_stream};
 
@@ -35,7 +35,7 @@ fn the_payload_passes_as_it_is() {
 fn the_header_grows() {
     let sealed = Sealed::small(4096);
     let strange = private_slot(5000);
-    let (output, _) = passed(&sealed.bytes, Some(SlotChange::Add(unseen(&strange, 0)))).unwrap();
+    let (output, _) = passed(&sealed.bytes, Some(SlotChange::Add(checked(&strange)))).unwrap();
     let header = header_of(&output);
     assert_eq!(header.bank_len().get(), 16_384);
     assert_eq!(header.bank().slots[2], strange);
@@ -95,9 +95,9 @@ fn a_header_that_no_reader_takes_is_not_written() {
     // A wrapped key of an unknown kind that shows the magic where a second bank could be.
     let sealed = Sealed::small(16_384);
     let mut hidden = private_slot(9000);
-    let (output, _) = passed(&sealed.bytes, Some(SlotChange::Add(unseen(&hidden, 0)))).unwrap();
+    let (output, _) = passed(&sealed.bytes, Some(SlotChange::Add(checked(&hidden)))).unwrap();
     let start = output.windows(16).position(|window| window == [0xa5; 16]).unwrap();
     hidden.wrapped[4096 - start..][..8].copy_from_slice(&crate::format::MAGIC);
-    let refused = passed(&sealed.bytes, Some(SlotChange::Add(unseen(&hidden, 0))));
+    let refused = passed(&sealed.bytes, Some(SlotChange::Add(checked(&hidden))));
     assert!(matches!(refused, Err(Error::Format(FormatError::Malformed { .. }))), "{refused:?}");
 }

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use waxseal::format::{Slot, SlotKind};
+#[cfg(feature = "aws-kms")]
+use waxseal::keys::aws_kms::{KeyArn, KmsKeyName};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::rewrap::{Request, Rewrapper, Selector, Unwrap};
 
@@ -14,7 +16,7 @@ use crate::cli::Result;
 use crate::cli::args::RewrapArgs;
 use crate::cli::escape;
 use crate::cli::failure::Failure;
-use crate::cli::keys::{Cloud, KeySpec, Opening, Origin, load_key_file, load_sealer};
+use crate::cli::keys::{Cloud, KeySpec, Opening, Origin, forbidden, load_key_file, load_sealer};
 use crate::cli::output::Forbidden;
 use crate::cli::session::Session;
 
@@ -26,12 +28,15 @@ pub(super) struct Keys<'a> {
     args: &'a RewrapArgs,
     #[cfg(feature = "aws-kms")]
     cloud: Cloud,
-    opening: Opening<'a>,
     openers: Vec<Box<dyn KeyOpener>>,
     to: Option<Coming>,
     add: Vec<Coming>,
     from: Option<Going>,
     remove: Vec<Going>,
+    /// Every key file that was named.
+    forbidden: Forbidden,
+    #[cfg(feature = "aws-kms")]
+    sources: SourceRule,
 }
 
 /// A key that a slot is to be made for.
@@ -53,6 +58,15 @@ enum Which {
     Key(SlotMatch),
 }
 
+/// How a key's slot is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By KMS, where it can; else as the other.
+    Unseen,
+    /// With the data key in hand, and checked against the commitment.
+    Unwrapped,
+}
+
 /// Whether another region's sister of a multi-Region key is meant too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sisters {
@@ -69,13 +83,14 @@ impl<'a> Keys<'a> {
         let from = args.from.as_ref().map(|key| Named::parse(key)).transpose()?;
         let remove = args.remove.iter().map(|key| Named::parse(key)).collect::<Result<Vec<_>>>()?;
         let opening = Opening::named(&args.open)?;
-        let local = to.iter().chain(&add).find(|spec| needs_unwrapping(spec));
-        if let Some(local) = local.filter(|_| !args.allow_unwrap) {
-            return Err(Failure::usage(format!(
-                "to wrap the data key to {local}, it must be unwrapped on this machine"
-            ))
-            .hint("--allow-unwrap allows that, with -k where a local key opens the file"));
+        // A key that is added is wrapped to a data key that is known to be the file's: KMS cannot tell unseen.
+        let unwrapping = to.iter().filter(|spec| needs_unwrapping(spec)).chain(&add).next();
+        if let Some(key) = unwrapping.filter(|_| !args.allow_unwrap) {
+            return Err(Failure::usage(format!("to wrap the data key to {key}, it must be unwrapped on this machine"))
+                .hint("--allow-unwrap allows that, with -k where a local key opens the file"));
         }
+        let going = from.iter().chain(&remove).filter_map(Named::key);
+        let forbidden = forbidden(to.iter().chain(&add).chain(going).chain(opening.specs()));
         let cloud = Cloud::new(&args.open.kms)?;
         let named = opening.origin() == Origin::Named;
         // Without a name, repair takes no key: it may not guess one.
@@ -86,22 +101,26 @@ impl<'a> Keys<'a> {
         let from = from.map(|name| name.load(Sisters::Too, &cloud, session)).transpose()?;
         let remove = remove.into_iter().map(|name| name.load(Sisters::Not, &cloud, session));
         let remove = remove.collect::<Result<Vec<_>>>()?;
+        #[cfg(feature = "aws-kms")]
+        let sources = source_rule(args, to.as_ref(), from.as_ref(), &opening);
         Ok(Self {
             args,
             #[cfg(feature = "aws-kms")]
             cloud,
-            opening,
             openers,
             to,
             add,
             from,
             remove,
+            forbidden,
+            #[cfg(feature = "aws-kms")]
+            sources,
         })
     }
 
     /// Files that an output must not replace.
     pub(super) fn forbidden(&self) -> Forbidden {
-        self.opening.forbidden()
+        self.forbidden.clone()
     }
 
     /// What may unwrap a data key or prove a repair.
@@ -111,10 +130,13 @@ impl<'a> Keys<'a> {
 
     /// The keys to come: first that of `--to`, if there is one.
     pub(super) fn new_keys(&self) -> Vec<NewKey<'_>> {
-        self.to.iter().chain(&self.add).map(|coming| self.new_key(coming)).collect()
+        let to = self.to.iter().map(|coming| self.new_key(coming, Way::Unseen));
+        to.chain(self.add.iter().map(|coming| self.new_key(coming, Way::Unwrapped))).collect()
     }
 
-    fn new_key<'k>(&'k self, coming: &'k Coming) -> NewKey<'k> {
+    fn new_key<'k>(&'k self, coming: &'k Coming, way: Way) -> NewKey<'k> {
+        #[cfg(not(feature = "aws-kms"))]
+        let _ = way;
         let unwrap = self.args.allow_unwrap.then(|| Unwrap {
             openers: self.openers(),
             sealer: coming.sealer.as_ref(),
@@ -124,10 +146,8 @@ impl<'a> Keys<'a> {
             name: coming.sealer.name(),
             matches: &coming.matches,
             #[cfg(feature = "aws-kms")]
-            kms: match &coming.spec {
-                KeySpec::Kms(name) => {
-                    Some((self.cloud.kms(), name, SourceRule::new(self.args, name, self.cloud.kms())))
-                }
+            kms: match (&coming.spec, way) {
+                (KeySpec::Kms(name), Way::Unseen) => Some((self.cloud.kms(), name, &self.sources)),
                 _ => None,
             },
             unwrap,
@@ -166,6 +186,15 @@ impl Coming {
 }
 
 impl Going {
+    /// The key of KMS that it is.
+    #[cfg(feature = "aws-kms")]
+    fn arn(&self) -> Option<&KeyArn> {
+        match &self.what {
+            Which::Key(SlotMatch::Arn(arn) | SlotMatch::Sisters(arn)) => Some(arn),
+            _ => None,
+        }
+    }
+
     fn selector(&self) -> Selector<'_> {
         match &self.what {
             Which::Slot(slot) => Selector::Slot(*slot),
@@ -183,6 +212,13 @@ enum Named {
 }
 
 impl Named {
+    fn key(&self) -> Option<&KeySpec> {
+        match self {
+            Self::Slot(_) => None,
+            Self::Key(spec) => Some(spec),
+        }
+    }
+
     fn parse(text: &OsStr) -> Result<Self> {
         let Some(number) = text.as_bytes().strip_prefix(SLOT) else { return KeySpec::parse(text).map(Self::Key) };
         let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
@@ -209,6 +245,24 @@ impl Named {
         };
         Ok(Going { name, what: Which::Key(matches) })
     }
+}
+
+/// What `--from` and `-k` name by an ARN may be called. An alias or an id of KMS's may be anybody's key, as a file has
+/// it: the account decides there. So it does for `slot:N`, which says where a key stands, not whose it is.
+#[cfg(feature = "aws-kms")]
+fn source_rule(args: &RewrapArgs, to: Option<&Coming>, from: Option<&Going>, opening: &Opening<'_>) -> SourceRule {
+    let mut named: Vec<KeyArn> = from.and_then(Going::arn).cloned().into_iter().collect();
+    if opening.origin() == Origin::Named {
+        named.extend(opening.specs().iter().filter_map(|spec| match spec {
+            KeySpec::Kms(KmsKeyName::KeyArn(arn)) => Some(arn.clone()),
+            _ => None,
+        }));
+    }
+    let to = to.and_then(|to| match &to.spec {
+        KeySpec::Kms(name) => Some(name),
+        _ => None,
+    });
+    SourceRule::new(&args.open.accounts, to, named)
 }
 
 #[cfg(feature = "aws-kms")]

@@ -109,28 +109,33 @@ impl Rewrap<'_> {
     }
 
     fn in_place(&self, path: &Path) -> Told {
-        match self.change(path) {
-            Ok((report, repaired)) => {
+        let name = escape::path(path);
+        let mut repaired = None;
+        match self.change(path, &mut repaired) {
+            Ok(report) => {
                 let warnings = told::warnings(&report, repaired.as_ref());
-                (Ok(told::done(&escape::path(path), &report, repaired.as_ref())), warnings)
+                (Ok(told::done(&name, &report, repaired.as_ref())), warnings)
             }
-            Err(failure) => (Err(hinted(failure)), Vec::new()),
+            Err(failure) => match &repaired {
+                Some(plan) => (Ok(told::cut_short(&name, plan, hinted(failure))), Vec::new()),
+                None => (Err(hinted(failure)), Vec::new()),
+            },
         }
     }
 
-    fn change(&self, path: &Path) -> Result<(Report, Option<RepairPlan>)> {
+    /// `repaired` is what was, or may have been, overwritten by a repair, also where something fails after it.
+    fn change(&self, path: &Path, repaired: &mut Option<RepairPlan>) -> Result<Report> {
         let mut file = InPlace::begin(DiskFile::open(path)?)?;
         let warnings = file.header().warnings();
-        let mut repaired = None;
-        if self.args.repair {
-            let plan = file.plan_repair(&self.openers)?;
-            file = file.repair(&plan)?;
-            repaired = Some(plan).filter(|plan| !plan.replaced.is_empty());
+        let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
+        // Everything that can be refused comes before the first byte is written: a repair changes no slot.
+        let plan = self.plan(file.header(), &escape::path(path))?;
+        if let Some(repair) = repair.filter(|repair| !repair.replaced.is_empty()) {
+            file = file.repair(repaired.insert(repair))?;
         }
-        let plan = self.plan(file.header())?;
         let mut report = file.apply(&plan)?;
         report.warnings = warnings;
-        Ok((report, repaired))
+        Ok(report)
     }
 
     /// A copy of one input, with the keys that are asked for.
@@ -150,7 +155,8 @@ impl Rewrap<'_> {
         let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
         let path = target.path().map(escape::path);
         let output = target.open(Content::Ciphertext, mode)?;
-        let report = rewrap_stream(&mut &input.file, &mut output.file(), |header| self.plan(header))?;
+        let report =
+            rewrap_stream(&mut &input.file, &mut output.file(), |header| self.plan(header, &job.input.display()))?;
         let durability = durability(self.args.write.no_sync);
         if let (Output::File(file), waxseal::engine::Durability::Synced) = (&output, durability) {
             file.sync()?;
@@ -160,10 +166,10 @@ impl Rewrap<'_> {
     }
 
     /// Asks the person first, then the key services.
-    fn plan(&self, header: &Header) -> waxseal::Result<Plan> {
+    fn plan(&self, header: &Header, file: &str) -> waxseal::Result<Plan> {
         let changes = self.request.to.is_some() || !self.request.add.is_empty() || !self.request.remove.is_empty();
         if changes && header.bank().binding.sharing == Sharing::Shared && !self.args.yes {
-            confirm_shared()?;
+            confirm_shared(file)?;
         }
         self.request.plan(header.bank())
     }
@@ -179,9 +185,9 @@ fn hinted(failure: Failure) -> Failure {
     }
 }
 
-fn confirm_shared() -> waxseal::Result<()> {
+fn confirm_shared(file: &str) -> waxseal::Result<()> {
     let what = "this file's data key is shared with other files, whose keys do not change with it";
-    match prompt::confirm(&format!("{what}. Go on?"))? {
+    match prompt::confirm(&format!("{file}: {what}. Go on?"))? {
         Some(true) => Ok(()),
         Some(false) => Err(Error::Invalid("not confirmed".into())),
         None => Err(Error::Invalid(format!("{what}: that asks to be confirmed with --yes"))),

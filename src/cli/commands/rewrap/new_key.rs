@@ -68,7 +68,7 @@ pub(super) struct NewKey<'a> {
     pub(super) matches: &'a SlotMatch,
     /// Where it is a key of KMS: whose keys it may be rewrapped from.
     #[cfg(feature = "aws-kms")]
-    pub(super) kms: Option<(&'a Kms, &'a KmsKeyName, SourceRule<'a>)>,
+    pub(super) kms: Option<(&'a Kms, &'a KmsKeyName, &'a SourceRule)>,
     /// The other way, where it was allowed.
     pub(super) unwrap: Option<Unwrap<'a>>,
 }
@@ -88,6 +88,16 @@ impl Rewrapper for NewKey<'_> {
             return true;
         }
         self.unwrap.as_ref().is_some_and(|unwrap| unwrap.accepts(slot))
+    }
+
+    #[cfg(feature = "aws-kms")]
+    fn is_of_service(&self) -> bool {
+        self.kms.is_some()
+    }
+
+    #[cfg(feature = "aws-kms")]
+    fn has_slot(&self, bank: &Bank) -> Result<bool> {
+        Ok(bank.slots.iter().any(|slot| self.is_target(slot)) || self.has_slot_by_alias(bank)?)
     }
 
     fn rewrap(&self, bank: &Bank, slot: usize) -> Result<Rewrapped> {
@@ -110,7 +120,7 @@ pub(super) use with_kms::SourceRule;
 
 #[cfg(feature = "aws-kms")]
 mod with_kms {
-    use std::sync::OnceLock;
+    use std::sync::{Mutex, PoisonError};
 
     use waxseal::error::{ProviderCause, ProviderError};
     use waxseal::format::{Bank, Slot, SlotKind};
@@ -118,8 +128,8 @@ mod with_kms {
     use waxseal::rewrap::{Rewrapped, Verified};
     use waxseal::{Error, Result};
 
-    use super::NewKey;
-    use crate::cli::args::RewrapArgs;
+    use super::{NewKey, SlotMatch};
+    use crate::cli::args::AccountArgs;
 
     impl NewKey<'_> {
         /// By `ReEncrypt`; `None` where that cannot be, and the other way was allowed or the slot is no key of KMS.
@@ -138,56 +148,97 @@ mod with_kms {
                 Err(error) => Some(Err(error)),
             }
         }
+
+        /// A name that states no ARN is looked up once a run, and only where a slot could be its key's.
+        pub(super) fn has_slot_by_alias(&self, bank: &Bank) -> Result<bool> {
+            let Some((kms, name, rule)) = &self.kms else { return Ok(false) };
+            if !bank.slots.iter().any(|slot| slot.kind == SlotKind::AWS_KMS) {
+                return Ok(false);
+            }
+            let arn = once(&rule.target, || kms.key_arn(name))?;
+            Ok(bank.slots.iter().any(|slot| SlotMatch::Arn(arn.clone()).is_met(slot)))
+        }
     }
 
-    /// Whose keys may be called as the source of a `ReEncrypt`. A slot's ARN comes from whoever could write the file.
-    pub(in super::super) enum SourceRule<'a> {
-        /// The caller named the slot's key, or allows anybody's.
+    /// Whose keys may be called as the source of a `ReEncrypt`. A slot's ARN comes from whoever could write the file:
+    /// a key counts that the caller named, or one of an account that counts.
+    pub(in super::super) struct SourceRule {
+        named: Vec<KeyArn>,
+        accounts: Accounts,
+        /// The key that `--to` stands for, once it had to be asked for.
+        target: Mutex<Option<KeyArn>>,
+    }
+
+    /// Whose keys count where the slot's was not named.
+    enum Accounts {
+        /// Anybody's, as was allowed.
         Any,
-        /// Keys of these accounts.
-        Accounts(&'a [String]),
-        /// Keys of the new key's account.
-        Account(String),
-        /// Keys of the account that the credentials state. Where they state none, it cannot be known without a
-        /// further call.
-        Stated(OnceLock<Option<String>>),
+        /// Those that were named.
+        Ids(Vec<String>),
+        /// The caller's own, once it is known.
+        Own(Mutex<Option<String>>),
     }
 
-    impl<'a> SourceRule<'a> {
-        /// From the command line.
-        pub(in super::super) fn new(args: &'a RewrapArgs, to: &KmsKeyName, kms: &Kms) -> Self {
-            let accounts = &args.open.accounts;
-            if args.from.is_some() || accounts.any_account {
-                return Self::Any;
-            }
-            if !accounts.account.is_empty() {
-                return Self::Accounts(&accounts.account);
-            }
-            kms.warm_up();
-            match to.to_string().split(':').nth(4) {
-                Some(account) => Self::Account(account.to_owned()),
-                None => Self::Stated(OnceLock::new()),
-            }
+    impl SourceRule {
+        /// `to` is the new key's name, `named` the keys of `--from` and `-k`.
+        pub(in super::super) fn new(args: &AccountArgs, to: Option<&KmsKeyName>, named: Vec<KeyArn>) -> Self {
+            let accounts = if args.any_account {
+                Accounts::Any
+            } else if !args.account.is_empty() {
+                Accounts::Ids(args.account.clone())
+            } else {
+                match to.and_then(KmsKeyName::account) {
+                    Some(account) => Accounts::Ids(vec![account.to_owned()]),
+                    None => Accounts::Own(Mutex::default()),
+                }
+            };
+            Self { named, accounts, target: Mutex::default() }
         }
 
         fn check(&self, slot: &Slot, kms: &Kms) -> Result<()> {
             let arn = KeyArn::parse(&slot.key_id)?;
-            let allowed = match self {
-                Self::Any => true,
-                Self::Accounts(ids) => ids.iter().any(|id| id == arn.account()),
-                Self::Account(account) => account == arn.account(),
-                Self::Stated(stated) => {
-                    let stated = stated.get_or_init(|| kms.account_of_credentials());
-                    stated.as_deref().is_none_or(|account| account == arn.account())
+            if self.named.iter().any(|named| named.matches(&arn)) {
+                return Ok(());
+            }
+            let allowed = match &self.accounts {
+                Accounts::Any => true,
+                Accounts::Ids(ids) => ids.iter().any(|id| id == arn.account()),
+                Accounts::Own(own) => {
+                    // Not in the slot's region: the file is not to say where the credentials are sent.
+                    let account = once(own, || kms.own_account()).map_err(|error| with_way_round(error, &arn))?;
+                    account == arn.account()
                 }
             };
             if allowed {
                 return Ok(());
             }
             let message = format!("it is a key of account {}, which was not named", arn.account());
-            let hint = format!("if you trust it: --from {arn}, or --account {}", arn.account());
             let error = ProviderError::new(ProviderCause::NotAllowed, arn.to_string(), message);
-            Err(Box::new(error.with_hint(hint)).into())
+            Err(Box::new(error.with_hint(format!("if you trust it: {}", ways_to_name(&arn)))).into())
+        }
+    }
+
+    fn ways_to_name(arn: &KeyArn) -> String {
+        format!("--from {arn}, or --account {}", arn.account())
+    }
+
+    /// Whose credentials they are need not be asked where the key or its account is named.
+    fn with_way_round(error: Error, arn: &KeyArn) -> Error {
+        match error {
+            Error::Provider(error) if error.retryable() || error.cause == ProviderCause::Denied => {
+                let hint = format!("without asking STS: {}", ways_to_name(arn));
+                Error::Provider(Box::new(error.with_hint(hint)))
+            }
+            other => other,
+        }
+    }
+
+    /// What `known` holds, else what `ask` answers. Files are worked on at once: the others wait for the one that asks.
+    fn once<T: Clone>(known: &Mutex<Option<T>>, ask: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some(value) => Ok(value.clone()),
+            None => Ok(known.insert(ask()?).clone()),
         }
     }
 }

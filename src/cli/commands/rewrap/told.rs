@@ -9,6 +9,7 @@ use waxseal::rewrap::{Change, Outcome, Part, RepairPlan, Replacement, Report, Sl
 
 use crate::cli::Result;
 use crate::cli::escape;
+use crate::cli::failure::Failure;
 use crate::cli::report::{Done, Reporter};
 
 /// One input's result.
@@ -25,6 +26,16 @@ pub(super) fn done(file: &str, report: &Report, repaired: Option<&RepairPlan>) -
         more: json_of(report, repaired),
         note,
         stdout,
+        ..Done::default()
+    }
+}
+
+/// A failure after bytes were, or may have been, overwritten by a repair: they stand nowhere else any more.
+pub(super) fn cut_short(file: &str, repaired: &RepairPlan, failure: Failure) -> Done {
+    Done {
+        more: Map::from_iter([("repaired".to_owned(), repaired_json(Some(repaired)))]),
+        stdout: Some(repaired.replaced.iter().map(|part| replaced_words(file, part)).collect()),
+        shortfall: Some(failure),
         ..Done::default()
     }
 }
@@ -55,6 +66,7 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn add(&mut self, result: &Result<Done>) {
         match result {
+            Ok(done) if done.shortfall.is_some() => self.failed += 1,
             Ok(done) if is_unchanged(done) => self.unchanged += 1,
             Ok(_) => self.changed += 1,
             Err(_) => self.failed += 1,
@@ -89,7 +101,7 @@ fn change_words(change: &Change) -> String {
 /// The bytes that went are printed: what a repair overwrites is gone otherwise.
 fn replaced_words(file: &str, part: &Replacement) -> String {
     let what = match &part.part {
-        Part::Bank(number) => format!("header bank {} was damaged, and is again as the other one", number.get()),
+        Part::Bank(number) => format!("header bank {} was damaged: it is to be as the other one again", number.get()),
         Part::Prelude { key, chunk } => {
             format!(
                 "salt and commitment are those of the header again, as chunk {chunk} proves with {}",
@@ -137,12 +149,16 @@ fn json_of(report: &Report, repaired: Option<&RepairPlan>) -> Map<String, Value>
         "old_key": first.and_then(|change| change.old.as_ref()).map(name_of),
         "new_key": first.and_then(|change| change.new.as_ref()).map(name_of),
         "changes": report.changes.iter().map(change).collect::<Vec<_>>(),
-        "repaired": repaired.map(|plan| plan.replaced.iter().map(replaced_json).collect::<Vec<_>>()).unwrap_or_default(),
+        "repaired": repaired_json(repaired),
     });
     match value {
         Value::Object(fields) => fields,
         _ => Map::new(),
     }
+}
+
+fn repaired_json(repaired: Option<&RepairPlan>) -> Value {
+    repaired.map(|plan| plan.replaced.iter().map(replaced_json).collect::<Vec<_>>()).unwrap_or_default().into()
 }
 
 fn replaced_json(part: &Replacement) -> Value {
