@@ -96,7 +96,7 @@ pub(crate) struct CatArgs {
 pub(crate) struct RewrapArgs {
     #[command(flatten)]
     pub(crate) open: OpenArgs,
-    /// The key that goes: a KEY, or slot:N as `inspect` numbers them; needed where a file has several KMS keys
+    /// The key that goes: a KEY, or slot:N as `inspect` numbers them; needed where a file leaves a choice
     #[arg(long, value_name = "KEY|slot:N", requires = "to")]
     pub(crate) from: Option<OsString>,
     /// The key that takes its place

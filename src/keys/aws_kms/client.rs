@@ -302,16 +302,19 @@ impl Kms {
     }
 
     /// The caller's account: the one that the credentials themselves state, as those of roles and SSO do; for others
-    /// by `sts:GetCallerIdentity`, once a handle, in the configured region.
+    /// by `sts:GetCallerIdentity`, once a handle, in `region` where none is configured.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where no region is configured; whatever STS answers.
-    pub fn own_account(&self) -> Result<String> {
-        let this = self.clone();
+    /// [`Error::Invalid`] for a region that is none; whatever STS answers.
+    pub fn own_account(&self, region: &str) -> Result<String> {
+        if !is_region(region) {
+            return Err(Error::Invalid(format!("{region:?} is not an AWS region")));
+        }
+        let (this, region) = (self.clone(), region.to_owned());
         self.block_on(async move {
             match this.stated_account().await {
                 Some(account) => Ok(account),
-                None => Ok(this.caller(&this.any_region().await?).await?.account.clone()),
+                None => Ok(this.caller(&region).await?.account.clone()),
             }
         })
     }

@@ -204,8 +204,8 @@ mod with_kms {
                 Accounts::Any => true,
                 Accounts::Ids(ids) => ids.iter().any(|id| id == arn.account()),
                 Accounts::Own(own) => {
-                    // Not in the slot's region: the file is not to say where the credentials are sent.
-                    let account = once(own, || kms.own_account()).map_err(|error| with_way_round(error, &arn))?;
+                    let account = once(own, || kms.own_account(arn.region()));
+                    let account = account.map_err(|error| with_way_round(error, &arn))?;
                     account == arn.account()
                 }
             };
