@@ -48,20 +48,10 @@ pub enum Source<'a> {
 
 /// Where the output goes.
 pub enum Sink<'a> {
-    /// An empty regular file, written at its positions by several threads, and synced or not.
-    File(&'a File, Durability),
-    /// A regular file that was opened for writing, not for appending, from a position on.
+    /// An empty regular file that nobody else writes, written at its positions by several threads, and synced or not.
     ///
-    /// Afterwards its cursor stands behind what was written, as if that had been written at the cursor. What the file
-    /// held beyond stays. After an error it holds a verified prefix, or nothing new when sealing.
-    FileFrom {
-        /// The file.
-        file: &'a File,
-        /// Where the output begins, in bytes.
-        start: u64,
-        /// Whether it is synced.
-        durability: Durability,
-    },
+    /// Its cursor stays where it is. After an error it is empty, or when opening holds a verified prefix at most.
+    File(&'a File, Durability),
     /// A pipe, or any other file that is written in order. A pipe gets a larger buffer.
     Pipe(&'a File),
     /// Any other writer: written in order.

@@ -138,7 +138,7 @@ impl<'a, 'o> OpenJob<'a, 'o> {
             // Before waiting for the turn: nobody behind may get one.
             self.output.close_behind(task.number);
         }
-        let position = self.output.start() + task.first * CHUNK_LEN as u64;
+        let position = task.first * CHUNK_LEN as u64;
         let written = self.output.put(task.number, position, &buffers.output[..plain]);
         let unwritten = written.err().map(|error| (task.first, Error::io("writing the output", error)));
         if let Some((chunk, error)) = unwritten.or(failed) {

@@ -34,8 +34,7 @@ pub(super) fn open(
             let (front, header) = read_header_at(&mut |buffer, at| system::read_at(file.file, buffer, at))?;
             let prelude = check(&front, &header)?;
             drop(front);
-            let unlock = || unlock(header.bank(), &prelude, openers);
-            let unlocked = unlock_beside(engine, &file, header.payload_offset(), &output, unlock)?;
+            let unlocked = unlock(header.bank(), &prelude, openers)?;
             let chunks_at = chunks_at(&header);
             observer.advanced(chunks_at);
             let len = open_file(engine, &unlocked.opener, (&file, chunks_at), output, observer)?;
@@ -56,30 +55,6 @@ pub(super) fn open(
             Ok(opened(header, unlocked, len))
         }
     }
-}
-
-/// Makes room for the output and unlocks, at the same time where that is worth a thread.
-fn unlock_beside(
-    engine: &Engine,
-    file: &FileInput<'_>,
-    payload_at: u64,
-    output: &Output<'_>,
-    unlock: impl FnOnce() -> Result<Unlocked>,
-) -> Result<Unlocked> {
-    if file.len < SMALL_INPUT as u64 {
-        return unlock();
-    }
-    let prepare = || {
-        system::will_read_in_order(file.file);
-        match plaintext_len(file.len.saturating_sub(payload_at)) {
-            Ok(len) => output.expect(output.start() + len),
-            Err(_) => Ok(()),
-        }
-    };
-    let (prepared, unlocked) = engine.helpers.beside(prepare, unlock);
-    let unlocked = unlocked?;
-    prepared?;
-    Ok(unlocked)
 }
 
 /// What was read of the chunks already, and then the rest of the stream, unless it has ended.
@@ -112,10 +87,17 @@ fn open_file(
     observer: &dyn Observer,
 ) -> Result<u64> {
     let threads = if file.len < SMALL_INPUT as u64 { Threads::One } else { Threads::All };
+    if threads == Threads::All {
+        system::will_read_in_order(file.file);
+    }
     // A terabyte that was cut off is refused at once, unless its good part may be wanted.
     if !output.is_ordered() {
         let payload_at = chunks_at - PRELUDE_LEN as u64;
-        plaintext_len(file.len.saturating_sub(payload_at))?;
+        let end = plaintext_len(file.len.saturating_sub(payload_at))?;
+        if threads == Threads::All {
+            // Only now: who has no key takes no room.
+            output.expect(end)?;
+        }
     }
     open_chunks(engine, opener, Chunks::At(file, chunks_at), (threads, 0), output, observer)
 }
@@ -130,7 +112,6 @@ pub(super) fn open_chunks(
     observer: &dyn Observer,
 ) -> Result<u64> {
     let unit = UNIT / CHUNK_LEN;
-    let start = output.start();
     let job = OpenJob::new(opener, chunks, (&output, unit), observer, first);
     match threads {
         Threads::One => engine.run_small(|buffers| job.work(buffers)),
@@ -138,11 +119,11 @@ pub(super) fn open_chunks(
     }
     match job.finish() {
         Ok(len) => {
-            output.finish(start + len)?;
+            output.finish(len)?;
             Ok(len)
         }
         Err((chunk, error)) => {
-            output.abandon(start + chunk.saturating_sub(first) * CHUNK_LEN as u64);
+            output.abandon(chunk.saturating_sub(first) * CHUNK_LEN as u64);
             Err(error)
         }
     }

@@ -92,9 +92,8 @@ impl<'a, 'o> SealJob<'a, 'o> {
             Plaintext::At(file) => (Some(file), None),
             Plaintext::Ordered(stream) => (None, Some(stream)),
         };
-        let position = output.start();
-        let chunks_at = position + front.len() as u64;
-        let claims = Mutex::new(Claims { stream, task: 0, chunk: 0, position, carried: front, ended: None });
+        let chunks_at = front.len() as u64;
+        let claims = Mutex::new(Claims { stream, task: 0, chunk: 0, position: 0, carried: front, ended: None });
         Self { sealer, unit, chunks_at, file, claims, output, failures: Failures::default(), observer }
     }
 

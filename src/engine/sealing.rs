@@ -54,7 +54,7 @@ fn seal_file(
     observer: &dyn Observer,
 ) -> Result<Sealed> {
     let size = InputSize::of(file.len);
-    let end = output.start() + usual_header_len(size) + payload_len(file.len)?;
+    let end = usual_header_len(size) + payload_len(file.len)?;
     let prepare = || {
         system::will_read_in_order(file.file);
         output.expect(end)
@@ -102,14 +102,13 @@ fn seal_stream(
 }
 
 fn end_sealing(sealed: Result<(u64, u64)>, output: Output<'_>) -> Result<Sealed> {
-    let start = output.start();
     match sealed {
         Ok((plaintext_len, end)) => {
             output.finish(end)?;
-            Ok(Sealed { plaintext_len, file_len: end - start })
+            Ok(Sealed { plaintext_len, file_len: end })
         }
         Err(error) => {
-            output.abandon(start);
+            output.abandon(0);
             Err(error)
         }
     }

@@ -1,7 +1,8 @@
 //! Where bytes go: a file, written at positions by every worker, or a stream, written in order.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::ordered::Ordered;
@@ -28,16 +29,9 @@ pub(super) enum Output<'a> {
 
 impl<'a> Output<'a> {
     pub(super) fn new(sink: Sink<'a>) -> Result<Self> {
-        let looking = |error| Error::io("looking at the output", error);
         match sink {
-            Sink::File(file, durability) if cfg!(any(unix, windows)) => {
-                Ok(Self::At(FileOutput::new(file, 0, 0, durability)))
-            }
-            Sink::FileFrom { file, start, durability } if cfg!(any(unix, windows)) => {
-                let kept = file.metadata().map_err(looking)?.len();
-                Ok(Self::At(FileOutput { cursor: Cursor::ToEnd, ..FileOutput::new(file, start, kept, durability) }))
-            }
-            Sink::File(file, durability) | Sink::FileFrom { file, durability, .. } => {
+            Sink::File(file, durability) if cfg!(any(unix, windows)) => Ok(Self::At(FileOutput::new(file, durability))),
+            Sink::File(file, durability) => {
                 Ok(Self::Ordered(Ordered::new(Box::new(SyncedOnFlush { file, durability }))))
             }
             Sink::Pipe(file) => {
@@ -46,14 +40,6 @@ impl<'a> Output<'a> {
             }
             Sink::Stream(stream) => Ok(Self::Ordered(Ordered::new(Box::new(stream)))),
             Sink::Nowhere => Ok(Self::Nowhere),
-        }
-    }
-
-    /// The position of the first byte.
-    pub(super) fn start(&self) -> u64 {
-        match self {
-            Self::At(output) => output.start,
-            Self::Ordered(_) | Self::Nowhere => 0,
         }
     }
 
@@ -104,6 +90,8 @@ impl<'a> Output<'a> {
     }
 
     /// The work has failed; what stands before position `end` is good.
+    ///
+    /// An output that is dropped without either of these is left empty.
     pub(super) fn abandon(self, end: u64) {
         if let Self::At(output) = self {
             output.abandon(end);
@@ -112,50 +100,44 @@ impl<'a> Output<'a> {
 }
 
 impl<'a> Sink<'a> {
-    /// Takes `file` as what it is: a regular file that is not opened for appending at its positions, from where it
-    /// stands; anything else (a pipe, a terminal, a device) as a stream.
+    /// Takes a file that was opened elsewhere, such as standard output, to be written in order from where it stands.
+    ///
+    /// Whatever it is: others may write to the same open file, so that no place in it is the engine's own. For the
+    /// same reason `durability` changes nothing: whoever opened it syncs it.
     #[must_use]
-    pub fn from_file(file: &'a File, durability: Durability) -> Self {
-        let regular = file.metadata().is_ok_and(|meta| meta.is_file());
-        let mut cursor = file;
-        match cursor.stream_position() {
-            Ok(start) if regular && system::writes_at_positions(file) => Self::FileFrom { file, start, durability },
-            _ => Self::Pipe(file),
-        }
+    pub fn from_file(file: &'a File, _durability: Durability) -> Self {
+        Self::Pipe(file)
     }
 }
 
-/// What becomes of the file's cursor.
-#[derive(PartialEq, Eq)]
-enum Cursor {
-    /// It stays where it is.
-    Kept,
-    /// It goes to the end of what was written, as if that had been written at the cursor.
-    ToEnd,
-}
-
-/// A file that is written at positions.
+/// A file that is written at positions. Unless it is finished or abandoned, it is left empty.
 pub(super) struct FileOutput<'a> {
     file: &'a File,
-    start: u64,
-    /// The file is never made shorter than this.
-    kept: u64,
     durability: Durability,
-    cursor: Cursor,
+    /// Longer the file may not become; a process that tries is killed.
+    limit: u64,
     /// Up to where there is room already. `None` where the system gives none in advance.
     reserved: Mutex<Option<u64>>,
+    /// Whether anything was done to the file.
+    touched: AtomicBool,
+    /// Whether the file is as it is to stay.
+    settled: bool,
 }
 
 impl<'a> FileOutput<'a> {
-    fn new(file: &'a File, start: u64, kept: u64, durability: Durability) -> Self {
-        Self { file, start, kept, durability, cursor: Cursor::Kept, reserved: Mutex::new(Some(start)) }
+    fn new(file: &'a File, durability: Durability) -> Self {
+        let (limit, reserved) = (system::file_size_limit(), Mutex::new(Some(0)));
+        Self { file, durability, limit, reserved, touched: AtomicBool::new(false), settled: false }
     }
 
-    /// Makes room up to `end`, and then for `ahead` bytes more.
+    /// Makes room up to `end`, and then for `ahead` bytes more. The file does not become longer by it.
     fn reserve(&self, end: u64, ahead: u64) -> io::Result<()> {
+        self.touched.store(true, Ordering::Relaxed);
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(from) = reserved.filter(|from| *from < end) {
-            let to = end + ahead;
+            self.check_limit(end)?;
+            // Some file systems take room beyond the limit for an attempt to write there.
+            let to = end.saturating_add(ahead).min(self.limit);
             *reserved = match system::preallocate(self.file, from, to - from) {
                 Ok(made) => made.then_some(to),
                 // It may still hold what is really to come.
@@ -166,9 +148,15 @@ impl<'a> FileOutput<'a> {
         Ok(())
     }
 
+    fn check_limit(&self, end: u64) -> io::Result<()> {
+        if end <= self.limit { Ok(()) } else { Err(io::ErrorKind::FileTooLarge.into()) }
+    }
+
     fn put(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.touched.store(true, Ordering::Relaxed);
+        self.check_limit(position + bytes.len() as u64)?;
         // A single short write is not worth a call more.
-        if position > self.start || bytes.len() >= super::SMALL_INPUT {
+        if position > 0 || bytes.len() >= super::SMALL_INPUT {
             self.reserve(position + bytes.len() as u64, AHEAD)?;
         }
         for (piece, at) in bytes.chunks(WRITE_LEN).zip((position..).step_by(WRITE_LEN)) {
@@ -180,33 +168,35 @@ impl<'a> FileOutput<'a> {
         Ok(())
     }
 
-    fn finish(self, end: u64) -> io::Result<()> {
+    fn finish(mut self, end: u64) -> io::Result<()> {
         self.trim(end)?;
-        if self.cursor == Cursor::ToEnd {
-            let mut file = self.file;
-            file.seek(SeekFrom::Start(end))?;
+        if self.durability == Durability::Synced {
+            self.file.sync_data()?;
         }
-        match self.durability {
-            Durability::Synced => self.file.sync_data(),
-            Durability::Unsynced => Ok(()),
-        }
+        self.settled = true;
+        Ok(())
     }
 
-    /// Gives back the room behind `end`.
+    /// Gives back the room behind `end`, which is where the file ends already.
     fn trim(&self, end: u64) -> io::Result<()> {
         let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         if reserved.is_some_and(|reserved| reserved <= end) {
             return Ok(());
         }
-        self.file.set_len(end.max(self.kept))
+        self.file.set_len(end)
     }
 
     /// Errors here would hide the one that led here.
-    fn abandon(self, end: u64) {
-        if self.cursor == Cursor::ToEnd {
-            let _ = self.file.set_len(end.max(self.kept));
-            let mut file = self.file;
-            let _ = file.seek(SeekFrom::Start(end));
+    fn abandon(mut self, end: u64) {
+        self.settled = !self.touched.load(Ordering::Relaxed) || self.file.set_len(end).is_ok();
+    }
+}
+
+impl Drop for FileOutput<'_> {
+    fn drop(&mut self) {
+        // An error or a panic: nothing vouches for what was written, and no room may stay taken.
+        if !self.settled && self.touched.load(Ordering::Relaxed) {
+            let _ = self.file.set_len(0);
         }
     }
 }

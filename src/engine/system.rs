@@ -45,15 +45,16 @@ fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
     }
 }
 
-/// Gets room for `len` bytes from `start` on, and makes the file as long. Whether it did.
+/// Gets room for `len` bytes from `start` on. Whether it did. The file's length stays what was written: were it ahead,
+/// a process that is killed would leave a file that looks whole.
 ///
 /// # Errors
-/// When the file system is full, or the file may not become so long.
+/// When the file system is full, or no file can be so long.
 pub(super) fn preallocate(file: &File, start: u64, len: u64) -> io::Result<bool> {
     #[cfg(target_os = "linux")]
     {
         use rustix::io::Errno;
-        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), start, len) {
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, start, len) {
             Ok(()) => Ok(true),
             Err(full @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(full.into()),
             Err(_) => Ok(false),
@@ -96,19 +97,12 @@ pub(super) fn enlarge_pipe(file: &File) {
     let _ = file;
 }
 
-/// Whether writes go where they are told: opened for writing, and not for appending.
-pub(super) fn writes_at_positions(file: &File) -> bool {
+/// How long this process may make a file (`ulimit -f`).
+pub(super) fn file_size_limit() -> u64 {
     #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        let writable = |flags: OFlags| flags.intersects(OFlags::WRONLY | OFlags::RDWR);
-        rustix::fs::fcntl_getfl(file).is_ok_and(|flags| writable(flags) && !flags.contains(OFlags::APPEND))
-    }
+    return rustix::process::getrlimit(rustix::process::Resource::Fsize).current.unwrap_or(u64::MAX);
     #[cfg(not(unix))]
-    {
-        let _ = file;
-        false
-    }
+    u64::MAX
 }
 
 /// Whether the file is a block device, whose length is found by seeking.

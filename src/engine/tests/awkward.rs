@@ -165,6 +165,10 @@ fn an_envelope_that_fails() {
         let out = file_of(b"before");
         let ended = engine().seal(Source::File(&file), Sink::from_file(&out, Durability::Synced), refuse, &Unobserved);
         assert!(ended.is_err() && content(&out) == b"before");
+        let out = tempfile::tempfile().unwrap();
+        let ended = engine().seal(Source::File(&file), Sink::File(&out, Durability::Synced), refuse, &Unobserved);
+        assert!(ended.is_err());
+        assert_takes(&out, 0);
     }
 }
 
@@ -294,5 +298,88 @@ fn a_reader_that_panics_makes_no_file() {
             engine().open(Source::Stream(&mut reader), sink, &[&FixedKey], &demands, &Unobserved).map(drop)
         }));
         assert!(ended.is_err() && plaintext.starts_with(&out) && out.len() < plaintext.len());
+    }
+}
+
+/// Neither length nor room is left behind by what failed, and by what went well just what it needs.
+#[test]
+fn no_room_is_kept() {
+    let engine = engine();
+    for size in [10, 3_000_000, 9_000_000] {
+        let whole = serial_seal(&text(size));
+        let open = |source: Source<'_>, openers: &[&dyn KeyOpener]| {
+            let out = tempfile::tempfile().unwrap();
+            let sink = Sink::File(&out, Durability::Unsynced);
+            (engine.open(source, sink, openers, &Demands::default(), &Unobserved).is_ok(), out)
+        };
+        let mut damaged = whole.clone();
+        damaged[whole.len() - 1] ^= 1;
+        let [file, bad] = [file_of(&whole), file_of(&damaged)];
+        for from_file in [true, false] {
+            let (mut from, mut from_bad) = (whole.as_slice(), damaged.as_slice());
+            let source = if from_file { Source::File(&file) } else { Source::Stream(&mut from) };
+            let (opened, out) = open(source, &[]);
+            assert!(!opened);
+            assert_takes(&out, 0);
+            let source = if from_file { Source::File(&bad) } else { Source::Stream(&mut from_bad) };
+            let (opened, out) = open(source, &[&FixedKey]);
+            assert!(!opened);
+            // All chunks before the damaged one.
+            assert_takes(&out, (size / CHUNK_LEN * CHUNK_LEN) as u64);
+            let mut from = whole.as_slice();
+            let source = if from_file { Source::File(&file) } else { Source::Stream(&mut from) };
+            let (opened, out) = open(source, &[&FixedKey]);
+            assert!(opened);
+            assert_takes(&out, size as u64);
+        }
+    }
+}
+
+/// The file has this length, and takes little more of the disk.
+fn assert_takes(file: &File, len: u64) {
+    let meta = file.metadata().unwrap();
+    assert_eq!(meta.len(), len);
+    #[cfg(unix)]
+    assert!(std::os::unix::fs::MetadataExt::blocks(&meta) * 512 <= len.next_multiple_of(1 << 16));
+}
+
+/// Under `ulimit -f`, room is never asked for beyond the limit, and what is too long is an error: not a signal that
+/// kills. The limit is the process's, so a process of its own is needed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_on_the_length_of_files() {
+    const CHILD: &str = "WAXSEAL_TEST_FILE_LIMIT";
+    if std::env::var_os(CHILD).is_none() {
+        let this = "engine::tests::awkward::a_limit_on_the_length_of_files";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", this])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{:?}: {said}", child.status);
+        return;
+    }
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const LIMIT: u64 = 8 << 20;
+    let (fits, exceeds) = (text(7 << 20), text(9 << 20));
+    let [input, too_long] = [file_of(&fits), file_of(&exceeds)];
+    setrlimit(Resource::Fsize, Rlimit { current: Some(LIMIT), ..getrlimit(Resource::Fsize) }).unwrap();
+    let engine = engine();
+    // On a file system in memory, room beyond the limit counts as written.
+    for folder in [std::env::temp_dir(), "/dev/shm".into()].iter().filter(|folder| folder.is_dir()) {
+        let seal = |source: Source<'_>| {
+            let out = tempfile::tempfile_in(folder).unwrap();
+            (engine.seal(source, Sink::File(&out, Durability::Unsynced), envelope, &Unobserved).map(drop), out)
+        };
+        for source in [Source::File(&input), Source::Stream(&mut fits.as_slice())] {
+            let (sealed, out) = seal(source);
+            assert!(sealed.is_ok() && content(&out) == serial_seal(&fits));
+        }
+        for source in [Source::File(&too_long), Source::Stream(&mut exceeds.as_slice())] {
+            let (sealed, out) = seal(source);
+            assert!(matches!(sealed, Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::FileTooLarge));
+            assert_takes(&out, 0);
+        }
     }
 }
