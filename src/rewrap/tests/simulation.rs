@@ -205,7 +205,7 @@ fn a_disk_that_lies_is_found_out_before_the_second_bank() {
     assert!(matches!(&result, Err(Error::Io { action, .. }) if action.contains("reading back")), "{result:?}");
     assert_eq!(machine.writes(), 1);
     machine.power_cut();
-    assert!(opens(&machine.cached(), sealed.payload(), &[sealed.bank.slots.clone()]));
+    assert!(opens(&machine.cached(), sealed.payload(), std::slice::from_ref(&sealed.bank.slots)));
 }
 
 /// In place and by a new file: what has the name now is not written over, and nobody is told of success.
