@@ -295,7 +295,7 @@ fn a_key_is_added_only_with_the_data_key_checked() {
 fn many_files_in_one_rewrap() {
     let cloud = Cloud::moto();
     let (old, new) = (key("alias/cli-many-old"), key("alias/cli-many-new"));
-    let names: Vec<String> = (0..30).map(|i| format!("f{i}")).collect();
+    let names: Vec<String> = (0..1000).map(|i| format!("f{i}")).collect();
     for name in &names {
         cloud.place.write(name, name);
     }
@@ -310,14 +310,14 @@ fn many_files_in_one_rewrap() {
     let ran = cloud.run(&args);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(7), ""));
     let told: Vec<Value> = ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(told.len(), 31);
+    assert_eq!(told.len(), 1001);
     assert_eq!(
         told.iter().filter(|line| line["new_key"] == json!(new) && line["aws_request_id"].is_string()).count(),
-        30
+        1000
     );
     assert_eq!(told.iter().filter(|line| line["exit"] == 7 && line["file"] == "missing.wax").count(), 1);
     let calls = cloud.proxy.take();
-    assert!(calls.len() == 30 && calls.iter().all(|call| call == "ReEncrypt"), "{calls:?}");
+    assert!(calls.len() == 1000 && calls.iter().all(|call| call == "ReEncrypt"), "{calls:?}");
     let args: Vec<&str> = ["verify", "-k", &new].into_iter().chain(sealed.iter().map(String::as_str)).collect();
     cloud.ok(&args);
 }
