@@ -37,6 +37,8 @@ fn chunk(criterion: &mut Criterion) {
     let backends = [
         #[cfg(feature = "aws-lc")]
         ("aws-lc", Backend::AwsLc),
+        #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+        ("ring", Backend::Ring),
         ("pure-rust", Backend::PureRust),
     ];
     let suites = [("aes-256-gcm", Suite::Aes256Gcm), ("chacha20-poly1305", Suite::ChaCha20Poly1305)];

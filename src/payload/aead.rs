@@ -1,4 +1,4 @@
-//! The AEADs (spec 11.3) by two backends that give the same bytes: each is the other's oracle in the tests.
+//! The AEADs (spec 11.3) by backends that give the same bytes: each is the others' oracle in the tests.
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit, inout::InOutBuf};
@@ -17,13 +17,15 @@ pub enum Backend {
     /// AWS-LC: C and assembly (feature `aws-lc`).
     #[cfg(feature = "aws-lc")]
     AwsLc,
+    /// `ring` for AES-256-GCM (feature `ring`). For ChaCha20-Poly1305 it is no faster than what is there already.
+    #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+    Ring,
     /// RustCrypto: no C compiler.
     PureRust,
 }
 
-impl Default for Backend {
-    /// AWS-LC where it is compiled in, unless the feature `pure-rust` asks for the other.
-    fn default() -> Self {
+impl Backend {
+    fn without_ring() -> Self {
         #[cfg(all(feature = "aws-lc", not(feature = "pure-rust")))]
         return Self::AwsLc;
         #[cfg(not(all(feature = "aws-lc", not(feature = "pure-rust"))))]
@@ -31,10 +33,23 @@ impl Default for Backend {
     }
 }
 
+impl Default for Backend {
+    /// The fastest on this processor of those that are compiled in, unless the feature `pure-rust` asks for the last.
+    fn default() -> Self {
+        #[cfg(all(feature = "ring", target_arch = "x86_64", not(feature = "pure-rust")))]
+        if super::ring_aes::is_fastest_here() {
+            return Self::Ring;
+        }
+        Self::without_ring()
+    }
+}
+
 /// An AEAD under its key. Backends wipe it on drop.
 pub(super) enum AeadKey {
     #[cfg(feature = "aws-lc")]
     AwsLc(aws_lc_rs::aead::LessSafeKey),
+    #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+    Ring(super::ring_aes::RingAes),
     Aes(Box<Aes256Gcm>),
     ChaCha(Box<ChaCha20Poly1305>),
 }
@@ -47,6 +62,10 @@ impl AeadKey {
     pub(super) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
         debug_assert_eq!(key.len(), KEY_LEN);
         match (backend, suite) {
+            #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+            (Backend::Ring, Suite::Aes256Gcm) => Self::Ring(super::ring_aes::RingAes::new(key)),
+            #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+            (Backend::Ring, Suite::ChaCha20Poly1305) => Self::new(Backend::without_ring(), suite, key),
             #[cfg(feature = "aws-lc")]
             (Backend::AwsLc, suite) => {
                 use aws_lc_rs::aead::{AES_256_GCM, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
@@ -82,6 +101,8 @@ impl AeadKey {
                 let done = key.seal_out_of_place_scatter(nonce, Aad::empty(), plaintext, ciphertext, &[], tag);
                 assert!(done.is_ok(), "a chunk is far below the AEAD's limit");
             }
+            #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+            Self::Ring(key) => key.seal(nonce, plaintext, ciphertext, tag),
             Self::Aes(key) => seal_pure(key.as_ref(), nonce, plaintext, ciphertext, tag),
             Self::ChaCha(key) => seal_pure(key.as_ref(), nonce, plaintext, ciphertext, tag),
         }
@@ -96,6 +117,8 @@ impl AeadKey {
                 let nonce = Nonce::assume_unique_for_key(nonce);
                 key.open_in_place(nonce, Aad::empty(), sealed).map(|_| ()).map_err(|_| BadTag)
             }
+            #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+            Self::Ring(key) => key.open(nonce, sealed),
             Self::Aes(key) => open_pure(key.as_ref(), nonce, sealed),
             Self::ChaCha(key) => open_pure(key.as_ref(), nonce, sealed),
         }
@@ -111,6 +134,8 @@ impl AeadKey {
                 let nonce = Nonce::assume_unique_for_key(nonce);
                 key.open_separate_gather(nonce, Aad::empty(), ciphertext, tag, out).map_err(|_| BadTag)
             }
+            #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+            Self::Ring(key) => key.open_into(nonce, ciphertext, tag, out),
             Self::Aes(key) => open_into_pure(key.as_ref(), nonce, ciphertext, tag, out),
             Self::ChaCha(key) => open_into_pure(key.as_ref(), nonce, ciphertext, tag, out),
         }

@@ -5,6 +5,8 @@
 mod aead;
 mod chunk;
 mod hkdf;
+#[cfg(all(feature = "ring", target_arch = "x86_64"))]
+mod ring_aes;
 mod schedule;
 
 pub use aead::Backend;
