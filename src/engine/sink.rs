@@ -36,7 +36,7 @@ impl<'a> Output<'a> {
             }
             Sink::Pipe(file) => {
                 system::enlarge_pipe(file);
-                Ok(Self::Ordered(Ordered::new(Box::new(file))))
+                Ok(Self::Ordered(Ordered::new(Box::new(InPieces(file)))))
             }
             Sink::Stream(stream) => Ok(Self::Ordered(Ordered::new(Box::new(stream)))),
             Sink::Nowhere => Ok(Self::Nowhere),
@@ -198,6 +198,19 @@ impl Drop for FileOutput<'_> {
         if !self.settled && self.touched.load(Ordering::Relaxed) {
             let _ = self.file.set_len(0);
         }
+    }
+}
+
+/// A file that is written in order. It may well be a regular one, such as standard output's.
+struct InPieces<'a>(&'a File);
+
+impl Write for InPieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(&bytes[..bytes.len().min(WRITE_LEN)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
