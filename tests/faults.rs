@@ -20,12 +20,14 @@ mod check;
 mod crashes;
 #[path = "faults/disk.rs"]
 mod disk;
+#[path = "faults/full.rs"]
+mod full;
 #[path = "faults/injector.rs"]
 mod injector;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use cases::Case;
 use check::{check, ways};
@@ -37,7 +39,7 @@ const THREADS: usize = 4;
 /// Faults of the sample.
 const SAMPLE: usize = 1500;
 /// So many failures are told in full.
-const TOLD: usize = 2000;
+const TOLD: usize = 20;
 
 const KINDS: [&str; 17] = [
     "read", "write", "copy", "allocate", "truncate", "sync", "advise", "control", "lock", "seek", "mode", "owner",
@@ -58,11 +60,28 @@ fn counts(case: &Case) -> BTreeMap<&'static str, usize> {
     counts
 }
 
+/// Does `work` with each of `items`, on several threads.
+fn for_each<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(item);
+                }
+            });
+        }
+    });
+}
+
 /// Every call of every case, in every way.
 fn all(cases: &[Case]) -> Vec<(&Case, Fault)> {
     let mut all = Vec::new();
-    for case in cases {
-        for (kind, count) in counts(case) {
+    let counted: Vec<OnceLock<_>> = cases.iter().map(|_| OnceLock::new()).collect();
+    let numbers: Vec<usize> = (0..cases.len()).collect();
+    for_each(&numbers, |number| drop(counted[*number].set(counts(&cases[*number]))));
+    for (case, counts) in cases.iter().zip(counted) {
+        for (kind, count) in counts.into_inner().unwrap() {
             let faults =
                 (0..count).flat_map(|number| ways(kind).into_iter().map(move |how| Fault { kind, number, how }));
             all.extend(faults.map(|fault| (case, fault)));
@@ -95,16 +114,7 @@ impl Tally {
     }
 
     fn try_all(&self, faults: &[(&Case, Fault)]) {
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..THREADS {
-                scope.spawn(|| {
-                    while let Some((case, fault)) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        self.try_one(case, fault);
-                    }
-                });
-            }
-        });
+        for_each(faults, |(case, fault)| self.try_one(case, fault));
     }
 
     fn end(self, tried: usize) {
@@ -128,6 +138,7 @@ fn sample<T>(mut from: Vec<T>, count: usize, seed: u64) -> Vec<T> {
     from
 }
 
+/// `WAXSEAL_FAULT_SEED` tries another sample.
 fn seed() -> u64 {
     std::env::var("WAXSEAL_FAULT_SEED").map_or(1, |seed| seed.parse().unwrap())
 }

@@ -70,15 +70,19 @@ pub(crate) struct Ground {
 impl Ground {
     pub(crate) fn new(files: &[(String, Vec<u8>)]) -> Self {
         let ground = Self { dir: tempfile::tempdir().unwrap() };
-        fs::create_dir(ground.folder()).unwrap();
+        fs::create_dir(ground.dir.path().join("work")).unwrap();
+        ground.fill(files);
+        ground
+    }
+
+    pub(crate) fn fill(&self, files: &[(String, Vec<u8>)]) {
         for (name, bytes) in files {
-            let path = ground.folder().join(name);
+            let path = self.folder().join(name);
             fs::write(&path, bytes).unwrap();
             if name.starts_with('k') {
                 fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
             }
         }
-        ground
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
@@ -119,7 +123,7 @@ impl Ground {
         self.run_in(command, stdin)
     }
 
-    fn run_in(&self, mut command: Command, stdin: Option<&[u8]>) -> Ran {
+    pub(crate) fn run_in(&self, mut command: Command, stdin: Option<&[u8]>) -> Ran {
         command.current_dir(self.folder()).env_remove("WAXSEAL_KEY");
         match stdin {
             Some(bytes) => cli_support::feed(&mut command, bytes),
