@@ -55,14 +55,18 @@ pub(crate) fn ways(kind: &str) -> Vec<How> {
     ways
 }
 
-/// Whether nobody may notice the fault: an interrupted or short call is made again, advice is not needed.
-fn is_harmless(fault: &Fault) -> bool {
+/// Whether nobody may notice the fault: an interrupted or short call is made again, advice is not needed, and where a
+/// file system has no such rename there is another way.
+fn is_harmless(case: &Case, fault: &Fault) -> bool {
+    let has = |word: &str| case.args.iter().any(|arg| arg == word);
     match (fault.kind, fault.how) {
-        (_, How::Short(_)) => true,
-        ("read" | "write" | "open" | "sync" | "truncate", How::Fail(EINTR)) => true,
-        ("allocate", How::Fail(EOPNOTSUPP | EINTR | EIO)) => true,
+        ("allocate", How::Fail(errno)) => matches!(errno, EOPNOTSUPP | EINTR | EIO),
+        // A rewrap reads back what it wrote, and not from pages that may lie.
+        ("advise", How::Fail(_)) => !has("rewrap"),
+        ("rename", How::Fail(errno)) => matches!(errno, EINVAL | ENOSYS) && !has("rewrap") && !has("-f"),
+        ("read" | "write" | "open" | "sync" | "truncate", How::Fail(errno)) => errno == EINTR,
         ("owner", How::Fail(_)) => true,
-        _ => false,
+        (_, how) => matches!(how, How::Short(_)),
     }
 }
 
@@ -76,7 +80,7 @@ fn end_is_right(case: &Case, fault: &Fault, injected: &Injected) -> bool {
     match fault.how {
         How::Before(KILL) | How::After(KILL) => end == End::Signal(KILL),
         How::Before(signal) | How::After(signal) => natural || end == End::Signal(signal),
-        _ if is_harmless(fault) => natural,
+        _ if is_harmless(case, fault) => natural,
         // What cannot be read is missing from what is salvaged.
         How::Fail(_) | How::Broken(_) if matches!(case.goal, Goal::Salvaged(_)) && end == End::Exit(4) => true,
         _ => natural || end == End::Exit(7),
