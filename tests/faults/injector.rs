@@ -158,12 +158,16 @@ impl Mode {
 fn injector() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("inject-{}", std::process::id()));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let made = folder.join(format!("inject-{}", std::process::id()));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/inject.c");
         let mut compiler = Command::new("cc");
-        compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg(source);
+        compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&made).arg(source);
         needs("a C compiler as `cc`", &mut compiler);
-        let log = program.with_extension("log");
+        let log = made.with_extension("log");
+        // Test programs may run at once: each finds a whole one under this name.
+        let program = folder.join("inject");
+        fs::rename(made, &program).unwrap();
         let mut probe = Command::new(&program);
         probe.arg(&log).arg(env!("CARGO_TARGET_TMPDIR")).args(["count", "--", "true"]);
         needs("ptrace and seccomp filters, which some containers forbid", &mut probe);
