@@ -11,12 +11,25 @@ use crate::error::{Error, Result};
 /// Blocks on disk are at most this long. NFS reports its transfer size, up to 1 MiB, in the same field.
 const MAX_BLOCK: u64 = 65_536;
 
+/// Whoever cleans up when the process is told to die: it knows of each temporary file as long as there is one.
+pub trait Temporaries: std::fmt::Debug + Sync {
+    /// Calls `make`, which makes the file at `path`, and notes it. No cleaning may come in between.
+    ///
+    /// # Errors
+    /// What `make` answers.
+    fn make(&self, path: &Path, make: &mut dyn FnMut() -> io::Result<File>) -> io::Result<File>;
+
+    /// There is no temporary file at `path` any more.
+    fn forget(&self, path: &Path);
+}
+
 /// A regular file on disk, opened for a rewrap.
 #[derive(Debug)]
 pub struct DiskFile {
     file: File,
     path: PathBuf,
     state: State,
+    temporaries: Option<&'static dyn Temporaries>,
 }
 
 /// Whether the file is a result, or vanishes on drop.
@@ -40,7 +53,21 @@ impl DiskFile {
             return Err(Error::Invalid(format!("{} is not a regular file", path.display())));
         }
         let file = OpenOptions::new().read(true).write(true).open(&path_now).map_err(failed)?;
-        Ok(Self { file, path: path_now, state: State::Named })
+        Ok(Self { file, path: path_now, state: State::Named, temporaries: None })
+    }
+
+    /// Has `temporaries` know of the new file that a rewrap may have to make beside this one.
+    #[must_use]
+    pub fn with_temporaries(mut self, temporaries: &'static dyn Temporaries) -> Self {
+        self.temporaries = Some(temporaries);
+        self
+    }
+
+    /// No temporary file is at `path` any more.
+    fn forget(&self, path: &Path) {
+        if let Some(temporaries) = self.temporaries {
+            temporaries.forget(path);
+        }
     }
 
     fn folder(&self) -> &Path {
@@ -65,6 +92,7 @@ impl Drop for DiskFile {
         if self.state == State::Temporary {
             // Nobody is left to tell; the name says what it is.
             let _ = std::fs::remove_file(&self.path);
+            self.forget(&self.path);
         }
     }
 }
@@ -124,8 +152,12 @@ impl HeaderFile for DiskFile {
             return Err(io::Error::other("a whole new file is needed, and further hard links would keep the old one"));
         }
         let path = self.temporary_path()?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        let mut made = Self { file, path, state: State::Temporary };
+        let mut make = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = match self.temporaries {
+            Some(temporaries) => temporaries.make(&path, &mut make)?,
+            None => make()?,
+        };
+        let mut made = Self { file, path, state: State::Temporary, temporaries: self.temporaries };
         made.lock()?;
         // The owner first: a change of owner clears mode bits. Who may not give files away keeps them.
         let _ = std::os::unix::fs::fchown(&made.file, Some(like.uid()), Some(like.gid()));
@@ -145,6 +177,7 @@ impl HeaderFile for DiskFile {
 
     fn rename_over(&mut self, successor: &mut Self) -> io::Result<()> {
         std::fs::rename(&successor.path, &self.path)?;
+        self.forget(&successor.path);
         successor.path.clone_from(&self.path);
         successor.state = State::Named;
         Ok(())

@@ -4,6 +4,8 @@
 //! > 56 bytes at 2 * bank_len. The payload's first 56 bytes are rewritten only with a key: when the bank's prelude
 //! > gives the right commitment and a chunk authenticates in its place. Otherwise nothing is written.
 
+use std::io;
+
 use super::file::HeaderFile;
 use super::session::{InPlace, check_named};
 use super::unwrap::open_checked;
@@ -154,12 +156,16 @@ impl<F: HeaderFile> InPlace<F> {
         }
         let opened = open_checked(self.header.bank(), openers)?;
         let chunks = ChunkOpener::new(opened.keys);
+        let mut unread = None;
         for index in self.witnesses() {
-            if self.authenticates(&chunks, index)? {
-                return Ok((opened.key, index));
+            match self.authenticates(&chunks, index) {
+                Ok(true) => return Ok((opened.key, index)),
+                Ok(false) => {}
+                // A chunk that cannot be read proves nothing either way, and the other one may still speak.
+                Err(error) => unread = Some(error),
             }
         }
-        Err(Tampered::Prelude.into())
+        Err(unread.map_or(Tampered::Prelude.into(), |error| Error::io("reading a chunk that could prove it", error)))
     }
 
     /// The first chunk, and the last that the file's length allows.
@@ -175,11 +181,10 @@ impl<F: HeaderFile> InPlace<F> {
         indices
     }
 
-    fn authenticates(&mut self, chunks: &ChunkOpener, index: ChunkIndex) -> Result<bool> {
+    fn authenticates(&mut self, chunks: &ChunkOpener, index: ChunkIndex) -> io::Result<bool> {
         let mut sealed = zeroize::Zeroizing::new(vec![0; SEALED_CHUNK_LEN]);
         let offset = self.header.payload_offset() + chunk_offset(index.get());
-        // A chunk that cannot be read is gone, and the other one may still speak.
-        let Ok(count) = self.file.read_past_cache(offset, &mut sealed) else { return Ok(false) };
+        let count = self.file.read_past_cache(offset, &mut sealed)?;
         Ok(chunks.open(index, &mut sealed[..count]).is_ok())
     }
 }

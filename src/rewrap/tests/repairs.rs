@@ -187,6 +187,19 @@ fn unreadable_sectors_count_as_damage() {
     assert!(matches!(InPlace::begin(machine.open(None)), Err(Error::Io { .. })));
 }
 
+/// That no chunk could be read says nothing about whose header it is.
+#[test]
+fn what_cannot_be_read_is_no_proof_of_anything() {
+    let sealed = Sealed::small(BANK);
+    let mut damaged = sealed.bytes.clone();
+    damaged[2 * BANK + 10] ^= 1;
+    let machine = machine(&damaged, 512);
+    machine.spoil(2 * BANK + 512..damaged.len());
+    let mut session = InPlace::begin(machine.open(None)).unwrap();
+    assert!(matches!(session.plan_repair(&[&KEYS[0]]), Err(Error::Io { .. })));
+    assert_eq!(machine.writes(), 0);
+}
+
 #[test]
 fn rewrap_mends_what_an_interrupted_run_left() {
     let sealed = Sealed::small(BANK);

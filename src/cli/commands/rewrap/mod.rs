@@ -26,6 +26,7 @@ use crate::cli::progress::Count;
 use crate::cli::prompt;
 use crate::cli::report::Done;
 use crate::cli::session::{Session, durability};
+use crate::cli::signals;
 
 /// So many files are worked on at once: most of the time is the key service's.
 const AT_ONCE: usize = 16;
@@ -125,7 +126,7 @@ impl Rewrap<'_> {
 
     /// `repaired` is what was, or may have been, overwritten by a repair, also where something fails after it.
     fn change(&self, path: &Path, repaired: &mut Option<RepairPlan>) -> Result<Report> {
-        let mut file = InPlace::begin(DiskFile::open(path)?)?;
+        let mut file = InPlace::begin(DiskFile::open(path)?.with_temporaries(&signals::Noted))?;
         let warnings = file.header().warnings();
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
         // Everything that can be refused comes before the first byte is written: a repair changes no slot.

@@ -1,0 +1,190 @@
+//! What must hold after a run, whatever has struck it.
+
+use crate::cases::{Case, Goal, Stream, keys, open};
+use crate::injector::{End, Fault, Ground, How, Injected};
+
+/// Errors by number, as Linux has them on every machine that the injector knows.
+pub(crate) mod errno {
+    pub(crate) const EPERM: i32 = 1;
+    pub(crate) const EINTR: i32 = 4;
+    pub(crate) const EIO: i32 = 5;
+    pub(crate) const EAGAIN: i32 = 11;
+    pub(crate) const EACCES: i32 = 13;
+    pub(crate) const EXDEV: i32 = 18;
+    pub(crate) const EINVAL: i32 = 22;
+    pub(crate) const EMFILE: i32 = 24;
+    pub(crate) const EFBIG: i32 = 27;
+    pub(crate) const ENOSPC: i32 = 28;
+    pub(crate) const ENOSYS: i32 = 38;
+    pub(crate) const EOPNOTSUPP: i32 = 95;
+    pub(crate) const EDQUOT: i32 = 122;
+}
+use errno::*;
+
+const INT: i32 = 2;
+const KILL: i32 = 9;
+const TERM: i32 = 15;
+
+/// What can happen to a call of this kind.
+pub(crate) fn ways(kind: &str) -> Vec<How> {
+    let errors: &[i32] = match kind {
+        "read" => &[EIO, EINTR, EAGAIN],
+        "write" => &[EIO, ENOSPC, EDQUOT, EINTR, EAGAIN],
+        "copy" => &[EIO, ENOSPC, EXDEV, ENOSYS],
+        "allocate" => &[EOPNOTSUPP, EINTR, EIO, ENOSPC, EDQUOT, EFBIG],
+        "truncate" => &[EIO, EINTR],
+        "sync" => &[EIO, ENOSPC, EDQUOT, EINTR],
+        "advise" => &[EINVAL, ENOSYS],
+        "control" => &[EPERM, EINVAL],
+        "lock" => &[EAGAIN, EINTR, ENOSYS],
+        "open" => &[EIO, EACCES, EMFILE, ENOSPC, EINTR],
+        "mode" | "owner" => &[EPERM, EIO],
+        "rename" => &[EIO, ENOSPC, EACCES, EINVAL, ENOSYS],
+        "stat" | "seek" | "unlink" | "link" => &[EIO],
+        _ => panic!("what can happen to a call of kind {kind}?"),
+    };
+    let mut ways: Vec<How> = errors.iter().copied().map(How::Fail).collect();
+    match kind {
+        "read" => ways.extend([How::Broken(EIO), How::Short(0), How::Short(40_503)]),
+        "write" => ways.extend([How::Broken(ENOSPC), How::Short(0), How::Short(40_503)]),
+        "copy" => ways.extend([How::Short(0), How::Short(40_503)]),
+        "sync" => ways.push(How::Broken(EIO)),
+        _ => {}
+    }
+    ways.extend([How::Before(KILL), How::After(KILL), How::Before(TERM), How::After(INT)]);
+    ways
+}
+
+/// Whether nobody may notice the fault: an interrupted or short call is made again, advice is not needed, and where a
+/// file system has no such rename there is another way.
+fn is_harmless(case: &Case, fault: &Fault) -> bool {
+    let has = |word: &str| case.args.iter().any(|arg| arg == word);
+    match (fault.kind, fault.how) {
+        ("allocate", How::Fail(errno)) => matches!(errno, EOPNOTSUPP | EINTR | EIO),
+        // A rewrap reads back what it wrote, and not from pages that may lie.
+        ("advise", How::Fail(_)) => !has("rewrap"),
+        ("rename", How::Fail(errno)) => matches!(errno, EINVAL | ENOSYS) && !has("rewrap") && !has("-f"),
+        ("read" | "write" | "open" | "sync" | "truncate", How::Fail(errno)) => errno == EINTR,
+        ("owner", How::Fail(_)) => true,
+        (_, how) => matches!(how, How::Short(_)),
+    }
+}
+
+/// Whether the program may end like this.
+fn end_is_right(case: &Case, fault: &Fault, injected: &Injected) -> bool {
+    let end = injected.end;
+    let natural = end == End::Exit(case.code);
+    if !injected.was_hit() {
+        return natural;
+    }
+    match fault.how {
+        How::Before(KILL) | How::After(KILL) => end == End::Signal(KILL),
+        How::Before(signal) | How::After(signal) => natural || end == End::Signal(signal),
+        _ if is_harmless(case, fault) => natural,
+        // A file of which the system cannot say what it is and where it stands is taken for a stream, and none is salvaged.
+        How::Fail(_) if matches!(fault.kind, "seek" | "stat") && case.args[0] == "salvage" && end == End::Exit(2) => {
+            true
+        }
+        // What cannot be read is missing from what is salvaged.
+        How::Fail(_) | How::Broken(_) if matches!(case.goal, Goal::Salvaged(_)) && end == End::Exit(4) => true,
+        _ => natural || end == End::Exit(7),
+    }
+}
+
+/// Everything that must hold; otherwise what does not.
+pub(crate) fn check(case: &Case, fault: &Fault, injected: &Injected, ground: &Ground) -> Result<(), String> {
+    let holds = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
+    holds("it ends in the wrong way", end_is_right(case, fault, injected))?;
+    holds("stderr is not one error", stderr_is_right(injected, fault))?;
+    holds("stdout is not a prefix of what it should be", stdout_is_right(case, injected))?;
+    let target = case.target();
+    for (name, bytes) in case.files.iter().filter(|(name, _)| Some(name.as_str()) != target) {
+        holds(&format!("{name} has changed"), ground.read(name).as_ref() == Some(bytes))?;
+    }
+    if let Some(name) = target {
+        target_is_right(case, name, injected, ground)?;
+    }
+    let killed = injected.end == End::Signal(KILL);
+    for name in ground.names() {
+        let known = case.before(&name).is_some() || Some(name.as_str()) == target;
+        let excused = is_temporary(&name) && (killed || fault.kind == "unlink");
+        holds(&format!("{name} is left"), known || excused)?;
+    }
+    if killed { runs_again(case, ground) } else { Ok(()) }
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(".waxseal-") && name.ends_with(".tmp") || name.starts_with('.') && name.ends_with(".waxseal-tmp")
+}
+
+/// The old content where the run did not succeed, the new one where it did. Between the renaming and the end both may
+/// stand, if the error says so.
+fn target_is_right(case: &Case, name: &str, injected: &Injected, ground: &Ground) -> Result<(), String> {
+    let now = ground.read(name);
+    let (before, now) = (case.before(name), now.as_deref());
+    let reached = now.is_some_and(|bytes| case.is_reached(bytes));
+    let right = match injected.end {
+        End::Exit(0) => reached,
+        End::Exit(4) if matches!(case.goal, Goal::Salvaged(_)) => now.is_none_or(|bytes| has_holes(bytes, &case.plain)),
+        End::Exit(_) => now == before || (reached && injected.ran.stderr.contains("the output is written")),
+        End::Signal(_) => now == before || reached,
+    };
+    let between = injected.end != End::Exit(0) && now.is_some_and(|bytes| case.is_between(bytes));
+    if right || between { Ok(()) } else { Err(format!("{name} is wrong")) }
+}
+
+fn has_holes(salvaged: &[u8], plain: &[u8]) -> bool {
+    salvaged.iter().zip(plain).all(|(own, right)| own == right || *own == 0) && salvaged.len() <= plain.len()
+}
+
+/// One sentence and a hint to an error; no panic, and no key. Where writing fails for good, what a repair has replaced
+/// cannot be told either.
+fn stderr_is_right(injected: &Injected, fault: &Fault) -> bool {
+    let stderr = &injected.ran.stderr;
+    let secret = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text);
+        let line = text.lines().last().unwrap_or_default().to_owned();
+        line.split(':').any(|part| part.len() >= 32 && stderr.contains(part))
+    };
+    let errors = stderr.matches("waxseal: error: ").count();
+    let expected = match injected.end {
+        End::Exit(0) => errors == 0,
+        End::Exit(_) => errors == 1 || (errors == 2 && matches!(fault.how, How::Broken(_))),
+        End::Signal(_) => errors <= 1,
+    };
+    expected && !stderr.contains("panicked") && !keys().iter().any(|(_, text)| secret(text))
+}
+
+fn stdout_is_right(case: &Case, injected: &Injected) -> bool {
+    let stdout = &injected.ran.stdout;
+    let done = injected.end == End::Exit(0);
+    match &case.stream {
+        Stream::Words => true,
+        Stream::Plain(range) => {
+            let whole = &case.plain[range.clone()];
+            if done { stdout == whole } else { whole.starts_with(stdout) }
+        }
+        // A run that says it failed has sent nothing that passes for whole.
+        Stream::Sealed => {
+            let whole = open(stdout, &keys()[0].0);
+            let killed = matches!(injected.end, End::Signal(_));
+            if done { whole.as_ref() == Some(&case.plain) } else { killed || whole.is_none() }
+        }
+    }
+}
+
+/// What a killed run leaves is in nobody's way.
+fn runs_again(case: &Case, ground: &Ground) -> Result<(), String> {
+    let finished = case.target().and_then(|name| ground.read(name)).is_some_and(|bytes| case.is_reached(&bytes));
+    let again = ground.run(&case.args, case.stdin.as_deref());
+    let there = finished && again.code == Some(8);
+    if again.code != Some(case.code) && !there {
+        return Err(format!("a second run ends with {:?}: {}", again.code, again.stderr));
+    }
+    match case.target() {
+        Some(name) if !ground.read(name).is_some_and(|bytes| case.is_reached(&bytes)) => {
+            Err(format!("{name} is wrong after a second run"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,418 @@
+/*
+ * Runs a command under ptrace and strikes one of its system calls.
+ *
+ *   inject LOG FOLDER count                    -- COMMAND [ARG]...
+ *   inject LOG FOLDER record                   -- COMMAND [ARG]...
+ *   inject LOG FOLDER strike KIND N HOW VALUE  -- COMMAND [ARG]...
+ *
+ * Only calls of the command itself count, not those of its children, and only where they concern a file in FOLDER
+ * (which is the current one) or a pipe other than stderr. A seccomp filter stops no other call. No power is cut here,
+ * so that calls which only bring data to the disk are answered without being made: they take most of the time. HOW is
+ *   fail VALUE     the N-th call of KIND (from 0) returns this errno and does nothing
+ *   broken VALUE   so do all later ones of this kind
+ *   short VALUE    its count is cut to 1 + VALUE modulo one less than it was
+ *   before VALUE   the process gets signal VALUE before the call is made
+ *   after VALUE    ... and after it was made
+ * LOG gets what happened, a line each; `record` writes down what changes files, with the data.
+ */
+#define _GNU_SOURCE
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#define ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define ARCH AUDIT_ARCH_AARCH64
+#else
+#error "the fault injector knows the registers of x86_64 and aarch64 alone: teach it this machine's in change_call()"
+#endif
+
+enum { NONE = -1, THREADS = 64, SECONDS = 60 };
+
+/* Which arguments are a descriptor, paths and a count. A path counts before a descriptor, unless it is empty. */
+struct call {
+    long number;
+    const char *kind;
+    int fd, path, path2, count;
+};
+
+static const struct call CALLS[] = {
+    {SYS_read, "read", 0, NONE, NONE, 2},
+    {SYS_pread64, "read", 0, NONE, NONE, 2},
+    {SYS_readv, "read", 0, NONE, NONE, 2},
+    {SYS_preadv, "read", 0, NONE, NONE, 2},
+    {SYS_write, "write", 0, NONE, NONE, 2},
+    {SYS_pwrite64, "write", 0, NONE, NONE, 2},
+    {SYS_writev, "write", 0, NONE, NONE, 2},
+    {SYS_pwritev, "write", 0, NONE, NONE, 2},
+    {SYS_copy_file_range, "copy", 2, NONE, NONE, 4},
+    {SYS_sendfile, "copy", 0, NONE, NONE, 3},
+    {SYS_splice, "copy", 2, NONE, NONE, 4},
+    {SYS_fallocate, "allocate", 0, NONE, NONE, NONE},
+    {SYS_ftruncate, "truncate", 0, NONE, NONE, NONE},
+    {SYS_fsync, "sync", 0, NONE, NONE, NONE},
+    {SYS_fdatasync, "sync", 0, NONE, NONE, NONE},
+    {SYS_sync_file_range, "advise", 0, NONE, NONE, NONE},
+    {SYS_fadvise64, "advise", 0, NONE, NONE, NONE},
+    {SYS_fcntl, "control", 0, NONE, NONE, NONE},
+    {SYS_flock, "lock", 0, NONE, NONE, NONE},
+    {SYS_lseek, "seek", 0, NONE, NONE, NONE},
+    {SYS_fchmod, "mode", 0, NONE, NONE, NONE},
+    {SYS_fchown, "owner", 0, NONE, NONE, NONE},
+    {SYS_fstat, "stat", 0, NONE, NONE, NONE},
+    {SYS_statx, "stat", 0, 1, NONE, NONE},
+    {SYS_newfstatat, "stat", 0, 1, NONE, NONE},
+    {SYS_openat, "open", NONE, 1, NONE, NONE},
+    {SYS_unlinkat, "unlink", NONE, 1, NONE, NONE},
+    {SYS_renameat2, "rename", NONE, 1, 3, NONE},
+    {SYS_linkat, "link", NONE, 1, 3, NONE},
+#ifdef SYS_renameat
+    {SYS_renameat, "rename", NONE, 1, 3, NONE},
+#endif
+#ifdef SYS_open
+    {SYS_open, "open", NONE, 0, NONE, NONE},
+    {SYS_unlink, "unlink", NONE, 0, NONE, NONE},
+    {SYS_rename, "rename", NONE, 0, 1, NONE},
+    {SYS_link, "link", NONE, 0, 1, NONE},
+#endif
+};
+enum { CALL_COUNT = sizeof CALLS / sizeof CALLS[0] };
+
+/* A call that is to be looked at when it returns. */
+struct pending {
+    pid_t tid;
+    const struct call *call;
+    uint64_t args[6];
+    long begun;
+    int signal;
+};
+
+static FILE *log_file;
+static const char *folder;
+static enum { COUNT, RECORD, STRIKE } mode;
+static const char *struck_kind, *how;
+static long struck_number, value;
+static long seen[CALL_COUNT], records;
+static int is_struck;
+static pid_t root;
+static struct pending pending[THREADS];
+
+static _Noreturn void give_up(const char *what) {
+    fprintf(stderr, "inject: %s: %s\n", what, strerror(errno));
+    exit(125);
+}
+
+__attribute__((format(printf, 1, 2))) static void record(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vfprintf(log_file, format, args);
+    va_end(args);
+    records++;
+}
+
+/* Skips the call that `tid` is about to make, so that it returns `value`; or sets an argument of it. */
+static void change_call(pid_t tid, int arg, uint64_t to) {
+#if defined(__x86_64__)
+    struct user_regs_struct regs;
+    unsigned long long *args[] = {&regs.rdi, &regs.rsi, &regs.rdx, &regs.r10, &regs.r8, &regs.r9};
+    if (ptrace(PTRACE_GETREGS, tid, 0, &regs)) return;
+    if (arg == NONE) {
+        regs.orig_rax = -1;
+        regs.rax = to;
+    } else {
+        *args[arg] = to;
+    }
+    ptrace(PTRACE_SETREGS, tid, 0, &regs);
+#else
+    struct user_regs_struct regs;
+    struct iovec all = {&regs, sizeof regs};
+    if (ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &all)) return;
+    regs.regs[arg == NONE ? 0 : arg] = to;
+    ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &all);
+    if (arg == NONE) {
+        int none = -1;
+        struct iovec number = {&none, sizeof none};
+        ptrace(PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, &number);
+    }
+#endif
+}
+
+static void read_path(uint64_t address, char *path) {
+    char file[64];
+    snprintf(file, sizeof file, "/proc/%d/mem", root);
+    int memory = open(file, O_RDONLY | O_CLOEXEC);
+    if (memory < 0) give_up("reading the memory of the command");
+    /* A text may stand at the end of what is mapped: the read is short then. */
+    ssize_t len = address ? pread(memory, path, PATH_MAX - 1, (off_t)address) : 0;
+    close(memory);
+    path[len > 0 ? len : 0] = 0;
+}
+
+static int is_in_folder(const char *path) {
+    size_t len = strlen(folder);
+    return path[0] != '/' || (!strncmp(path, folder, len) && (path[len] == '/' || path[len] == 0));
+}
+
+/* What the call is about: a path, or empty where it is none of what the command was given to work on. */
+static void find_subject(const struct call *call, const uint64_t *args, char *subject) {
+    subject[0] = 0;
+    if (call->path != NONE) {
+        read_path(args[call->path], subject);
+        if (subject[0] && !is_in_folder(subject)) subject[0] = 0;
+        if (subject[0]) return;
+    }
+    if (call->fd == NONE || (int)args[call->fd] < 0 || args[call->fd] == 2) return;
+    char link[64];
+    snprintf(link, sizeof link, "/proc/%d/fd/%d", root, (int)args[call->fd]);
+    ssize_t len = readlink(link, subject, PATH_MAX - 1);
+    subject[len > 0 ? len : 0] = 0;
+    int is_pipe = !strncmp(subject, "pipe:", 5);
+    if (!is_pipe && (subject[0] != '/' || !is_in_folder(subject))) subject[0] = 0;
+}
+
+static const char *base_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static struct pending *pending_of(pid_t tid) {
+    for (int i = 0; i < THREADS; i++)
+        if (pending[i].tid == tid) return &pending[i];
+    return NULL;
+}
+
+/* Lets the call run, and looks again when it returns. */
+static void watch(pid_t tid, const struct call *call, const uint64_t *args, int signal) {
+    struct pending *slot = pending_of(0);
+    errno = 0;
+    if (!slot) give_up("too many threads");
+    *slot = (struct pending){tid, call, {0}, records, signal};
+    memcpy(slot->args, args, sizeof slot->args);
+    ptrace(PTRACE_SYSCALL, tid, 0, 0);
+}
+
+static void strike(pid_t tid, const struct call *call, const uint64_t *args, const char *subject) {
+    fprintf(log_file, "hit %s %ld %s\n", call->kind, call->number, subject);
+    is_struck = 1;
+    if (!strcmp(how, "fail") || !strcmp(how, "broken")) {
+        change_call(tid, NONE, (uint64_t)-value);
+    } else if (!strcmp(how, "short")) {
+        uint64_t count = call->count == NONE ? 0 : args[call->count];
+        if (count > 1) change_call(tid, call->count, 1 + (uint64_t)value % (count - 1));
+    } else if (!strcmp(how, "before")) {
+        kill(root, (int)value);
+    } else {
+        watch(tid, call, args, (int)value);
+        return;
+    }
+    ptrace(PTRACE_CONT, tid, 0, 0);
+}
+
+/* Lets the call be made, looked at when it returns or not. */
+static void let_go(pid_t tid, const struct call *call, const uint64_t *args) {
+    if (!strcmp(call->kind, "sync") || !strcmp(call->kind, "advise")) change_call(tid, NONE, 0);
+    if (mode == RECORD)
+        watch(tid, call, args, 0);
+    else
+        ptrace(PTRACE_CONT, tid, 0, 0);
+}
+
+static void on_call(pid_t tid) {
+    char task[64], subject[PATH_MAX];
+    struct __ptrace_syscall_info info;
+    const struct call *call = CALLS;
+    snprintf(task, sizeof task, "/proc/%d/task/%d", root, tid);
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) <= 0) return;
+    while (call < CALLS + CALL_COUNT && (uint64_t)call->number != info.seccomp.nr) call++;
+    const uint64_t *args = (const uint64_t *)info.seccomp.args;
+    int is_own = call < CALLS + CALL_COUNT && !access(task, F_OK);
+    /* What the standard library asks before it closes a file in a debug build. */
+    if (is_own && call->number == SYS_fcntl && args[1] == F_GETFD) is_own = 0;
+    if (is_own) find_subject(call, args, subject);
+    if (!is_own || !subject[0]) {
+        ptrace(PTRACE_CONT, tid, 0, 0);
+        return;
+    }
+    long number = 0;
+    for (int i = 0; i < CALL_COUNT; i++)
+        if (!strcmp(CALLS[i].kind, call->kind)) number += seen[i];
+    seen[call - CALLS]++;
+    int is_kind = mode == STRIKE && !strcmp(call->kind, struck_kind);
+    if (is_kind && (number == struck_number || (is_struck && !strcmp(how, "broken"))))
+        strike(tid, call, args, subject);
+    else
+        let_go(tid, call, args);
+}
+
+/* The data is taken from the file: it is there, whatever call brought it. */
+static void record_write(const struct pending *done, const char *file, const struct stat *meta, long len) {
+    uint64_t start = done->args[3];
+    if (done->call->number != SYS_pwrite64 && done->call->number != SYS_pwritev) {
+        char line[128];
+        snprintf(line, sizeof line, "/proc/%d/fdinfo/%d", root, (int)done->args[done->call->fd]);
+        FILE *info = fopen(line, "re");
+        unsigned long long position = 0;
+        if (!info || fscanf(info, "pos: %llu", &position) != 1) give_up("finding where the command writes");
+        fclose(info);
+        start = position - (uint64_t)len;
+    }
+    char *data = malloc((size_t)len);
+    int source = open(file, O_RDONLY | O_CLOEXEC);
+    if (!data || source < 0 || pread(source, data, (size_t)len, (off_t)start) != len) give_up("reading what was written");
+    close(source);
+    record("write %lu %llu %ld\n", meta->st_ino, (unsigned long long)start, len);
+    fwrite(data, 1, (size_t)len, log_file);
+    fputc('\n', log_file);
+    free(data);
+}
+
+static void record_call(const struct pending *done, long result) {
+    const char *kind = done->call->kind;
+    char path[PATH_MAX], path2[PATH_MAX], file[64];
+    struct stat meta;
+    if (done->call->path != NONE) read_path(done->args[done->call->path], path);
+    if (done->call->path2 != NONE) {
+        read_path(done->args[done->call->path2], path2);
+        record("%s %s %s\n", kind, base_of(path), base_of(path2));
+        return;
+    }
+    if (!strcmp(kind, "unlink")) {
+        record("unlink %s\n", base_of(path));
+        return;
+    }
+    int is_open = !strcmp(kind, "open");
+    snprintf(file, sizeof file, "/proc/%d/fd/%d", root, is_open ? (int)result : (int)done->args[done->call->fd]);
+    if (stat(file, &meta) || S_ISFIFO(meta.st_mode)) return;
+    if (is_open) {
+        uint64_t flags = done->args[done->call->path + 1];
+        if (flags & (O_CREAT | O_TRUNC)) record("open %lu %s\n", meta.st_ino, base_of(path));
+    } else if (!strcmp(kind, "write") || !strcmp(kind, "copy")) {
+        if (result > 0) record_write(done, file, &meta, result);
+    } else if (!strcmp(kind, "truncate") || !strcmp(kind, "allocate")) {
+        /* Room without a new length (a mode) changes nothing that a reader sees. */
+        record("length %lu %lld\n", meta.st_ino, (long long)meta.st_size);
+    } else if (!strcmp(kind, "sync")) {
+        record("sync %lu %ld\n", meta.st_ino, done->begun);
+    }
+}
+
+static void on_return(pid_t tid) {
+    struct pending *slot = pending_of(tid);
+    struct __ptrace_syscall_info info;
+    if (slot) {
+        struct pending done = *slot;
+        slot->tid = 0;
+        if (done.signal)
+            kill(root, done.signal);
+        else if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) > 0 && !info.exit.is_error)
+            record_call(&done, (long)info.exit.rval);
+    }
+    ptrace(PTRACE_CONT, tid, 0, 0);
+}
+
+/* Threads and children come with a SIGSTOP of ptrace's own; nobody else sends one here. */
+static void on_stop(pid_t tid, int status) {
+    if (status >> 8 == (SIGTRAP | PTRACE_EVENT_SECCOMP << 8))
+        on_call(tid);
+    else if (status >> 8 == (SIGTRAP | 0x80))
+        on_return(tid);
+    else
+        ptrace(PTRACE_CONT, tid, 0, status >> 16 || WSTOPSIG(status) == SIGSTOP ? 0 : WSTOPSIG(status));
+}
+
+static void install_filter(void) {
+    struct sock_filter filter[CALL_COUNT + 16];
+    int n = 0;
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
+    filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    for (int i = 0; i < CALL_COUNT; i++) {
+        unsigned char rest = (unsigned char)(CALL_COUNT - i + 4);
+        filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)CALLS[i].number, rest, 0);
+    }
+    /* A process that may not be dumped may not be looked into either, but by root: that call is left out. */
+    filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3);
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args));
+    filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_DUMPABLE, 0, 1);
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO);
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE);
+    struct sock_fprog program = {(unsigned short)n, filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+        give_up("installing the seccomp filter");
+}
+
+static void start(char **command) {
+    root = fork();
+    if (root < 0) give_up("fork");
+    if (root == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, 0, 0)) give_up("ptrace");
+        raise(SIGSTOP);
+        /* A background job is started with signals ignored. */
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
+        install_filter();
+        execvp(command[0], command);
+        give_up(command[0]);
+    }
+    int status;
+    long options = PTRACE_O_TRACESECCOMP | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE |
+                   PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC;
+    if (waitpid(root, &status, __WALL) != root || !WIFSTOPPED(status)) exit(125);
+    if (ptrace(PTRACE_SETOPTIONS, root, 0, options)) give_up("setting the options of ptrace");
+    ptrace(PTRACE_CONT, root, 0, 0);
+}
+
+int main(int argc, char **argv) {
+    int at = argc > 3 && !strcmp(argv[3], "strike") ? 8 : 4;
+    if (argc <= at + 1 || strcmp(argv[at], "--")) {
+        errno = EINVAL;
+        give_up("the command line");
+    }
+    log_file = fopen(argv[1], "we");
+    if (!log_file) give_up(argv[1]);
+    folder = argv[2];
+    mode = at == 8 ? STRIKE : !strcmp(argv[3], "record") ? RECORD : COUNT;
+    if (mode == STRIKE) {
+        struck_kind = argv[4];
+        struck_number = atol(argv[5]);
+        how = argv[6];
+        value = atol(argv[7]);
+    }
+    /* Who hangs is ended, and with the tracer all that it traces. */
+    alarm(SECONDS);
+    start(argv + at + 1);
+    int status;
+    pid_t tid;
+    while ((tid = waitpid(-1, &status, __WALL)) > 0) {
+        if (WIFSTOPPED(status))
+            on_stop(tid, status);
+        else if (tid == root)
+            fprintf(log_file, WIFEXITED(status) ? "end exit %d\n" : "end signal %d\n",
+                    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+    }
+    for (int i = 0; i < CALL_COUNT && mode == COUNT; i++)
+        if (seen[i]) fprintf(log_file, "count %s %ld\n", CALLS[i].kind, seen[i]);
+    return fclose(log_file) ? 125 : 0;
+}
