@@ -6,10 +6,11 @@ mod cli_support;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cli_support::{Place, Ran, noise};
+use cli_support::{NOBODY, Place, Ran, noise};
 
 /// The 32 bytes and 64 digits of a key file.
 fn key_of(place: &Place, name: &str) -> (Vec<u8>, String) {
@@ -151,6 +152,25 @@ fn bad_key_files() {
     place.fails(&["encrypt", "-k", "file:missing", "in"], 7, &["missing"]);
     place.fails(&["encrypt", "-k", "file:k", "-k", "file:k", "in"], 2, &["twice"]);
     assert!(!place.exists("in.wax"));
+}
+
+/// `ulimit -l 0`, as in many a container: keys cannot be locked in memory, and nothing else is different.
+#[test]
+fn where_no_memory_can_be_locked_keys_work() {
+    let place = Place::new();
+    place.sealed("in.wax", b"content");
+    for file in ["k", "in.wax"] {
+        fs::set_permissions(place.path(file), Permissions::from_mode(0o444)).unwrap();
+    }
+    place.unprivileged(&["--version"]).output().unwrap();
+    let script = "ulimit -l 0 && exec ./waxseal decrypt -q -k file:k -o - in.wax";
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script]).current_dir(place.path(""));
+    if cli_support::is_root() {
+        shell.uid(NOBODY).gid(NOBODY);
+    }
+    let ran: Ran = shell.output().unwrap().into();
+    assert_eq!((ran.code, ran.stdout.as_slice()), (Some(0), &b"content"[..]), "{}", ran.stderr);
 }
 
 /// An altered slot of a key that matches: the file was altered, not the key wrong.

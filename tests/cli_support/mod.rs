@@ -6,13 +6,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
 pub(crate) const WAXSEAL: &str = env!("CARGO_BIN_EXE_waxseal");
+
+/// A user and a group without privileges.
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// A folder with a key file `k`.
 pub(crate) struct Place {
@@ -69,6 +72,22 @@ impl Place {
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(WAXSEAL);
         command.args(args).current_dir(self.dir.path()).env_remove("WAXSEAL_KEY").stdin(Stdio::null());
+        command
+    }
+
+    /// As [`Place::command`], without root's privileges. The folder is everybody's from then on, as is the program that
+    /// is put into it; the files are whose they were.
+    pub(crate) fn unprivileged<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let program = self.path("waxseal");
+        if !program.exists() {
+            fs::copy(WAXSEAL, &program).unwrap();
+            fs::set_permissions(self.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.args(args).current_dir(self.dir.path()).env_remove("WAXSEAL_KEY").stdin(Stdio::null());
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
         command
     }
 
