@@ -4,6 +4,7 @@
 //! file is made or renamed, and by the cleaning thread until the process is dead: no moment is without an owner.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
@@ -12,6 +13,7 @@ use rustix::termios::{OptionalActions, Termios, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
+use waxseal::rewrap::Temporaries;
 
 /// What is to be undone when the process is told to die.
 pub(crate) struct Registry {
@@ -72,6 +74,23 @@ impl Registry {
         if let Some((terminal, settings)) = self.terminal.take() {
             let _ = tcsetattr(terminal, OptionalActions::Now, &settings);
         }
+    }
+}
+
+/// The registry, as the library's rewrap is given it.
+#[derive(Debug)]
+pub(crate) struct Registered;
+
+impl Temporaries for Registered {
+    fn make(&self, path: &Path, make: &mut dyn FnMut() -> io::Result<File>) -> io::Result<File> {
+        let mut registry = registry();
+        let file = make()?;
+        registry.add_file(path);
+        Ok(file)
+    }
+
+    fn gone(&self, path: &Path) {
+        registry().forget_file(path);
     }
 }
 

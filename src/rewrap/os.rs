@@ -1,9 +1,11 @@
 //! [`HeaderFile`] on a real file.
 
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::file::HeaderFile;
 use crate::error::{Error, Result};
@@ -11,12 +13,25 @@ use crate::error::{Error, Result};
 /// Blocks on disk are at most this long. NFS reports its transfer size, up to 1 MiB, in the same field.
 const MAX_BLOCK: u64 = 65_536;
 
+/// Keeps account of the temporary files that a rewrap makes, for a program that removes them when it is told to die.
+pub trait Temporaries: fmt::Debug + Send + Sync {
+    /// Calls `make`, which makes the file at `path`. From the moment on at which it stands there, it is to be known.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    fn make(&self, path: &Path, make: &mut dyn FnMut() -> io::Result<File>) -> io::Result<File>;
+
+    /// The file at `path` has been removed, or has got its name.
+    fn gone(&self, path: &Path);
+}
+
 /// A regular file on disk, opened for a rewrap.
 #[derive(Debug)]
 pub struct DiskFile {
     file: File,
     path: PathBuf,
     state: State,
+    temporaries: Option<Arc<dyn Temporaries>>,
 }
 
 /// Whether the file is a result, or vanishes on drop.
@@ -40,7 +55,30 @@ impl DiskFile {
             return Err(Error::Invalid(format!("{} is not a regular file", path.display())));
         }
         let file = OpenOptions::new().read(true).write(true).open(&path_now).map_err(failed)?;
-        Ok(Self { file, path: path_now, state: State::Named })
+        Ok(Self { file, path: path_now, state: State::Named, temporaries: None })
+    }
+
+    /// Has `temporaries` know of a new file from its making until it has taken this one's place, or vanished.
+    #[must_use]
+    pub fn with_temporaries(mut self, temporaries: Arc<dyn Temporaries>) -> Self {
+        self.temporaries = Some(temporaries);
+        self
+    }
+
+    fn make_temporary(&self) -> io::Result<Self> {
+        let path = self.temporary_path()?;
+        let mut make = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = match &self.temporaries {
+            Some(temporaries) => temporaries.make(&path, &mut make)?,
+            None => make()?,
+        };
+        Ok(Self { file, path, state: State::Temporary, temporaries: self.temporaries.clone() })
+    }
+
+    fn gone(&self, path: &Path) {
+        if let Some(temporaries) = &self.temporaries {
+            temporaries.gone(path);
+        }
     }
 
     fn folder(&self) -> &Path {
@@ -65,6 +103,7 @@ impl Drop for DiskFile {
         if self.state == State::Temporary {
             // Nobody is left to tell; the name says what it is.
             let _ = std::fs::remove_file(&self.path);
+            self.gone(&self.path);
         }
     }
 }
@@ -123,9 +162,7 @@ impl HeaderFile for DiskFile {
         if like.nlink() > 1 {
             return Err(io::Error::other("a whole new file is needed, and further hard links would keep the old one"));
         }
-        let path = self.temporary_path()?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        let mut made = Self { file, path, state: State::Temporary };
+        let mut made = self.make_temporary()?;
         made.lock()?;
         // The owner first: a change of owner clears mode bits. Who may not give files away keeps them.
         let _ = std::os::unix::fs::fchown(&made.file, Some(like.uid()), Some(like.gid()));
@@ -145,6 +182,7 @@ impl HeaderFile for DiskFile {
 
     fn rename_over(&mut self, successor: &mut Self) -> io::Result<()> {
         std::fs::rename(&successor.path, &self.path)?;
+        successor.gone(&successor.path);
         successor.path.clone_from(&self.path);
         successor.state = State::Named;
         Ok(())

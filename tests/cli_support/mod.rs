@@ -114,6 +114,20 @@ impl Place {
         ran
     }
 
+    /// Seals `in` as `in.wax` with the key file `k`, and gives the arguments of a rewrap that needs a longer header, and
+    /// so a new file: the most keys, and labels that leave no room for so many.
+    pub(crate) fn crowded(&self) -> Vec<String> {
+        let labels = (10..17).map(|number| format!("-llabel{number}={}", "x".repeat(239)));
+        let args = ["encrypt", "-k", "file:k", "in"].map(str::to_owned);
+        self.ok(&args.into_iter().chain(labels).collect::<Vec<_>>());
+        let args = ["rewrap", "-k", "file:k", "--allow-unwrap", "in.wax"].map(str::to_owned);
+        let added = (0..15).map(|number| {
+            self.ok(&["key", "new", &format!("k{number}")]);
+            format!("--add=file:k{number}")
+        });
+        args.into_iter().chain(added).collect()
+    }
+
     /// Seals `content` as `name` with the key file `k`.
     pub(crate) fn sealed(&self, name: &str, content: &[u8]) -> Vec<u8> {
         let ran = self.pipe(&["encrypt", "-k", "file:k", "-o", name], content);

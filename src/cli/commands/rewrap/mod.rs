@@ -5,6 +5,7 @@ mod new_key;
 mod told;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
@@ -26,6 +27,7 @@ use crate::cli::progress::Count;
 use crate::cli::prompt;
 use crate::cli::report::Done;
 use crate::cli::session::{Session, durability};
+use crate::cli::signals::Registered;
 
 /// So many files are worked on at once: most of the time is the key service's.
 const AT_ONCE: usize = 16;
@@ -125,7 +127,7 @@ impl Rewrap<'_> {
 
     /// `repaired` is what was, or may have been, overwritten by a repair, also where something fails after it.
     fn change(&self, path: &Path, repaired: &mut Option<RepairPlan>) -> Result<Report> {
-        let mut file = InPlace::begin(DiskFile::open(path)?)?;
+        let mut file = InPlace::begin(DiskFile::open(path)?.with_temporaries(Arc::new(Registered)))?;
         let warnings = file.header().warnings();
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
         // Everything that can be refused comes before the first byte is written: a repair changes no slot.
