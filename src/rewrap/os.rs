@@ -1,9 +1,9 @@
 //! [`HeaderFile`] on a real file.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -164,11 +164,11 @@ impl HeaderFile for DiskFile {
         }
         let mut made = self.make_temporary()?;
         made.lock()?;
-        // The owner first: a change of owner clears mode bits. Who may not give files away keeps them.
-        let _ = std::os::unix::fs::fchown(&made.file, Some(like.uid()), Some(like.gid()));
-        made.file.set_permissions(like.permissions())?;
+        // The owner first: a change of owner clears mode bits.
+        let owner = give_owner(&made.file, &like)?;
+        made.file.set_permissions(Permissions::from_mode(mode_for(like.mode() & 0o7777, owner)))?;
         #[cfg(target_os = "linux")]
-        copy_attributes(&self.file, &made.file);
+        copy_attributes(&self.file, &made.file, owner);
         Ok(made)
     }
 
@@ -189,13 +189,54 @@ impl HeaderFile for DiskFile {
     }
 }
 
+/// What a new file has of the old one's owner and group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Same,
+    OtherUser,
+    OtherGroup,
+}
+
+/// Gives `made` the owner and the group of `like`. Who may not give files away may still choose among his groups.
+fn give_owner(made: &File, like: &Metadata) -> io::Result<Owner> {
+    let (user, group) = (like.uid(), like.gid());
+    if fchown(made, Some(user), Some(group)).is_err() {
+        let _ = fchown(made, None, Some(group));
+    }
+    // What was refused, some file systems say that they have done.
+    let made = made.metadata()?;
+    Ok(match (made.uid() == user, made.gid() == group) {
+        (true, true) => Owner::Same,
+        (false, true) => Owner::OtherUser,
+        (_, false) => Owner::OtherGroup,
+    })
+}
+
+/// The mode of `like`, never wider: who was of the file's group is one of the others where the group is another, and
+/// the other way round.
+fn mode_for(like: u32, owner: Owner) -> u32 {
+    match owner {
+        Owner::Same => like,
+        Owner::OtherUser => like & 0o777,
+        Owner::OtherGroup => {
+            let both = (like >> 3) & like & 0o007;
+            like & 0o700 | both << 3 | both
+        }
+    }
+}
+
 /// Access lists, security labels and users' own attributes, as far as the system allows.
 #[cfg(target_os = "linux")]
-fn copy_attributes(from: &File, to: &File) {
+fn copy_attributes(from: &File, to: &File, owner: Owner) {
+    /// Says what the file's group may do, whichever group that is.
+    const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
     let mut names = vec![0; 65_536];
     let Ok(len) = rustix::fs::flistxattr(from, &mut names[..]) else { return };
     let mut value = vec![0; 65_536];
     for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if name == ACCESS_LIST && owner == Owner::OtherGroup {
+            continue;
+        }
         if let Ok(len) = rustix::fs::fgetxattr(from, name, &mut value[..]) {
             let _ = rustix::fs::fsetxattr(to, name, &value[..len], rustix::fs::XattrFlags::empty());
         }
@@ -303,4 +344,18 @@ fn read_up_to(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> 
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_never_becomes_wider() {
+        assert_eq!(mode_for(0o6775, Owner::Same), 0o6775);
+        assert_eq!(mode_for(0o6775, Owner::OtherUser), 0o775);
+        for (like, mode) in [(0o640, 0o600), (0o644, 0o644), (0o664, 0o644), (0o604, 0o600), (0o2676, 0o666)] {
+            assert_eq!(mode_for(like, Owner::OtherGroup), mode, "{like:o}");
+        }
+    }
 }
