@@ -49,6 +49,12 @@ impl Registry {
         self.files.retain(|file| file != path);
     }
 
+    /// Whether `path` would be removed.
+    #[cfg(test)]
+    pub(crate) fn has_file(&self, path: &Path) -> bool {
+        self.files.iter().any(|file| file == path)
+    }
+
     /// `child` is told to end on death.
     pub(crate) fn add_child(&mut self, child: Pid) {
         self.children.push(child);
