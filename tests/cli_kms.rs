@@ -524,3 +524,18 @@ fn the_data_key_can_be_had_by_hand() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(cloud.place.read("out") == content);
 }
+
+/// A hint that names the wrong key would have the wrong key changed.
+#[test]
+fn of_two_keys_the_hint_names_the_one_that_failed() {
+    let cloud = Cloud::moto();
+    let (old, new) = (key("alias/cli-hint-old"), key("alias/cli-hint-new"));
+    cloud.place.write("in", "content");
+    cloud.ok(&["encrypt", "-k", "alias/cli-hint-old", "in"]);
+    for (disabled, other) in [(&old, &new), (&new, &old)] {
+        cloud.proxy.fail_on("ReEncrypt", Fault::refusal("DisabledException", &format!("{disabled} is disabled.")));
+        let ran = cloud.run(&["rewrap", "--from", &old, "--to", &new, "in.wax"]);
+        ran.failed(5, &[&format!("enable-key --region {REGION} --key-id {disabled}")]);
+        assert!(!ran.stderr.contains(other.as_str()), "{}", ran.stderr);
+    }
+}
