@@ -272,3 +272,24 @@ fn a_new_file_of_another_user() {
     let other = if root { (false, 0o666) } else { (true, 0o676) };
     assert_eq!(replaced(cli_support::NOBODY, 0o777, 0o676), other);
 }
+
+#[test]
+fn a_file_that_is_named_twice_is_changed_once() {
+    let place = Place::new();
+    for key in ["k2", "k3"] {
+        place.ok(&["key", "new", key]);
+    }
+    place.write("in", noise(1000));
+    place.ok(&["encrypt", "-k", "file:k", "-k", "file:k2", "-k", "file:k3", "in"]);
+    fs::hard_link(place.path("in.wax"), place.path("link.wax")).unwrap();
+    std::os::unix::fs::symlink("in.wax", place.path("symlink.wax")).unwrap();
+    let names = ["in.wax", "./in.wax", "link.wax", "symlink.wax"];
+    let ran = place.ok(&[&["rewrap", "--json", "--remove", "slot:0"][..], &names].concat());
+    let lines: Vec<Value> = ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let outcomes: Vec<&Value> = lines.iter().map(|line| &line["outcome"]).collect();
+    assert_eq!(outcomes, ["changed", "unchanged", "unchanged", "unchanged"]);
+    assert_eq!((&lines[3]["file"], &lines[3]["same_file_as"]), (&json!("symlink.wax"), &json!("in.wax")));
+    assert_eq!(json_of(&place, &["inspect", "--json", "in.wax"])["header"]["slots"].as_array().unwrap().len(), 2);
+    let ran = place.fails(&["rewrap", "--remove", "slot:7", "in.wax", "in.wax"], 2, &["the same file as in.wax"]);
+    assert!(!ran.stderr.contains("another rewrap"), "{}", ran.stderr);
+}
