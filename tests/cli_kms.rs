@@ -439,6 +439,15 @@ fn direct_blobs_are_those_of_the_aws_command_line() {
     cloud.place.write("big", noise(4096));
     cloud.ok(&["direct", "encrypt", "-k", "alias/cli-direct", "-o", "x", "big"]);
     assert!(cloud.ok(&["direct", "decrypt", "-o", "-", "x"]).stdout == noise(4096));
+    // Without -k, a stranger's key that answers is refused, and what it gave stays unwritten.
+    let stranger = format!("arn:aws:kms:{REGION}:999999999999:key/1234abcd-12ab-34cd-56ef-1234567890ab");
+    let answer = json!({ "KeyId": stranger, "Plaintext": "YSB0b2tlbg==", "EncryptionAlgorithm": "SYMMETRIC_DEFAULT" });
+    cloud.proxy.take();
+    cloud.proxy.fail_on("Decrypt", Fault::Answer(200, answer.to_string()));
+    let ran = cloud.run(&["direct", "decrypt", "-o", "strangers", "blob"]);
+    ran.failed(5, &["a key of account 999999999999", &format!("-k {stranger}")]);
+    assert_eq!(cloud.proxy.take(), ["GetCallerIdentity", "Decrypt"]);
+    assert!(!cloud.place.exists("strangers"));
     // The two kinds of files know each other.
     cloud.place.sealed("sealed.wax", b"content");
     cloud.run(&["direct", "decrypt", "-o", "-", "sealed.wax"]).failed(2, &["waxseal decrypt"]);

@@ -81,6 +81,13 @@ pub(super) struct Caller {
     pub(super) account: String,
 }
 
+impl Caller {
+    /// As a key's ARN states them.
+    pub(super) fn owner(&self) -> (&str, &str) {
+        (&self.partition, &self.account)
+    }
+}
+
 /// A key's name and the region to call it in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
