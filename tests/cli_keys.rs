@@ -191,3 +191,51 @@ fn an_altered_slot() {
     place.write("bad.wax", &file);
     place.fails(&["verify", "-k", "file:k", "bad.wax"], 4, &["slot 0"]);
 }
+
+/// Runs its arguments on a terminal of their own, and types a line of stdin at each question.
+const ON_A_TERMINAL: &str = r#"
+import os, pty, sys
+answers = sys.stdin.read().split("\n")
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+said = b""
+while True:
+    try:
+        more = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not more:
+        break
+    # Failures say the word too, but not at the start of a line.
+    asked = lambda said: (b"\n" + said).count(b"\npassphrase: ")
+    for _ in range(asked(said + more) - asked(said)):
+        os.write(terminal, answers.pop(0).encode() + b"\n")
+    said += more
+print(asked(said), said.count(b'"ok":true'))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+/// A passphrase that was mistyped is not the whole batch's.
+#[test]
+fn a_mistyped_passphrase_is_asked_for_again() {
+    let place = Place::new();
+    place.write("pass", "right");
+    let names = ["a", "b", "c", "d", "e"];
+    names.iter().for_each(|name| drop(place.write(name, "content")));
+    place.ok(&[&["encrypt", "-k", "passphrase:file=pass"][..], &names].concat());
+    let sealed = names.map(|name| format!("{name}.wax"));
+    for (answers, asked, good) in [
+        ("right\n", 1, 5),
+        ("wrong\nright\n", 2, 4),
+        ("wrong\n\nright\n", 3, 3),
+        ("wrong\nwrong\nwrong\nright\n", 3, 0),
+    ] {
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", ON_A_TERMINAL, cli_support::WAXSEAL, "verify", "-k", "passphrase", "--json"]);
+        command.args(&sealed).current_dir(place.path(""));
+        let ran = cli_support::feed(&mut command, answers.as_bytes());
+        assert_eq!(ran.text().trim(), format!("{asked} {good}"), "{answers:?}: {}", ran.stderr);
+        assert_eq!(ran.code, Some(if good == 5 { 0 } else { 5 }), "{answers:?}");
+    }
+}
