@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use waxseal::engine::{Durability, Engine, Sink, Source};
+use waxseal::engine::{Engine, Sink, Source};
 use waxseal::keys::KeyFile;
 
 fn pipe() -> (File, File) {
@@ -57,14 +57,14 @@ fn pipes(criterion: &mut Criterion) {
     group.bench_function("seal", |bench| {
         bench.iter(|| {
             between_pipes(&plaintext, |from, to| {
-                common::seal(&engine, &key, Source::from_file(from), Sink::from_file(to, Durability::Unsynced));
+                common::seal(&engine, &key, Source::from_file(from), Sink::from_file(to));
             });
         });
     });
     group.bench_function("open", |bench| {
         bench.iter(|| {
             between_pipes(&sealed, |from, to| {
-                common::open(&engine, &key, Source::from_file(from), Sink::from_file(to, Durability::Unsynced));
+                common::open(&engine, &key, Source::from_file(from), Sink::from_file(to));
             });
         });
     });

@@ -1,6 +1,6 @@
 //! Secrets: wiped on drop, without `Debug`, `Display` or `Clone`, so that no log or error can hold one.
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
 
@@ -9,8 +9,9 @@ pub const KEY_LEN: usize = 32;
 
 /// A data key: the 32 random bytes that a payload's keys derive from.
 ///
-/// It is never on disk, never printed, and wiped on drop.
-pub struct DataKey(Box<Zeroizing<[u8; KEY_LEN]>>);
+/// It is never on disk, never printed, and wiped on drop. Where the system allows, its memory is kept out of swap and
+/// core dumps; where it does not (`ulimit -l`), the key works all the same.
+pub struct DataKey(KeyMemory);
 
 impl DataKey {
     /// A new data key from the operating system's generator.
@@ -18,8 +19,8 @@ impl DataKey {
     /// # Errors
     /// [`Error::Io`] when the system gives no randomness.
     pub fn random() -> Result<Self> {
-        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
-        fill_random(key.0.as_mut_slice())?;
+        let mut key = Self(KeyMemory::new());
+        fill_random(key.0.bytes_mut())?;
         Ok(key)
     }
 
@@ -31,15 +32,62 @@ impl DataKey {
         if bytes.len() != KEY_LEN {
             return Err(Error::Invalid(format!("a data key has 32 bytes, not {}", bytes.len())));
         }
-        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
-        key.0.copy_from_slice(bytes);
+        let mut key = Self(KeyMemory::new());
+        key.0.bytes_mut().copy_from_slice(bytes);
         Ok(key)
     }
 
     /// The key's bytes, for a key service to wrap.
     #[must_use]
     pub fn expose(&self) -> &[u8; KEY_LEN] {
-        &self.0
+        self.0.bytes()
+    }
+}
+
+/// Room for one key, wiped on drop.
+enum KeyMemory {
+    /// A page of its own: locks count by pages, not by holders, so that one key's end would unlock its neighbour.
+    #[cfg(unix)]
+    Page(memmap2::MmapMut),
+    /// Where there is no such thing, or no page to be had.
+    Heap(Box<[u8; KEY_LEN]>),
+}
+
+impl KeyMemory {
+    /// Zeros. What the system refuses to protect is not protected.
+    fn new() -> Self {
+        #[cfg(unix)]
+        if let Ok(page) = memmap2::MmapMut::map_anon(KEY_LEN) {
+            #[cfg(target_os = "linux")]
+            let _ = page.advise(memmap2::Advice::DontDump);
+            let _ = page.lock();
+            return Self::Page(page);
+        }
+        Self::Heap(Box::new([0; KEY_LEN]))
+    }
+
+    fn bytes(&self) -> &[u8; KEY_LEN] {
+        match self {
+            #[cfg(unix)]
+            Self::Page(page) => page.first_chunk().unwrap_or_else(|| unreachable!("a page holds a key")),
+            Self::Heap(bytes) => bytes,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8; KEY_LEN] {
+        match self {
+            #[cfg(unix)]
+            Self::Page(page) => page.first_chunk_mut().unwrap_or_else(|| unreachable!("a page holds a key")),
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl Drop for KeyMemory {
+    fn drop(&mut self) {
+        self.bytes_mut().zeroize();
+        #[cfg(test)]
+        tests::is_given_back(self.bytes());
     }
 }
 
@@ -69,4 +117,36 @@ pub fn fill_random(out: &mut [u8]) -> Result<()> {
         action: "asking the system for randomness".into(),
         source: std::io::Error::other(error.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// What stood in key memory of this thread when it was given back last.
+        static LEFT: Cell<Option<[u8; KEY_LEN]>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn is_given_back(bytes: &[u8; KEY_LEN]) {
+        LEFT.set(Some(*bytes));
+    }
+
+    #[test]
+    fn keys_are_wiped_before_their_memory_is_given_back() {
+        drop(DataKey::from_slice(&[7; KEY_LEN]).unwrap());
+        assert_eq!(LEFT.take(), Some([0; KEY_LEN]));
+        let mut heap = KeyMemory::Heap(Box::new([0; KEY_LEN]));
+        heap.bytes_mut().fill(7);
+        assert_eq!(heap.bytes(), &[7; KEY_LEN]);
+        drop(heap);
+        assert_eq!(LEFT.take(), Some([0; KEY_LEN]));
+    }
+
+    #[test]
+    fn thousands_of_keys() {
+        let keys: Vec<DataKey> = (0..10_000).map(|_| DataKey::random().unwrap()).collect();
+        assert!(keys.windows(2).all(|pair| pair[0].expose() != pair[1].expose()));
+    }
 }

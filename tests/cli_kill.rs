@@ -1,9 +1,11 @@
-//! `kill -9` at any moment: a rewrap leaves a file that opens, an encryption leaves the old file as it was.
+//! `kill -9` at any moment: a rewrap leaves a file that opens, an encryption leaves the old file as it was. A signal
+//! that can be answered leaves nothing else beside it.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -78,4 +80,29 @@ fn an_encryption_leaves_the_old_file() {
         place.write("out.wax", &old);
     }
     assert!(interrupted > ROUNDS / 10, "only {interrupted} of {ROUNDS} runs were cut off");
+}
+
+/// A header that has to grow takes a whole new file, which is not to stay behind half written.
+#[test]
+fn a_rewrap_that_is_told_to_die_leaves_no_temporary_file() {
+    let place = Place::new();
+    place.write("in", noise(4_000_000));
+    let args = place.crowded();
+    let sealed = place.read("in.wax");
+    let names = place.names();
+    let mut interrupted = 0;
+    for _ in 0..ROUNDS {
+        let mut child = place.command(&args).stderr(Stdio::null()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() && !place.names().iter().any(|name| name.ends_with(".waxseal-tmp")) {}
+        let pid = rustix::process::Pid::from_child(&child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let ended = child.wait().unwrap();
+        assert_eq!(place.names(), names);
+        interrupted += u64::from(ended.signal() == Some(15));
+        if interrupted == 20 {
+            break;
+        }
+        place.write("in.wax", &sealed);
+    }
+    assert!(interrupted > ROUNDS / 10, "only {interrupted} of {ROUNDS} runs were told to die in time");
 }

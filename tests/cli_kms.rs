@@ -439,6 +439,15 @@ fn direct_blobs_are_those_of_the_aws_command_line() {
     cloud.place.write("big", noise(4096));
     cloud.ok(&["direct", "encrypt", "-k", "alias/cli-direct", "-o", "x", "big"]);
     assert!(cloud.ok(&["direct", "decrypt", "-o", "-", "x"]).stdout == noise(4096));
+    // Without -k, a stranger's key that answers is refused, and what it gave stays unwritten.
+    let stranger = format!("arn:aws:kms:{REGION}:999999999999:key/1234abcd-12ab-34cd-56ef-1234567890ab");
+    let answer = json!({ "KeyId": stranger, "Plaintext": "YSB0b2tlbg==", "EncryptionAlgorithm": "SYMMETRIC_DEFAULT" });
+    cloud.proxy.take();
+    cloud.proxy.fail_on("Decrypt", Fault::Answer(200, answer.to_string()));
+    let ran = cloud.run(&["direct", "decrypt", "-o", "strangers", "blob"]);
+    ran.failed(5, &["a key of account 999999999999", &format!("-k {stranger}")]);
+    assert_eq!(cloud.proxy.take(), ["GetCallerIdentity", "Decrypt"]);
+    assert!(!cloud.place.exists("strangers"));
     // The two kinds of files know each other.
     cloud.place.sealed("sealed.wax", b"content");
     cloud.run(&["direct", "decrypt", "-o", "-", "sealed.wax"]).failed(2, &["waxseal decrypt"]);
@@ -523,4 +532,19 @@ fn the_data_key_can_be_had_by_hand() {
     let ran: Ran = command.output().unwrap().into();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(cloud.place.read("out") == content);
+}
+
+/// A hint that names the wrong key would have the wrong key changed.
+#[test]
+fn of_two_keys_the_hint_names_the_one_that_failed() {
+    let cloud = Cloud::moto();
+    let (old, new) = (key("alias/cli-hint-old"), key("alias/cli-hint-new"));
+    cloud.place.write("in", "content");
+    cloud.ok(&["encrypt", "-k", "alias/cli-hint-old", "in"]);
+    for (disabled, other) in [(&old, &new), (&new, &old)] {
+        cloud.proxy.fail_on("ReEncrypt", Fault::refusal("DisabledException", &format!("{disabled} is disabled.")));
+        let ran = cloud.run(&["rewrap", "--from", &old, "--to", &new, "in.wax"]);
+        ran.failed(5, &[&format!("enable-key --region {REGION} --key-id {disabled}")]);
+        assert!(!ran.stderr.contains(other.as_str()), "{}", ran.stderr);
+    }
 }

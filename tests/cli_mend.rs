@@ -4,9 +4,11 @@
 
 mod cli_support;
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 
-use cli_support::{Place, noise};
+use cli_support::{Place, Ran, noise};
 use serde_json::{Value, json};
 
 fn json_of(place: &Place, args: &[&str]) -> Value {
@@ -233,4 +235,61 @@ fn a_shared_data_key_asks_to_be_confirmed() {
     place.ok(&["rewrap", "--yes", "--remove", "slot:1", "in.wax"]);
     assert!(place.read("in.wax") != file);
     assert!(place.ok(&["inspect", "in.wax"]).text().contains("shared with other files"));
+}
+
+/// Who may not give files away: the group is kept where it is one of his, and otherwise no other one gets its rights.
+#[test]
+fn a_new_file_of_another_user() {
+    let place = Place::new();
+    place.write("in", noise(1000));
+    let args = place.crowded();
+    for entry in place.names() {
+        fs::set_permissions(place.path(entry), Permissions::from_mode(0o666)).unwrap();
+    }
+    let sealed = place.read("in.wax");
+    let root = cli_support::is_root();
+    let replaced = |own_group: u32, folder_mode: u32, mode: u32| {
+        let mut command = place.unprivileged(&args);
+        fs::remove_file(place.path("in.wax")).unwrap();
+        place.write("in.wax", &sealed);
+        if root {
+            // A folder that gives its own group to new files: none of theirs.
+            command.gid(own_group);
+            chown(place.path("in.wax"), Some(0), Some(12_345)).unwrap();
+        }
+        fs::set_permissions(place.path(""), Permissions::from_mode(folder_mode)).unwrap();
+        fs::set_permissions(place.path("in.wax"), Permissions::from_mode(mode)).unwrap();
+        let old = fs::metadata(place.path("in.wax")).unwrap();
+        let ran: Ran = command.output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let new = fs::metadata(place.path("in.wax")).unwrap();
+        assert_ne!(new.ino(), old.ino());
+        (new.gid() == old.gid(), place.mode("in.wax"))
+    };
+    // One of the group, who could not write otherwise.
+    assert_eq!(replaced(12_345, 0o2777, 0o660), (true, 0o660));
+    // A stranger.
+    let other = if root { (false, 0o666) } else { (true, 0o676) };
+    assert_eq!(replaced(cli_support::NOBODY, 0o777, 0o676), other);
+}
+
+#[test]
+fn a_file_that_is_named_twice_is_changed_once() {
+    let place = Place::new();
+    for key in ["k2", "k3"] {
+        place.ok(&["key", "new", key]);
+    }
+    place.write("in", noise(1000));
+    place.ok(&["encrypt", "-k", "file:k", "-k", "file:k2", "-k", "file:k3", "in"]);
+    fs::hard_link(place.path("in.wax"), place.path("link.wax")).unwrap();
+    std::os::unix::fs::symlink("in.wax", place.path("symlink.wax")).unwrap();
+    let names = ["in.wax", "./in.wax", "link.wax", "symlink.wax"];
+    let ran = place.ok(&[&["rewrap", "--json", "--remove", "slot:0"][..], &names].concat());
+    let lines: Vec<Value> = ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let outcomes: Vec<&Value> = lines.iter().map(|line| &line["outcome"]).collect();
+    assert_eq!(outcomes, ["changed", "unchanged", "unchanged", "unchanged"]);
+    assert_eq!((&lines[3]["file"], &lines[3]["same_file_as"]), (&json!("symlink.wax"), &json!("in.wax")));
+    assert_eq!(json_of(&place, &["inspect", "--json", "in.wax"])["header"]["slots"].as_array().unwrap().len(), 2);
+    let ran = place.fails(&["rewrap", "--remove", "slot:7", "in.wax", "in.wax"], 2, &["the same file as in.wax"]);
+    assert!(!ran.stderr.contains("another rewrap"), "{}", ran.stderr);
 }

@@ -4,6 +4,8 @@
 
 mod cli_support;
 
+use std::fs;
+
 use cli_support::{Place, header_len, noise, sealed_len};
 
 const MIB: usize = 1024 * 1024;
@@ -143,5 +145,19 @@ fn ranges() {
     }
     for bad in ["10..5", "x..", "5", "-1..2", ""] {
         place.fails(&["cat", "-k", "file:k", &format!("--range={bad}"), "in.wax"], 2, &["range"]);
+    }
+}
+
+/// What says that it is empty and is not: every byte that it gives is sealed.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_without_a_length() {
+    let place = Place::new();
+    for path in ["/proc/version", "/proc/filesystems", "/proc/kallsyms"] {
+        let Ok(content) = fs::read(path) else { continue };
+        assert!(!content.is_empty() && fs::metadata(path).unwrap().len() == 0, "{path}");
+        let told = place.ok(&["encrypt", "-f", "--json", "-k", "file:k", "-o", "out.wax", path]);
+        assert!(told.text().contains(&format!("\"bytes\":{}", content.len())), "{path}: {}", told.text());
+        assert!(place.ok(&["decrypt", "-k", "file:k", "-o", "-", "out.wax"]).stdout == content, "{path}");
     }
 }

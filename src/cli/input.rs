@@ -101,7 +101,7 @@ impl Input {
 }
 
 /// Which file it is, whatever its name: what must not be read and overwritten at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Identity {
     /// A regular file: device and inode.
     File(u64, u64),

@@ -229,6 +229,14 @@ pub(crate) struct NewFile {
     temp: NamedTempFile,
     path: PathBuf,
     overwrite: Overwrite,
+    state: State,
+}
+
+/// Whether a file has its name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Temporary,
+    Named,
 }
 
 impl NewFile {
@@ -243,7 +251,7 @@ impl NewFile {
             registry.add_file(temp.path());
             temp
         };
-        let new = Self { temp, path, overwrite };
+        let new = Self { temp, path, overwrite, state: State::Temporary };
         if mode != 0o600 {
             let mode = Permissions::from_mode(mode);
             new.temp
@@ -286,8 +294,9 @@ impl NewFile {
         };
         match renamed {
             Ok(()) => {
-                registry.forget_file(&from);
                 self.temp.disable_cleanup(true);
+                self.state = State::Named;
+                registry.forget_file(&from);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(&self.path)),
@@ -297,8 +306,14 @@ impl NewFile {
 }
 
 impl Drop for NewFile {
+    /// Removed first, then forgotten, both under the lock: a signal between the two would leave it behind.
     fn drop(&mut self) {
-        signals::registry().forget_file(self.temp.path());
+        let mut registry = signals::registry();
+        if self.state == State::Temporary {
+            let _ = fs::remove_file(self.temp.path());
+            self.temp.disable_cleanup(true);
+        }
+        registry.forget_file(self.temp.path());
     }
 }
 
@@ -338,5 +353,43 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
         // A folder one may write to but not read: its names reach the disk by themselves.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Whoever holds the registry, as the thread does that cleans up, finds every temporary file in it.
+    #[test]
+    fn no_moment_is_without_an_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let current = Mutex::new(None::<PathBuf>);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let path = current.lock().unwrap().clone();
+                    let registry = signals::registry();
+                    if let Some(path) = path {
+                        assert!(!path.exists() || registry.has_file(&path), "nobody's: {}", path.display());
+                    }
+                }
+            });
+            for round in 0..2_000 {
+                let new = NewFile::beside(path.clone(), Overwrite::Replace, 0o600).unwrap();
+                *current.lock().unwrap() = Some(new.temp.path().to_owned());
+                if round % 2 == 0 {
+                    drop(new);
+                } else {
+                    new.commit(Durability::Unsynced).unwrap();
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["out"]);
     }
 }

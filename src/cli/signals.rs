@@ -49,6 +49,12 @@ impl Registry {
         self.files.retain(|file| file != path);
     }
 
+    /// Whether `path` would be removed.
+    #[cfg(test)]
+    pub(crate) fn has_file(&self, path: &Path) -> bool {
+        self.files.iter().any(|file| file == path)
+    }
+
     /// `child` is told to end on death.
     pub(crate) fn add_child(&mut self, child: Pid) {
         self.children.push(child);
@@ -77,19 +83,19 @@ impl Registry {
     }
 }
 
-/// Notes the new files that a rewrap makes.
+/// The registry, as the library's rewrap is given it.
 #[derive(Debug)]
-pub(crate) struct Noted;
+pub(crate) struct Registered;
 
-impl Temporaries for Noted {
+impl Temporaries for Registered {
     fn make(&self, path: &Path, make: &mut dyn FnMut() -> io::Result<File>) -> io::Result<File> {
         let mut registry = registry();
-        let made = make()?;
+        let file = make()?;
         registry.add_file(path);
-        Ok(made)
+        Ok(file)
     }
 
-    fn forget(&self, path: &Path) {
+    fn gone(&self, path: &Path) {
         registry().forget_file(path);
     }
 }

@@ -107,6 +107,14 @@ pub struct Opened {
 }
 
 /// The engine with its threads and buffers, for one file or many.
+///
+/// # The caller's code runs on the engine's threads
+/// A stream's `read` and `write`, the [`Observer`] and what makes the envelope are called on the calling thread or on
+/// one of the pool's, a stream's one call at a time and with a lock held. They must not wait for work of rayon's: no
+/// parallel iterator, `join`, `scope` or `install`, on the engine's pool, the caller's or any other. A thread of a pool
+/// that waits so takes up other work of its pool meanwhile; that may be the engine's next task, which waits for the
+/// very lock that this thread holds, for ever. Waiting for a thread or a channel that needs none of the pool's threads
+/// is fine. Who wants to read or write in parallel does so on threads of its own, behind a channel.
 #[derive(Default)]
 pub struct Engine {
     helpers: Helpers,
@@ -120,7 +128,9 @@ impl Engine {
         Self::default()
     }
 
-    /// Uses the caller's threads.
+    /// Uses the caller's threads. For the caller's own code that runs on them, see [`Engine`].
+    ///
+    /// The call may come from one of the pool's threads, or from any other; the pool may be busy, and have one thread.
     #[must_use]
     pub fn with_pool(pool: Arc<rayon::ThreadPool>) -> Self {
         Self { helpers: Helpers::given(pool), shelf: Shelf::default() }

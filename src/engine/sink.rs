@@ -103,9 +103,9 @@ impl<'a> Sink<'a> {
     /// Takes a file that was opened elsewhere, such as standard output, to be written in order from where it stands.
     ///
     /// Whatever it is: others may write to the same open file, so that no place in it is the engine's own. For the
-    /// same reason `durability` changes nothing: whoever opened it syncs it.
+    /// same reason it is not synced: that is for whoever opened it.
     #[must_use]
-    pub fn from_file(file: &'a File, _durability: Durability) -> Self {
+    pub fn from_file(file: &'a File) -> Self {
         Self::Pipe(file)
     }
 }

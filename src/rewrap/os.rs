@@ -1,9 +1,11 @@
 //! [`HeaderFile`] on a real file.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fmt;
+use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::file::HeaderFile;
 use crate::error::{Error, Result};
@@ -11,16 +13,16 @@ use crate::error::{Error, Result};
 /// Blocks on disk are at most this long. NFS reports its transfer size, up to 1 MiB, in the same field.
 const MAX_BLOCK: u64 = 65_536;
 
-/// Whoever cleans up when the process is told to die: it knows of each temporary file as long as there is one.
-pub trait Temporaries: std::fmt::Debug + Sync {
-    /// Calls `make`, which makes the file at `path`, and notes it. No cleaning may come in between.
+/// Keeps account of the temporary files that a rewrap makes, for a program that removes them when it is told to die.
+pub trait Temporaries: fmt::Debug + Send + Sync {
+    /// Calls `make`, which makes the file at `path`. From the moment on at which it stands there, it is to be known.
     ///
     /// # Errors
-    /// What `make` answers.
+    /// Those of `make`.
     fn make(&self, path: &Path, make: &mut dyn FnMut() -> io::Result<File>) -> io::Result<File>;
 
-    /// There is no temporary file at `path` any more.
-    fn forget(&self, path: &Path);
+    /// The file at `path` has been removed, or has got its name.
+    fn gone(&self, path: &Path);
 }
 
 /// A regular file on disk, opened for a rewrap.
@@ -29,7 +31,7 @@ pub struct DiskFile {
     file: File,
     path: PathBuf,
     state: State,
-    temporaries: Option<&'static dyn Temporaries>,
+    temporaries: Option<Arc<dyn Temporaries>>,
 }
 
 /// Whether the file is a result, or vanishes on drop.
@@ -56,17 +58,26 @@ impl DiskFile {
         Ok(Self { file, path: path_now, state: State::Named, temporaries: None })
     }
 
-    /// Has `temporaries` know of the new file that a rewrap may have to make beside this one.
+    /// Has `temporaries` know of a new file from its making until it has taken this one's place, or vanished.
     #[must_use]
-    pub fn with_temporaries(mut self, temporaries: &'static dyn Temporaries) -> Self {
+    pub fn with_temporaries(mut self, temporaries: Arc<dyn Temporaries>) -> Self {
         self.temporaries = Some(temporaries);
         self
     }
 
-    /// No temporary file is at `path` any more.
-    fn forget(&self, path: &Path) {
-        if let Some(temporaries) = self.temporaries {
-            temporaries.forget(path);
+    fn make_temporary(&self) -> io::Result<Self> {
+        let path = self.temporary_path()?;
+        let mut make = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = match &self.temporaries {
+            Some(temporaries) => temporaries.make(&path, &mut make)?,
+            None => make()?,
+        };
+        Ok(Self { file, path, state: State::Temporary, temporaries: self.temporaries.clone() })
+    }
+
+    fn gone(&self, path: &Path) {
+        if let Some(temporaries) = &self.temporaries {
+            temporaries.gone(path);
         }
     }
 
@@ -92,7 +103,7 @@ impl Drop for DiskFile {
         if self.state == State::Temporary {
             // Nobody is left to tell; the name says what it is.
             let _ = std::fs::remove_file(&self.path);
-            self.forget(&self.path);
+            self.gone(&self.path);
         }
     }
 }
@@ -151,19 +162,13 @@ impl HeaderFile for DiskFile {
         if like.nlink() > 1 {
             return Err(io::Error::other("a whole new file is needed, and further hard links would keep the old one"));
         }
-        let path = self.temporary_path()?;
-        let mut make = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let file = match self.temporaries {
-            Some(temporaries) => temporaries.make(&path, &mut make)?,
-            None => make()?,
-        };
-        let mut made = Self { file, path, state: State::Temporary, temporaries: self.temporaries };
+        let mut made = self.make_temporary()?;
         made.lock()?;
-        // The owner first: a change of owner clears mode bits. Who may not give files away keeps them.
-        let _ = std::os::unix::fs::fchown(&made.file, Some(like.uid()), Some(like.gid()));
-        made.file.set_permissions(like.permissions())?;
+        // The owner first: a change of owner clears mode bits.
+        let owner = give_owner(&made.file, &like)?;
+        made.file.set_permissions(Permissions::from_mode(mode_for(like.mode() & 0o7777, owner)))?;
         #[cfg(target_os = "linux")]
-        copy_attributes(&self.file, &made.file);
+        copy_attributes(&self.file, &made.file, owner);
         Ok(made)
     }
 
@@ -177,20 +182,61 @@ impl HeaderFile for DiskFile {
 
     fn rename_over(&mut self, successor: &mut Self) -> io::Result<()> {
         std::fs::rename(&successor.path, &self.path)?;
-        self.forget(&successor.path);
+        successor.gone(&successor.path);
         successor.path.clone_from(&self.path);
         successor.state = State::Named;
         Ok(())
     }
 }
 
+/// What a new file has of the old one's owner and group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Same,
+    OtherUser,
+    OtherGroup,
+}
+
+/// Gives `made` the owner and the group of `like`. Who may not give files away may still choose among his groups.
+fn give_owner(made: &File, like: &Metadata) -> io::Result<Owner> {
+    let (user, group) = (like.uid(), like.gid());
+    if fchown(made, Some(user), Some(group)).is_err() {
+        let _ = fchown(made, None, Some(group));
+    }
+    // What was refused, some file systems say that they have done.
+    let made = made.metadata()?;
+    Ok(match (made.uid() == user, made.gid() == group) {
+        (true, true) => Owner::Same,
+        (false, true) => Owner::OtherUser,
+        (_, false) => Owner::OtherGroup,
+    })
+}
+
+/// The mode of `like`, never wider: who was of the file's group is one of the others where the group is another, and
+/// the other way round.
+fn mode_for(like: u32, owner: Owner) -> u32 {
+    match owner {
+        Owner::Same => like,
+        Owner::OtherUser => like & 0o777,
+        Owner::OtherGroup => {
+            let both = (like >> 3) & like & 0o007;
+            like & 0o700 | both << 3 | both
+        }
+    }
+}
+
 /// Access lists, security labels and users' own attributes, as far as the system allows.
 #[cfg(target_os = "linux")]
-fn copy_attributes(from: &File, to: &File) {
+fn copy_attributes(from: &File, to: &File, owner: Owner) {
+    /// Says what the file's group may do, whichever group that is.
+    const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
     let mut names = vec![0; 65_536];
     let Ok(len) = rustix::fs::flistxattr(from, &mut names[..]) else { return };
     let mut value = vec![0; 65_536];
     for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if name == ACCESS_LIST && owner == Owner::OtherGroup {
+            continue;
+        }
         if let Ok(len) = rustix::fs::fgetxattr(from, name, &mut value[..]) {
             let _ = rustix::fs::fsetxattr(to, name, &value[..len], rustix::fs::XattrFlags::empty());
         }
@@ -298,4 +344,18 @@ fn read_up_to(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> 
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_never_becomes_wider() {
+        assert_eq!(mode_for(0o6775, Owner::Same), 0o6775);
+        assert_eq!(mode_for(0o6775, Owner::OtherUser), 0o775);
+        for (like, mode) in [(0o640, 0o600), (0o644, 0o644), (0o664, 0o644), (0o604, 0o600), (0o2676, 0o666)] {
+            assert_eq!(mode_for(like, Owner::OtherGroup), mode, "{like:o}");
+        }
+    }
 }

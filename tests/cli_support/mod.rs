@@ -6,13 +6,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
 pub(crate) const WAXSEAL: &str = env!("CARGO_BIN_EXE_waxseal");
+
+/// A user and a group without privileges.
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// A folder with a key file `k`.
 pub(crate) struct Place {
@@ -72,6 +75,22 @@ impl Place {
         command
     }
 
+    /// As [`Place::command`], without root's privileges. The folder is everybody's from then on, as is the program that
+    /// is put into it; the files are whose they were.
+    pub(crate) fn unprivileged<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let program = self.path("waxseal");
+        if !program.exists() {
+            fs::copy(WAXSEAL, &program).unwrap();
+            fs::set_permissions(self.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.args(args).current_dir(self.dir.path()).env_remove("WAXSEAL_KEY").stdin(Stdio::null());
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
         self.command(args).output().unwrap().into()
     }
@@ -93,6 +112,20 @@ impl Place {
         let ran = self.run(args);
         ran.failed(code, words);
         ran
+    }
+
+    /// Seals `in` as `in.wax` with the key file `k`, and gives the arguments of a rewrap that needs a longer header, and
+    /// so a new file: the most keys, and labels that leave no room for so many.
+    pub(crate) fn crowded(&self) -> Vec<String> {
+        let labels = (10..17).map(|number| format!("-llabel{number}={}", "x".repeat(239)));
+        let args = ["encrypt", "-k", "file:k", "in"].map(str::to_owned);
+        self.ok(&args.into_iter().chain(labels).collect::<Vec<_>>());
+        let args = ["rewrap", "-k", "file:k", "--allow-unwrap", "in.wax"].map(str::to_owned);
+        let added = (0..15).map(|number| {
+            self.ok(&["key", "new", &format!("k{number}")]);
+            format!("--add=file:k{number}")
+        });
+        args.into_iter().chain(added).collect()
     }
 
     /// Seals `content` as `name` with the key file `k`.

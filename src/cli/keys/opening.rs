@@ -1,10 +1,10 @@
 //! Keys to open with, and their order.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use waxseal::format::{Header, SlotKind};
-use waxseal::keys::{KeyOpener, Passphrase, PassphraseOpener};
-use waxseal::secret::SecretBytes;
+use waxseal::format::{Binding, DataKeyId, Header, Slot, SlotKind};
+use waxseal::keys::{KeyOpener, Passphrase};
+use waxseal::secret::{DataKey, SecretBytes};
 
 use super::cloud::Cloud;
 use super::local::{load_key_file, read_passphrase};
@@ -82,7 +82,7 @@ impl<'a> Opening<'a> {
             }
         };
         if asks {
-            openers.push(Box::new(PassphraseOpener::new(AskOnce::default().into_ask())));
+            openers.push(Box::new(Asked::default()));
         }
         Ok(openers)
     }
@@ -104,20 +104,64 @@ fn load_local(spec: &KeySpec, reporter: &Reporter) -> Result<Option<Box<dyn KeyO
     })
 }
 
-/// Asks for the passphrase at the first slot that needs it, and remembers it for the next file.
-#[derive(Default)]
-struct AskOnce(Mutex<Option<SecretBytes>>);
+/// So often a run asks for the passphrase that files are to open with.
+const TRIES: u32 = 3;
 
-impl AskOnce {
-    fn into_ask(self) -> impl Fn() -> waxseal::Result<SecretBytes> + Send + Sync {
-        move || {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.is_none() {
-                *known = Some(prompt::passphrase("passphrase: ")?);
-            }
-            let copy = known.as_ref().map(|secret| secret.expose().to_vec()).unwrap_or_default();
-            Ok(SecretBytes::new(copy))
+/// Asks for the passphrase at the first slot that needs it, and remembers it for the next file, unless it has opened
+/// none yet: then it was mistyped, it may be, and is asked for again.
+#[derive(Default)]
+struct Asked(Mutex<Answer>);
+
+#[derive(Default)]
+struct Answer {
+    known: Option<SecretBytes>,
+    tries: u32,
+    /// Whether it has opened a slot.
+    proven: bool,
+    /// The file whose slots it did not open. To one file's further slots the same answer goes.
+    failed_on: Option<DataKeyId>,
+}
+
+impl Asked {
+    fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The passphrase for `file`, and which answer it is.
+    fn passphrase(&self, file: DataKeyId) -> waxseal::Result<(SecretBytes, u32)> {
+        let mut answer = self.answer();
+        let mistyped = !answer.proven && answer.failed_on.is_some_and(|other| other != file);
+        if answer.known.is_none() || (mistyped && answer.tries < TRIES) {
+            answer.known = Some(prompt::passphrase("passphrase: ")?);
+            answer.tries += 1;
+            answer.failed_on = None;
         }
+        let copy = answer.known.as_ref().map(|secret| secret.expose().to_vec()).unwrap_or_default();
+        Ok((SecretBytes::new(copy), answer.tries))
+    }
+}
+
+impl KeyOpener for Asked {
+    fn name(&self) -> String {
+        "passphrase".into()
+    }
+
+    fn matches(&self, slot: &Slot) -> bool {
+        slot.kind == SlotKind::PASSPHRASE
+    }
+
+    fn open(&self, slot: &Slot, binding: &Binding) -> waxseal::Result<DataKey> {
+        let (passphrase, tried) = self.passphrase(binding.data_key_id)?;
+        let opened = Passphrase::new(passphrase).and_then(|passphrase| passphrase.open(slot, binding));
+        let mut answer = self.answer();
+        // Another thread may have asked again meanwhile.
+        if answer.tries == tried {
+            match &opened {
+                Ok(_) => answer.proven = true,
+                Err(_) => answer.failed_on = Some(binding.data_key_id),
+            }
+        }
+        opened
     }
 }
 

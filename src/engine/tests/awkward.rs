@@ -163,7 +163,7 @@ fn an_envelope_that_fails() {
             assert!(matches!(ended, Err(Error::Invalid(_))) && out.is_empty());
         }
         let out = file_of(b"before");
-        let ended = engine().seal(Source::File(&file), Sink::from_file(&out, Durability::Synced), refuse, &Unobserved);
+        let ended = engine().seal(Source::File(&file), Sink::from_file(&out), refuse, &Unobserved);
         assert!(ended.is_err() && content(&out) == b"before");
         let out = tempfile::tempfile().unwrap();
         let ended = engine().seal(Source::File(&file), Sink::File(&out, Durability::Synced), refuse, &Unobserved);

@@ -224,7 +224,7 @@ fn large_files_damaged() {
         assert_eq!(nowhere.map(drop).map_err(|error| format!("{error:?}")), serial.1);
         // A file that is written at its positions ends with the verified part.
         let out = tempfile::tempfile().unwrap();
-        let sink = Sink::from_file(&out, Durability::Unsynced);
+        let sink = Sink::from_file(&out);
         let ended =
             engine.open(Source::Stream(&mut bad.as_slice()), sink, &[&FixedKey], &Demands::default(), &Unobserved);
         assert!(ended.is_err() && content(&out) == serial.0);

@@ -119,7 +119,7 @@ fn a_file_that_was_opened_elsewhere() {
     for plaintext in [text(100), text(5_000_000)] {
         let mut out = file_of(&[9; 5003]);
         out.seek(SeekFrom::Start(5000)).unwrap();
-        let sink = Sink::from_file(&out, Durability::Synced);
+        let sink = Sink::from_file(&out);
         assert!(matches!(sink, Sink::Pipe(_)));
         engine.seal(Source::File(&file_of(&plaintext)), sink, envelope, &Unobserved).unwrap();
         // As if written on: what comes next goes behind.
@@ -138,13 +138,13 @@ fn files_are_taken_as_what_they_are() {
     use std::io::{Seek, SeekFrom};
     let path = tempfile::NamedTempFile::new().unwrap();
     let appending = File::options().append(true).open(path.path()).unwrap();
-    assert!(matches!(Sink::from_file(&appending, Durability::Synced), Sink::Pipe(_)));
+    assert!(matches!(Sink::from_file(&appending), Sink::Pipe(_)));
     let reading = File::open(path.path()).unwrap();
     assert!(matches!(Source::from_file(&reading), Source::File(_)));
     (&reading).seek(SeekFrom::Start(1)).unwrap();
     assert!(matches!(Source::from_file(&reading), Source::Pipe(_)));
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();
-    assert!(matches!(Sink::from_file(&null, Durability::Synced), Sink::Pipe(_)));
+    assert!(matches!(Sink::from_file(&null), Sink::Pipe(_)));
     assert!(matches!(Source::from_file(&null), Source::Pipe(_)));
     // Synced or not, a device takes it.
     Engine::new().seal(Source::File(&path.reopen().unwrap()), Sink::Pipe(&null), envelope, &Unobserved).unwrap();
@@ -162,9 +162,7 @@ fn through_pipes_on_both_sides() {
     let [from, mut to, mut back, out] = files;
     std::thread::scope(|scope| {
         scope.spawn(move || to.write_all(plaintext).unwrap());
-        scope.spawn(move || {
-            engine.seal(Source::from_file(&from), Sink::from_file(&out, Durability::Synced), envelope, &Unobserved)
-        });
+        scope.spawn(move || engine.seal(Source::from_file(&from), Sink::from_file(&out), envelope, &Unobserved));
         let mut made = Vec::new();
         back.read_to_end(&mut made).unwrap();
         assert!(made == serial_seal(plaintext));

@@ -29,11 +29,13 @@ pub struct KmsCall {
     pub region: String,
     /// AWS's id of the request.
     pub request_id: Option<String>,
+    /// The other key of a call that takes two: the one that the data key comes from.
+    pub(super) source: Option<String>,
 }
 
 impl KmsCall {
     pub(super) fn new(operation: &'static str, key: impl ToString, region: &str) -> Self {
-        Self { operation, key: key.to_string(), region: region.to_owned(), request_id: None }
+        Self { operation, key: key.to_string(), region: region.to_owned(), request_id: None, source: None }
     }
 
     /// The IAM action that allows the call.
@@ -77,6 +79,13 @@ enum Source {
 pub(super) struct Caller {
     pub(super) partition: String,
     pub(super) account: String,
+}
+
+impl Caller {
+    /// As a key's ARN states them.
+    pub(super) fn owner(&self) -> (&str, &str) {
+        (&self.partition, &self.account)
+    }
 }
 
 /// A key's name and the region to call it in.

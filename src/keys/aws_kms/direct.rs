@@ -6,7 +6,7 @@ use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
 use super::seal::{answered_arn, pairs, secret};
-use crate::error::{Error, Result};
+use crate::error::{Error, ProviderCause, ProviderError, Result};
 use crate::format::{KMS_WRAPPED_MAX, Pairs};
 use crate::secret::SecretBytes;
 
@@ -51,7 +51,12 @@ impl Kms {
     /// Decrypts such a blob, with the key that is named or, without a name, the one that the blob tells KMS, in
     /// the configured region. Returns the key's ARN too.
     ///
+    /// Without a name the key must be of the caller's own account, by `sts:GetCallerIdentity`: whoever may have the
+    /// caller use a key of his could put a blob of his own in the place of any. KMS alone knows which key it is, so a
+    /// stranger's is called, and only then refused.
+    ///
     /// # Errors
+    /// [`ProviderCause::NotAllowed`] for a key that was not named, and is another account's;
     /// [`Error::Limit`] unless the blob has 1 to 6144 bytes; [`Error::Invalid`] without a name and a region;
     /// whatever KMS answers.
     pub fn direct_decrypt(
@@ -76,12 +81,20 @@ impl Kms {
                 Some(target) => target.region.clone(),
                 None => this.any_region().await?,
             };
+            // Before the call: who cannot know whose key may answer does not ask.
+            let caller = match &target {
+                Some(_) => None,
+                None => Some(this.caller(&region).await?),
+            };
             let key = target.as_ref().map(|target| target.name.to_string());
             let mut call = KmsCall::new("Decrypt", key.as_deref().unwrap_or("the blob's key"), &region);
             let request = this.client(&region).await?.decrypt().set_key_id(key).ciphertext_blob(blob);
             let answer = this.call(&mut call, request.set_encryption_context(Some(context)).send()).await?;
             let plaintext = SecretBytes::new(std::mem::take(&mut *secret(answer.plaintext)));
             let arn = answered_arn(&call, answer.key_id.as_deref())?;
+            if let Some(caller) = caller.filter(|caller| (arn.partition(), arn.account()) != caller.owner()) {
+                return Err(of_stranger(&arn, caller.owner().1));
+            }
             match target {
                 Some(target) if !target.name.accepts(&arn, &region) => {
                     Err(bad_answer(&call, &format!("is by another key, {arn}")))
@@ -90,6 +103,12 @@ impl Kms {
             }
         })
     }
+}
+
+fn of_stranger(arn: &KeyArn, own: &str) -> Error {
+    let message = format!("it is a key of account {}, the credentials are of {own}", arn.account());
+    let error = ProviderError::new(ProviderCause::NotAllowed, arn.to_string(), message);
+    Box::new(error.with_hint(format!("if you trust it: -k {arn}"))).into()
 }
 
 #[cfg(test)]

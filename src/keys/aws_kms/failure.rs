@@ -17,9 +17,13 @@ pub(super) fn failure<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> P
 where
     E: StdError + ProvideErrorMetadata + 'static,
 {
+    let words = match error {
+        SdkError::ServiceError(answer) => answer.err().message().unwrap_or_default(),
+        _ => "",
+    };
     let (cause, message) = match error {
         SdkError::ServiceError(answer) => {
-            let (code, words) = (answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default());
+            let code = answer.err().code().unwrap_or_default();
             let cause = cause_of(code, words, answer.raw().status().as_u16());
             (cause, in_words(call, cause, code, words))
         }
@@ -42,21 +46,35 @@ where
         }
         other => (ProviderCause::Rejected, chain(other)),
     };
+    let key = blamed(call, cause, words);
     let hint = match error {
         SdkError::ServiceError(answer) if answer.err().code() == Some("IncorrectKeyMaterialException") => {
             Some("the key takes the material that it was first given, and no other".into())
         }
-        _ => hint(call, cause),
+        _ => hint(call, cause, key),
     };
     let id = error.request_id().map(str::to_owned);
-    ProviderError::new(cause, &call.key, message).with_request_id(id).with_some_hint(hint)
+    ProviderError::new(cause, key, message).with_request_id(id).with_some_hint(hint)
+}
+
+/// Which of a call's keys it was that failed. Of two, AWS's words name one, or only the source can be meant.
+fn blamed<'a>(call: &'a KmsCall, cause: ProviderCause, words: &str) -> &'a str {
+    let Some(source) = &call.source else { return &call.key };
+    let named = |key: &str| key.rsplit('/').next().is_some_and(|id| words.contains(id));
+    let is_source = matches!(cause, ProviderCause::WrongCiphertext | ProviderCause::OtherKey)
+        || words.contains("kms:ReEncryptFrom")
+        || (named(source) && !named(&call.key));
+    if is_source { source } else { &call.key }
 }
 
 /// No answer within the time for a whole call.
 pub(super) fn too_late(call: &KmsCall, limit: std::time::Duration) -> ProviderError {
     let message = format!("no answer to {} within {} s", call.operation, limit.as_secs_f64());
-    ProviderError::new(ProviderCause::Unreachable, &call.key, message)
-        .with_some_hint(hint(call, ProviderCause::Unreachable))
+    ProviderError::new(ProviderCause::Unreachable, &call.key, message).with_some_hint(hint(
+        call,
+        ProviderCause::Unreachable,
+        &call.key,
+    ))
 }
 
 /// An answer that is not to the question.
@@ -142,8 +160,7 @@ fn join(own: &str, words: &str) -> String {
     if words.is_empty() { own.to_owned() } else { format!("{own} ({words})") }
 }
 
-fn hint(call: &KmsCall, cause: ProviderCause) -> Option<String> {
-    let key = &call.key;
+fn hint(call: &KmsCall, cause: ProviderCause, key: &str) -> Option<String> {
     Some(match cause {
         ProviderCause::Denied => format!(
             "the caller needs {} on the key, by its IAM and key policies; they may also demand an encryption context",
@@ -237,6 +254,29 @@ mod tests {
             ("ValidationException", "1 validation error", 400, C::Rejected),
         ] {
             assert_eq!(cause_of(code, words, status), cause, "{code} {words}");
+        }
+    }
+
+    #[test]
+    fn of_two_keys_the_one_that_failed() {
+        use ProviderCause as C;
+        let arn = |id: &str| format!("arn:aws:kms:eu-west-1:123456789012:key/{id}");
+        let mut call = KmsCall::new("ReEncrypt", "alias/new", "eu-west-1");
+        assert_eq!(blamed(&call, C::Disabled, &format!("{} is disabled.", arn("old"))), "alias/new");
+        call.source = Some(arn("old-id"));
+        for (cause, words, is_source) in [
+            (C::Disabled, format!("{} is disabled.", arn("old-id")), true),
+            (C::Disabled, format!("{} is disabled.", arn("another")), false),
+            (C::NotFound, "Key 'old-id' does not exist".into(), true),
+            (C::NotFound, "Alias alias/new is not found.".into(), false),
+            (C::Denied, "User: x is not authorized to perform: kms:ReEncryptFrom on resource: x".into(), true),
+            (C::Denied, "User: x is not authorized to perform: kms:ReEncryptTo on resource: x".into(), false),
+            (C::WrongCiphertext, String::new(), true),
+            (C::OtherKey, String::new(), true),
+            (C::Throttled, "Rate exceeded".into(), false),
+        ] {
+            let key = if is_source { arn("old-id") } else { "alias/new".into() };
+            assert_eq!(blamed(&call, cause, &words), key, "{words}");
         }
     }
 }

@@ -52,6 +52,7 @@ impl Kms {
         }
         let (source, target) = self.pair(from, to).await?;
         let mut call = KmsCall::new("ReEncrypt", &target.name, &target.region);
+        call.source = Some(source.to_string());
         let request = self.client(&target.region).await?.re_encrypt();
         let request = request.source_key_id(source.to_string()).destination_key_id(target.name.to_string());
         let request = request.set_source_encryption_context(Some(context.clone()));

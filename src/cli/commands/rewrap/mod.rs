@@ -4,7 +4,9 @@ mod keys;
 mod new_key;
 mod told;
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
@@ -19,14 +21,14 @@ use crate::cli::args::RewrapArgs;
 use crate::cli::escape;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::input::InputName;
+use crate::cli::input::{Identity, InputName};
 use crate::cli::output::{Content, Output, sealed_mode};
 use crate::cli::plan::{self, Job, Naming};
 use crate::cli::progress::Count;
 use crate::cli::prompt;
 use crate::cli::report::Done;
 use crate::cli::session::{Session, durability};
-use crate::cli::signals;
+use crate::cli::signals::Registered;
 
 /// So many files are worked on at once: most of the time is the key service's.
 const AT_ONCE: usize = 16;
@@ -47,6 +49,23 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
         }
         _ => Ok(rewrap.all(&inputs, session)),
     }
+}
+
+/// The inputs, by the file that they lead to: what is asked of a file that is named twice, it is asked once. `--remove
+/// slot:0` would otherwise remove two.
+fn by_file(inputs: &[InputName]) -> Vec<Vec<&Path>> {
+    let mut files: Vec<Vec<&Path>> = Vec::new();
+    let mut known = HashMap::new();
+    for input in inputs {
+        let InputName::Path(path) = input else { continue };
+        let next = files.len();
+        let place = Identity::at(path).map_or(next, |identity| *known.entry(identity).or_insert(next));
+        match files.get_mut(place) {
+            Some(names) => names.push(path),
+            None => files.push(vec![path]),
+        }
+    }
+    files
 }
 
 /// What can be refused without looking.
@@ -79,16 +98,23 @@ impl Rewrap<'_> {
         let (sender, finished) = mpsc::channel();
         let count = Count::new(session.progress, inputs.len());
         let mut summary = told::Summary::default();
+        let files = by_file(inputs);
         let work = |sender: mpsc::Sender<(String, Told)>| {
-            while let Some(input) = inputs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let InputName::Path(path) = input else { continue };
-                if sender.send((input.display(), self.in_place(path))).is_err() {
-                    return;
-                }
+            while let Some(names) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let Some((path, again)) = names.split_first() else { continue };
+                let name = escape::path(path);
+                let told = self.in_place(path);
+                let again: Vec<_> = again
+                    .iter()
+                    .map(|path| (escape::path(path), told::again(&escape::path(path), &name, &told.0)))
+                    .collect();
+                // Nobody hears of it any more once the receiver has gone.
+                let _ = sender.send((name, told));
+                again.into_iter().for_each(|(path, told)| drop(sender.send((path, (told, Vec::new())))));
             }
         };
         let exit = std::thread::scope(|scope| {
-            for _ in 0..inputs.len().min(AT_ONCE) {
+            for _ in 0..files.len().min(AT_ONCE) {
                 let sender = sender.clone();
                 scope.spawn(move || work(sender));
             }
@@ -126,7 +152,7 @@ impl Rewrap<'_> {
 
     /// `repaired` is what was, or may have been, overwritten by a repair, also where something fails after it.
     fn change(&self, path: &Path, repaired: &mut Option<RepairPlan>) -> Result<Report> {
-        let mut file = InPlace::begin(DiskFile::open(path)?.with_temporaries(&signals::Noted))?;
+        let mut file = InPlace::begin(DiskFile::open(path)?.with_temporaries(Arc::new(Registered)))?;
         let warnings = file.header().warnings();
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
         // Everything that can be refused comes before the first byte is written: a repair changes no slot.

@@ -40,6 +40,23 @@ pub(super) fn cut_short(file: &str, repaired: &RepairPlan, failure: Failure) -> 
     }
 }
 
+/// A further name of the file `first`, which ended so: there is nothing more to do for it.
+pub(super) fn again(file: &str, first: &str, result: &Result<Done>) -> Result<Done> {
+    let failed = match result {
+        Ok(done) => done.shortfall.as_ref(),
+        Err(failure) => Some(failure),
+    };
+    if let Some(failure) = failed {
+        return Err(Failure::new(failure.exit, format!("it is the same file as {first}, which failed")));
+    }
+    let value = json!({
+        "outcome": "unchanged", "old_key": null, "new_key": null, "changes": [], "repaired": [], "same_file_as": first,
+    });
+    let more = value.as_object().cloned().unwrap_or_default();
+    let stdout = Some(format!("{file}: unchanged: the same file as {first}\n"));
+    Ok(Done { more, stdout, ..Done::default() })
+}
+
 /// Who wants it quiet is not told that there was nothing to do.
 pub(super) fn audible(done: Done, reporter: &Reporter) -> Done {
     if reporter.is_verbose() || !is_unchanged(&done) { done } else { Done { stdout: None, ..done } }

@@ -1,0 +1,129 @@
+//! Where keys stand in memory, as the system sees it: locked, out of core dumps, and nowhere once they are dropped.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use waxseal::engine::{Engine, Sink, Source, Unobserved};
+use waxseal::keys::{KeyFile, KeyOpener as _};
+use waxseal::secret::DataKey;
+use waxseal::{Demands, Envelope, SealOptions};
+
+/// A page; memory is looked through by pages.
+const PAGE: usize = 4096;
+
+/// The lines of `/proc/self/smaps` on the mapping that holds `address`.
+fn mapping_of(address: usize) -> Vec<String> {
+    let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut found = Vec::new();
+    let mut inside = false;
+    for line in smaps.lines() {
+        if let Some((start, end)) = range_of(line) {
+            inside = (start..end).contains(&address);
+        }
+        if inside {
+            found.push(line.to_owned());
+        }
+    }
+    found
+}
+
+/// `START-END rw-p ...`
+fn range_of(line: &str) -> Option<(usize, usize)> {
+    let (start, end) = line.split(' ').next()?.split_once('-')?;
+    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+}
+
+fn value_of<'a>(lines: &'a [String], name: &str) -> &'a str {
+    lines.iter().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap_or_default()
+}
+
+/// Whether this process may lock a page more.
+fn may_lock() -> bool {
+    memmap2::MmapMut::map_anon(PAGE).is_ok_and(|page| page.lock().is_ok())
+}
+
+#[test]
+fn keys_are_locked_and_left_out_of_core_dumps() {
+    let key = DataKey::random().unwrap();
+    let lines = mapping_of(key.expose().as_ptr() as usize);
+    let flags: Vec<&str> = value_of(&lines, "VmFlags:").split(' ').collect();
+    assert!(flags.contains(&"dd"), "{lines:#?}");
+    // Where the limit is used up or zero the key is there all the same, and works.
+    assert_eq!(flags.contains(&"lo"), may_lock(), "{lines:#?}");
+    if may_lock() {
+        assert_eq!(value_of(&lines, "Locked:"), value_of(&lines, "Size:"), "{lines:#?}");
+    }
+}
+
+/// A secret that is looked for, inverted: so that the search itself is not found.
+struct Needle(Vec<u8>);
+
+impl Needle {
+    fn new(secret: &[u8]) -> Self {
+        Self(secret.iter().map(|byte| !byte).collect())
+    }
+
+    /// How often it stands in this process's memory.
+    fn count(&self) -> usize {
+        let memory = File::open("/proc/self/mem").unwrap();
+        // Of pages each, with so much of the next that what straddles is found. Empty again before the next is read,
+        // for the buffer is looked through as well.
+        let mut buffer = vec![0; PAGE + self.0.len() - 1];
+        let mut count = 0;
+        for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
+            let (start, end) = range_of(line).unwrap();
+            if !line.contains(" rw") || line.contains("[vvar") {
+                continue;
+            }
+            for page in (start..end).step_by(PAGE) {
+                // What another thread has unmapped meanwhile cannot be read.
+                let read = memory.read_at(&mut buffer, page as u64).unwrap_or(0);
+                let is = |window: &[u8]| window.iter().zip(&self.0).all(|(byte, inverted)| *byte == !inverted);
+                count += buffer[..read].windows(self.0.len()).filter(|window| is(window)).count();
+                buffer.fill(0);
+            }
+        }
+        count
+    }
+}
+
+#[test]
+fn a_dropped_key_is_nowhere() {
+    let key = DataKey::random().unwrap();
+    let needle = Needle::new(key.expose());
+    assert_eq!(needle.count(), 1);
+    drop(key);
+    assert_eq!(needle.count(), 0);
+}
+
+/// A key file and the data key of a file that was sealed and opened with it.
+#[test]
+fn after_a_session_no_key_is_left() {
+    let (file_key, data_key) = session();
+    assert_eq!((file_key.count(), data_key.count()), (0, 0));
+}
+
+/// In a function of its own: what it leaves on the stack is looked through as well.
+#[inline(never)]
+fn session() -> (Needle, Needle) {
+    let key = KeyFile::generate().unwrap();
+    let text = key.to_text(&[]);
+    let digits = &text.expose()["waxseal-key-v1:".len()..][..64];
+    let needle = Needle((0..32).map(|at| !byte(&digits[2 * at..])).collect());
+    let engine = Engine::new();
+    let (mut sealed, mut opened) = (Vec::new(), Vec::new());
+    let envelope = || Envelope::new(&[&key], &SealOptions::new());
+    engine.seal(Source::Stream(&mut &b"content"[..]), Sink::Stream(&mut sealed), envelope, &Unobserved).unwrap();
+    let (source, sink) = (Source::Stream(&mut sealed.as_slice()), Sink::Stream(&mut opened));
+    let done = engine.open(source, sink, &[&key], &Demands::default(), &Unobserved).unwrap();
+    assert_eq!(opened, b"content");
+    let bank = done.header.bank();
+    let data_key = key.open(&bank.slots[0], &bank.binding).unwrap();
+    (needle, Needle::new(data_key.expose()))
+}
+
+fn byte(digits: &[u8]) -> u8 {
+    u8::from_str_radix(std::str::from_utf8(&digits[..2]).unwrap(), 16).unwrap()
+}
