@@ -14,6 +14,8 @@ pub(crate) enum Extent {
 }
 
 pub(crate) struct Options {
+    /// As they were given, for the report.
+    pub(crate) given: String,
     pub(crate) extent: Extent,
     /// Size of the main series' file.
     pub(crate) len: u64,
@@ -42,7 +44,8 @@ impl Options {
             (true, true) => Extent::Quick,
             (true, false) => Extent::Whole,
         };
-        let mut options = Self::of(extent);
+        let given: Vec<&str> = words.iter().copied().filter(|word| *word != "--bench").collect();
+        let mut options = Self { given: given.join(" "), ..Self::of(extent) };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().copied().ok_or_else(|| format!("{word} needs a value; {USAGE}"));
@@ -73,6 +76,7 @@ impl Options {
             Extent::Test => (1 << 20, 1, "1KiB", 0),
         };
         Self {
+            given: String::new(),
             extent,
             len,
             rounds,

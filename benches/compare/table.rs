@@ -34,10 +34,15 @@ impl Report<'_> {
     /// `compare.md`.
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::from("# waxseal beside other programs\n\n");
-        writeln!(text, "Made by `cargo bench --bench compare`, on {}.\n", machine::describe(&self.file_system))
-            .unwrap();
-        if self.options.extent != Extent::Whole {
-            text.push_str("**A trial with few rounds and small files: not to be quoted.**\n\n");
+        // The path of another tool is nobody's business.
+        let given = match self.options.given.as_str() {
+            "" => String::new(),
+            given => format!(" -- {}", given.replace(&self.options.tool, "PATH")),
+        };
+        let machine = machine::describe(&self.file_system);
+        writeln!(text, "Made by `cargo bench --bench compare{given}`, on {machine}.\n").unwrap();
+        if self.options.extent != Extent::Whole || self.options.rounds < 3 {
+            text.push_str("**A trial, too short to be quoted.**\n\n");
         }
         text.push_str(HOW);
         text.push('\n');
