@@ -152,7 +152,8 @@ fn try_out(workplace: &Workplace, mut peer: Peer, needs: &Needs) -> Result<Peer,
     }
     let root = workplace.folder();
     let version = workplace.shell(root, needs.version)?;
-    peer.version = version.lines().next().unwrap_or_default().trim().to_owned();
+    peer.version =
+        version.lines().next().and_then(|line| line.split(" (Library").next()).unwrap_or_default().trim().to_owned();
     workplace.shell(root, needs.setup)?;
     let Peer { seal, open, sealed, seal_stream, open_stream, .. } = &peer;
     let script = format!(

@@ -65,7 +65,7 @@ fn bars(measured: &Measured) -> String {
     let runs = sorted(measured);
     let longest = runs.last().map_or(1.0, |run| run.seconds());
     let rounds = measured.series.rounds;
-    let subtitle = format!("seconds, ratio to {}, peak memory; medians of {rounds} rounds", bases(&runs));
+    let subtitle = format!("seconds, ratio to {}, peak memory; medians; rounds: {rounds}", bases(&runs));
     let height = (0..runs.len()).fold(HEAD + 8.0, |height, _| height + ROW);
     let mut svg = begin(WIDTH, height, &measured.series.title, &subtitle);
     let mut top = HEAD;

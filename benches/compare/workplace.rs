@@ -93,7 +93,8 @@ impl Workplace {
 
     /// Name of the file system that is written to.
     pub(crate) fn file_system(&self) -> String {
-        self.shell(&self.folder, "stat -f -c %T .").map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
+        let name = self.shell(&self.folder, "df --output=fstype . | tail -n 1").unwrap_or_default();
+        if name.trim().is_empty() { "a file system without a name".into() } else { name.trim().to_owned() }
     }
 }
 
