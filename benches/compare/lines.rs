@@ -7,7 +7,7 @@ use crate::plot::{COPY, PEERS, TEXT, TOOL, begin, colour, escape};
 use crate::rounds::Measured;
 use crate::table::show;
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 950.0;
 const HEIGHT: f64 = 470.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 560.0;

@@ -14,8 +14,8 @@ pub(crate) const COPY: &str = "#9a9a9a";
 /// The other programs, each with a colour of its own where there are lines.
 pub(crate) const PEERS: [&str; 6] = ["#4a86d8", "#2e9e6b", "#a45ec4", "#c9506b", "#3aa0b0", "#8a8f3c"];
 
-const WIDTH: f64 = 860.0;
-const LABELS: f64 = 262.0;
+const WIDTH: f64 = 920.0;
+const LABELS: f64 = 310.0;
 const FIGURES: f64 = 190.0;
 const ROW: f64 = 24.0;
 const HEAD: f64 = 52.0;
