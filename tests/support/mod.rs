@@ -13,7 +13,7 @@ pub mod sdk;
 
 pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto};
 pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
-pub use python::python;
+pub use python::{environment, python, try_python};
 
 use std::process::Command;
 

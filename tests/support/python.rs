@@ -12,16 +12,27 @@ const PINS: &str = include_str!("requirements.txt");
 /// # Panics
 /// Says what is missing where there is no `python3` with `venv` and `pip`, or the packages cannot be had.
 pub fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-        std::fs::create_dir_all(&folder).expect("a folder under target/");
-        // Test binaries may run at once; the others wait here.
-        let lock = File::create(folder.join("lock")).expect("a lock file under target/");
-        lock.lock().expect("the lock of the Python environment");
-        make(&folder);
-        interpreter(&folder)
-    })
+    match try_python() {
+        Ok(python) => python,
+        Err(missing) => panic!("these tests need {missing}"),
+    }
+}
+
+/// The same for who can do without; or what is missing.
+pub fn try_python() -> Result<&'static Path, &'static str> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    PYTHON.get_or_init(|| environment("python", PINS)).as_ref().map(PathBuf::as_path).map_err(String::as_str)
+}
+
+/// The interpreter of the environment `name` under `target/`, which holds the packages `pins`; or what is missing.
+pub fn environment(name: &str, pins: &str) -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).expect("a folder under target/");
+    // Test binaries may run at once; the others wait here.
+    let lock = File::create(folder.join("lock")).expect("a lock file under target/");
+    lock.lock().expect("the lock of the Python environment");
+    make(&folder, pins)?;
+    Ok(interpreter(&folder))
 }
 
 fn interpreter(folder: &Path) -> PathBuf {
@@ -29,30 +40,31 @@ fn interpreter(folder: &Path) -> PathBuf {
 }
 
 /// The stamp is written last: an environment without it is half-made.
-fn make(folder: &Path) {
+fn make(folder: &Path, pins: &str) -> Result<(), String> {
     let stamp = folder.join("stamp");
-    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == PINS) {
-        return;
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == pins) {
+        return Ok(());
     }
     let _ = std::fs::remove_file(&stamp);
     let _ = std::fs::remove_dir_all(folder.join("venv"));
-    run(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")), "python3 with its module venv");
-    let pins = folder.join("requirements.txt");
-    std::fs::write(&pins, PINS).expect("a file under target/");
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")), "python3 with its module venv")?;
+    let list = folder.join("requirements.txt");
+    std::fs::write(&list, pins).expect("a file under target/");
     let mut pip = Command::new(interpreter(folder));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&pins);
-    run(&mut pip, "pip, and a package index that has tests/support/requirements.txt");
-    std::fs::write(&stamp, PINS).expect("a file under target/");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list);
+    let packages: Vec<&str> = pins.lines().filter(|line| !line.starts_with('#')).collect();
+    run(&mut pip, &format!("pip, and a package index that has {}", packages.join(", ")))?;
+    std::fs::write(&stamp, pins).expect("a file under target/");
+    Ok(())
 }
 
-fn run(command: &mut Command, needed: &str) {
+fn run(command: &mut Command, needed: &str) -> Result<(), String> {
     match command.output() {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => panic!(
-            "these tests need {needed}; {command:?} ended with {}:\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        ),
-        Err(error) => panic!("these tests need {needed}; {command:?}: {error}"),
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{needed}; {command:?} ended with {}:\n{said}", output.status))
+        }
+        Err(error) => Err(format!("{needed}; {command:?}: {error}")),
     }
 }

@@ -1,0 +1,107 @@
+//! What the command line asks for.
+
+use std::time::Duration;
+
+/// How much is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Everything, for others to read.
+    Whole,
+    /// A short run, to see whether it works.
+    Quick,
+    /// Tiny data, and nothing that must be installed for it.
+    Test,
+}
+
+pub(crate) struct Options {
+    /// As they were given, for the report.
+    pub(crate) given: String,
+    pub(crate) extent: Extent,
+    /// Size of the main series' file.
+    pub(crate) len: u64,
+    pub(crate) rounds: usize,
+    /// Sizes of the series over sizes.
+    pub(crate) sizes: Vec<u64>,
+    /// A series by its name, or programs by a part of theirs.
+    pub(crate) only: Option<String>,
+    /// The program that was built with this bench, unless another is named.
+    pub(crate) tool: String,
+    /// How long the machine idles before each run of the idle series.
+    pub(crate) idle: Duration,
+}
+
+const USAGE: &str = "options: --mib N, --rounds N, --sizes 1KiB,64MiB,..., --full, --quick, --only NAME, --tool PATH";
+/// What `--only` may name whole.
+const SERIES: [&str; 9] = ["file", "synced", "pipe", "verify", "one-core", "cold", "idle", "kms", "size"];
+const SIZES: &str = "1KiB,1MiB,64MiB,1GiB";
+const LARGE_SIZES: &str = "2GiB,4GiB,8GiB";
+
+impl Options {
+    /// `cargo bench` says `--bench`; without it this is a test.
+    pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
+        let extent = match (words.contains(&"--bench"), words.contains(&"--quick")) {
+            (false, _) => return Ok(Self::of(Extent::Test)),
+            (true, true) => Extent::Quick,
+            (true, false) => Extent::Whole,
+        };
+        let given: Vec<&str> = words.iter().copied().filter(|word| *word != "--bench").collect();
+        let mut options = Self { given: given.join(" "), ..Self::of(extent) };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().copied().ok_or_else(|| format!("{word} needs a value; {USAGE}"));
+            let number = |text: &str| text.parse::<u32>().map_err(|error| format!("{text}: {error}"));
+            match *word {
+                "--bench" | "--quick" => {}
+                "--full" => options.sizes.extend(sizes(LARGE_SIZES)?),
+                "--mib" => options.len = u64::from(number(value()?)?.max(1)) << 20,
+                "--rounds" => options.rounds = number(value()?)?.max(1) as usize,
+                "--sizes" => options.sizes = sizes(value()?)?,
+                "--only" => options.only = Some(value()?.to_owned()),
+                "--tool" => options.tool = value()?.to_owned(),
+                other => return Err(format!("{other} is not known; {USAGE}")),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether the series `name` may be wanted.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| !SERIES.contains(&only.as_str()) || only == name)
+    }
+
+    fn of(extent: Extent) -> Self {
+        let (len, rounds, names, idle) = match extent {
+            Extent::Whole => (1 << 30, 5, SIZES, 5),
+            Extent::Quick => (64 << 20, 2, "1KiB,1MiB", 1),
+            Extent::Test => (1 << 20, 1, "1KiB", 0),
+        };
+        Self {
+            given: String::new(),
+            extent,
+            len,
+            rounds,
+            sizes: sizes(names).unwrap_or_default(),
+            only: None,
+            tool: env!("CARGO_BIN_EXE_waxseal").to_owned(),
+            idle: Duration::from_secs(idle),
+        }
+    }
+}
+
+const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+
+fn sizes(list: &str) -> Result<Vec<u64>, String> {
+    list.split(',').map(|text| size(text).ok_or_else(|| format!("{text} is not a size like 64MiB"))).collect()
+}
+
+fn size(text: &str) -> Option<u64> {
+    let (unit, shift) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
+    let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
+    (count > 0).then_some(u64::from(count) << shift)
+}
+
+/// `64 MiB`
+pub(crate) fn show_size(len: u64) -> String {
+    let unit = UNITS.iter().find(|(_, shift)| len >= 1 << shift && len.trailing_zeros() >= *shift);
+    unit.map_or_else(|| format!("{len} bytes"), |(unit, shift)| format!("{} {unit}", len >> shift))
+}
