@@ -8,6 +8,8 @@ mod hkdf;
 #[cfg(all(feature = "ring", target_arch = "x86_64"))]
 mod ring_aes;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use aead::Backend;
 pub use chunk::{ChunkIndex, ChunkOpener, ChunkSealer};
