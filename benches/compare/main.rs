@@ -74,9 +74,11 @@ fn compare(options: &Options) -> Result<(), String> {
     for (name, text) in &files {
         fs::write(folder.join(name), text).map_err(|error| format!("{name}: {error}"))?;
     }
-    println!("{}", report.markdown());
-    println!("written to {}", folder.display());
-    if options.extent == Extent::Test { check(&measured, &files) } else { Ok(()) }
+    if options.extent == Extent::Test {
+        return check(&measured, &files);
+    }
+    println!("{}\nwritten to {}", report.markdown(), folder.display());
+    Ok(())
 }
 
 /// All series that need files of one size, then those of the next: there is room for one size at a time.
