@@ -133,7 +133,7 @@ impl Kms {
     }
 
     /// Begins, beside the caller's other work, what the first call needs: the thread, the configuration, and
-    /// AWS-LC's random generator, whose seeding takes 30 ms that a TLS handshake would otherwise pay.
+    /// AWS-LC's random generator. Where AWS-LC was built to gather jitter, its seed takes 30 ms.
     ///
     /// Called when a key is named; more often does no harm.
     pub fn warm_up(&self) {

@@ -1,0 +1,178 @@
+//! What the program is held to: its start, a range of a huge file, memory, and what a key service adds.
+//!
+//! ```sh
+//! cargo bench --bench limits                        # 200 runs, 20 GiB through memory
+//! cargo bench --bench limits -- --runs 50 --gib 2   # sooner
+//! ```
+//!
+//! A figure holds when its median is within the target, and "at best" when only its least is: on a busy machine that
+//! tells the program's part from its neighbours'. As a test everything runs, with tiny data. Linux only: the peak of
+//! memory comes from /proc.
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
+
+mod huge;
+mod kms;
+mod process;
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use waxseal::{Demands, OpenReaderAt};
+
+use kms::FakeKms;
+use process::Tool;
+
+/// How long the key service thinks in the comparison with a local key.
+const KMS_DELAY: Duration = Duration::from_millis(30);
+const RANGE: usize = 4096;
+
+struct Options {
+    runs: usize,
+    /// Bytes that go through the program while its memory is watched.
+    through: u64,
+    /// Length of the file of which a range is read. It is sparse: its size costs nothing.
+    huge: u64,
+    /// Length of the file that is sealed with a local key and with one in KMS.
+    file: usize,
+    rounds: usize,
+    /// The program that was built with this bench, unless `--tool PATH` names another.
+    tool: PathBuf,
+}
+
+fn options() -> Options {
+    let arguments: Vec<String> = std::env::args().collect();
+    let after = |name: &str| arguments.iter().skip_while(|argument| *argument != name).nth(1);
+    let tool = after("--tool").map_or(env!("CARGO_BIN_EXE_waxseal"), String::as_str).into();
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return Options { runs: 2, through: 8 << 20, huge: 1 << 30, file: 2 << 20, rounds: 1, tool };
+    }
+    let number = |name: &str, default: u64| after(name).map_or(default, |text| text.parse().unwrap());
+    let runs = usize::try_from(number("--runs", 200)).unwrap();
+    Options { runs, through: number("--gib", 20) << 30, huge: 100 << 30, file: 256 << 20, rounds: 9, tool }
+}
+
+/// One line of the table.
+struct Figure {
+    name: &'static str,
+    unit: &'static str,
+    target: f64,
+    seen: Vec<f64>,
+}
+
+impl Figure {
+    fn row(&self) -> String {
+        let mut sorted = self.seen.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (least, median) = (sorted[0], sorted[sorted.len() / 2]);
+        let holds = match self.target {
+            target if median <= target => "yes",
+            target if least <= target => "at best",
+            _ => "no",
+        };
+        let Self { name, unit, target, .. } = self;
+        format!("| {name} | {target} {unit} | {median:.2} | {least:.2} | {} | {holds} |", sorted.len())
+    }
+}
+
+fn one_byte(tool: &Tool, options: &Options) -> [Figure; 2] {
+    fs::write(tool.folder.join("one"), "1").unwrap();
+    let (seal, open) =
+        ("encrypt --no-sync -f -k file:key -o one.wax one", "decrypt --no-sync -f -k file:key -o out one.wax");
+    let (sealing, opening) = (0..options.runs).map(|_| (tool.millis(seal), tool.millis(open))).unzip();
+    [
+        Figure { name: "encrypt one byte, exec to exit", unit: "ms", target: 5.0, seen: sealing },
+        Figure { name: "decrypt one byte, exec to exit", unit: "ms", target: 5.0, seen: opening },
+    ]
+}
+
+/// A range of the huge file by a process of its own, and by one reader that seeks.
+fn range(tool: &Tool, options: &Options) -> [Figure; 2] {
+    let places: Vec<u64> = (1..=64).map(|part| options.huge / 65 * part / RANGE as u64 * RANGE as u64).collect();
+    let path = tool.folder.join("huge.wax");
+    let key = huge::make(&path, options.huge, &places);
+    fs::write(tool.folder.join("huge.key"), key.to_text(&[]).expose()).unwrap();
+
+    let command = |place: &u64| format!("cat -k file:huge.key --range {place}..{} huge.wax", place + RANGE as u64);
+    let processes = places.iter().cycle().take(options.runs).map(|place| tool.millis(&command(place))).collect();
+
+    let mut reader = OpenReaderAt::new(File::open(&path).unwrap(), &[&key], &Demands::default()).unwrap();
+    assert_eq!(reader.plaintext_len(), options.huge);
+    let reads = places.iter().cycle().take(options.runs.min(places.len())).map(|place| {
+        let begun = Instant::now();
+        reader.seek(SeekFrom::Start(*place)).unwrap();
+        reader.read_exact(&mut [0; RANGE]).unwrap();
+        begun.elapsed().as_secs_f64() * 1e3
+    });
+    let reads = reads.collect();
+    fs::remove_file(path).unwrap();
+    [
+        Figure { name: "4 KiB of 100 GiB, a process", unit: "ms", target: 5.0, seen: processes },
+        Figure { name: "4 KiB of 100 GiB, a read of an open reader", unit: "ms", target: 1.0, seen: reads },
+    ]
+}
+
+fn memory(tool: &Tool, options: &Options) -> [Figure; 2] {
+    let input = tool.folder.join("sparse");
+    File::create(&input).unwrap().set_len(options.through).unwrap();
+    let sealing = tool.peak_of_file("encrypt -k file:key -o - sparse");
+    let opening = tool.peak_of_pipe("encrypt -k file:key -o - sparse", "decrypt -k file:key");
+    [
+        Figure { name: "peak memory, encrypting a file to a stream", unit: "MiB", target: 64.0, seen: vec![sealing] },
+        Figure { name: "peak memory, decrypting from pipe to pipe", unit: "MiB", target: 64.0, seen: vec![opening] },
+    ]
+}
+
+fn first_byte(tool: &Tool, options: &Options) -> [Figure; 2] {
+    let (mut plain, mut tls) = (Vec::new(), Vec::new());
+    for _ in 0..options.runs {
+        plain.push(kms::millis_to_first_byte(tool, "http", b'P'));
+        // The type of a TLS record that carries a handshake.
+        tls.push(kms::millis_to_first_byte(tool, "https", 22));
+    }
+    [
+        Figure { name: "exec to the first byte to KMS, http", unit: "ms", target: 5.0, seen: plain },
+        Figure { name: "exec to the ClientHello to KMS, https", unit: "ms", target: 12.0, seen: tls },
+    ]
+}
+
+/// Sealing with a key service that takes its time, against sealing with a local key.
+fn kms_against_local(tool: &Tool, options: &Options) -> Figure {
+    fs::write(tool.folder.join("file"), common::plaintext(options.file)).unwrap();
+    let service = FakeKms::start(KMS_DELAY);
+    let ratios = (0..options.rounds).map(|_| {
+        let timed = |key: &str| {
+            let _ = fs::remove_file(tool.folder.join("out"));
+            // Memory that lay idle may have gone back to a host; whoever needs it next would pay for having it back.
+            std::hint::black_box(vec![1u8; options.file]);
+            let begun = Instant::now();
+            let arguments = format!("encrypt --no-sync -k {key} -o out file");
+            let status = service.configure(tool.command(&arguments)).status().unwrap();
+            assert!(status.success(), "{arguments}: {status}");
+            begun.elapsed().as_secs_f64()
+        };
+        let local = timed("file:key");
+        timed(kms::KEY) / local
+    });
+    let name = "encrypt 256 MiB, KMS answering in 30 ms against a local key";
+    Figure { name, unit: "times", target: 1.3, seen: ratios.collect() }
+}
+
+fn main() {
+    let options = options();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let tool = Tool { path: options.tool.clone(), folder: folder.path().to_owned() };
+    tool.millis("key new key");
+    println!("| figure | target | median | least | runs | holds |\n| --- | --- | --- | --- | --- | --- |");
+    let print = |figures: &[Figure]| figures.iter().for_each(|figure| println!("{}", figure.row()));
+    print(&one_byte(&tool, &options));
+    print(&range(&tool, &options));
+    print(&memory(&tool, &options));
+    print(&first_byte(&tool, &options));
+    print(&[kms_against_local(&tool, &options)]);
+}
