@@ -211,6 +211,174 @@ fn a_writer_refuses_what_a_reader_would() {
     assert!(binding.bound_bytes().is_err());
 }
 
+/// A binding of which pairs and labels, with counts and flags, take `len` bytes.
+fn binding_of(len: usize) -> Binding {
+    let base = Binding { labels: Pairs::default(), ..bank(BankLen::MIN, BankNumber::Zero).binding };
+    let with =
+        |value: usize| Binding { labels: Pairs::parse([format!("n={}", "v".repeat(value))]).unwrap(), ..base.clone() };
+    let shortest = with(1).bound_bytes().unwrap().len() - 12 - 16;
+    with(1 + len - shortest)
+}
+
+#[test]
+fn the_longest_binding_is_written_and_read() {
+    let longest = Bank { binding: binding_of(BINDING_MAX), ..bank(BankLen::MAX, BankNumber::Zero) };
+    let bytes = longest.encode().unwrap();
+    assert_eq!(Bank::decode(&bytes, 0).unwrap(), longest);
+    assert!(binding_of(BINDING_MAX + 1).bound_bytes().is_err());
+    // One byte more, which no writer would have put there: the label's value is the last before the slots.
+    let mut longer = bytes;
+    let end = 96 + BINDING_MAX;
+    let value = BINDING_MAX + 96 - longer[..end].iter().rposition(|byte| *byte != b'v').unwrap() - 1;
+    let len_at = end - value - 2;
+    assert_eq!(usize::from(u16::from_le_bytes([longer[len_at], longer[len_at + 1]])), value);
+    longer[len_at..len_at + 2].copy_from_slice(&u16::try_from(value + 1).unwrap().to_le_bytes());
+    longer.insert(end, b'v');
+    longer.remove(BankLen::MAX.get() - CHECKSUM_LEN);
+    forge(&mut longer, 0, BankLen::MAX, |_| {});
+    let field = "length of encryption context and labels";
+    assert_eq!(Bank::decode(&longer, 0), Err(BankFault::Malformed { field, offset: 96 }));
+}
+
+#[test]
+fn as_many_pairs_as_may_be_are_read() {
+    let many = Pairs::parse((0..MAX_PAIRS).map(|index| format!("n{index}=v"))).unwrap();
+    let mut full = bank(BankLen::MIN, BankNumber::Zero);
+    full.binding.context = many.clone();
+    full.binding.labels = many;
+    assert_eq!(Bank::decode(&full.encode().unwrap(), 0).unwrap(), full);
+    assert!(!full.binding.context.is_empty() && Pairs::default().is_empty());
+}
+
+#[test]
+fn a_bank_is_filled_to_the_last_byte_and_no_further() {
+    let empty = bank(BankLen::MIN, BankNumber::Zero);
+    let start = 80 + empty.binding.bound_bytes().unwrap().len() - 12;
+    let with = |end: usize| Bank { slots: vec![slot(0x8001, "id", end - start - 8)], ..empty.clone() };
+    let full = with(4096 - CHECKSUM_LEN);
+    assert_eq!(Bank::decode(&full.encode().unwrap(), 0).unwrap(), full);
+    for more in [1, 2, CHECKSUM_LEN, 2 * CHECKSUM_LEN] {
+        assert!(with(4096 - CHECKSUM_LEN + more).encode().is_err(), "{more}");
+    }
+    // The key id counts where a length is chosen.
+    let fit = |slots: &[Slot]| Bank::fitting_len(&empty.binding, slots, BankLen::MIN).unwrap().get();
+    assert_eq!(fit(&with(2048 - CHECKSUM_LEN).slots), 4096);
+    assert_eq!(fit(&with(2048 - CHECKSUM_LEN + 1).slots), 8192);
+}
+
+#[test]
+fn each_kind_of_slot_has_its_shape() {
+    const ARN: &str = "arn:aws:kms:eu-west-1:123456789012:key/k";
+    let id = "0123456789abcdef".repeat(2);
+    let good = [
+        slot(1, ARN, 1),
+        slot(1, ARN, KMS_WRAPPED_MAX),
+        slot(2, &id, 104),
+        slot(3, "", 148),
+        slot(4, "any", 0),
+        slot(0x8000, "", 9),
+    ];
+    let bad = [
+        slot(0, "", 1),
+        slot(1, "alias/x", 1),
+        slot(1, ARN, 0),
+        slot(1, ARN, KMS_WRAPPED_MAX + 1),
+        slot(2, &id[1..], 104),
+        slot(2, &id.replace('a', "A"), 104),
+        slot(2, &id.replace('a', "g"), 104),
+        slot(2, &id, 103),
+        slot(2, &id, 105),
+        slot(3, "x", 148),
+        slot(3, "", 147),
+        slot(3, "", 149),
+        slot(4, "line\nbreak", 0),
+    ];
+    let encodes = |slot: &Slot| Bank { slots: vec![slot.clone()], ..bank(BankLen::MAX, BankNumber::Zero) }.encode();
+    for slot in good {
+        assert!(encodes(&slot).is_ok(), "{slot:?}");
+    }
+    for slot in bad {
+        assert!(encodes(&slot).is_err(), "{slot:?}");
+    }
+    assert!(encodes(&slot(9, &"k".repeat(65_536), 0)).is_err());
+}
+
+#[test]
+fn names_and_messages() {
+    let kinds = [1, 2, 3, 4, 0x7fff, 0x8000].map(SlotKind);
+    assert_eq!(kinds.map(SlotKind::name), ["aws-kms", "keyfile", "passphrase", "unknown", "unknown", "unknown"]);
+    assert_eq!(kinds.map(SlotKind::is_reserved), [false, false, false, true, true, false]);
+    assert_eq!([Suite::Aes256Gcm, Suite::ChaCha20Poly1305].map(Suite::name), ["aes-256-gcm", "chacha20-poly1305"]);
+    assert_eq!(DataKeyId(*b"\0\x01\xab\xff 23456789abc").to_string(), "0001abff203233343536373839616263");
+    let damaged = Warning::BankDamaged(BankNumber::One, "checksum").to_string();
+    assert!(damaged.contains("bank 1") && damaged.contains("checksum"), "{damaged}");
+    assert!(Warning::BanksDiffer.to_string().contains("differ"));
+    for len in BankLen::ALL {
+        assert_eq!(read(&file(len)).unwrap().payload_offset(), 2 * len.get() as u64);
+    }
+}
+
+/// A person who mends a disk wants to know which sectors are bad, and which banks were overwritten.
+#[test]
+fn what_could_not_be_read_is_told_from_what_is_wrong() {
+    let warning = |bytes: &[u8], hole: Option<std::ops::Range<usize>>| {
+        let front = Front::with_unreadable(bytes.to_vec(), hole.into_iter().collect());
+        Header::read(&front).unwrap().warnings()
+    };
+    let good = file(BankLen::MIN);
+    for (number, start) in [(BankNumber::Zero, 0), (BankNumber::One, 4096)] {
+        let mut wiped = good.clone();
+        wiped[start..start + 4096].fill(0);
+        assert_eq!(warning(&wiped, None), [Warning::BankDamaged(number, "no magic")]);
+        for hole in [start..start + 1, start + 4095..start + 4096] {
+            assert_eq!(warning(&good, Some(hole)), [Warning::BankDamaged(number, "unreadable")]);
+        }
+        // A hole in the payload is none of the banks' affair.
+        assert_eq!(warning(&good, Some(8192..8193)), []);
+    }
+    // More was read than any bank has: the missing rest did not hide a magic.
+    let mut long = good;
+    long[..4096].fill(0);
+    long.resize(70_000, 0);
+    assert_eq!(warning(&long, Some(65_536..66_000)), [Warning::BankDamaged(BankNumber::Zero, "no magic")]);
+    assert_eq!(warning(&long, Some(65_535..66_000)), [Warning::BankDamaged(BankNumber::Zero, "unreadable")]);
+}
+
+#[test]
+fn a_hole_takes_its_own_bytes_alone() {
+    let front = Front::with_unreadable((0..40).collect(), vec![10..20]);
+    for (range, readable) in [
+        (0..10, true),
+        (0..11, false),
+        (20..40, true),
+        (19..40, false),
+        (12..15, false),
+        (5..30, false),
+        (30..41, false),
+    ] {
+        assert_eq!(front.is_readable(&range), readable, "{range:?}");
+        assert_eq!(front.get(range.clone()).is_some(), readable, "{range:?}");
+    }
+    for (place, len) in [(0, 10), (9, 1), (10, 0), (15, 0), (19, 0), (20, 20), (39, 1), (40, 0), (50, 0)] {
+        assert_eq!(front.readable_from(place).len(), len, "{place}");
+    }
+    assert_eq!(front.readable_from(20)[0], 20);
+}
+
+/// As the specification has them.
+#[test]
+fn constants() {
+    assert_eq!(FRONT_LEN, 131_144);
+    assert_eq!((MAX_CHUNKS, MAX_PLAINTEXT), (274_877_906_944, 4_503_599_627_370_495));
+    assert_eq!(LARGE_INPUT, 4_194_304);
+    assert_eq!([chunk_offset(0), chunk_offset(1), chunk_offset(3)], [56, 16_456, 49_256]);
+    for plaintext in [0, 1, 16_383, 16_384, 1_000_000, MAX_PLAINTEXT] {
+        let last = chunk_count(plaintext) - 1;
+        let sealed = plaintext - last * CHUNK_LEN as u64 + TAG_LEN as u64;
+        assert_eq!(chunk_offset(last) + sealed, payload_len(plaintext).unwrap(), "{plaintext}");
+    }
+}
+
 fn text() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9 =:/\u{a0}-\u{2ff}]{1,12}"
 }

@@ -6,6 +6,8 @@ mod aead;
 mod chunk;
 mod hkdf;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use aead::Backend;
 pub use chunk::{ChunkIndex, ChunkOpener, ChunkSealer};
