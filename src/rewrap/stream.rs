@@ -29,7 +29,8 @@ pub fn rewrap_stream(
     let header = Header::read(&front)?;
     let counts = header.bank();
     let payload = front.bytes().get(counts.len.header_len()..).unwrap_or_default();
-    if payload.len() < MIN_PAYLOAD.min(FRONT_LEN - counts.len.header_len()) {
+    // The front has room for the shortest payload behind the largest header.
+    if payload.len() < MIN_PAYLOAD {
         return Err(Tampered::Truncated { offset: 0 }.into());
     }
     if payload[..PRELUDE_LEN] != counts.prelude.to_bytes() {
@@ -53,9 +54,6 @@ pub fn rewrap_stream(
     let rest = copy(input, output)?;
     output.flush().map_err(writing)?;
     let payload_len = payload.len() as u64 + rest;
-    if payload_len < MIN_PAYLOAD as u64 {
-        return Err(Tampered::Truncated { offset: 0 }.into());
-    }
     let warnings = header.warnings();
     let outcome = match (plan.changes_slots(), warnings.is_empty()) {
         (true, _) => Outcome::Changed(Place::NewFile),

@@ -80,8 +80,8 @@ impl<F: HeaderFile> InPlace<F> {
     pub(super) fn room_in_place(&mut self, bank: &Bank) -> Result<Option<BankLen>> {
         let len = len_with_room(bank)?;
         let block = self.file.block_size().map_err(|error| Error::io("asking for the block size", error))?;
-        // A torn write must not reach the other bank, nor the payload.
-        let apart = block > 0 && (bank.len.get() as u64).is_multiple_of(block);
+        // A torn write must not reach the other bank, nor the payload. Nothing is a multiple of an unknown block, 0.
+        let apart = (bank.len.get() as u64).is_multiple_of(block);
         Ok((len != bank.len || !apart).then_some(len))
     }
 

@@ -87,6 +87,42 @@ fn a_file_that_is_as_asked_costs_no_call() {
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
+/// A name may stand for a key that has a slot already, which only the new slot shows. Another wrapping is no change.
+#[test]
+fn another_wrapping_to_the_same_key_is_no_change() {
+    let (_, bank) = kms_bank();
+    let calls = AtomicUsize::new(0);
+    let again = ReEncrypt {
+        is_target: Box::new(|_| false),
+        call: Box::new(|_, _| Ok((Slot { wrapped: vec![9], ..kms_slot("one") }, None))),
+        ..service("alias", &calls)
+    };
+    let request = Request { from: Some(key("one")), to: Some(&again), ..Request::default() };
+    let plan = request.plan(&bank).unwrap();
+    assert!(!plan.changes_slots() && plan.changes().is_empty());
+    let local = Unwrap { openers: vec![&KEYS[0]], sealer: &KEYS[0], target: None };
+    // Nor is there anything to unwrap for a key that tells its own slots.
+    let known = Unwrap { openers: vec![], sealer: &KEYS[0], target: Some(&KEYS[0]) };
+    let sealed = Sealed::small(4096);
+    for add in [&local, &known] {
+        let plan = Request { add: vec![add], ..Request::default() }.plan(&sealed.bank).unwrap();
+        assert!(!plan.changes_slots() && plan.changes().is_empty());
+    }
+}
+
+#[test]
+fn a_service_rewraps_only_what_it_accepts() {
+    let (_, bank) = kms_bank();
+    let calls = AtomicUsize::new(0);
+    let three = service("three", &calls);
+    let add = || Request { add: vec![&three], ..Request::default() };
+    let local = Bank { slots: bank.slots[2..].to_vec(), ..bank.clone() };
+    assert!(invalid(add().plan(&local)).starts_with("three cannot be added"));
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    // It could, but unseen: that is not enough to add.
+    assert!(invalid(add().plan(&bank)).contains("checked against the commitment"));
+}
+
 #[test]
 fn a_choice_is_refused_before_any_call() {
     let (_, bank) = kms_bank();
@@ -219,7 +255,8 @@ fn the_data_key_is_checked_before_it_is_wrapped() {
     let stranger = Unwrap { openers: vec![&KEYS[7]], sealer: &KEYS[5], target: None };
     assert!(matches!(stranger.rewrap(&bank, 0), Err(Error::NoKey(_))));
     let request = Request { add: vec![&stranger], ..Request::default() };
-    assert!(invalid(request.plan(&bank)).contains("unwrapping"));
+    let name = crate::keys::KeySealer::name(&KEYS[5]);
+    assert!(invalid(request.plan(&bank)).starts_with(&format!("{name} cannot be added without unwrapping")));
 }
 
 #[test]

@@ -104,6 +104,27 @@ fn a_prelude_is_put_back() {
     }
 }
 
+/// Up to 64 MiB a payload is copied, so that a torn write cannot take the first chunk with it.
+#[test]
+fn the_longest_payload_that_is_copied() {
+    let sealed = Sealed::new(65_536, 100_000, 1, 1);
+    for (payload_len, copied) in [(64 << 20, true), ((64 << 20) + 1, false)] {
+        let folder = folder();
+        let path = folder.path().join("a.wax");
+        let mut damaged = sealed.bytes.clone();
+        damaged[131_072] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        // The first chunk speaks for the payload; behind it may stand anything.
+        fs::File::options().write(true).open(&path).unwrap().set_len(131_072 + payload_len).unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let mut session = InPlace::begin(DiskFile::open(&path).unwrap()).unwrap();
+        let repair = session.plan_repair(&[&KEYS[0]]).unwrap();
+        session.repair(&repair).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.ino() != inode, meta.len()), (copied, 131_072 + payload_len));
+    }
+}
+
 #[test]
 fn two_at_once_lose_nothing() {
     let folder = folder();

@@ -6,7 +6,7 @@ use crate::error::{Error, Tampered};
 use crate::format::{BankNumber, Front, Header, MAGIC, SEALED_CHUNK_LEN, Slot};
 use crate::keys::KeyOpener;
 use crate::rewrap::write::both_banks;
-use crate::rewrap::{InPlace, Outcome, Part, Place, Plan};
+use crate::rewrap::{InPlace, Outcome, Part, Place, Plan, RepairPlan, Replacement};
 
 const BANK: usize = 4096;
 
@@ -198,6 +198,7 @@ fn rewrap_mends_what_an_interrupted_run_left() {
         let unchanged = Plan::unchanged(session.header().bank()).unwrap();
         let report = session.apply(&unchanged).unwrap();
         assert_eq!(report.outcome, Outcome::BroughtTogether(place));
+        assert_eq!(report.payload_len, sealed.payload().len() as u64);
         assert!(machine.cached() == sealed.bytes && machine.writes() >= 1);
         // And then there is nothing left to do.
         let session = InPlace::begin(machine.open(None)).unwrap();
@@ -223,6 +224,41 @@ fn a_plan_for_another_file_is_refused() {
     let session = InPlace::begin(machine(&two.bytes, 4096).open(None)).unwrap();
     let plan = plan(&one.bank, replace(0, &one.wrappings[5]));
     assert!(matches!(session.apply(&plan), Err(Error::ApiMisuse(_))));
+}
+
+/// Whoever shows a plan to a person may get another one back.
+#[test]
+fn a_plan_that_was_altered_is_refused() {
+    let sealed = Sealed::small(BANK);
+    let mut damaged = sealed.bytes.clone();
+    damaged[70] ^= 1;
+    damaged[2 * BANK] ^= 1;
+    let mut session = InPlace::begin(machine(&damaged, 4096).open(None)).unwrap();
+    let [bank, prelude] = session.plan_repair(&[&KEYS[0]]).unwrap().replaced.try_into().unwrap();
+    let whole = sealed.bytes[BANK..2 * BANK].to_vec();
+    let altered = [
+        Replacement { offset: 512, ..bank.clone() },
+        Replacement { after: [&bank.after[..4000], &[1; 96]].concat(), ..bank.clone() },
+        Replacement { part: Part::Bank(BankNumber::One), ..bank.clone() },
+        // The bank that counts is not to be touched, not even by its own bytes.
+        Replacement { part: Part::Bank(BankNumber::One), offset: BANK as u64, after: whole, ..bank.clone() },
+        Replacement { offset: prelude.offset + 1, ..prelude.clone() },
+        Replacement { after: vec![0; 56], ..prelude.clone() },
+    ];
+    let refused = |replaced: Vec<Replacement>| {
+        let machine = machine(&damaged, 4096);
+        let session = InPlace::begin(machine.open(None)).unwrap();
+        let refused = matches!(session.repair(&RepairPlan { replaced }), Err(Error::ApiMisuse(_)));
+        assert!(!refused || machine.writes() == 0);
+        refused
+    };
+    for mut part in altered {
+        let start = usize::try_from(part.offset).unwrap();
+        part.before = Some(damaged[start..start + part.after.len()].to_vec());
+        assert!(refused(vec![part.clone()]), "{:?} at {}", part.part, part.offset);
+    }
+    assert!(refused(vec![Replacement { before: None, ..bank.clone() }]));
+    assert!(!refused(vec![bank, prelude]));
 }
 
 #[test]

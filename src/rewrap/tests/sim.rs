@@ -75,6 +75,8 @@ pub(super) enum Quirk {
     CopyEndsEarly,
     /// Somebody appends to the file while it is copied.
     GrowsWhileCopied,
+    /// Somebody cuts the file's last bytes off once its length has been asked for.
+    CutWhileRead,
     /// Another program gives the file's name to a file of its own once writing has begun, heeding no lock.
     LosesItsName,
 }
@@ -394,7 +396,15 @@ impl HeaderFile for SimFile {
     }
 
     fn byte_len(&mut self) -> io::Result<u64> {
-        Ok(self.world.borrow_mut().inode(self.inode).cache.len() as u64)
+        let mut world = self.world.borrow_mut();
+        let cut = world.quirk == Some(Quirk::CutWhileRead);
+        let inode = world.inode(self.inode);
+        let len = inode.cache.len();
+        if cut {
+            inode.cache.truncate(len - 100);
+            inode.disk.truncate(len - 100);
+        }
+        Ok(len as u64)
     }
 
     fn block_size(&mut self) -> io::Result<u64> {

@@ -236,6 +236,21 @@ fn a_file_that_changes_while_it_is_copied_is_left_alone() {
 }
 
 #[test]
+fn what_was_cut_while_it_was_read_is_no_zeros() {
+    let sealed = Sealed::small(4096);
+    let machine = || Machine::new(&sealed.bytes, 4096, Bypass::Direct, 1).quirk(Quirk::CutWhileRead);
+    let cut = InPlace::begin(machine().open(None));
+    assert!(matches!(cut, Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::UnexpectedEof));
+    // Read in pieces around a bad sector, the last one ends early.
+    let spoilt = machine();
+    spoilt.spoil(0..512);
+    let session = InPlace::begin(spoilt.open(None)).unwrap();
+    let len = sealed.bytes.len();
+    assert_eq!(session.front.bytes().len(), len);
+    assert!(session.front.is_readable(&(4096..8192)) && !session.front.is_readable(&(len - 100..len)));
+}
+
+#[test]
 fn a_failed_new_file_leaves_nothing() {
     let sealed = Sealed::small(4096);
     // Step 4 reads the front, which is tried again in pieces.

@@ -39,6 +39,7 @@ fn the_header_grows() {
     let header = header_of(&output);
     assert_eq!(header.bank_len().get(), 16_384);
     assert_eq!(header.bank().slots[2], strange);
+    assert_eq!(header.bank().generation, sealed.bank.generation + 1);
     assert!(&output[32_768..] == sealed.payload());
 }
 
@@ -58,7 +59,10 @@ fn refusals() {
     let mut altered = sealed.bytes.clone();
     altered[8192] ^= 1;
     assert!(matches!(passed(&altered, None), Err(Error::Tampered(Tampered::Prelude))));
-    assert!(matches!(passed(&sealed.bytes[..8192 + 71], None), Err(Error::Tampered(Tampered::Truncated { .. }))));
+    for len in [0, 1, 55, 56, 71] {
+        let cut = passed(&sealed.bytes[..8192 + len], None);
+        assert!(matches!(cut, Err(Error::Tampered(Tampered::Truncated { .. }))), "{len}");
+    }
     assert!(matches!(passed(&sealed.bytes[..8000], None), Err(Error::Format(FormatError::CutShort { .. }))));
     assert!(matches!(passed(b"hello", None), Err(Error::Format(FormatError::NotWaxseal))));
     let large = Sealed::new(65_536, 0, 1, 1);
@@ -88,6 +92,25 @@ fn a_failing_input_is_an_error() {
     let mut output = Vec::new();
     let result = rewrap_stream(&mut Trickle(&sealed.bytes), &mut output, |header| Plan::unchanged(header.bank()));
     assert!(matches!(result, Err(Error::Io { action, .. }) if action == "reading the input"));
+}
+
+/// Is interrupted by a signal before each read.
+struct Interrupted<'a>(&'a [u8], bool);
+
+impl Read for Interrupted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.1 = !self.1;
+        if self.1 { Err(io::ErrorKind::Interrupted.into()) } else { self.0.read(buffer) }
+    }
+}
+
+#[test]
+fn an_interrupted_input_is_read_on() {
+    let sealed = Sealed::new(4096, 200_000, 1, 1);
+    let mut output = Vec::new();
+    let mut input = Interrupted(&sealed.bytes, false);
+    rewrap_stream(&mut input, &mut output, |header| Plan::unchanged(header.bank())).unwrap();
+    assert!(output == sealed.bytes);
 }
 
 #[test]
