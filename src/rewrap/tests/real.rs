@@ -246,3 +246,37 @@ fn a_new_file_that_is_not_finished_vanishes() {
     drop(made);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_long_name_leaves_room_for_the_new_files() {
+    let folder = folder();
+    let path = folder.path().join("n".repeat(250));
+    fs::write(&path, b"x").unwrap();
+    let made = DiskFile::open(&path).unwrap().create_beside().unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    drop(made);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_new_file_has_the_old_ones_attributes() {
+    use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+    let folder = folder();
+    let path = folder.path().join("a.wax");
+    let sealed = Sealed::small(4096);
+    fs::write(&path, &sealed.bytes).unwrap();
+    let names = ["user.waxseal-one", "user.waxseal-two"];
+    for name in names {
+        // Not every file system has them.
+        if fsetxattr(fs::File::open(&path).unwrap(), name, name.as_bytes(), XattrFlags::empty()).is_err() {
+            return;
+        }
+    }
+    let report = rewrap(&path, SlotChange::Add(checked(&private_slot(5000)))).unwrap();
+    assert_eq!(report.outcome, Outcome::Changed(Place::NewFile));
+    for name in names {
+        let mut value = [0; 64];
+        let len = fgetxattr(fs::File::open(&path).unwrap(), name, &mut value[..]).unwrap();
+        assert_eq!(&value[..len], name.as_bytes());
+    }
+}
