@@ -346,7 +346,8 @@ fn what_could_not_be_read_is_told_from_what_is_wrong() {
 
 #[test]
 fn a_hole_takes_its_own_bytes_alone() {
-    let front = Front::with_unreadable((0..40).collect(), vec![10..20]);
+    let hole = 10..20;
+    let front = Front::with_unreadable((0..40).collect(), vec![hole]);
     for (range, readable) in [
         (0..10, true),
         (0..11, false),
