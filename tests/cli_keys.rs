@@ -194,7 +194,8 @@ fn an_altered_slot() {
 
 /// Runs its arguments on a terminal of their own, and types a line of stdin at each question.
 const ON_A_TERMINAL: &str = r#"
-import os, pty, sys
+import os, pty, signal, sys
+signal.alarm(60)
 answers = sys.stdin.read().split("\n")
 pid, terminal = pty.fork()
 if pid == 0:

@@ -153,8 +153,8 @@ fn ranges() {
 #[test]
 fn files_without_a_length() {
     let place = Place::new();
-    for path in ["/proc/version", "/proc/filesystems", "/proc/kallsyms"] {
-        let Ok(content) = fs::read(path) else { continue };
+    for path in ["/proc/version", "/proc/filesystems"] {
+        let content = fs::read(path).unwrap();
         assert!(!content.is_empty() && fs::metadata(path).unwrap().len() == 0, "{path}");
         let told = place.ok(&["encrypt", "-f", "--json", "-k", "file:k", "-o", "out.wax", path]);
         assert!(told.text().contains(&format!("\"bytes\":{}", content.len())), "{path}: {}", told.text());

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
 
 use waxseal::engine::{Engine, Sink, Source, Unobserved};
 use waxseal::keys::{KeyFile, KeyOpener as _};
@@ -89,8 +90,12 @@ impl Needle {
     }
 }
 
+/// A search holds copies of what it looks through, which the other test's search is not to find.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_dropped_key_is_nowhere() {
+    let _alone = ALONE.lock();
     let key = DataKey::random().unwrap();
     let needle = Needle::new(key.expose());
     assert_eq!(needle.count(), 1);
@@ -101,6 +106,7 @@ fn a_dropped_key_is_nowhere() {
 /// A key file and the data key of a file that was sealed and opened with it.
 #[test]
 fn after_a_session_no_key_is_left() {
+    let _alone = ALONE.lock();
     let (file_key, data_key) = session();
     assert_eq!((file_key.count(), data_key.count()), (0, 0));
 }

@@ -9,9 +9,9 @@ use waxseal::engine::{Durability, Engine, Sink, Source, Unobserved};
 use waxseal::keys::KeyFile;
 use waxseal::{Demands, Envelope, SealOptions};
 
-/// Bytes of plaintext: little when the benches run as tests.
+/// Bytes of plaintext: little when the benches run as tests (`cargo test --benches`).
 pub(crate) fn len() -> usize {
-    if std::env::args().any(|arg| arg == "--test") { 3 << 20 } else { 64 << 20 }
+    if std::env::args().any(|arg| arg == "--bench") { 64 << 20 } else { 3 << 20 }
 }
 
 /// Bytes that do not compress, and are not all alike.

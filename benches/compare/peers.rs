@@ -131,9 +131,11 @@ pub(crate) fn find(workplace: &mut Workplace, options: &Options) -> Result<Found
     if let Err(why) = support::try_python() {
         found.missing.push(("the Python environment", why.to_owned()));
     }
-    if !workplace.has("taskset") {
+    if workplace.shell(&root, "taskset -c 0 true").is_err() {
         found.taskset = false;
-        found.missing.push(("taskset, and with it the series on one core", "not installed".into()));
+        found
+            .missing
+            .push(("taskset, and with it the series on one core", "not installed, or not allowed on core 0".into()));
     }
     if options.extent != Extent::Test && options.wants("kms") {
         match kms(workplace) {

@@ -368,6 +368,13 @@ mod tests {
         let path = folder.path().join("out");
         let current = Mutex::new(None::<PathBuf>);
         let done = std::sync::atomic::AtomicBool::new(false);
+        /// Also where a round panics, the watcher is not to watch for ever.
+        struct Done<'a>(&'a std::sync::atomic::AtomicBool);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
@@ -376,8 +383,11 @@ mod tests {
                     if let Some(path) = path {
                         assert!(!path.exists() || registry.has_file(&path), "nobody's: {}", path.display());
                     }
+                    drop(registry);
+                    std::thread::yield_now();
                 }
             });
+            let _done = Done(&done);
             for round in 0..2_000 {
                 let new = NewFile::beside(path.clone(), Overwrite::Replace, 0o600).unwrap();
                 *current.lock().unwrap() = Some(new.temp.path().to_owned());
@@ -387,7 +397,6 @@ mod tests {
                     new.commit(Durability::Unsynced).unwrap();
                 }
             }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["out"]);

@@ -1,8 +1,9 @@
 //! Asks on the terminal, without echo.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::termios::tcgetattr;
 use waxseal::Error;
@@ -15,6 +16,9 @@ pub(crate) const NO_TERMINAL: &str = "there is no terminal to ask for the passph
 /// What to do without a terminal.
 pub(crate) const NO_TERMINAL_HINT: &str = "give it as -k passphrase:file=PATH";
 
+/// One person answers one question at a time.
+static ASKING: Mutex<()> = Mutex::new(());
+
 /// The process's terminal, if it has one; stdin and stdout may be anything.
 pub(crate) fn terminal() -> Option<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty").ok()
@@ -22,11 +26,16 @@ pub(crate) fn terminal() -> Option<File> {
 
 /// Asks for a passphrase.
 pub(crate) fn passphrase(question: &str) -> waxseal::Result<SecretBytes> {
+    let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(terminal) = terminal() else { return Err(Error::Invalid(NO_TERMINAL.into())) };
     // A person who gives up with ctrl-c is to have the echo back.
     let settings = tcgetattr(&terminal).map_err(|error| Error::io("asking the terminal", error.into()))?;
     signals::registry().set_terminal(Some((terminal, settings)));
     let answer = rpassword::prompt_password(question);
+    if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
+        // Ctrl-c: the thread that waits for signals ends the program, unless it is to ignore them.
+        std::thread::sleep(Duration::from_secs(1));
+    }
     signals::registry().set_terminal(None);
     let answer = answer.map_err(|error| Error::io("reading the passphrase from the terminal", error))?;
     Ok(SecretBytes::new(answer.into_bytes()))
@@ -44,8 +53,6 @@ pub(crate) fn new_passphrase() -> waxseal::Result<SecretBytes> {
 
 /// Asks a question; `None` without a terminal. Anything but yes is no.
 pub(crate) fn confirm(question: &str) -> waxseal::Result<Option<bool>> {
-    /// One person answers one question at a time.
-    static ASKING: Mutex<()> = Mutex::new(());
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(mut terminal) = terminal() else { return Ok(None) };
     let failed = |error| Error::io("asking on the terminal", error);

@@ -164,11 +164,14 @@ impl HeaderFile for DiskFile {
         }
         let mut made = self.make_temporary()?;
         made.lock()?;
-        // The owner first: a change of owner clears mode bits.
+        // The owner first: a change of owner clears mode bits. The mode last: until then, nobody else may read it.
         let owner = give_owner(&made.file, &like)?;
-        made.file.set_permissions(Permissions::from_mode(mode_for(like.mode() & 0o7777, owner)))?;
         #[cfg(target_os = "linux")]
-        copy_attributes(&self.file, &made.file, owner);
+        let has_list = copy_attributes(&self.file, &made.file, owner);
+        #[cfg(not(target_os = "linux"))]
+        let has_list = false;
+        let mode = mode_for(like.mode() & 0o7777, owner, has_list);
+        made.file.set_permissions(Permissions::from_mode(mode))?;
         Ok(made)
     }
 
@@ -213,11 +216,12 @@ fn give_owner(made: &File, like: &Metadata) -> io::Result<Owner> {
 }
 
 /// The mode of `like`, never wider: who was of the file's group is one of the others where the group is another, and
-/// the other way round.
-fn mode_for(like: u32, owner: Owner) -> u32 {
+/// the other way round. Where an access list stood beside it, the mode does not say what a group may do.
+fn mode_for(like: u32, owner: Owner, has_list: bool) -> u32 {
     match owner {
         Owner::Same => like,
         Owner::OtherUser => like & 0o777,
+        Owner::OtherGroup if has_list => like & 0o700,
         Owner::OtherGroup => {
             let both = (like >> 3) & like & 0o007;
             like & 0o700 | both << 3 | both
@@ -225,22 +229,27 @@ fn mode_for(like: u32, owner: Owner) -> u32 {
     }
 }
 
-/// Access lists, security labels and users' own attributes, as far as the system allows.
+/// Access lists, security labels and users' own attributes, as far as the system allows. Whether there is an access list.
 #[cfg(target_os = "linux")]
-fn copy_attributes(from: &File, to: &File, owner: Owner) {
-    /// Says what the file's group may do, whichever group that is.
-    const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
+fn copy_attributes(from: &File, to: &File, owner: Owner) -> bool {
+    /// Access lists say what the file's group may do, whichever group that is.
+    const LISTS: &[u8] = b"system.";
+    // What the folder gives to new files, the old one need not have had.
+    let _ = rustix::fs::fremovexattr(to, c"system.posix_acl_access");
     let mut names = vec![0; 65_536];
-    let Ok(len) = rustix::fs::flistxattr(from, &mut names[..]) else { return };
+    let Ok(len) = rustix::fs::flistxattr(from, &mut names[..]) else { return false };
     let mut value = vec![0; 65_536];
+    let mut has_list = false;
     for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        if name == ACCESS_LIST && owner == Owner::OtherGroup {
+        has_list |= name.starts_with(LISTS);
+        if name.starts_with(LISTS) && owner == Owner::OtherGroup {
             continue;
         }
         if let Ok(len) = rustix::fs::fgetxattr(from, name, &mut value[..]) {
             let _ = rustix::fs::fsetxattr(to, name, &value[..len], rustix::fs::XattrFlags::empty());
         }
     }
+    has_list
 }
 
 /// Reading what the disk holds.
@@ -352,10 +361,10 @@ mod tests {
 
     #[test]
     fn a_mode_never_becomes_wider() {
-        assert_eq!(mode_for(0o6775, Owner::Same), 0o6775);
-        assert_eq!(mode_for(0o6775, Owner::OtherUser), 0o775);
+        assert_eq!(mode_for(0o6775, Owner::Same, true), 0o6775);
+        assert_eq!(mode_for(0o6775, Owner::OtherUser, true), 0o775);
         for (like, mode) in [(0o640, 0o600), (0o644, 0o644), (0o664, 0o644), (0o604, 0o600), (0o2676, 0o666)] {
-            assert_eq!(mode_for(like, Owner::OtherGroup), mode, "{like:o}");
+            assert_eq!(mode_for(like, Owner::OtherGroup, false), mode, "{like:o}");
         }
     }
 }

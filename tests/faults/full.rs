@@ -94,7 +94,7 @@ fn a_full_disk_leaves_what_was_there() {
     assert!(full > 10 && fitted > 10, "{full} disks were full, {fitted} not");
 }
 
-/// One read that fails, and a medium of which nothing behind some place can be read.
+/// One read that fails, whichever.
 #[test]
 fn salvage_reads_around_what_cannot_be_read() {
     let case = writing(true).into_iter().find(|case| matches!(case.goal, Goal::Salvaged(_))).unwrap();
@@ -119,5 +119,5 @@ fn salvage_reads_around_what_cannot_be_read() {
             end => assert!(end == End::Exit(7) && number < 3, "{fault:?}: {end:?} {}", injected.ran.stderr),
         }
     }
-    assert!(whole + in_part > reads / 2, "{whole} whole, {in_part} in part");
+    assert!(in_part > reads / 4, "{whole} whole, {in_part} in part");
 }

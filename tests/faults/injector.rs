@@ -162,7 +162,7 @@ fn injector() -> &'static Path {
         let made = folder.join(format!("inject-{}", std::process::id()));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/inject.c");
         let mut compiler = Command::new("cc");
-        compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&made).arg(source);
+        compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-o"]).arg(&made).arg(source);
         needs("a C compiler as `cc`", &mut compiler);
         let log = made.with_extension("log");
         // Test programs may run at once: each finds a whole one under this name.

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use waxseal::error::ProviderCause;
 use waxseal::format::{Binding, DataKeyId, Header, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, Passphrase};
 use waxseal::secret::{DataKey, SecretBytes};
@@ -110,7 +111,11 @@ const TRIES: u32 = 3;
 /// Asks for the passphrase at the first slot that needs it, and remembers it for the next file, unless it has opened
 /// none yet: then it was mistyped, it may be, and is asked for again.
 #[derive(Default)]
-struct Asked(Mutex<Answer>);
+struct Asked {
+    answer: Mutex<Answer>,
+    /// Until it has opened a slot, a passphrase is tried on one file at a time: a mistyped one is one file's failure.
+    unproven: Mutex<()>,
+}
 
 #[derive(Default)]
 struct Answer {
@@ -124,20 +129,24 @@ struct Answer {
 
 impl Asked {
     fn answer(&self) -> MutexGuard<'_, Answer> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The passphrase for `file`, and which answer it is.
-    fn passphrase(&self, file: DataKeyId) -> waxseal::Result<(SecretBytes, u32)> {
+    /// The passphrase for `file`.
+    fn passphrase(&self, file: DataKeyId) -> waxseal::Result<SecretBytes> {
         let mut answer = self.answer();
         let mistyped = !answer.proven && answer.failed_on.is_some_and(|other| other != file);
         if answer.known.is_none() || (mistyped && answer.tries < TRIES) {
-            answer.known = Some(prompt::passphrase("passphrase: ")?);
+            if answer.tries == TRIES {
+                return Err(waxseal::Error::Invalid(format!("no passphrase was given in {TRIES} tries")));
+            }
             answer.tries += 1;
             answer.failed_on = None;
+            answer.known = None;
+            answer.known = Some(prompt::passphrase("passphrase: ")?);
         }
         let copy = answer.known.as_ref().map(|secret| secret.expose().to_vec()).unwrap_or_default();
-        Ok((SecretBytes::new(copy), answer.tries))
+        Ok(SecretBytes::new(copy))
     }
 }
 
@@ -151,15 +160,17 @@ impl KeyOpener for Asked {
     }
 
     fn open(&self, slot: &Slot, binding: &Binding) -> waxseal::Result<DataKey> {
-        let (passphrase, tried) = self.passphrase(binding.data_key_id)?;
+        let proven = self.answer().proven;
+        let _unproven = (!proven).then(|| self.unproven.lock().unwrap_or_else(PoisonError::into_inner));
+        let passphrase = self.passphrase(binding.data_key_id)?;
         let opened = Passphrase::new(passphrase).and_then(|passphrase| passphrase.open(slot, binding));
         let mut answer = self.answer();
-        // Another thread may have asked again meanwhile.
-        if answer.tries == tried {
-            match &opened {
-                Ok(_) => answer.proven = true,
-                Err(_) => answer.failed_on = Some(binding.data_key_id),
+        match &opened {
+            Ok(_) => answer.proven = true,
+            Err(waxseal::Error::Provider(error)) if error.cause == ProviderCause::WrongPassphrase => {
+                answer.failed_on = Some(binding.data_key_id);
             }
+            Err(_) => {}
         }
         opened
     }

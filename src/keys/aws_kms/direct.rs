@@ -84,7 +84,7 @@ impl Kms {
             // Before the call: who cannot know whose key may answer does not ask.
             let caller = match &target {
                 Some(_) => None,
-                None => Some(this.caller(&region).await?),
+                None => Some(this.caller(&region).await.map_err(without_sts)?),
             };
             let key = target.as_ref().map(|target| target.name.to_string());
             let mut call = KmsCall::new("Decrypt", key.as_deref().unwrap_or("the blob's key"), &region);
@@ -102,6 +102,13 @@ impl Kms {
                 _ => Ok((plaintext, arn)),
             }
         })
+    }
+}
+
+fn without_sts(error: Error) -> Error {
+    match error {
+        Error::Provider(error) => Error::Provider(Box::new(error.with_hint("without asking STS: -k KEY"))),
+        other => other,
     }
 }
 

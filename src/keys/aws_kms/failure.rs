@@ -60,7 +60,9 @@ where
 /// Which of a call's keys it was that failed. Of two, AWS's words name one, or only the source can be meant.
 fn blamed<'a>(call: &'a KmsCall, cause: ProviderCause, words: &str) -> &'a str {
     let Some(source) = &call.source else { return &call.key };
-    let named = |key: &str| key.rsplit('/').next().is_some_and(|id| words.contains(id));
+    // An alias with its prefix: `alias/key` is not named by every sentence about a key.
+    let id = |key: &str| key.find("alias/").or_else(|| key.rfind('/').map(|at| at + 1)).unwrap_or(0);
+    let named = |key: &str| words.contains(&key[id(key)..]);
     let is_source = matches!(cause, ProviderCause::WrongCiphertext | ProviderCause::OtherKey)
         || words.contains("kms:ReEncryptFrom")
         || (named(source) && !named(&call.key));
@@ -278,5 +280,7 @@ mod tests {
             let key = if is_source { arn("old-id") } else { "alias/new".into() };
             assert_eq!(blamed(&call, cause, &words), key, "{words}");
         }
+        call.key = "alias/key".into();
+        assert_eq!(blamed(&call, C::Disabled, &format!("{} is disabled.", arn("old-id"))), arn("old-id"));
     }
 }

@@ -257,6 +257,37 @@ fn a_long_name_leaves_room_for_the_new_files() {
     drop(made);
 }
 
+/// A folder may give its new files readers whom the old one did not have.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_new_file_has_no_reader_more() {
+    use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+    let folder = folder();
+    let path = folder.path().join("a.wax");
+    let sealed = Sealed::small(4096);
+    fs::write(&path, &sealed.bytes).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    // Version 2: tag, rights and id of the owner, a user, the group, the mask and others.
+    let entries = [(1, 6, u32::MAX), (2, 6, 12_345), (4, 4, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in entries {
+        list.extend([tag, 0, rights, 0]);
+        list.extend(id.to_le_bytes());
+    }
+    let lists = (c"system.posix_acl_default", c"system.posix_acl_access");
+    match fsetxattr(fs::File::open(folder.path()).unwrap(), lists.0, &list, XattrFlags::empty()) {
+        Ok(()) => {}
+        // No such readers where the file system has no lists.
+        Err(rustix::io::Errno::OPNOTSUPP) => return,
+        Err(error) => panic!("{error}"),
+    }
+    let report = rewrap(&path, SlotChange::Add(checked(&private_slot(5000)))).unwrap();
+    assert_eq!(report.outcome, Outcome::Changed(Place::NewFile));
+    let found = fgetxattr(fs::File::open(&path).unwrap(), lists.1, &mut [0; 64][..]);
+    assert_eq!(found, Err(rustix::io::Errno::NODATA));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_new_file_has_the_old_ones_attributes() {
@@ -267,9 +298,11 @@ fn a_new_file_has_the_old_ones_attributes() {
     fs::write(&path, &sealed.bytes).unwrap();
     let names = ["user.waxseal-one", "user.waxseal-two"];
     for name in names {
-        // Not every file system has them.
-        if fsetxattr(fs::File::open(&path).unwrap(), name, name.as_bytes(), XattrFlags::empty()).is_err() {
-            return;
+        match fsetxattr(fs::File::open(&path).unwrap(), name, name.as_bytes(), XattrFlags::empty()) {
+            Ok(()) => {}
+            // Nothing to copy where the file system has none.
+            Err(rustix::io::Errno::OPNOTSUPP) => return,
+            Err(error) => panic!("{error}"),
         }
     }
     let report = rewrap(&path, SlotChange::Add(checked(&private_slot(5000)))).unwrap();

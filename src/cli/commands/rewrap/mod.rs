@@ -5,13 +5,15 @@ mod new_key;
 mod told;
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use waxseal::Error;
-use waxseal::format::{Header, Sharing};
+use waxseal::format::{FRONT_LEN, Header, Sharing};
 use waxseal::keys::KeyOpener;
 use waxseal::rewrap::{DiskFile, InPlace, Plan, RepairPlan, Report, Request, rewrap_stream};
 
@@ -68,6 +70,17 @@ fn by_file(inputs: &[InputName]) -> Vec<Vec<&Path>> {
     files
 }
 
+/// Whether what was done to one file is done to the other. Some network and user-space file systems give two files one
+/// number, and a file must not be left out for that.
+fn have_one_front(one: &Path, other: &Path) -> bool {
+    let front = |path: &Path| -> std::io::Result<Vec<u8>> {
+        let mut front = Vec::new();
+        File::open(path)?.take(FRONT_LEN as u64).read_to_end(&mut front)?;
+        Ok(front)
+    };
+    matches!((front(one), front(other)), (Ok(one), Ok(other)) if one == other)
+}
+
 /// What can be refused without looking.
 fn check(args: &RewrapArgs, inputs: &[InputName]) -> Result<()> {
     if args.output.is_some() && inputs.len() > 1 {
@@ -106,11 +119,19 @@ impl Rewrap<'_> {
                 let told = self.in_place(path);
                 let again: Vec<_> = again
                     .iter()
-                    .map(|path| (escape::path(path), told::again(&escape::path(path), &name, &told.0)))
+                    .map(|further| {
+                        let further_name = escape::path(further);
+                        let told = if have_one_front(path, further) {
+                            (told::again(&further_name, &name, &told.0), Vec::new())
+                        } else {
+                            self.in_place(further)
+                        };
+                        (further_name, told)
+                    })
                     .collect();
                 // Nobody hears of it any more once the receiver has gone.
                 let _ = sender.send((name, told));
-                again.into_iter().for_each(|(path, told)| drop(sender.send((path, (told, Vec::new())))));
+                again.into_iter().for_each(|told| drop(sender.send(told)));
             }
         };
         let exit = std::thread::scope(|scope| {
@@ -218,5 +239,23 @@ fn confirm_shared(file: &str) -> waxseal::Result<()> {
         Some(true) => Ok(()),
         Some(false) => Err(Error::Invalid("not confirmed".into())),
         None => Err(Error::Invalid(format!("{what}: that asks to be confirmed with --yes"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_does_not_make_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other, missing] = ["one", "other", "missing"].map(|name| folder.path().join(name));
+        std::fs::write(&one, vec![1; FRONT_LEN + 1]).unwrap();
+        std::fs::hard_link(&one, &other).unwrap();
+        assert!(have_one_front(&one, &other));
+        std::fs::remove_file(&other).unwrap();
+        std::fs::write(&other, vec![1; FRONT_LEN - 1]).unwrap();
+        assert!(!have_one_front(&one, &other));
+        assert!(!have_one_front(&missing, &missing));
     }
 }
