@@ -7,7 +7,7 @@
 //! cargo bench --bench compare -- --mib 2048 --rounds 9 --only synced --tool PATH
 //! ```
 //!
-//! Every round runs every program of a series once, in random order, once the memory of the output before has settled.
+//! Every round runs every program of a series once, in random order, each right after the output before it was deleted.
 //! Medians of the ratios within a round are what counts. A program that is not found is named as missing. As a test it
 //! runs once, with tiny data and without what has to be installed for it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its figures")]

@@ -32,7 +32,7 @@ pub(crate) struct Options {
 
 const USAGE: &str = "options: --mib N, --rounds N, --sizes 1KiB,64MiB,..., --full, --quick, --only NAME, --tool PATH";
 /// What `--only` may name whole.
-const SERIES: [&str; 9] = ["file", "synced", "pipe", "verify", "one-core", "cold", "idle", "kms", "size"];
+const SERIES: [&str; 10] = ["file", "synced", "pipe", "peers", "verify", "one-core", "cold", "idle", "kms", "size"];
 const SIZES: &str = "1KiB,1MiB,64MiB,1GiB";
 const LARGE_SIZES: &str = "2GiB,4GiB,8GiB";
 

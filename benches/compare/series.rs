@@ -48,7 +48,6 @@ impl Run {
     }
 }
 
-const SYNC: &str = " && sync out";
 /// Files up to here are measured in more rounds, since that costs nothing.
 const SMALL: u64 = 1 << 20;
 const MORE_ROUNDS: usize = 4;
@@ -59,9 +58,11 @@ const KMS_LEN: u64 = 64 << 20;
 pub(crate) fn plan(options: &Options, found: &Found) -> Vec<Series> {
     let len = options.len;
     let mut all = vec![
-        series(options, "file", "file to file, unsynced", len, files(found)),
+        series(options, "file", "file to file, unsynced", len, few(found)),
         series(options, "synced", "file to file, synced", len, synced(found)),
-        series(options, "pipe", "pipe to pipe", len, pipes(found)),
+        series(options, "pipe", "pipe to pipe", len, pipes(std::slice::from_ref(&found.tool))),
+        series(options, "peers", "file to file, unsynced, other programs", len, peers(found)),
+        series(options, "peers-pipe", "pipe to pipe, other programs", len, pipes(&found.peers)),
         series(options, "verify", "reading alone", len, reading(found)),
     ];
     if found.taskset {
@@ -124,24 +125,28 @@ fn few(found: &Found) -> Vec<Run> {
     copies().into_iter().chain(pair(&found.tool, "cp")).collect()
 }
 
+/// The others take seconds, in which the memory of the output before goes elsewhere. Beside them everybody would be
+/// measured by what memory there happens to be, so they have a series of their own.
+fn peers(found: &Found) -> Vec<Run> {
+    copies().into_iter().take(1).chain(found.peers.iter().flat_map(|peer| pair(peer, "cp"))).collect()
+}
+
 fn files(found: &Found) -> Vec<Run> {
     few(found).into_iter().chain(found.peers.iter().flat_map(|peer| pair(peer, "cp"))).collect()
 }
 
-/// This tool syncs of its own accord; the others are followed by `sync`.
+/// This tool syncs of its own accord; `cp` is followed by `sync`.
 fn synced(found: &Found) -> Vec<Run> {
     let two = format!("bench {} --sync in out", two_threads::MODE);
     let mut runs = vec![Run::new("cp", "cp in out && sync out", "cp"), Run::new("copy by two threads", &two, "cp")];
     runs.extend(pair(&found.tool, "cp").map(|run| Run { script: run.script.replace(" --no-sync", ""), ..run }));
-    let peers = found.peers.iter().flat_map(|peer| pair(peer, "cp"));
-    runs.extend(peers.map(|run| Run { script: run.script + SYNC, ..run }));
     runs
 }
 
-fn pipes(found: &Found) -> Vec<Run> {
+fn pipes(peers: &[Peer]) -> Vec<Run> {
     let base = "cat to cat";
     let mut runs = vec![Run::new(base, "cat in | cat > out", base)];
-    for peer in std::iter::once(&found.tool).chain(&found.peers) {
+    for peer in peers {
         let name = |what: &str| format!("{}: {what}", peer.name);
         runs.push(Run::new(&name("encrypt"), &format!("cat in | {} > out", peer.seal_stream), base));
         runs.push(Run::new(&name("decrypt"), &format!("cat {} | {} > out", peer.sealed, peer.open_stream), base));
@@ -157,7 +162,7 @@ fn reading(found: &Found) -> Vec<Run> {
 }
 
 fn on_one_core(found: &Found) -> Vec<Run> {
-    files(found).into_iter().map(|run| Run { script: format!("taskset -c 0 {}", run.script), ..run }).collect()
+    few(found).into_iter().map(|run| Run { script: format!("taskset -c 0 {}", run.script), ..run }).collect()
 }
 
 fn cold(found: &Found) -> Vec<Run> {

@@ -15,8 +15,8 @@ pub(crate) struct Report<'a> {
 }
 
 const HOW: &str = "\
-Every round runs each program of a table once, in random order; before each run the output before it is deleted \
-and, from 256 MiB on, 3 s pass, in which a virtual machine gives free memory back to its host. Inputs are real files (those of a Rust toolchain, one after the other), \
+Every round runs each program of a table once, in random order; right before each run the output before it was \
+deleted, and nothing else was done to memory. Inputs are real files (those of a Rust toolchain, one after the other), \
 in the page cache unless said otherwise, written in pieces of 128 KiB. Seconds are from the start of the program to its \
 end. A ratio is the median of the ratios to the program named beside it within a round, or the ratio of the least \
 times. CPU is user and system time of all processes, in the median; memory is the most that the largest process had \
@@ -24,7 +24,7 @@ resident in any round, never shown below that of the process that measures (2.5 
 
 Unsynced stands beside unsynced: waxseal runs with `--no-sync`, since the others leave it to the system when their \
 output reaches the disk. In the synced table waxseal syncs as it does by default, the copy by two threads syncs its \
-file, and the others are followed by `sync out`. The copy by two threads is this bench's own, without cryptography: \
+file, and `cp` is followed by `sync out`. The copy by two threads is this bench's own, without cryptography: \
 `pread` and `pwrite` of 256 KiB in tasks of 1 MiB, the output preallocated. It is the limit of what two threads \
 that go through memory can do. `openssl enc` (AES-256-CTR) does not authenticate. gpg and openssl are asked for the \
 least stretching of the passphrase.
