@@ -192,7 +192,7 @@ fn an_altered_slot() {
     place.fails(&["verify", "-k", "file:k", "bad.wax"], 4, &["slot 0"]);
 }
 
-/// Runs its arguments on a terminal of their own, and types a line of stdin at each question.
+/// Runs its arguments on a terminal of their own, types a line of stdin at each question, and tells what it saw.
 const ON_A_TERMINAL: &str = r#"
 import os, pty, signal, sys
 signal.alarm(60)
@@ -213,7 +213,7 @@ while True:
     for _ in range(asked(said + more) - asked(said)):
         os.write(terminal, answers.pop(0).encode() + b"\n")
     said += more
-print(asked(said), said.count(b'"ok":true'))
+print(asked(said), said.count(b'"ok":true'), *[b"shown"] * (b"-one" in said))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
@@ -221,16 +221,16 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 #[test]
 fn a_mistyped_passphrase_is_asked_for_again() {
     let place = Place::new();
-    place.write("pass", "right");
+    place.write("pass", "the-right-one");
     let names = ["a", "b", "c", "d", "e"];
     names.iter().for_each(|name| drop(place.write(name, "content")));
     place.ok(&[&["encrypt", "-k", "passphrase:file=pass"][..], &names].concat());
     let sealed = names.map(|name| format!("{name}.wax"));
     for (answers, asked, good) in [
-        ("right\n", 1, 5),
-        ("wrong\nright\n", 2, 4),
-        ("wrong\n\nright\n", 3, 3),
-        ("wrong\nwrong\nwrong\nright\n", 3, 0),
+        ("the-right-one\n", 1, 5),
+        ("the-wrong-one\nthe-right-one\n", 2, 4),
+        ("the-wrong-one\n\nthe-right-one\n", 3, 3),
+        ("the-wrong-one\nthe-wrong-one\nthe-wrong-one\nthe-right-one\n", 3, 0),
     ] {
         let mut command = std::process::Command::new("python3");
         command.args(["-c", ON_A_TERMINAL, cli_support::WAXSEAL, "verify", "-k", "passphrase", "--json"]);

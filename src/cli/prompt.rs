@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::termios::tcgetattr;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use waxseal::Error;
 use waxseal::secret::SecretBytes;
 
@@ -29,13 +29,19 @@ pub(crate) fn passphrase(question: &str) -> waxseal::Result<SecretBytes> {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(terminal) = terminal() else { return Err(Error::Invalid(NO_TERMINAL.into())) };
     // A person who gives up with ctrl-c is to have the echo back.
-    let settings = tcgetattr(&terminal).map_err(|error| Error::io("asking the terminal", error.into()))?;
-    signals::registry().set_terminal(Some((terminal, settings)));
-    let answer = rpassword::prompt_password(question);
+    let failed = |error| Error::io("asking the terminal", error);
+    let settings = tcgetattr(&terminal).map_err(|error| failed(error.into()))?;
+    signals::registry().set_terminal(Some((terminal.try_clone().map_err(failed)?, settings.clone())));
+    // `rpassword` asks before it turns the echo off: an answer that came at once would be shown.
+    let mut quiet = settings.clone();
+    quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+    let answer = tcsetattr(&terminal, OptionalActions::Now, &quiet).map_err(Into::into);
+    let answer = answer.and_then(|()| rpassword::prompt_password(question));
     if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
         // Ctrl-c: the thread that waits for signals ends the program, unless it is to ignore them.
         std::thread::sleep(Duration::from_secs(1));
     }
+    let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
     signals::registry().set_terminal(None);
     let answer = answer.map_err(|error| Error::io("reading the passphrase from the terminal", error))?;
     Ok(SecretBytes::new(answer.into_bytes()))

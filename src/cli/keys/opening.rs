@@ -162,8 +162,10 @@ impl KeyOpener for Asked {
     fn open(&self, slot: &Slot, binding: &Binding) -> waxseal::Result<DataKey> {
         let proven = self.answer().proven;
         let _unproven = (!proven).then(|| self.unproven.lock().unwrap_or_else(PoisonError::into_inner));
-        let passphrase = self.passphrase(binding.data_key_id)?;
-        let opened = Passphrase::new(passphrase).and_then(|passphrase| passphrase.open(slot, binding));
+        let typed = self.passphrase(binding.data_key_id)?;
+        // An empty line is as mistyped as a wrong one.
+        let passphrase = Passphrase::new(typed).inspect_err(|_| self.answer().failed_on = Some(binding.data_key_id))?;
+        let opened = passphrase.open(slot, binding);
         let mut answer = self.answer();
         match &opened {
             Ok(_) => answer.proven = true,
