@@ -1,7 +1,7 @@
 //! Key files and passphrase files.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -19,8 +19,11 @@ const MAX_PASSPHRASE: usize = 1024;
 /// Reads a key file.
 pub(crate) fn load_key_file(path: &Path, reporter: &Reporter) -> Result<KeyFile> {
     warn_if_readable_by_others(path, reporter);
-    let hint = "`waxseal key new FILE` makes a key file";
-    KeyFile::load(path).map_err(|error| Failure::from(error).hint(hint))
+    KeyFile::load(path).map_err(|error| match &error {
+        // A key file that is there is not to be made anew.
+        waxseal::Error::Io { source, .. } if source.kind() != ErrorKind::NotFound => error.into(),
+        _ => Failure::from(error).hint("`waxseal key new FILE` makes a key file"),
+    })
 }
 
 /// Reads a passphrase; exactly one newline at its end is dropped.
