@@ -288,7 +288,7 @@ mod past_cache {
         }
     }
 
-    fn refuses_direct(error: &io::Error) -> bool {
+    pub(super) fn refuses_direct(error: &io::Error) -> bool {
         matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
     }
 
@@ -299,7 +299,7 @@ mod past_cache {
     }
 
     /// Reads a range that begins and ends at multiples of the alignment, into a buffer that does too.
-    fn read_direct(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read_direct(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let skipped = usize::try_from(offset % ALIGN as u64).map_err(io::Error::other)?;
         let wanted = skipped + buffer.len();
         let mut room = vec![0; wanted.next_multiple_of(ALIGN) + ALIGN];
@@ -321,7 +321,7 @@ mod past_cache {
         Ok(count)
     }
 
-    fn at_end(file: &File, offset: u64, skipped: usize, filled: usize) -> bool {
+    pub(super) fn at_end(file: &File, offset: u64, skipped: usize, filled: usize) -> bool {
         file.metadata().is_ok_and(|meta| meta.len() <= offset - skipped as u64 + filled as u64)
     }
 }
@@ -358,6 +358,14 @@ fn read_up_to(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn file_of(len: usize) -> (File, Vec<u8>) {
+        let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8 ^ (at >> 8) as u8).collect();
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        (file, bytes)
+    }
 
     #[test]
     fn a_mode_never_becomes_wider() {
@@ -365,6 +373,78 @@ mod tests {
         assert_eq!(mode_for(0o6775, Owner::OtherUser, true), 0o775);
         for (like, mode) in [(0o640, 0o600), (0o644, 0o644), (0o664, 0o644), (0o604, 0o600), (0o2676, 0o666)] {
             assert_eq!(mode_for(like, Owner::OtherGroup, false), mode, "{like:o}");
+        }
+    }
+
+    /// A range of a file as it is on disk, where the file system takes O_DIRECT, and by each of the ways alone.
+    fn reads_the_range(len: usize, offset: usize, wanted: usize) {
+        let (file, bytes) = file_of(len);
+        let right = &bytes[offset.min(len)..(offset + wanted).min(len)];
+        let read_by = |read: &dyn Fn(&File, u64, &mut [u8]) -> io::Result<usize>| {
+            let mut buffer = vec![0xee; wanted];
+            let count = read(&file, offset as u64, &mut buffer).unwrap();
+            assert_eq!(&buffer[..count], right, "{len} {offset} {wanted}");
+            assert!(buffer[count..].iter().all(|byte| *byte == 0xee), "{len} {offset} {wanted}");
+        };
+        read_by(&past_cache::read);
+        read_by(&read_up_to);
+        #[cfg(target_os = "linux")]
+        {
+            let flags = rustix::fs::fcntl_getfl(&file).unwrap();
+            assert!(!flags.contains(rustix::fs::OFlags::DIRECT));
+            read_by(&past_cache::read_direct);
+        }
+    }
+
+    #[test]
+    fn ranges_at_the_edges() {
+        for len in [0, 1, 4095, 4096, 4097, 8192, 12_295] {
+            for offset in [0, 1, 4064, 4095, 4096, 4097, 8191, 8192, 16_384] {
+                for wanted in [0, 1, 31, 32, 4096, 4097, 8192] {
+                    reads_the_range(len, offset, wanted);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_range(len in 0usize..150_000, offset in 0usize..160_000, wanted in 0usize..140_000) {
+            reads_the_range(len, offset, wanted);
+        }
+    }
+
+    /// Reads of 4 KiB in a file of 5000 bytes: the second ends it, and nothing before does.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_end_of_the_file_is_where_the_reads_came_to() {
+        let (file, _) = file_of(5000);
+        for (offset, skipped, filled, is_end) in [
+            (0, 0, 4999, false),
+            (0, 0, 5000, true),
+            (4096, 0, 903, false),
+            (4096, 0, 904, true),
+            (4100, 4, 904, true),
+            (4100, 4, 903, false),
+            (8192, 0, 1, true),
+        ] {
+            assert_eq!(past_cache::at_end(&file, offset, skipped, filled), is_end, "{offset} {skipped} {filled}");
+        }
+    }
+
+    /// What is read through the cache instead, and what is an error.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_a_refusal_of_direct_reads_is_one() {
+        use rustix::io::Errno;
+        for (errno, refuses) in [
+            (Errno::INVAL, true),
+            (Errno::OPNOTSUPP, true),
+            (Errno::IO, false),
+            (Errno::ACCESS, false),
+            (Errno::AGAIN, false),
+        ] {
+            assert_eq!(past_cache::refuses_direct(&errno.into()), refuses, "{errno}");
         }
     }
 }
