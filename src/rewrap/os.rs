@@ -361,7 +361,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn file_of(len: usize) -> (File, Vec<u8>) {
-        let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8 ^ (at >> 8) as u8).collect();
+        let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&bytes, 0).unwrap();
         (file, bytes)
@@ -380,19 +380,19 @@ mod tests {
     fn reads_the_range(len: usize, offset: usize, wanted: usize) {
         let (file, bytes) = file_of(len);
         let right = &bytes[offset.min(len)..(offset + wanted).min(len)];
-        let read_by = |read: &dyn Fn(&File, u64, &mut [u8]) -> io::Result<usize>| {
+        let read_by = |read: fn(&File, u64, &mut [u8]) -> io::Result<usize>| {
             let mut buffer = vec![0xee; wanted];
             let count = read(&file, offset as u64, &mut buffer).unwrap();
             assert_eq!(&buffer[..count], right, "{len} {offset} {wanted}");
             assert!(buffer[count..].iter().all(|byte| *byte == 0xee), "{len} {offset} {wanted}");
         };
-        read_by(&past_cache::read);
-        read_by(&read_up_to);
+        read_by(past_cache::read);
+        read_by(read_up_to);
         #[cfg(target_os = "linux")]
         {
             let flags = rustix::fs::fcntl_getfl(&file).unwrap();
             assert!(!flags.contains(rustix::fs::OFlags::DIRECT));
-            read_by(&past_cache::read_direct);
+            read_by(past_cache::read_direct);
         }
     }
 
