@@ -205,6 +205,18 @@ fn the_seeds_are_what_the_generator_makes() {
     }
 }
 
+/// For coverage: what `fuzz/run` found and kept.
+#[test]
+#[ignore = "needs what a fuzzer left in target/fuzz-corpus"]
+fn every_target_runs_on_what_was_found() {
+    for (name, target) in fuzz::TARGETS {
+        let corpus = folder().join("../../target/fuzz-corpus").join(name);
+        let inputs: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!inputs.is_empty(), "{name}");
+        inputs.iter().for_each(|path| target(&std::fs::read(path).unwrap()));
+    }
+}
+
 #[test]
 #[ignore = "writes the seeds anew"]
 fn regenerate() {

@@ -45,10 +45,7 @@ impl InputName {
         };
         let file = file.map_err(|error| Failure::io("opening the input", error))?;
         let metadata = file.metadata().map_err(|error| Failure::io("asking for the input's size", error))?;
-        let shape = match Source::from_file(&file) {
-            Source::File(_) => Shape::Seekable,
-            _ => Shape::Stream,
-        };
+        let shape = Shape::of(&file, &metadata).map_err(|error| Failure::io("asking where the input stands", error))?;
         Ok(Input { file, metadata, shape })
     }
 }
@@ -60,6 +57,15 @@ pub(crate) enum Shape {
     Seekable,
     /// In order.
     Stream,
+}
+
+impl Shape {
+    fn of(mut file: &File, metadata: &Metadata) -> io::Result<Self> {
+        if !metadata.is_file() && !metadata.file_type().is_block_device() {
+            return Ok(Self::Stream);
+        }
+        Ok(if file.stream_position()? == 0 { Self::Seekable } else { Self::Stream })
+    }
 }
 
 /// An open input.
@@ -75,7 +81,10 @@ pub(crate) struct Input {
 impl Input {
     /// As the engine takes it.
     pub(crate) fn source(&self) -> Source<'_> {
-        Source::from_file(&self.file)
+        match self.shape {
+            Shape::Seekable => Source::File(&self.file),
+            Shape::Stream => Source::Pipe(&self.file),
+        }
     }
 
     /// The whole length in bytes, where it can be known.

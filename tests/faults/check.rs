@@ -81,10 +81,6 @@ fn end_is_right(case: &Case, fault: &Fault, injected: &Injected) -> bool {
         How::Before(KILL) | How::After(KILL) => end == End::Signal(KILL),
         How::Before(signal) | How::After(signal) => natural || end == End::Signal(signal),
         _ if is_harmless(case, fault) => natural,
-        // A file of which the system cannot say what it is and where it stands is taken for a stream, and none is salvaged.
-        How::Fail(_) if matches!(fault.kind, "seek" | "stat") && case.args[0] == "salvage" && end == End::Exit(2) => {
-            true
-        }
         // What cannot be read is missing from what is salvaged.
         How::Fail(_) | How::Broken(_) if matches!(case.goal, Goal::Salvaged(_)) && end == End::Exit(4) => true,
         _ => natural || end == End::Exit(7),
