@@ -69,7 +69,11 @@ struct Model {
 impl Model {
     fn step(&mut self, (op, fault): &Step) -> Result<(), TestCaseError> {
         match op {
-            Op::PowerCut => self.machine.power_cut(),
+            Op::PowerCut => {
+                self.machine.power_cut();
+                // It may take back a repair that was not synced.
+                self.prelude_damaged = self.prelude() != self.sealed.bank.prelude.to_bytes();
+            }
             Op::Evict => drop(self.machine.cached_after_eviction()),
             Op::DamageBank { bank, at } => self.damage_bank(*bank, *at),
             Op::DamagePrelude { at } if self.settled() => {
@@ -175,6 +179,30 @@ impl Model {
 /// The slots before and after, once a run has got so far as to plan.
 type Planned = Option<(Vec<Slot>, Vec<Slot>)>;
 
+fn live_through(steps: &[Step], block: usize, bypass: Bypass, seed: u64) -> Result<(), TestCaseError> {
+    let sealed = Sealed::small(4096);
+    let machine = Machine::new(&sealed.bytes, block, bypass, seed);
+    let allowed = vec![sealed.bank.slots.clone()];
+    let mut model = Model { sealed, machine, allowed, prelude_damaged: false };
+    steps.iter().try_for_each(|step| model.step(step))
+}
+
+/// The file is refused then, until it is repaired once more.
+#[test]
+fn a_power_cut_takes_back_a_repair_that_was_not_synced() {
+    let damage = (Op::DamagePrelude { at: 0 }, None);
+    let repair = Op::Repair { with_key: true };
+    let replace = (Op::Replace { slot: 0, key: 2 }, None);
+    for (at, seed) in (0..STEPS).flat_map(|at| (0..8).map(move |seed| (at, seed))) {
+        let killed = (repair.clone(), Some((at, Fault::Kill)));
+        let steps = [damage.clone(), killed, (Op::PowerCut, None), replace.clone(), (repair.clone(), None)];
+        live_through(&steps, 1024, Bypass::Direct, seed).unwrap();
+    }
+}
+
+/// More steps than a run has.
+const STEPS: usize = 20;
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
@@ -182,13 +210,6 @@ proptest! {
         steps in steps(), block in prop::sample::select(vec![1024usize, 4096, 16_384, 65_536]),
         drops in any::<bool>(), seed in any::<u64>(),
     ) {
-        let sealed = Sealed::small(4096);
-        let bypass = if drops { Bypass::DropPages } else { Bypass::Direct };
-        let machine = Machine::new(&sealed.bytes, block, bypass, seed);
-        let allowed = vec![sealed.bank.slots.clone()];
-        let mut model = Model { sealed, machine, allowed, prelude_damaged: false };
-        for step in &steps {
-            model.step(step)?;
-        }
+        live_through(&steps, block, if drops { Bypass::DropPages } else { Bypass::Direct }, seed)?;
     }
 }
