@@ -374,6 +374,9 @@ mod tests {
         for (like, mode) in [(0o640, 0o600), (0o644, 0o644), (0o664, 0o644), (0o604, 0o600), (0o2676, 0o666)] {
             assert_eq!(mode_for(like, Owner::OtherGroup, false), mode, "{like:o}");
         }
+        for (like, mode) in [(0o2676, 0o600), (0o755, 0o700), (0o044, 0)] {
+            assert_eq!(mode_for(like, Owner::OtherGroup, true), mode, "{like:o}");
+        }
     }
 
     /// A range of a file as it is on disk, where the file system takes O_DIRECT, and by each of the ways alone.
