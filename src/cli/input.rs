@@ -45,7 +45,11 @@ impl InputName {
         };
         let file = file.map_err(|error| Failure::io("opening the input", error))?;
         let metadata = file.metadata().map_err(|error| Failure::io("asking for the input's size", error))?;
-        let shape = Shape::of(&file, &metadata).map_err(|error| Failure::io("asking where the input stands", error))?;
+        let source = Source::try_from_file(&file);
+        let shape = match source.map_err(|error| Failure::io("asking where the input stands", error))? {
+            Source::File(_) => Shape::Seekable,
+            _ => Shape::Stream,
+        };
         Ok(Input { file, metadata, shape })
     }
 }
@@ -57,15 +61,6 @@ pub(crate) enum Shape {
     Seekable,
     /// In order.
     Stream,
-}
-
-impl Shape {
-    fn of(mut file: &File, metadata: &Metadata) -> io::Result<Self> {
-        if !metadata.is_file() && !metadata.file_type().is_block_device() {
-            return Ok(Self::Stream);
-        }
-        Ok(if file.stream_position()? == 0 { Self::Seekable } else { Self::Stream })
-    }
 }
 
 /// An open input.

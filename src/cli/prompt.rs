@@ -28,9 +28,9 @@ pub(crate) fn terminal() -> Option<File> {
 pub(crate) fn passphrase(question: &str) -> waxseal::Result<SecretBytes> {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(terminal) = terminal() else { return Err(Error::Invalid(NO_TERMINAL.into())) };
-    // A person who gives up with ctrl-c is to have the echo back.
     let failed = |error| Error::io("asking the terminal", error);
     let settings = tcgetattr(&terminal).map_err(|error| failed(error.into()))?;
+    // A person who gives up with ctrl-c is to have the echo back.
     signals::registry().set_terminal(Some((terminal.try_clone().map_err(failed)?, settings.clone())));
     // `rpassword` asks before it turns the echo off: an answer that came at once would be shown.
     let mut quiet = settings.clone();

@@ -38,13 +38,18 @@ impl<'a> Source<'a> {
     /// Of a file that is read by its positions, the cursor does not move.
     #[must_use]
     pub fn from_file(file: &'a File) -> Self {
-        let positioned = file.metadata().is_ok_and(|meta| meta.is_file() || system::is_block_device(meta.file_type()));
-        let mut cursor = file;
-        if positioned && cursor.stream_position().is_ok_and(|position| position == 0) {
-            Self::File(file)
-        } else {
-            Self::Pipe(file)
-        }
+        Self::try_from_file(file).unwrap_or(Self::Pipe(file))
+    }
+
+    /// The same, but what the system refuses to tell is an error, where [`from_file`](Self::from_file) reads on from
+    /// where the file stands.
+    ///
+    /// # Errors
+    /// The system's, when asked what the file is or where it stands.
+    pub fn try_from_file(mut file: &'a File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        let positioned = meta.is_file() || system::is_block_device(meta.file_type());
+        Ok(if positioned && file.stream_position()? == 0 { Self::File(file) } else { Self::Pipe(file) })
     }
 }
 

@@ -21,7 +21,9 @@ pub(crate) fn load_key_file(path: &Path, reporter: &Reporter) -> Result<KeyFile>
     warn_if_readable_by_others(path, reporter);
     KeyFile::load(path).map_err(|error| match &error {
         // A key file that is there is not to be made anew.
-        waxseal::Error::Io { source, .. } if source.kind() != ErrorKind::NotFound => error.into(),
+        waxseal::Error::Io { source, .. } if source.kind() != ErrorKind::NotFound => {
+            Failure::from(error).hint("make it readable to this user, or name another copy of it with -k")
+        }
         _ => Failure::from(error).hint("`waxseal key new FILE` makes a key file"),
     })
 }

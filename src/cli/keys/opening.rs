@@ -163,16 +163,17 @@ impl KeyOpener for Asked {
         let proven = self.answer().proven;
         let _unproven = (!proven).then(|| self.unproven.lock().unwrap_or_else(PoisonError::into_inner));
         let typed = self.passphrase(binding.data_key_id)?;
-        // An empty line is as mistyped as a wrong one.
-        let passphrase = Passphrase::new(typed).inspect_err(|_| self.answer().failed_on = Some(binding.data_key_id))?;
-        let opened = passphrase.open(slot, binding);
+        let opened = Passphrase::new(typed).and_then(|passphrase| passphrase.open(slot, binding));
+        let mistyped = match &opened {
+            // An empty line is as mistyped as a wrong one.
+            Err(waxseal::Error::Invalid(_)) => true,
+            Err(waxseal::Error::Provider(error)) => error.cause == ProviderCause::WrongPassphrase,
+            _ => false,
+        };
         let mut answer = self.answer();
-        match &opened {
-            Ok(_) => answer.proven = true,
-            Err(waxseal::Error::Provider(error)) if error.cause == ProviderCause::WrongPassphrase => {
-                answer.failed_on = Some(binding.data_key_id);
-            }
-            Err(_) => {}
+        answer.proven |= opened.is_ok();
+        if mistyped {
+            answer.failed_on = Some(binding.data_key_id);
         }
         opened
     }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::fixture::{KEYS, Sealed, checked, header_of, prelude_range, replace};
 use super::sim::{Bypass, FAULTS, Fault, Machine};
+use super::simulation::STEPS;
 use crate::envelope::unlock;
 use crate::error::{Error, Result, Tampered};
 use crate::format::{Front, Header, PRELUDE_LEN, Slot};
@@ -63,23 +64,17 @@ struct Model {
     machine: Machine,
     /// The slots are one of these.
     allowed: Vec<Vec<Slot>>,
-    prelude_damaged: bool,
 }
 
 impl Model {
     fn step(&mut self, (op, fault): &Step) -> Result<(), TestCaseError> {
         match op {
-            Op::PowerCut => {
-                self.machine.power_cut();
-                // It may take back a repair that was not synced.
-                self.prelude_damaged = self.prelude() != self.sealed.bank.prelude.to_bytes();
-            }
+            Op::PowerCut => self.machine.power_cut(),
             Op::Evict => drop(self.machine.cached_after_eviction()),
             Op::DamageBank { bank, at } => self.damage_bank(*bank, *at),
             Op::DamagePrelude { at } if self.settled() => {
                 let at = prelude_range(&self.sealed.bank).start + at;
                 self.machine.damage(|bytes| bytes[at] ^= 0x40);
-                self.prelude_damaged = !self.prelude_damaged || self.prelude() != self.sealed.bank.prelude.to_bytes();
             }
             Op::DamagePrelude { .. } => {}
             _ => self.run(op, *fault)?,
@@ -87,8 +82,8 @@ impl Model {
         self.check()
     }
 
-    fn prelude(&self) -> Vec<u8> {
-        self.machine.cached()[prelude_range(&self.sealed.bank)].to_vec()
+    fn prelude_is_damaged(&self) -> bool {
+        self.machine.cached()[prelude_range(&self.sealed.bank)] != self.sealed.bank.prelude.to_bytes()
     }
 
     /// Whether both banks are whole, on disk too: damage in two places at once is not what is promised against.
@@ -106,6 +101,7 @@ impl Model {
 
     fn run(&mut self, op: &Op, fault: Option<(usize, Fault)>) -> Result<(), TestCaseError> {
         let mut planned = None;
+        let was_damaged = self.prelude_is_damaged();
         let result = self.rewrap(op, fault, &mut planned);
         let writes = self.machine.writes();
         if let Some((before, after)) = planned {
@@ -116,18 +112,14 @@ impl Model {
             Ok(()) => {
                 let bytes = self.machine.cached();
                 prop_assert!(header_of(&bytes).warnings().is_empty());
-                self.prelude_damaged = false;
-                prop_assert_eq!(self.prelude(), self.sealed.bank.prelude.to_bytes());
+                prop_assert!(!self.prelude_is_damaged());
             }
             Err(Error::Tampered(Tampered::Prelude)) => {
                 // A fault may strike where the front is read in pieces, around sectors that are bad.
-                let excused = self.prelude_damaged || fault.is_some();
+                let excused = was_damaged || fault.is_some();
                 prop_assert!(excused && writes == 0, "a whole file was refused, or one was written");
             }
-            Err(Error::Io { .. }) => {
-                prop_assert!(fault.is_some(), "an I/O error that nobody caused");
-                self.prelude_damaged = self.prelude() != self.sealed.bank.prelude.to_bytes();
-            }
+            Err(Error::Io { .. }) => prop_assert!(fault.is_some(), "an I/O error that nobody caused"),
             Err(Error::Invalid(_)) => prop_assert_eq!(writes, 0),
             Err(other) => prop_assert!(false, "{}", other),
         }
@@ -183,7 +175,7 @@ fn live_through(steps: &[Step], block: usize, bypass: Bypass, seed: u64) -> Resu
     let sealed = Sealed::small(4096);
     let machine = Machine::new(&sealed.bytes, block, bypass, seed);
     let allowed = vec![sealed.bank.slots.clone()];
-    let mut model = Model { sealed, machine, allowed, prelude_damaged: false };
+    let mut model = Model { sealed, machine, allowed };
     steps.iter().try_for_each(|step| model.step(step))
 }
 
@@ -199,9 +191,6 @@ fn a_power_cut_takes_back_a_repair_that_was_not_synced() {
         live_through(&steps, 1024, Bypass::Direct, seed).unwrap();
     }
 }
-
-/// More steps than a run has.
-const STEPS: usize = 20;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]

@@ -8,7 +8,7 @@ use crate::format::{Front, Header, Slot};
 use crate::rewrap::{InPlace, Plan, Report, SlotChange};
 
 /// More steps than a run has; a fault there never strikes.
-const STEPS: usize = 20;
+pub(super) const STEPS: usize = 20;
 
 /// What a run asks for.
 #[derive(Debug, Clone, Copy)]
