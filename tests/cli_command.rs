@@ -1,5 +1,4 @@
 //! `--from-command`, signals, and tar: other programs around this one.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

@@ -1,5 +1,4 @@
 //! JSON lines and what `inspect` shows.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

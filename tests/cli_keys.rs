@@ -1,5 +1,4 @@
 //! Keys: which are used, and which are tried.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

@@ -1,6 +1,5 @@
 //! `kill -9` at any moment: a rewrap leaves a file that opens, an encryption leaves the old file as it was. A signal
 //! that can be answered leaves nothing else beside it.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

@@ -1,5 +1,5 @@
 //! The command line with keys in AWS KMS, against emulators, every call counted.
-#![cfg(all(feature = "cli", feature = "aws-kms"))]
+#![cfg(feature = "aws-kms")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -526,7 +526,7 @@ fn the_data_key_can_be_had_by_hand() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!((cloud.place.read("data.key").len(), cloud.place.mode("data.key")), (32, 0o600));
     assert!(!cloud.place.exists("x"));
-    let reader = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/reader.py");
+    let reader = support::root().join("spec/reader.py");
     let mut command = Command::new(python());
     command.arg(reader).args(["--data-key-file", "data.key", "in.wax", "out"]).current_dir(cloud.place.path(""));
     let ran: Ran = command.output().unwrap().into();

@@ -1,5 +1,4 @@
 //! Two gigabytes of real files, by file and by pipe: what comes back is what went in, in bounded memory.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

@@ -1,5 +1,4 @@
 //! `rewrap` with local keys, `rewrap --repair`, and `salvage`.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

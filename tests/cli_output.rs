@@ -1,5 +1,4 @@
 //! Where output goes: success or nothing, and nobody's file is lost.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

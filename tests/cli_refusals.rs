@@ -1,5 +1,4 @@
 //! What is no whole, authentic file of ours is refused with the exit code of its cause, and gives no output.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

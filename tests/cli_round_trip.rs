@@ -1,5 +1,4 @@
 //! What goes in comes out, by file and by pipe, and has the size that the documents state.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

@@ -1,6 +1,5 @@
 //! Every command, runs that fail among them: no key, data key or passphrase is in what is said, in what other
 //! processes see, or in a file that is not to hold it.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

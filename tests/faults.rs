@@ -6,7 +6,7 @@
 //! ```sh
 //! cargo test --locked --test faults -- --ignored --nocapture
 //! ```
-#![cfg(all(feature = "cli", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stderr, reason = "figures for the documents")]
 

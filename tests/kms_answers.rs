@@ -1,17 +1,18 @@
 //! What comes of each answer that KMS can give, and of none: by a proxy that answers in its stead.
-#![cfg(feature = "aws-kms")]
 
+#[path = "support/sdk.rs"]
+mod sdk;
 mod support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sdk::{binding, kms, kms_in, name};
 use serde_json::json;
-use support::sdk::{binding, kms, kms_in, name};
 use support::{ACCOUNT, CountingProxy, Fault, REGION, counting_proxy};
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 use waxseal::format::{Slot, SlotKind};
-use waxseal::keys::aws_kms::{AccountRule, KmsKey, KmsOpener};
 use waxseal::keys::{KeyOpener, KeySealer};
+use waxseal_aws_kms::{AccountRule, KmsKey, KmsOpener};
 
 const ID: &str = "12345678-90ab-cdef-1234-567890abcdef";
 const MRK: &str = "mrk-1234567890abcdef1234567890abcdef";

@@ -1,18 +1,19 @@
 //! Which calls reach KMS, and which never do; against an emulator of AWS, through a proxy that counts.
-#![cfg(feature = "aws-kms")]
 
+#[path = "support/sdk.rs"]
+mod sdk;
 mod support;
 
+use sdk::{binding, kms, kms_in, name};
 use serde_json::json;
-use support::sdk::{binding, kms, kms_in, name};
 use support::{ACCOUNT, CountingProxy, REGION, counting_proxy, shared_moto};
 use waxseal::Envelope;
 use waxseal::envelope::SealOptions;
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 use waxseal::format::{Binding, Slot, SlotKind};
-use waxseal::keys::aws_kms::{AccountRule, KmsKey, KmsOpener};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::DataKey;
+use waxseal_aws_kms::{AccountRule, KmsKey, KmsOpener};
 
 fn proxy() -> CountingProxy {
     counting_proxy(&shared_moto().url)

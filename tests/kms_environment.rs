@@ -1,22 +1,23 @@
 //! AWS's standard configuration: each test runs again in a process of its own, with an environment of its own.
-#![cfg(feature = "aws-kms")]
 
+#[path = "support/sdk.rs"]
+mod sdk;
 mod support;
 
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sdk::{binding, name};
 use serde_json::json;
-use support::sdk::{binding, name};
 use support::{
     ACCOUNT, Certificates, Fault, REGION, counting_proxy, in_child, moto_tls, run_in_child, shared_moto, tunnel,
 };
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 use waxseal::format::{Slot, SlotKind};
-use waxseal::keys::aws_kms::{AccountRule, KeyOrigin, KeyRegions, Kms, KmsConfig, KmsKey, KmsOpener, KmsTimeouts};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::DataKey;
+use waxseal_aws_kms::{AccountRule, KeyOrigin, KeyRegions, Kms, KmsConfig, KmsKey, KmsOpener, KmsTimeouts};
 
 const CREDENTIALS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "secret")];
 /// A key's name for the child.

@@ -1,22 +1,23 @@
 //! The life of a key, with material of its owner's; and bytes through KMS itself, with the AWS command line at
 //! the other end.
-#![cfg(feature = "aws-kms")]
 
+#[path = "support/sdk.rs"]
+mod sdk;
 mod support;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use sdk::{binding, kms, name};
 use serde_json::json;
-use support::sdk::{binding, kms, name};
 use support::{Fault, REGION, Server, counting_proxy, ministack, python, shared_moto};
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 use waxseal::format::Pairs;
-use waxseal::keys::aws_kms::{
-    ImportAlgorithm, ImportKeySpec, ImportOptions, KeyOrigin, KeyRegions, KeyRotation, KmsKey, KmsOpener,
-};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::SecretBytes;
+use waxseal_aws_kms::{
+    ImportAlgorithm, ImportKeySpec, ImportOptions, KeyOrigin, KeyRegions, KeyRotation, KmsKey, KmsOpener,
+};
 
 #[track_caller]
 fn refusal<T>(result: Result<T>) -> Box<ProviderError> {

@@ -1,7 +1,8 @@
 //! The requests themselves, field by field, with the SDK's own mocks; and AWS's documented behaviour where the
 //! emulators differ from it.
-#![cfg(feature = "aws-kms")]
 
+#[path = "support/sdk.rs"]
+mod sdk;
 mod support;
 
 use std::collections::HashMap;
@@ -17,13 +18,13 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use aws_sdk_kms::types::error::IncorrectKeyException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use support::sdk::{binding, name};
+use sdk::{binding, name};
 use support::{ACCOUNT, REGION};
 use waxseal::error::{Error, ProviderCause};
 use waxseal::format::{Binding, Pairs, Slot, SlotKind};
-use waxseal::keys::aws_kms::{Kms, KmsKey, KmsOpener, context};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::DataKey;
+use waxseal_aws_kms::{Kms, KmsKey, KmsOpener, context};
 
 const ID: &str = "12345678-90ab-cdef-1234-567890abcdef";
 

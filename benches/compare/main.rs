@@ -101,7 +101,7 @@ fn measure_all<'a>(workplace: &Workplace, planned: &'a [Series], found: &Found) 
 /// A part of the comparison does not replace the whole one.
 fn results_folder(options: &Options, workplace: &Workplace) -> std::path::PathBuf {
     match options.extent {
-        Extent::Whole if options.only.is_none() => Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results"),
+        Extent::Whole if options.only.is_none() => support::root().join("benches/results"),
         Extent::Whole | Extent::Quick => Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-results"),
         Extent::Test => workplace.folder().join("results"),
     }

@@ -1,7 +1,6 @@
-//! Who wraps and unwraps data keys (spec 9 and 10): a key file, a passphrase, a key in AWS KMS, or a caller's own.
+//! Who wraps and unwraps data keys (spec 9 and 10): a key file, a passphrase, or a key of a provider's
+//! own, such as those in AWS KMS of the crate `waxseal-aws-kms`.
 
-#[cfg(feature = "aws-kms")]
-pub mod aws_kms;
 mod keyfile;
 mod passphrase;
 

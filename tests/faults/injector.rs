@@ -160,7 +160,7 @@ fn injector() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let made = folder.join(format!("inject-{}", std::process::id()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/inject.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/faults/inject.c");
         let mut compiler = Command::new("cc");
         compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-o"]).arg(&made).arg(source);
         needs("a C compiler as `cc`", &mut compiler);

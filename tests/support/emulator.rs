@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ pub struct Certificates {
 impl Certificates {
     pub fn for_host(host: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/serve.py");
+        let script = super::root().join("tests/support/serve.py");
         let status = Command::new(python()).arg(script).arg("certify").arg(folder.path()).arg(host).status();
         assert!(status.expect("python runs").success(), "no certificates");
         Self { folder }
@@ -75,7 +75,7 @@ impl Certificates {
 
 impl Server {
     fn start(what: &'static str, more: &[&str], scheme: &str) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/serve.py");
+        let script = super::root().join("tests/support/serve.py");
         let mut command = Command::new(python());
         super::clear_aws_environment(&mut command);
         let mut child = command

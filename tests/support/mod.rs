@@ -8,14 +8,19 @@
 mod emulator;
 mod proxy;
 mod python;
-#[cfg(feature = "aws-kms")]
-pub mod sdk;
 
 pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto};
 pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
 pub use python::{environment, python, try_python};
 
+use std::path::Path;
 use std::process::Command;
+
+/// The top of the repository, from whichever of its packages a test is built.
+pub fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|folder| folder.join("spec/waxseal-v1.md").exists()).expect("the repository")
+}
 
 /// Runs the test named `test` of this binary again, in a process of its own with `environment`: a process' own
 /// environment cannot be changed safely. In that process [`in_child`] is true.

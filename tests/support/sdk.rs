@@ -1,10 +1,12 @@
 //! SDK clients for an emulator, and what the KMS tests start from.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(unreachable_pub, reason = "a module of test binaries")]
 
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
 use waxseal::format::{Binding, DataKeyId, Pairs, Sharing, Suite};
-use waxseal::keys::aws_kms::{Kms, KmsKeyName};
+use waxseal_aws_kms::{Kms, KmsKeyName};
 
-use super::REGION;
+use crate::support::REGION;
 
 /// A handle whose clients call `url`, with credentials that mean nothing.
 pub fn kms(url: &str) -> Kms {

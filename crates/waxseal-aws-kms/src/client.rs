@@ -15,7 +15,7 @@ use super::config::{KmsConfig, instance_region};
 use super::failure;
 use super::name::{KmsKeyName, is_region};
 use super::worker::{ENDED, Worker, wait};
-use crate::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 /// One call to AWS, as it ended: what a summary proves a rotation with, and what CloudTrail names too.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
 use super::seal::{answered_arn, pairs, secret};
-use crate::error::{Error, ProviderCause, ProviderError, Result};
-use crate::format::{KMS_WRAPPED_MAX, Pairs};
-use crate::secret::SecretBytes;
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::format::{KMS_WRAPPED_MAX, Pairs};
+use waxseal::secret::SecretBytes;
 
 /// `kms:Encrypt` takes at most this many bytes.
 pub const DIRECT_MAX: usize = 4096;

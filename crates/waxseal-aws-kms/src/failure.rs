@@ -10,7 +10,7 @@ use aws_sdk_kms::operation::RequestId as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::KmsCall;
-use crate::error::{Error, ProviderCause, ProviderError};
+use waxseal::error::{Error, ProviderCause, ProviderError};
 
 /// What the SDK returned for `call`, as this crate's error.
 pub(super) fn failure<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> ProviderError

@@ -12,8 +12,8 @@ use aws_smithy_types::DateTime;
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
-use crate::error::{Error, ProviderCause, ProviderError, Result};
-use crate::secret::{DataKey, KEY_LEN, SecretBytes};
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::secret::{DataKey, KEY_LEN, SecretBytes};
 
 /// How the material is wrapped on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

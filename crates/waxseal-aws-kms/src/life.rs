@@ -8,7 +8,7 @@ use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName, is_alias};
 use super::seal::answered_arn;
-use crate::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 /// Where a new key's material comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,13 +109,13 @@ impl Kms {
         let request = client.create_alias().alias_name(&alias).target_key_id(arn.id());
         match self.call(&mut call, request.send()).await {
             Ok(_) => Ok(arn),
-            Err(Error::Provider(error)) => {
-                let message = format!("the key {arn} was made, its alias was not: {}", error.message);
+            Err(Error::Provider(mut error)) => {
+                error.message = format!("the key {arn} was made, its alias was not: {}", error.message);
                 let hint = format!(
                     "aws kms create-alias --region {} --alias-name {alias} --target-key-id {arn}",
                     arn.region()
                 );
-                Err(Error::Provider(Box::new(ProviderError { message, hint: Some(hint), ..*error })))
+                Err(Error::Provider(Box::new(error.with_hint(hint))))
             }
             Err(other) => Err(other),
         }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::error::{Error, Result};
-use crate::format::is_kms_key_arn;
+use waxseal::error::{Error, Result};
+use waxseal::format::is_kms_key_arn;
 
 /// Ids of multi-Region keys, and of nothing else, begin so.
 const MULTI_REGION: &str = "mrk-";

@@ -11,10 +11,10 @@ use super::client::{Kms, KmsCall, is_account};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
 use super::seal::{answered_arn, context, secret};
-use crate::error::{Error, ProviderCause, ProviderError, Result};
-use crate::format::{Binding, Slot, SlotKind};
-use crate::keys::KeyOpener;
-use crate::secret::DataKey;
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::format::{Binding, Slot, SlotKind};
+use waxseal::keys::KeyOpener;
+use waxseal::secret::DataKey;
 
 /// Whose keys may open a file when no key is named.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
-use crate::error::Result;
-use crate::format::{Binding, KMS_WRAPPED_MAX, Pairs, Slot, SlotKind};
-use crate::keys::KeySealer;
-use crate::secret::DataKey;
+use waxseal::error::Result;
+use waxseal::format::{Binding, KMS_WRAPPED_MAX, Pairs, Slot, SlotKind};
+use waxseal::keys::KeySealer;
+use waxseal::secret::DataKey;
 
 /// The pair that names the data key in every audit record.
 const DATA_KEY_ID: &str = "waxseal:data-key-id";

@@ -8,7 +8,7 @@ use std::future::Future;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Result};
+use waxseal::error::{Error, Result};
 
 /// A current-thread runtime. Dropping it ends the thread; calls under way end with it.
 pub(super) struct Worker {

@@ -23,13 +23,15 @@ use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+use crate as cli;
+
 use self::args::Args;
 use self::exit::Exit;
 use self::failure::Failure;
 use self::session::Session;
 
 /// Runs the program. Never panics: a panic is a bug, and a bug has its own exit code.
-pub(crate) fn main() -> ExitCode {
+fn main() -> ExitCode {
     process::harden();
     report::report_panics();
     let arguments: Vec<OsString> = std::env::args_os().collect();

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use waxseal::Error;
 use waxseal::engine::Durability;
 use waxseal::format::{KMS_WRAPPED_MAX, MAGIC, Pairs};
-use waxseal::keys::aws_kms::{DIRECT_MAX, KmsKeyName};
 use waxseal::secret::SecretBytes;
+use waxseal_aws_kms::{DIRECT_MAX, KmsKeyName};
 
 use crate::cli::Result;
 use crate::cli::args::{DirectArgs, DirectCommand, FileArgs};

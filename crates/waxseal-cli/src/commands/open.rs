@@ -109,7 +109,7 @@ impl<'a> Open<'a> {
 #[cfg(feature = "aws-kms")]
 fn hint_for_blob(failure: Failure, input: &Input) -> Failure {
     use std::os::unix::fs::FileExt;
-    use waxseal::keys::aws_kms::looks_like_kms_blob;
+    use waxseal_aws_kms::looks_like_kms_blob;
     let mut start = vec![0; 8192];
     match input.file.read_at(&mut start, 0) {
         Ok(len) if failure.exit == Exit::Header && looks_like_kms_blob(&start[..len]) => {

@@ -10,7 +10,7 @@ mod with_kms {
     use std::sync::{Arc, Mutex, PoisonError};
 
     use waxseal::keys::KeyOpener;
-    use waxseal::keys::aws_kms::{AccountRule, Kms, KmsCall, KmsConfig, KmsOpener, KmsTimeouts};
+    use waxseal_aws_kms::{AccountRule, Kms, KmsCall, KmsConfig, KmsOpener, KmsTimeouts};
 
     use super::super::spec::KeySpec;
     use crate::cli::Result;

@@ -3,11 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use waxseal::format::{Binding, Slot};
-#[cfg(feature = "aws-kms")]
-use waxseal::keys::aws_kms::KmsKey;
 use waxseal::keys::{KeySealer, Passphrase};
 use waxseal::secret::DataKey;
 use waxseal::{Envelope, SealOptions};
+#[cfg(feature = "aws-kms")]
+use waxseal_aws_kms::KmsKey;
 
 use super::cloud::Cloud;
 use super::local::{load_key_file, read_passphrase};

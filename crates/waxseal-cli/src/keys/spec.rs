@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "aws-kms")]
-use waxseal::keys::aws_kms::KmsKeyName;
+use waxseal_aws_kms::KmsKeyName;
 
 use crate::cli::Result;
 use crate::cli::args::KeyArgs;

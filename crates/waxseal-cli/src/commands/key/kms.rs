@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
-use waxseal::keys::aws_kms::{
+use waxseal::secret::{KEY_LEN, SecretBytes, fill_random};
+use waxseal_aws_kms::{
     ImportAlgorithm, ImportKeySpec, ImportOptions, KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo, KmsKeyName,
 };
-use waxseal::secret::{KEY_LEN, SecretBytes, fill_random};
 
 use super::{stamp, write_new_secret};
 use crate::cli::Result;

@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use waxseal::format::{Slot, SlotKind};
-#[cfg(feature = "aws-kms")]
-use waxseal::keys::aws_kms::{KeyArn, KmsKeyName};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::rewrap::{Request, Rewrapper, Selector, Unwrap};
+#[cfg(feature = "aws-kms")]
+use waxseal_aws_kms::{KeyArn, KmsKeyName};
 
 #[cfg(feature = "aws-kms")]
 use super::new_key::SourceRule;

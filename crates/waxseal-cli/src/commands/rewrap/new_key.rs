@@ -1,10 +1,10 @@
 //! A key that slots are made for: by KMS unseen, where that can be, else with the data key in hand.
 
 use waxseal::format::{Bank, Slot, SlotKind};
-#[cfg(feature = "aws-kms")]
-use waxseal::keys::aws_kms::{KeyArn, Kms, KmsKeyName};
 use waxseal::rewrap::{Rewrapped, Rewrapper, Unwrap};
 use waxseal::{Error, Result};
+#[cfg(feature = "aws-kms")]
+use waxseal_aws_kms::{KeyArn, Kms, KmsKeyName};
 
 /// Which slots are a key's, as their public bytes tell.
 pub(super) enum SlotMatch {
@@ -124,9 +124,9 @@ mod with_kms {
 
     use waxseal::error::{ProviderCause, ProviderError};
     use waxseal::format::{Bank, Slot, SlotKind};
-    use waxseal::keys::aws_kms::{KeyArn, Kms, KmsKeyName};
     use waxseal::rewrap::{Rewrapped, Verified};
     use waxseal::{Error, Result};
+    use waxseal_aws_kms::{KeyArn, Kms, KmsKeyName};
 
     use super::{NewKey, SlotMatch};
     use crate::cli::args::AccountArgs;
