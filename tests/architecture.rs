@@ -9,8 +9,9 @@ use std::process::Command;
 
 use waxseal::format;
 
-/// The modules of `src/`, each allowed to import those before it. Modules of one line do not know each other.
-const ORDER: [&[&str]; 11] = [
+/// The modules of the library and the crates above it, each allowed to import those before it. Modules of one line do
+/// not know each other.
+const ORDER: [&[&str]; 12] = [
     &["error"],
     &["secret"],
     &["format"],
@@ -21,8 +22,17 @@ const ORDER: [&[&str]; 11] = [
     &["seek"],
     &["engine"],
     &["rewrap", "salvage"],
-    &["cli"],
+    &[AWS_KMS],
+    &[CLI],
 ];
+
+/// The crates beside the library, by the names that code has for them.
+const AWS_KMS: &str = "waxseal_aws_kms";
+const CLI: &str = "waxseal_cli";
+
+/// Where the sources of each crate are. The library's are told apart by module, the others count as one each.
+const CRATES: [(&str, &str); 3] =
+    [("waxseal", "src"), (AWS_KMS, "crates/waxseal-aws-kms/src"), (CLI, "crates/waxseal-cli/src")];
 
 /// The files that may hold `unsafe`, which is denied everywhere else: those that map memory.
 const UNSAFE_FILES: [&str; 0] = [];
@@ -31,7 +41,8 @@ const UNSAFE_FILES: [&str; 0] = [];
 const PRINTING: [&str; 7] = ["print!", "println!", "eprint!", "eprintln!", "dbg!", "stdout()", "stderr()"];
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|folder| folder.join("spec/waxseal-v1.md").exists()).unwrap()
 }
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -57,34 +68,49 @@ fn files(folder: &str, suffix: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A source file: its path from the root, and its code without comments, texts and unit tests.
+/// A source file: its crate, its path from the root, and its code without comments, texts and unit tests.
 struct Source {
+    of: &'static str,
+    folder: &'static str,
     path: String,
     code: String,
 }
 
-/// Every file of `src/` but those that hold unit tests only.
+/// The source files of all crates but those that hold unit tests only.
 fn sources() -> Vec<Source> {
     let mut tests = Vec::new();
     let mut sources = Vec::new();
-    for path in files("src", ".rs") {
-        let (code, modules) = without_tests(&code_of(&read(&path)));
-        let folder = if path.ends_with("mod.rs") { path.parent().unwrap().to_owned() } else { path.with_extension("") };
-        tests.extend(modules.iter().map(|module| folder.join(module)));
-        sources.push(Source { path: path.to_string_lossy().into_owned(), code });
+    for (of, folder) in CRATES {
+        let before = sources.len();
+        for path in files(folder, ".rs") {
+            let (code, modules) = without_tests(&code_of(&read(&path)));
+            let is_top = ["mod.rs", "lib.rs", "main.rs"].iter().any(|name| path.ends_with(name));
+            let below = if is_top { path.parent().unwrap().to_owned() } else { path.with_extension("") };
+            tests.extend(modules.iter().map(|module| below.join(module)));
+            sources.push(Source { of, folder, path: path.to_string_lossy().into_owned(), code });
+        }
+        assert!(sources.len() > before + 10, "the sources of {of} were not found");
     }
     let is_test = |path: &Path| tests.iter().any(|test| path.starts_with(test) || path == test.with_extension("rs"));
     sources.retain(|source| !is_test(Path::new(&source.path)));
-    assert!(sources.len() > 20, "the sources were not found");
     sources
 }
 
 impl Source {
-    /// `src/format/bank.rs` is of the module `format`, two deep.
+    /// `src/format/bank.rs` is of the module `format`, two deep; `crates/waxseal-cli/src/report.rs` of `report`.
     fn module(&self) -> (&str, usize) {
-        let path = self.path.strip_prefix("src/").unwrap().strip_suffix(".rs").unwrap();
+        let path = self.path.strip_prefix(self.folder).unwrap().strip_prefix('/').unwrap().strip_suffix(".rs").unwrap();
         let parts: Vec<_> = path.split('/').filter(|part| *part != "mod").collect();
         (parts[0], parts.len())
+    }
+
+    fn is_of_library(&self) -> bool {
+        self.of == CRATES[0].0
+    }
+
+    /// What it is in [`ORDER`]: a module of the library, or another crate.
+    fn place(&self) -> &str {
+        if self.is_of_library() { self.module().0 } else { self.of }
     }
 
     /// Number of the line that `offset` of the code is in.
@@ -228,32 +254,49 @@ fn reexports() -> BTreeMap<String, String> {
     names
 }
 
+/// What `source` imports of this project: where it says so, and what, by its place in [`ORDER`].
+fn imports(source: &Source, reexports: &BTreeMap<String, String>) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (of, _) in CRATES {
+        let within = of == source.of;
+        let root = if within { "crate::".to_owned() } else { format!("{of}::") };
+        for at in words(&source.code, &root) {
+            if of != CRATES[0].0 {
+                found.push((at, of.to_owned()));
+                continue;
+            }
+            for name in imported(&source.code[at + root.len()..]) {
+                found.push((at, reexports.get(name).map_or(name, String::as_str).to_owned()));
+            }
+        }
+    }
+    found
+}
+
 #[test]
 fn imports_run_one_way() {
     let reexports = reexports();
     let mut wrong = Vec::new();
-    for source in sources() {
-        let (module, _) = source.module();
-        if ["lib", "main"].contains(&module) {
-            continue;
-        }
-        let own = rank(module).unwrap_or_else(|| panic!("{}: the module is not in the order", source.path));
-        for at in words(&source.code, "crate::") {
-            for name in imported(&source.code[at + "crate::".len()..]) {
-                let target = reexports.get(name).map_or(name, String::as_str);
-                let there = rank(target).unwrap_or_else(|| panic!("{}: crate::{name} is not known", source.path));
-                if there > own || (there == own && target != module) {
-                    wrong.push(format!("{}:{}: {module} imports {target}", source.path, source.line(at)));
-                }
+    let mut seen = BTreeMap::new();
+    for source in sources().iter().filter(|source| !(source.is_of_library() && source.module().0 == "lib")) {
+        let place = source.place();
+        let own = rank(place).unwrap_or_else(|| panic!("{}: the module is not in the order", source.path));
+        for (at, target) in imports(source, &reexports) {
+            let there = rank(&target).unwrap_or_else(|| panic!("{}: {target} is not known", source.path));
+            if there > own || (there == own && target != place) {
+                wrong.push(format!("{}:{}: {place} imports {target}", source.path, source.line(at)));
             }
+            *seen.entry((source.of, there < own)).or_insert(0) += 1;
         }
     }
     assert!(wrong.is_empty(), "imports that run back:\n{}", wrong.join("\n"));
+    assert!(CRATES.iter().all(|(of, _)| seen.get(&(of, true)).is_some_and(|seen| *seen > 20)), "not found: {seen:?}");
 }
 
+/// An import by `super::` would escape the test of the order.
 #[test]
-fn no_path_climbs_to_the_crate() {
-    for source in sources() {
+fn no_path_climbs_to_the_library() {
+    for source in sources().iter().filter(|source| source.is_of_library()) {
         let (_, depth) = source.module();
         let climb = "super::".repeat(depth);
         let at = words(&source.code, "super::").find(|at| source.code[*at..].starts_with(&climb));
@@ -263,7 +306,7 @@ fn no_path_climbs_to_the_crate() {
 
 #[test]
 fn only_the_program_prints() {
-    for source in sources().iter().filter(|source| !["cli", "main"].contains(&source.module().0)) {
+    for source in sources().iter().filter(|source| source.of != CLI) {
         for printing in PRINTING {
             let at = words(&source.code, printing).next();
             assert!(at.is_none(), "{}:{}: {printing}", source.path, source.line(at.unwrap_or(0)));
@@ -292,13 +335,14 @@ fn nothing_is_left_to_do() {
 #[test]
 fn files_stay_readable() {
     for source in sources() {
-        let limit = if source.path == "src/main.rs" { 40 } else { 600 };
         let lines = source.code.lines().count();
-        assert!(lines <= limit, "{}: {lines} lines, at most {limit}", source.path);
+        assert!(lines <= 600, "{}: {lines} lines, at most 600", source.path);
     }
-    let lib = code_of(&read("src/lib.rs"));
-    for logic in ["fn ", "impl ", "let "] {
-        assert!(words(&lib, logic).next().is_none(), "src/lib.rs holds logic: {logic}");
+    for lib in ["src/lib.rs", "crates/waxseal-aws-kms/src/lib.rs"] {
+        let code = code_of(&read(lib));
+        for logic in ["fn ", "impl ", "let "] {
+            assert!(words(&code, logic).next().is_none(), "{lib} holds logic: {logic}");
+        }
     }
 }
 
@@ -308,31 +352,84 @@ fn the_architecture_names_the_order_and_every_module() {
     let order = ORDER.map(|modules| modules.join(", ")).join(" < ");
     assert!(text.contains(&order), "ARCHITECTURE.md does not hold the line\n{order}");
     for source in sources() {
-        let (module, _) = source.module();
-        assert!(text.contains(&format!("  {module}")), "ARCHITECTURE.md does not show {module}");
+        let shown = if source.is_of_library() { source.module().0.to_owned() } else { source.of.replace('_', "-") };
+        assert!(text.contains(&format!("  {shown}")), "ARCHITECTURE.md does not show {shown}");
     }
 }
 
-/// A paragraph of dependencies begins with a comment that says what they are for.
+/// The manifests of the workspace: the root's first.
+fn manifests() -> Vec<(PathBuf, String)> {
+    let mut folders = vec![PathBuf::new()];
+    for entry in fs::read_dir(root().join("crates")).unwrap() {
+        let path = entry.unwrap().path();
+        folders.push(path.strip_prefix(root()).unwrap().to_owned());
+    }
+    assert_eq!(folders.len(), CRATES.len(), "crates/ holds what is not in the table of crates");
+    folders.into_iter().map(|folder| (folder.clone(), read(folder.join("Cargo.toml")))).collect()
+}
+
+/// A paragraph of dependencies begins with a comment that says what they are for. The workspace's table says it once
+/// for all crates.
 #[test]
 fn every_dependency_says_what_for() {
-    let manifest = read("Cargo.toml");
-    let mut explained = false;
-    let mut in_dependencies = false;
     let mut seen = 0;
-    for line in manifest.lines() {
-        match line.trim() {
-            "" => explained = false,
-            line if line.starts_with('[') => in_dependencies = line.ends_with("dependencies]"),
-            line if line.starts_with('#') => explained = true,
-            line if in_dependencies && line.contains('=') => {
-                assert!(explained, "Cargo.toml: no comment above `{line}`");
-                seen += 1;
+    for (folder, manifest) in manifests() {
+        let mut explained = false;
+        let mut in_dependencies = false;
+        for line in manifest.lines() {
+            match line.trim() {
+                "" => explained = false,
+                line if line.starts_with('[') => in_dependencies = line.ends_with("dependencies]"),
+                line if line.starts_with('#') => explained = true,
+                line if in_dependencies && line.contains("workspace = true") => {}
+                line if in_dependencies && line.contains('=') => {
+                    assert!(explained, "{}: no comment above `{line}`", folder.join("Cargo.toml").display());
+                    seen += 1;
+                }
+                _ => {}
             }
-            _ => {}
         }
     }
     assert!(seen > 30, "the dependencies were not found");
+}
+
+/// The files of `[[test]]` and `[[bench]]` of a manifest, from the root.
+fn targets(folder: &Path, manifest: &str) -> Vec<PathBuf> {
+    let tables = manifest.split("\n[").filter_map(|table| {
+        let kind = if table.starts_with("[test]]") { "tests" } else { "benches" };
+        (kind == "tests" || table.starts_with("[bench]]")).then_some((kind, table))
+    });
+    let field = |table: &str, name: &str| {
+        let value = table.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = \""));
+        value.map(|value| value.trim_end_matches('"').to_owned())
+    };
+    let file = |(kind, table)| {
+        let own = || format!("{kind}/{}.rs", field(table, "name").unwrap());
+        let path = folder.join(field(table, "path").unwrap_or_else(own));
+        root().join(path).canonicalize().unwrap().strip_prefix(root().canonicalize().unwrap()).unwrap().to_owned()
+    };
+    tables.map(file).collect()
+}
+
+/// Targets are listed by hand, so that a file could be left out, and its tests never run.
+#[test]
+fn every_test_is_a_target_of_one_package() {
+    let manifests = manifests();
+    assert!(["autotests = false", "autobenches = false"].iter().all(|line| manifests[0].1.contains(line)));
+    let mut targets: Vec<_> = manifests.iter().flat_map(|(folder, manifest)| targets(folder, manifest)).collect();
+    targets.sort();
+    let is_target = |path: &PathBuf| {
+        let depth = path.components().count();
+        depth == 2 || (depth == 3 && path.starts_with("benches") && path.ends_with("main.rs"))
+    };
+    let mut there = [files("benches", ".rs"), files("tests", ".rs")].concat();
+    there.retain(is_target);
+    assert_eq!(targets, there, "the targets that the packages list are not the files in tests/ and benches/");
+    let of_crates = CRATES.iter().skip(1).flat_map(|(_, folder)| ["tests", "benches"].map(|kind| (folder, kind)));
+    for (folder, kind) in of_crates {
+        let beside = root().join(folder).with_file_name(kind);
+        assert!(!beside.exists(), "{}: tests and benches are at the top", beside.display());
+    }
 }
 
 /// The cells of the tables of `text`, row by row.
@@ -383,10 +480,7 @@ fn the_readme_lists_the_exit_codes_of_the_help() {
     let section = section.split("\n## ").next().unwrap();
     let listed: Vec<_> = rows(section).into_iter().skip(2).map(|row| format!("{} {}", row[0], row[1])).collect();
     assert_eq!(listed.len(), 10);
-    let Some(program) = option_env!("CARGO_BIN_EXE_waxseal").filter(|_| root().join("src/cli").exists()) else {
-        return;
-    };
-    let help = Command::new(program).arg("--help").output().unwrap().stdout;
+    let help = Command::new(env!("CARGO_BIN_EXE_waxseal")).arg("--help").output().unwrap().stdout;
     let help = String::from_utf8(help).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     for line in listed {
         assert!(help.contains(&line.replace('`', "")), "--help does not say: {line}");
@@ -412,6 +506,7 @@ fn anchors(text: &str) -> Vec<String> {
 fn links_lead_somewhere() {
     let mut documents = files("docs", ".md");
     documents.extend(files("spec", ".md"));
+    documents.extend(manifests().into_iter().skip(1).map(|(folder, _)| folder.join("README.md")));
     let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
     documents.extend(top.map(PathBuf::from));
     for document in documents {
@@ -433,8 +528,9 @@ fn documents_name_files_that_are_there() {
     for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/threat-model.md"] {
         let text = read(document);
         for name in text.split('`').skip(1).step_by(2) {
-            let is_file =
-                ["src/", "tests/", "spec/", "docs/", "benches/", "fuzz/"].iter().any(|folder| name.starts_with(folder));
+            let is_file = ["src/", "tests/", "spec/", "docs/", "benches/", "fuzz/", "crates/"]
+                .iter()
+                .any(|folder| name.starts_with(folder));
             let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
             assert!(!is_file || !plain || root().join(name).exists(), "{document}: no {name}");
         }
