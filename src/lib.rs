@@ -1,5 +1,7 @@
-//! Envelope encryption of large files and streams: a data key from AWS KMS or a local key, a payload in the public
-//! C2SP chunked encryption, and a header that survives damage and rotates in place.
+//! Envelope encryption of large files and streams: a data key that a key service or a local key wraps, a payload in the
+//! public C2SP chunked encryption, and a header that survives damage and rotates in place.
+//!
+//! Keys in AWS KMS are in the crate `waxseal-aws-kms`, the program is in `waxseal-cli`.
 
 pub mod engine;
 pub mod envelope;

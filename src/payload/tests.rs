@@ -112,3 +112,15 @@ fn a_message_opens_under_its_key_and_context_alone() {
     // A salt is never used twice with one input key.
     assert_ne!(wrap_message(&key(1), b"context", &key(2)).unwrap()[..24], message[..24]);
 }
+
+/// Features choose the backend, and Cargo adds the features of all packages that are built at once: a run that is
+/// meant for one backend says which it expects, several with commas between where the processor decides.
+#[test]
+#[allow(clippy::print_stdout, reason = "which backend was tested is worth a line")]
+fn the_backend_is_the_expected_one() {
+    let backend = format!("{:?}", Backend::default());
+    println!("the AEADs are by {backend}");
+    if let Ok(expected) = std::env::var("WAXSEAL_EXPECT_BACKEND") {
+        assert!(expected.split(',').any(|name| name == backend), "{backend} is used, {expected} was expected");
+    }
+}

@@ -10,12 +10,12 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use tokio::sync::OnceCell;
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 use super::config::{KmsConfig, instance_region};
 use super::failure;
 use super::name::{KmsKeyName, is_region};
 use super::worker::{ENDED, Worker, wait};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 /// One call to AWS, as it ended: what a summary proves a rotation with, and what CloudTrail names too.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use waxseal::error::{Error, Result};
 
 use super::name::is_region;
-use waxseal::error::{Error, Result};
 
 /// How long to wait for AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

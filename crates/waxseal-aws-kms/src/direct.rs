@@ -1,14 +1,14 @@
 //! A few bytes through KMS itself, without a container: the blob that `aws kms encrypt` makes.
 
 use aws_sdk_kms::primitives::Blob;
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::format::{KMS_WRAPPED_MAX, Pairs};
+use waxseal::secret::SecretBytes;
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
 use super::seal::{answered_arn, pairs, secret};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
-use waxseal::format::{KMS_WRAPPED_MAX, Pairs};
-use waxseal::secret::SecretBytes;
 
 /// `kms:Encrypt` takes at most this many bytes.
 pub const DIRECT_MAX: usize = 4096;

@@ -8,9 +8,9 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use waxseal::error::{Error, ProviderCause, ProviderError};
 
 use super::KmsCall;
-use waxseal::error::{Error, ProviderCause, ProviderError};
 
 /// What the SDK returned for `call`, as this crate's error.
 pub(super) fn failure<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> ProviderError

@@ -8,12 +8,12 @@ use aws_lc_rs::rsa::{
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{AlgorithmSpec, ExpirationModelType, KeyState, WrappingKeySpec};
 use aws_smithy_types::DateTime;
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::secret::{DataKey, KEY_LEN, SecretBytes};
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
-use waxseal::secret::{DataKey, KEY_LEN, SecretBytes};
 
 /// How the material is wrapped on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -28,3 +28,8 @@ pub use life::{KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo};
 pub use name::{AliasArn, KeyArn, KmsKeyName};
 pub use open::{AccountRule, KmsOpener};
 pub use seal::{KmsKey, context};
+
+/// The README's example is compiled as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

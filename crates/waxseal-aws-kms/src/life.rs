@@ -3,12 +3,12 @@
 use std::time::SystemTime;
 
 use aws_sdk_kms::types::{KeyMetadata, OriginType};
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName, is_alias};
 use super::seal::answered_arn;
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 /// Where a new key's material comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

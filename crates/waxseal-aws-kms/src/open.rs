@@ -6,15 +6,15 @@
 use std::collections::HashMap;
 
 use aws_sdk_kms::primitives::Blob;
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::format::{Binding, Slot, SlotKind};
+use waxseal::keys::KeyOpener;
+use waxseal::secret::DataKey;
 
 use super::client::{Kms, KmsCall, is_account};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
 use super::seal::{answered_arn, context, secret};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
-use waxseal::format::{Binding, Slot, SlotKind};
-use waxseal::keys::KeyOpener;
-use waxseal::secret::DataKey;
 
 /// Whose keys may open a file when no key is named.
 #[derive(Debug, Clone, PartialEq, Eq)]

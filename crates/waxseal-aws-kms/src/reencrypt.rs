@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use aws_sdk_kms::primitives::Blob;
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::format::{Binding, Slot, SlotKind};
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName, partition_of};
 use super::seal::{answered_arn, context, slot};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
-use waxseal::format::{Binding, Slot, SlotKind};
 
 impl Kms {
     /// Has KMS wrap `slot`'s data key under `to` instead, and returns the new slot with AWS's id of the request.

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
+use waxseal::error::Result;
+use waxseal::format::{Binding, KMS_WRAPPED_MAX, Pairs, Slot, SlotKind};
+use waxseal::keys::KeySealer;
+use waxseal::secret::DataKey;
 use zeroize::Zeroizing;
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
-use waxseal::error::Result;
-use waxseal::format::{Binding, KMS_WRAPPED_MAX, Pairs, Slot, SlotKind};
-use waxseal::keys::KeySealer;
-use waxseal::secret::DataKey;
 
 /// The pair that names the data key in every audit record.
 const DATA_KEY_ID: &str = "waxseal:data-key-id";

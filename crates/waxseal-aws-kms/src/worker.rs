@@ -7,7 +7,6 @@ use std::future::Future;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-
 use waxseal::error::{Error, Result};
 
 /// A current-thread runtime. Dropping it ends the thread; calls under way end with it.
