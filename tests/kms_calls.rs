@@ -13,7 +13,7 @@ use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::DataKey;
-use waxseal_aws_kms::{AccountRule, KmsKey, KmsOpener};
+use waxseal_aws_kms::{AccountRule, KeyArn, KmsKey, KmsOpener, SourceRule};
 
 fn proxy() -> CountingProxy {
     counting_proxy(&shared_moto().url)
@@ -278,4 +278,28 @@ fn fifty_at_once() {
         assert!(threads.into_iter().all(|thread| thread.join().unwrap().key_id == key));
     });
     assert_eq!(proxy.take(), vec!["GenerateDataKey"; 50]);
+}
+
+#[test]
+fn a_stranger_s_key_is_no_source_of_a_reencrypt() {
+    let (proxy, aws) = (proxy(), shared_moto().aws());
+    let own = aws.create_key();
+    let slot = |arn: &str| Slot { kind: SlotKind::AWS_KMS, key_id: arn.to_owned(), wrapped: vec![1] };
+    let theirs = own.replace(ACCOUNT, "666666666666");
+    let kms = kms(&proxy.url);
+    let arn = |text: &str| KeyArn::parse(text).unwrap();
+
+    let rule = SourceRule::new(AccountRule::Own, Vec::new());
+    rule.check(&slot(&own), &kms).unwrap();
+    let error = refusal(rule.check(&slot(&theirs), &kms));
+    assert_eq!(error.cause, ProviderCause::NotAllowed, "{error}");
+    rule.check(&slot(&own), &kms).unwrap();
+    assert_eq!(proxy.take(), ["GetCallerIdentity"], "asked once a handle");
+
+    SourceRule::new(AccountRule::Own, vec![arn(&theirs)]).check(&slot(&theirs), &kms).unwrap();
+    SourceRule::new(AccountRule::Any, Vec::new()).check(&slot(&theirs), &kms).unwrap();
+    let ids = SourceRule::new(AccountRule::Ids(vec![ACCOUNT.into()]), vec![arn(&own)]);
+    ids.check(&slot(&own), &kms).unwrap();
+    assert_eq!(refusal(ids.check(&slot(&theirs), &kms)).cause, ProviderCause::NotAllowed);
+    assert!(proxy.calls().is_empty(), "nobody is asked where the key or its account is named");
 }

@@ -18,6 +18,7 @@ mod name;
 mod open;
 mod reencrypt;
 mod seal;
+mod source;
 mod worker;
 
 pub use client::{Kms, KmsCall};
@@ -28,6 +29,7 @@ pub use life::{KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo};
 pub use name::{AliasArn, KeyArn, KmsKeyName};
 pub use open::{AccountRule, KmsOpener};
 pub use seal::{KmsKey, context};
+pub use source::SourceRule;
 
 /// The README's example is compiled as a test.
 #[cfg(doctest)]

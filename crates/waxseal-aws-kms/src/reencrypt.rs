@@ -17,7 +17,7 @@ impl Kms {
     /// > `ReEncrypt` needs both keys in one region and sends the same context both ways.
     ///
     /// The slot's key is called because the caller wants this very slot changed; hold it against the caller's
-    /// rule ([`AccountRule`](super::AccountRule)) before.
+    /// rule ([`SourceRule`](super::SourceRule)) before.
     ///
     /// # Errors
     /// [`ProviderCause::NotAllowed`], before any call, when the two keys are not in one region and partition;

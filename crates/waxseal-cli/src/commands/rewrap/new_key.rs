@@ -122,11 +122,11 @@ pub(super) use with_kms::SourceRule;
 mod with_kms {
     use std::sync::{Mutex, PoisonError};
 
-    use waxseal::error::{ProviderCause, ProviderError};
-    use waxseal::format::{Bank, Slot, SlotKind};
+    use waxseal::error::ProviderCause;
+    use waxseal::format::{Bank, SlotKind};
     use waxseal::rewrap::{Rewrapped, Verified};
     use waxseal::{Error, Result};
-    use waxseal_aws_kms::{KeyArn, Kms, KmsKeyName};
+    use waxseal_aws_kms::{AccountRule, KeyArn, KmsKeyName};
 
     use super::{NewKey, SlotMatch};
     use crate::cli::args::AccountArgs;
@@ -136,7 +136,7 @@ mod with_kms {
         pub(super) fn reencrypt(&self, bank: &Bank, slot: usize) -> Option<Result<Rewrapped>> {
             let (kms, name, rule) = self.kms.as_ref()?;
             let source = bank.slots.get(slot).filter(|source| source.kind == SlotKind::AWS_KMS)?;
-            let made = rule.check(source, kms).and_then(|()| kms.reencrypt(source, &bank.binding, name));
+            let made = rule.rule.check(source, kms).and_then(|()| kms.reencrypt(source, &bank.binding, name));
             match made {
                 Ok((made, request_id)) => {
                     Some(Ok(Rewrapped { slot: made, from: slot, verified: Verified::Not, request_id }))
@@ -160,76 +160,27 @@ mod with_kms {
         }
     }
 
-    /// Whose keys may be called as the source of a `ReEncrypt`. A slot's ARN comes from whoever could write the file:
-    /// a key counts that the caller named, or one of an account that counts.
+    /// Whose keys may be rewrapped from.
     pub(in super::super) struct SourceRule {
-        named: Vec<KeyArn>,
-        accounts: Accounts,
+        rule: waxseal_aws_kms::SourceRule,
         /// The key that `--to` stands for, once it had to be asked for.
         target: Mutex<Option<KeyArn>>,
-    }
-
-    /// Whose keys count where the slot's was not named.
-    enum Accounts {
-        /// Anybody's, as was allowed.
-        Any,
-        /// Those that were named.
-        Ids(Vec<String>),
-        /// The caller's own, once it is known.
-        Own(Mutex<Option<String>>),
     }
 
     impl SourceRule {
         /// `to` is the new key's name, `named` the keys of `--from` and `-k`.
         pub(in super::super) fn new(args: &AccountArgs, to: Option<&KmsKeyName>, named: Vec<KeyArn>) -> Self {
             let accounts = if args.any_account {
-                Accounts::Any
+                AccountRule::Any
             } else if !args.account.is_empty() {
-                Accounts::Ids(args.account.clone())
+                AccountRule::Ids(args.account.clone())
             } else {
                 match to.and_then(KmsKeyName::account) {
-                    Some(account) => Accounts::Ids(vec![account.to_owned()]),
-                    None => Accounts::Own(Mutex::default()),
+                    Some(account) => AccountRule::Ids(vec![account.to_owned()]),
+                    None => AccountRule::Own,
                 }
             };
-            Self { named, accounts, target: Mutex::default() }
-        }
-
-        fn check(&self, slot: &Slot, kms: &Kms) -> Result<()> {
-            let arn = KeyArn::parse(&slot.key_id)?;
-            if self.named.iter().any(|named| named.matches(&arn)) {
-                return Ok(());
-            }
-            let allowed = match &self.accounts {
-                Accounts::Any => true,
-                Accounts::Ids(ids) => ids.iter().any(|id| id == arn.account()),
-                Accounts::Own(own) => {
-                    let account = once(own, || kms.own_account(arn.region()));
-                    let account = account.map_err(|error| with_way_round(error, &arn))?;
-                    account == arn.account()
-                }
-            };
-            if allowed {
-                return Ok(());
-            }
-            let message = format!("it is a key of account {}, which was not named", arn.account());
-            let error = ProviderError::new(ProviderCause::NotAllowed, arn.to_string(), message);
-            Err(Box::new(error.with_hint(format!("if you trust it: {}", ways_to_name(&arn)))).into())
-        }
-    }
-
-    fn ways_to_name(arn: &KeyArn) -> String {
-        format!("--from {arn}, or --account {}", arn.account())
-    }
-
-    /// Whose credentials they are need not be asked where the key or its account is named.
-    fn with_way_round(error: Error, arn: &KeyArn) -> Error {
-        match error {
-            Error::Provider(error) if error.retryable() || error.cause == ProviderCause::Denied => {
-                let hint = format!("without asking STS: {}", ways_to_name(arn));
-                Error::Provider(Box::new(error.with_hint(hint)))
-            }
-            other => other,
+            Self { rule: waxseal_aws_kms::SourceRule::new(accounts, named), target: Mutex::default() }
         }
     }
 
