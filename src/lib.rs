@@ -1,6 +1,7 @@
 //! Envelope encryption of large files and streams: a data key from AWS KMS or a local key, a payload in the public
 //! C2SP chunked encryption, and a header that survives damage and rotates in place.
 
+pub mod container;
 pub mod engine;
 pub mod envelope;
 pub mod error;
