@@ -3,6 +3,7 @@
 //!
 //! Keys in AWS KMS are in the crate `waxseal-aws-kms`, the program is in `waxseal-cli`.
 
+pub mod container;
 pub mod engine;
 pub mod envelope;
 pub mod error;

@@ -11,13 +11,14 @@ use waxseal::format;
 
 /// The modules of the library and the crates above it, each allowed to import those before it. Modules of one line do
 /// not know each other.
-const ORDER: [&[&str]; 12] = [
+const ORDER: [&[&str]; 13] = [
     &["error"],
     &["secret"],
     &["format"],
     &["payload"],
     &["keys"],
     &["envelope"],
+    &["container"],
     &["stream"],
     &["seek"],
     &["engine"],

@@ -98,7 +98,7 @@ fn the_serial_reader_opens_it() {
     let (key, file) = (key(), file());
     let mut reader = OpenReader::new(file.as_slice(), &[&key], &demands()).unwrap();
     assert_eq!(reader.header().warnings(), Vec::<Warning>::new());
-    assert_eq!(reader.opened_by().0, 0);
+    assert_eq!(reader.opened_by().slot, 0);
     let mut plaintext = Vec::new();
     reader.read_to_end(&mut plaintext).unwrap();
     assert_eq!(plaintext, PLAINTEXT);

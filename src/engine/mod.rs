@@ -20,8 +20,8 @@ use std::sync::Arc;
 use buffers::{Buffers, Shelf};
 use pool::Helpers;
 
-use crate::envelope::{Demands, Envelope};
-use crate::error::{Attempt, Result};
+use crate::envelope::{Demands, Envelope, OpenedBy};
+use crate::error::Result;
 use crate::format::{CHUNK_LEN, Header, SEALED_CHUNK_LEN};
 use crate::keys::KeyOpener;
 
@@ -96,12 +96,8 @@ pub struct Sealed {
 pub struct Opened {
     /// The header.
     pub header: Header,
-    /// The slot that opened.
-    pub slot: usize,
-    /// The name of the key that opened it.
-    pub key: String,
-    /// Slots that were tried before and did not open.
-    pub failed: Vec<Attempt>,
+    /// Which slot and key opened the file.
+    pub by: OpenedBy,
     /// Bytes of plaintext, all authenticated.
     pub plaintext_len: u64,
 }

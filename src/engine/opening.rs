@@ -68,8 +68,7 @@ fn chunks_at(header: &Header) -> u64 {
 }
 
 fn opened(header: Header, unlocked: Unlocked, plaintext_len: u64) -> Opened {
-    let Unlocked { slot, key, failed, .. } = unlocked;
-    Opened { header, slot, key, failed, plaintext_len }
+    Opened { header, by: unlocked.by, plaintext_len }
 }
 
 /// How many threads the work is worth.

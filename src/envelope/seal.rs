@@ -2,9 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::format::{
-    Bank, BankLen, BankNumber, Binding, DataKeyId, Front, Header, LARGE_INPUT, Pairs, Prelude, Sharing, Slot, Suite,
+    Bank, BankLen, BankNumber, Binding, DataKeyId, Front, Header, LARGE_INPUT, MAX_SLOTS, Pairs, Prelude, Sharing,
+    Slot, Suite,
 };
-use crate::keys::KeySealer;
+use crate::keys::{AsyncKeySealer, KeySealer};
 use crate::payload::{ChunkSealer, PayloadKeys};
 use crate::secret::{DataKey, fill_random};
 
@@ -73,6 +74,76 @@ impl InputSize {
     }
 }
 
+/// A file that has no data key yet: what its slots will be bound to, and its salt.
+///
+/// For callers who fetch the data key and its wrappings themselves. [`Envelope::new`] does all of it in one.
+pub struct Draft {
+    binding: Binding,
+    bound: Vec<u8>,
+    salt: [u8; 24],
+}
+
+impl Draft {
+    /// Draws the data key's id and the payload's salt.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when pairs and labels are too large; [`Error::Io`] when the system gives no randomness.
+    pub fn new(options: &SealOptions) -> Result<Self> {
+        let mut salt = [0; 24];
+        fill_random(&mut salt)?;
+        Self::with_salt(options, DataKeyId::random()?, salt)
+    }
+
+    fn with_salt(options: &SealOptions, data_key_id: DataKeyId, salt: [u8; 24]) -> Result<Self> {
+        let binding = Binding {
+            suite: options.suite,
+            data_key_id,
+            sharing: Sharing::Exclusive,
+            context: options.context.clone(),
+            labels: options.labels.clone(),
+        };
+        let bound = binding.bound_bytes()?;
+        Ok(Self { binding, bound, salt })
+    }
+
+    /// What every slot of the file is to be bound to.
+    #[must_use]
+    pub fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// Takes the data key and its wrappings, each made for [`binding`](Self::binding).
+    ///
+    /// # Errors
+    /// [`Error::ApiMisuse`] without a slot or with one of a reserved kind; [`Error::Limit`] when the slots fit no
+    /// header.
+    pub fn finish(self, data_key: &DataKey, slots: Vec<Slot>) -> Result<Envelope> {
+        if slots.is_empty() {
+            return Err(NO_KEY);
+        }
+        // A later revision may give these a meaning, and the file would then say something else.
+        if slots.iter().any(|slot| slot.kind.is_reserved()) {
+            return Err(Error::ApiMisuse("a sealer of a kind that is neither defined nor private"));
+        }
+        let (keys, commitment) = PayloadKeys::derive(data_key, self.binding.suite, &self.salt, &self.bound);
+        let prelude = Prelude { salt: self.salt, commitment: *commitment.as_bytes() };
+        let envelope = Envelope { binding: self.binding, slots, prelude, sealer: ChunkSealer::new(keys) };
+        envelope.header(InputSize::Small)?;
+        Ok(envelope)
+    }
+}
+
+const NO_KEY: Error = Error::ApiMisuse("sealing without any key");
+
+/// Which key makes the data key. Limits show before any key service is asked.
+fn generator(makes: impl ExactSizeIterator<Item = bool>) -> Result<usize> {
+    match makes.len() {
+        0 => Err(NO_KEY),
+        1..=MAX_SLOTS => Ok(makes.into_iter().position(|makes| makes).unwrap_or(0)),
+        _ => Err(Error::Limit(format!("a file has at most {MAX_SLOTS} keys"))),
+    }
+}
+
 /// One file about to be written: its header and the sealer of its chunks.
 ///
 /// It is used for one file and consumed by it, because a salt must never be used twice with one data key. So it
@@ -91,55 +162,60 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Asks the first of `sealers` for a data key, and the others to wrap it too. Any of them opens the file.
+    /// Asks one of `sealers` for a data key, and the others to wrap it too. Any of them opens the file.
+    ///
+    /// The data key comes from the first sealer that [makes data keys](KeySealer::makes_data_keys) itself, and from
+    /// the first one where none does. The slots are in the order of `sealers`.
     ///
     /// # Errors
     /// [`Error::ApiMisuse`] without a sealer, [`Error::Limit`] with too many or too large ones, and whatever the
     /// key services answer.
     pub fn new(sealers: &[&dyn KeySealer], options: &SealOptions) -> Result<Self> {
-        let mut salt = [0; 24];
-        fill_random(&mut salt)?;
-        Self::with_salt(sealers, options, DataKeyId::random()?, salt)
+        Self::of_draft(Draft::new(options)?, sealers)
     }
 
     /// The salt is given: for known answers in tests. A salt must never be used twice with one data key.
+    #[cfg(test)]
     pub(crate) fn with_salt(
         sealers: &[&dyn KeySealer],
         options: &SealOptions,
         data_key_id: DataKeyId,
         salt: [u8; 24],
     ) -> Result<Self> {
-        let binding = Binding {
-            suite: options.suite,
-            data_key_id,
-            sharing: Sharing::Exclusive,
-            context: options.context.clone(),
-            labels: options.labels.clone(),
-        };
-        // Limits show before any key service is asked.
-        let bound = binding.bound_bytes()?;
-        if sealers.len() > crate::format::MAX_SLOTS {
-            return Err(Error::Limit(format!("a file has at most {} keys", crate::format::MAX_SLOTS)));
-        }
-        let (first, others) = sealers.split_first().ok_or(Error::ApiMisuse("sealing without any key"))?;
-        let (data_key, slot) = first.generate(&binding)?;
-        let mut slots = vec![slot];
-        for sealer in others {
-            slots.push(sealer.wrap(&data_key, &binding)?);
-        }
-        // A later revision may give these a meaning, and the file would then say something else.
-        if slots.iter().any(|slot| slot.kind.is_reserved()) {
-            return Err(Error::ApiMisuse("a sealer of a kind that is neither defined nor private"));
-        }
-        let envelope = Self::assemble(&data_key, binding, slots, salt, &bound);
-        envelope.header(InputSize::Small)?;
-        Ok(envelope)
+        Self::of_draft(Draft::with_salt(options, data_key_id, salt)?, sealers)
     }
 
-    fn assemble(data_key: &DataKey, binding: Binding, slots: Vec<Slot>, salt: [u8; 24], bound: &[u8]) -> Self {
-        let (keys, commitment) = PayloadKeys::derive(data_key, binding.suite, &salt, bound);
-        let prelude = Prelude { salt, commitment: *commitment.as_bytes() };
-        Self { binding, slots, prelude, sealer: ChunkSealer::new(keys) }
+    fn of_draft(draft: Draft, sealers: &[&dyn KeySealer]) -> Result<Self> {
+        let generator = generator(sealers.iter().map(|sealer| sealer.makes_data_keys()))?;
+        let (data_key, first) = sealers[generator].generate(draft.binding())?;
+        let mut first = Some(first);
+        let mut slots = Vec::with_capacity(sealers.len());
+        for (index, sealer) in sealers.iter().enumerate() {
+            slots.push(match first.take_if(|_| index == generator) {
+                Some(slot) => slot,
+                None => sealer.wrap(&data_key, draft.binding())?,
+            });
+        }
+        draft.finish(&data_key, slots)
+    }
+
+    /// [`Envelope::new`] for key services that answer asynchronously.
+    ///
+    /// # Errors
+    /// As [`Envelope::new`].
+    pub async fn new_async(sealers: &[&dyn AsyncKeySealer], options: &SealOptions) -> Result<Self> {
+        let draft = Draft::new(options)?;
+        let generator = generator(sealers.iter().map(|sealer| sealer.makes_data_keys()))?;
+        let (data_key, first) = sealers[generator].generate(draft.binding()).await?;
+        let mut first = Some(first);
+        let mut slots = Vec::with_capacity(sealers.len());
+        for (index, sealer) in sealers.iter().enumerate() {
+            slots.push(match first.take_if(|_| index == generator) {
+                Some(slot) => slot,
+                None => sealer.wrap(&data_key, draft.binding()).await?,
+            });
+        }
+        draft.finish(&data_key, slots)
     }
 
     /// Both banks of a new file (spec 13.1): alike, of generation 1.

@@ -26,7 +26,7 @@ fn open(file: &[u8], openers: &[&dyn KeyOpener]) -> Result<(usize, usize)> {
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert_eq!(text, "content");
-    Ok((reader.opened_by().0, reader.failed_attempts().len()))
+    Ok((reader.opened_by().slot, reader.opened_by().failed.len()))
 }
 
 fn tampered(result: Result<(usize, usize)>) -> Tampered {

@@ -2,7 +2,7 @@
 
 use crate::error::{Attempt, Error, NoKey, Result, Tampered};
 use crate::format::{Bank, Front, Header, MIN_PAYLOAD, PRELUDE_LEN, Prelude, Suite};
-use crate::keys::KeyOpener;
+use crate::keys::{AsyncKeyOpener, KeyOpener};
 use crate::payload::{ChunkOpener, PayloadKeys};
 use crate::secret::DataKey;
 
@@ -10,9 +10,17 @@ use crate::secret::DataKey;
 pub struct Unlocked {
     /// Opens the chunks.
     pub opener: ChunkOpener,
-    /// The slot that opened, by its index.
+    /// Which slot and key opened it.
+    pub by: OpenedBy,
+}
+
+/// Which slot and key opened a file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OpenedBy {
+    /// The slot's index in the header.
     pub slot: usize,
-    /// The name of the key that opened it.
+    /// The key's name for people.
     pub key: String,
     /// Slots that were tried before and did not open.
     pub failed: Vec<Attempt>,
@@ -26,43 +34,111 @@ pub struct Unlocked {
 /// [`Tampered`] when a key-file slot matched and does not authenticate, when a data key fails the commitment, or
 /// when the prelude is not the one the bank repeats; else [`NoKey`] with what was tried.
 pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpener]) -> Result<Unlocked> {
-    let bound = bank.binding.bound_bytes()?;
-    let mut failed = Vec::new();
-    for opener in openers {
-        for (index, slot) in bank.slots.iter().enumerate().filter(|(_, slot)| opener.matches(slot)) {
-            let data_key = match opener.open(slot, &bank.binding) {
-                Ok(data_key) => data_key,
-                Err(Error::Tampered(Tampered::Slot { .. })) => {
-                    failed.push(Attempt::new(index, opener.name(), Tampered::Slot { slot: index }.into()));
-                    continue;
-                }
-                Err(error) => {
-                    failed.push(Attempt::new(index, opener.name(), error));
-                    continue;
-                }
-            };
-            let (keys, commitment) = PayloadKeys::derive(&data_key, bank.binding.suite, &bank.prelude.salt, &bound);
-            if Prelude::from_bytes(prelude) != bank.prelude {
-                return Err(Tampered::Prelude.into());
-            }
-            if commitment.matches(&bank.prelude.commitment) {
-                return Ok(Unlocked { opener: ChunkOpener::new(keys), slot: index, key: opener.name(), failed });
-            }
-            failed.push(Attempt::new(index, opener.name(), Tampered::Commitment.into()));
-        }
+    let mut trial = Trial::new(bank, Some(prelude))?;
+    match trial.unlock(openers)? {
+        Some(right) => Ok(trial.unlocked(right)),
+        None => Err(trial.gravest()),
     }
-    Err(gravest(failed))
 }
 
-/// The answer where no slot is left (spec 12.2): a failed commitment, then a failed key-file slot, then the list.
-fn gravest(failed: Vec<Attempt>) -> Error {
-    let tampered = failed.iter().filter_map(|attempt| match &attempt.error {
-        Error::Tampered(tampered) => Some(tampered),
-        _ => None,
-    });
-    match tampered.max_by_key(|tampered| **tampered == Tampered::Commitment) {
-        Some(tampered) => tampered.clone().into(),
-        None => NoKey::new(failed).into(),
+/// [`unlock`] for openers that answer asynchronously.
+///
+/// # Errors
+/// As [`unlock`].
+pub async fn unlock_async(
+    bank: &Bank,
+    prelude: &[u8; PRELUDE_LEN],
+    openers: &[&dyn AsyncKeyOpener],
+) -> Result<Unlocked> {
+    let mut trial = Trial::new(bank, Some(prelude))?;
+    for opener in openers {
+        for (index, slot) in bank.slots.iter().enumerate().filter(|(_, slot)| opener.matches(slot)) {
+            let answer = opener.open(slot, &bank.binding).await;
+            if let Some(right) = trial.answer(index, &opener.name(), answer)? {
+                return Ok(trial.unlocked(right));
+            }
+        }
+    }
+    Err(trial.gravest())
+}
+
+/// Checks the data keys that slots gave, one after the other, and remembers those that were wrong.
+pub(crate) struct Trial<'a> {
+    bank: &'a Bank,
+    bound: Vec<u8>,
+    /// The payload's first 56 bytes. `None`: a repair doubts them, and a rewrap does not need them.
+    prelude: Option<&'a [u8; PRELUDE_LEN]>,
+    failed: Vec<Attempt>,
+}
+
+/// A data key that gave the commitment which the bank carries, and what derives from it.
+pub(crate) struct Right {
+    pub(crate) data_key: DataKey,
+    pub(crate) keys: PayloadKeys,
+    slot: usize,
+    pub(crate) key: String,
+}
+
+impl<'a> Trial<'a> {
+    pub(crate) fn new(bank: &'a Bank, prelude: Option<&'a [u8; PRELUDE_LEN]>) -> Result<Self> {
+        Ok(Self { bank, bound: bank.binding.bound_bytes()?, prelude, failed: Vec::new() })
+    }
+
+    /// Tries each opener, in order, on each slot it matches.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub(crate) fn unlock(&mut self, openers: &[&dyn KeyOpener]) -> Result<Option<Right>> {
+        for opener in openers {
+            for (index, slot) in self.bank.slots.iter().enumerate().filter(|(_, slot)| opener.matches(slot)) {
+                let right = self.answer(index, &opener.name(), opener.open(slot, &self.bank.binding))?;
+                if right.is_some() {
+                    return Ok(right);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the key named `key` made of slot number `slot`. `None`: the next one is to be tried.
+    ///
+    /// # Errors
+    /// [`Tampered::Prelude`], which no other slot can mend.
+    pub(crate) fn answer(&mut self, slot: usize, key: &str, answer: Result<DataKey>) -> Result<Option<Right>> {
+        let error = match answer {
+            Ok(data_key) => {
+                let Prelude { salt, commitment } = &self.bank.prelude;
+                let (keys, derived) = PayloadKeys::derive(&data_key, self.bank.binding.suite, salt, &self.bound);
+                if self.prelude.is_some_and(|prelude| Prelude::from_bytes(prelude) != self.bank.prelude) {
+                    return Err(Tampered::Prelude.into());
+                }
+                if derived.matches(commitment) {
+                    return Ok(Some(Right { data_key, keys, slot, key: key.into() }));
+                }
+                Tampered::Commitment.into()
+            }
+            Err(Error::Tampered(Tampered::Slot { .. })) => Tampered::Slot { slot }.into(),
+            Err(error) => error,
+        };
+        self.failed.push(Attempt::new(slot, key.into(), error));
+        Ok(None)
+    }
+
+    pub(crate) fn unlocked(self, right: Right) -> Unlocked {
+        let by = OpenedBy { slot: right.slot, key: right.key, failed: self.failed };
+        Unlocked { opener: ChunkOpener::new(right.keys), by }
+    }
+
+    /// The answer where no slot is left (spec 12.2): a failed commitment, then a failed key-file slot, then the list.
+    pub(crate) fn gravest(self) -> Error {
+        let tampered = self.failed.iter().filter_map(|attempt| match &attempt.error {
+            Error::Tampered(tampered) => Some(tampered),
+            _ => None,
+        });
+        match tampered.max_by_key(|tampered| **tampered == Tampered::Commitment) {
+            Some(tampered) => tampered.clone().into(),
+            None => NoKey::new(self.failed).into(),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ mod passphrase;
 pub use keyfile::KeyFile;
 pub use passphrase::{Argon2Cost, Passphrase, PassphraseOpener};
 
+use std::pin::Pin;
+
 use crate::error::Result;
 use crate::format::{Binding, Slot};
 use crate::secret::DataKey;
@@ -15,6 +17,13 @@ use crate::secret::DataKey;
 pub trait KeySealer: Send + Sync {
     /// The wrapping key's name for people; never secret.
     fn name(&self) -> String;
+
+    /// Whether the key service makes data keys itself, in the call that also wraps them.
+    ///
+    /// The first key that does so makes the data key of a file, whatever was named before it (spec 10.4).
+    fn makes_data_keys(&self) -> bool {
+        false
+    }
 
     /// Makes a new data key and its first slot.
     ///
@@ -51,4 +60,42 @@ pub trait KeyOpener: Send + Sync {
     /// [`Tampered::Slot`](crate::error::Tampered::Slot) with any index when the wrapped key does not
     /// authenticate under a key that matched; a provider's refusal otherwise.
     fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey>;
+}
+
+/// A future that this crate's asynchronous traits give: of no runtime in particular.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// [`KeySealer`] for a key service that answers asynchronously.
+pub trait AsyncKeySealer: Send + Sync {
+    /// As [`KeySealer::name`].
+    fn name(&self) -> String;
+
+    /// As [`KeySealer::makes_data_keys`].
+    fn makes_data_keys(&self) -> bool {
+        false
+    }
+
+    /// As [`KeySealer::generate`].
+    fn generate<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(DataKey, Slot)>> {
+        Box::pin(async move {
+            let data_key = DataKey::random()?;
+            let slot = self.wrap(&data_key, binding).await?;
+            Ok((data_key, slot))
+        })
+    }
+
+    /// As [`KeySealer::wrap`].
+    fn wrap<'a>(&'a self, data_key: &'a DataKey, binding: &'a Binding) -> BoxFuture<'a, Result<Slot>>;
+}
+
+/// [`KeyOpener`] for a key service that answers asynchronously.
+pub trait AsyncKeyOpener: Send + Sync {
+    /// As [`KeyOpener::name`].
+    fn name(&self) -> String;
+
+    /// As [`KeyOpener::matches`].
+    fn matches(&self, slot: &Slot) -> bool;
+
+    /// As [`KeyOpener::open`].
+    fn open<'a>(&'a self, slot: &'a Slot, binding: &'a Binding) -> BoxFuture<'a, Result<DataKey>>;
 }

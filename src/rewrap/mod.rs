@@ -30,7 +30,7 @@ pub use plan::{Change, Plan, SlotChange, SlotName};
 pub use repair::{Part, RepairPlan, Replacement};
 pub use request::{ReEncrypt, Request, Rewrapped, Rewrapper, Selector, Verified};
 pub use session::InPlace;
-pub use stream::rewrap_stream;
+pub use stream::{NewFront, rewrap_stream};
 pub use unwrap::Unwrap;
 pub use write::{Outcome, Place};
 

@@ -5,8 +5,60 @@ use std::io::{self, Read, Write};
 use super::Report;
 use super::plan::Plan;
 use super::write::{Outcome, Place, both_banks, check_image, len_with_room};
+use crate::envelope::{payload_prelude, read_front};
 use crate::error::{Error, Result, Tampered};
-use crate::format::{Bank, FRONT_LEN, Front, Header, MIN_PAYLOAD, PRELUDE_LEN};
+#[cfg(doc)]
+use crate::format::FRONT_LEN;
+use crate::format::{Bank, Front, Header};
+
+/// The front of a rewrapped file, made without the file: for an object store, which puts the front and copies the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewFront {
+    /// The new header: it takes the place of the old file's first [`payload_at`](Self::payload_at) bytes.
+    pub header: Vec<u8>,
+    /// Where the payload begins in the old file, in bytes. From there on the new file is the old one.
+    pub payload_at: u64,
+    /// What changes. Its `payload_len` is zero: the payload was not seen.
+    pub report: Report,
+}
+
+impl NewFront {
+    /// Plans on the header of `front`, which holds the old file's first [`FRONT_LEN`] bytes or all of a shorter file.
+    ///
+    /// # Errors
+    /// [`Error::Format`] and what `plan` answers; [`Error::Tampered`] when the payload does not begin with what the
+    /// header repeats.
+    pub fn of(front: &Front, plan: impl FnOnce(&Header) -> Result<Plan>) -> Result<Self> {
+        let header = Header::read(front)?;
+        let counts = header.bank();
+        if payload_prelude(front, &header)? != counts.prelude.to_bytes() {
+            return Err(Tampered::Prelude.into());
+        }
+        let plan = plan(&header)?;
+        if !plan.is_for(counts) {
+            return Err(Error::ApiMisuse("a plan that was made from another header"));
+        }
+        let bank = if plan.changes_slots() {
+            let generation = counts.generation.wrapping_add(1);
+            let next = Bank { generation, slots: plan.slots().to_vec(), ..counts.clone() };
+            Bank { len: len_with_room(&next)?, ..next }
+        } else {
+            counts.clone()
+        };
+        let made = both_banks(&bank)?;
+        let payload = front.bytes().get(counts.len.header_len()..).unwrap_or_default();
+        check_image([made.as_slice(), payload].concat(), &bank.slots)?;
+        let warnings = header.warnings();
+        let outcome = match (plan.changes_slots(), warnings.is_empty()) {
+            (true, _) => Outcome::Changed(Place::NewFile),
+            (false, true) => Outcome::Unchanged,
+            (false, false) => Outcome::BroughtTogether(Place::NewFile),
+        };
+        let report = Report { outcome, changes: plan.changes().to_vec(), warnings, payload_len: 0 };
+        Ok(Self { header: made, payload_at: header.payload_offset(), report })
+    }
+}
 
 /// Writes `input` to `output` with the slots that `plan` gives it. The payload is copied as it is, unread.
 ///
@@ -21,46 +73,16 @@ pub fn rewrap_stream(
     output: &mut impl Write,
     plan: impl FnOnce(&Header) -> Result<Plan>,
 ) -> Result<Report> {
-    let reading = |error| Error::io("reading the input", error);
     let writing = |error| Error::io("writing the output", error);
-    let mut bytes = Vec::with_capacity(FRONT_LEN);
-    input.take(FRONT_LEN as u64).read_to_end(&mut bytes).map_err(reading)?;
-    let front = Front::new(bytes);
-    let header = Header::read(&front)?;
-    let counts = header.bank();
-    let payload = front.bytes().get(counts.len.header_len()..).unwrap_or_default();
-    // The front has room for the shortest payload behind the largest header.
-    if payload.len() < MIN_PAYLOAD {
-        return Err(Tampered::Truncated { offset: 0 }.into());
-    }
-    if payload[..PRELUDE_LEN] != counts.prelude.to_bytes() {
-        return Err(Tampered::Prelude.into());
-    }
-    let plan = plan(&header)?;
-    if !plan.is_for(counts) {
-        return Err(Error::ApiMisuse("a plan that was made from another header"));
-    }
-    let bank = if plan.changes_slots() {
-        let generation = counts.generation.wrapping_add(1);
-        let next = Bank { generation, slots: plan.slots().to_vec(), ..counts.clone() };
-        Bank { len: len_with_room(&next)?, ..next }
-    } else {
-        counts.clone()
-    };
-    let made = both_banks(&bank)?;
-    check_image([made.as_slice(), payload].concat(), &bank.slots)?;
-    output.write_all(&made).map_err(writing)?;
+    let front = read_front(input)?;
+    let made = NewFront::of(&front, plan)?;
+    let from = usize::try_from(made.payload_at).unwrap_or(usize::MAX);
+    let payload = front.bytes().get(from..).unwrap_or_default();
+    output.write_all(&made.header).map_err(writing)?;
     output.write_all(payload).map_err(writing)?;
     let rest = copy(input, output)?;
     output.flush().map_err(writing)?;
-    let payload_len = payload.len() as u64 + rest;
-    let warnings = header.warnings();
-    let outcome = match (plan.changes_slots(), warnings.is_empty()) {
-        (true, _) => Outcome::Changed(Place::NewFile),
-        (false, true) => Outcome::Unchanged,
-        (false, false) => Outcome::BroughtTogether(Place::NewFile),
-    };
-    Ok(Report { outcome, changes: plan.changes().to_vec(), warnings, payload_len })
+    Ok(Report { payload_len: payload.len() as u64 + rest, ..made.report })
 }
 
 /// As [`io::copy`], but tells which side failed.

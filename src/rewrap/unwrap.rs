@@ -1,11 +1,10 @@
 //! Wrapping to a new key with the data key in hand, where no key service rewraps it unseen.
 
 use super::request::{Rewrapped, Rewrapper, Verified};
-use crate::error::{Attempt, Error, NoKey, Result, Tampered};
+use crate::envelope::{Right, Trial};
+use crate::error::Result;
 use crate::format::{Bank, Slot};
 use crate::keys::{KeyOpener, KeySealer};
-use crate::payload::PayloadKeys;
-use crate::secret::DataKey;
 
 /// A [`Rewrapper`] that unwraps the data key on this machine and wraps it anew (`--allow-unwrap`).
 ///
@@ -39,44 +38,14 @@ impl Rewrapper for Unwrap<'_> {
     }
 }
 
-/// A data key that gave the commitment which the bank carries, and what derives from it.
-pub(super) struct Opened {
-    pub(super) data_key: DataKey,
-    pub(super) keys: PayloadKeys,
-    pub(super) key: String,
-}
-
 /// Tries each opener on each slot it matches, until one gives the data key that the bank commits to.
 ///
 /// The payload's own prelude is not looked at: a rewrap does not need it, and a repair doubts it.
 ///
 /// # Errors
-/// [`Tampered`] when a slot that matched does not authenticate or gives another data key; else [`NoKey`].
-pub(super) fn open_checked(bank: &Bank, openers: &[&dyn KeyOpener]) -> Result<Opened> {
-    let bound = bank.binding.bound_bytes()?;
-    let mut failed = Vec::new();
-    for opener in openers {
-        for (index, slot) in bank.slots.iter().enumerate().filter(|(_, slot)| opener.matches(slot)) {
-            let error = match opener.open(slot, &bank.binding) {
-                Ok(data_key) => {
-                    let (keys, commitment) =
-                        PayloadKeys::derive(&data_key, bank.binding.suite, &bank.prelude.salt, &bound);
-                    if commitment.matches(&bank.prelude.commitment) {
-                        return Ok(Opened { data_key, keys, key: opener.name() });
-                    }
-                    Tampered::Commitment.into()
-                }
-                Err(Error::Tampered(Tampered::Slot { .. })) => Tampered::Slot { slot: index }.into(),
-                Err(error) => error,
-            };
-            failed.push(Attempt::new(index, opener.name(), error));
-        }
-    }
-    match failed.iter().find_map(|attempt| match &attempt.error {
-        Error::Tampered(tampered) => Some(tampered.clone()),
-        _ => None,
-    }) {
-        Some(tampered) => Err(tampered.into()),
-        None => Err(NoKey::new(failed).into()),
-    }
+/// [`Tampered`](crate::error::Tampered) when a slot that matched does not authenticate or gives another data key; else
+/// [`NoKey`](crate::error::NoKey).
+pub(super) fn open_checked(bank: &Bank, openers: &[&dyn KeyOpener]) -> Result<Right> {
+    let mut trial = Trial::new(bank, None)?;
+    trial.unlock(openers)?.ok_or_else(|| trial.gravest())
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use super::header::HeaderSource;
-use crate::error::Attempt;
+use crate::envelope::OpenedBy;
 use crate::format::Binding;
 
 /// A piece of the file, in both countings.
@@ -58,12 +58,8 @@ pub struct SalvageReport {
     pub binding: Binding,
     /// Where salt and commitment were found.
     pub prelude: PreludeSource,
-    /// The slot that opened.
-    pub slot: usize,
-    /// The name of the key that opened it.
-    pub key: String,
-    /// Slots that were tried before and did not open.
-    pub failed: Vec<Attempt>,
+    /// Which slot and key opened the file.
+    pub by: OpenedBy,
     /// What authenticated and was written, ascending.
     pub recovered: Vec<Region>,
     /// What is missing: zeros in the output. Ascending; one of the two ranges may be empty, for bytes that are

@@ -2,10 +2,11 @@
 
 use std::io;
 
+use crate::container::Plaintext;
 use crate::envelope::fill_at;
 use crate::error::{Error, Tampered};
-use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN, chunk_offset};
-use crate::payload::{ChunkIndex, ChunkOpener};
+use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN};
+use crate::payload::ChunkIndex;
 
 /// Chunks kept: 256 KiB.
 const KEPT: usize = 16;
@@ -22,11 +23,7 @@ struct Entry {
 
 /// The chunks of one payload, of which the last ones used are kept.
 pub(super) struct ChunkCache {
-    opener: ChunkOpener,
-    /// Where the payload begins in the input.
-    start: u64,
-    /// Length of the plaintext, by which each chunk's length is known.
-    plaintext_len: u64,
+    plaintext: Plaintext,
     entries: Vec<Entry>,
     clock: u64,
     last_asked: Option<ChunkIndex>,
@@ -34,9 +31,13 @@ pub(super) struct ChunkCache {
 }
 
 impl ChunkCache {
-    pub(super) fn new(opener: ChunkOpener, start: u64, plaintext_len: u64) -> Self {
+    pub(super) fn new(plaintext: Plaintext) -> Self {
         let (entries, scratch) = (Vec::new(), Vec::new());
-        Self { opener, start, plaintext_len, entries, clock: 0, last_asked: None, scratch }
+        Self { plaintext, entries, clock: 0, last_asked: None, scratch }
+    }
+
+    pub(super) fn plaintext(&self) -> &Plaintext {
+        &self.plaintext
     }
 
     /// The verified plaintext of chunk `index`.
@@ -48,8 +49,7 @@ impl ChunkCache {
         let sequential = self.last_asked.and_then(ChunkIndex::next) == Some(index);
         self.last_asked = Some(index);
         if !self.entries.iter().any(|entry| entry.index == index) {
-            let last = self.plaintext_len / CHUNK_LEN as u64;
-            let wanted = if sequential { AHEAD.min(last - index.get() + 1) } else { 1 };
+            let wanted = if sequential { AHEAD } else { 1 };
             self.load(index, wanted, read_at)?;
         }
         self.clock += 1;
@@ -68,12 +68,13 @@ impl ChunkCache {
         count: u64,
         read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
     ) -> io::Result<()> {
-        let plain = (self.plaintext_len - first.plaintext_offset()).min(count * CHUNK_LEN as u64);
-        let tags = count * TAG_LEN as u64;
-        let len = usize::try_from(plain + tags).unwrap_or(usize::MAX);
+        // At the very end there is a chunk that may be empty: a range that has no plaintext has no chunks.
+        let from = first.plaintext_offset();
+        let range = self.plaintext.sealed_range(from..from + count * CHUNK_LEN as u64);
+        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.resize(len, 0);
-        let read = fill_at(read_at, &mut scratch, self.start + chunk_offset(first.get()))?;
+        let read = fill_at(read_at, &mut scratch, range.start)?;
         let mut next = Some(first);
         for sealed in scratch[..read].chunks(SEALED_CHUNK_LEN) {
             let Some(index) = next else { break };
@@ -95,13 +96,9 @@ impl ChunkCache {
     }
 
     fn open(&mut self, index: ChunkIndex, sealed: &[u8]) -> Result<(), Tampered> {
-        let plain = self.plaintext_len - index.plaintext_offset();
-        if sealed.len() as u64 != plain.min(CHUNK_LEN as u64) + TAG_LEN as u64 {
-            return Err(Tampered::Truncated { offset: index.plaintext_offset() });
-        }
         let mut bytes = self.free_buffer();
         bytes[..sealed.len()].copy_from_slice(sealed);
-        let len = self.opener.open(index, &mut bytes[..sealed.len()])?.len();
+        let len = self.plaintext.open_chunk(index, &mut bytes[..sealed.len()])?.len();
         self.clock += 1;
         self.entries.push(Entry { index, len, bytes, used: self.clock });
         Ok(())

@@ -7,9 +7,10 @@ mod tests;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use self::cache::ChunkCache;
-use crate::envelope::{Demands, Unlocked, payload_prelude, read_header_at, unlock};
-use crate::error::{Attempt, Error, Result, Tampered};
-use crate::format::{CHUNK_LEN, Header, plaintext_len};
+use crate::container::{Opening, Payload};
+use crate::envelope::{Demands, OpenedBy, fill_at, read_header_at};
+use crate::error::{Error, Result, Tampered};
+use crate::format::Header;
 use crate::keys::KeyOpener;
 use crate::payload::{ChunkIndex, ChunkOpener};
 
@@ -39,9 +40,7 @@ use crate::payload::{ChunkIndex, ChunkOpener};
 pub struct OpenReaderAt<R> {
     payload: PayloadReaderAt<R>,
     header: Header,
-    slot: usize,
-    key: String,
-    failed: Vec<Attempt>,
+    by: OpenedBy,
 }
 
 impl<R: Read + Seek> OpenReaderAt<R> {
@@ -56,11 +55,9 @@ impl<R: Read + Seek> OpenReaderAt<R> {
             inner.read(buffer)
         };
         let (front, header) = read_header_at(&mut read_at)?;
-        let prelude = payload_prelude(&front, &header)?;
-        demands.check(&header.bank().binding)?;
-        let Unlocked { opener, slot, key, failed } = unlock(header.bank(), &prelude, openers)?;
-        let payload = PayloadReaderAt::new(inner, header.payload_offset(), opener)?;
-        Ok(Self { payload, header, slot, key, failed })
+        let opening = Opening::with_header(front, header, demands)?;
+        let (payload, header, by) = opening.open(openers)?.into_parts();
+        Ok(Self { payload: PayloadReaderAt::of(inner, payload)?, header, by })
     }
 
     /// The header, with its warnings.
@@ -68,19 +65,14 @@ impl<R: Read + Seek> OpenReaderAt<R> {
         &self.header
     }
 
-    /// The slot that opened, and the name of the key that opened it.
-    pub fn opened_by(&self) -> (usize, &str) {
-        (self.slot, &self.key)
-    }
-
-    /// Slots that were tried before and did not open.
-    pub fn failed_attempts(&self) -> &[Attempt] {
-        &self.failed
+    /// Which slot and key opened the file.
+    pub fn opened_by(&self) -> &OpenedBy {
+        &self.by
     }
 
     /// Length of the plaintext in bytes, authenticated.
     pub fn plaintext_len(&self) -> u64 {
-        self.payload.len
+        self.payload.len()
     }
 }
 
@@ -100,8 +92,6 @@ impl<R: Read + Seek> Seek for OpenReaderAt<R> {
 pub struct PayloadReaderAt<R> {
     inner: R,
     chunks: ChunkCache,
-    /// Authenticated length of the plaintext.
-    len: u64,
     position: u64,
     tampered: Option<Tampered>,
 }
@@ -111,14 +101,27 @@ impl<R: Read + Seek> PayloadReaderAt<R> {
     ///
     /// # Errors
     /// [`Error::Tampered`] when the end does not authenticate, [`Error::Io`].
-    pub fn new(mut inner: R, start: u64, opener: ChunkOpener) -> Result<Self> {
-        let end = inner.seek(SeekFrom::End(0)).map_err(|error| Error::io("finding the end of the input", error))?;
-        let len = plaintext_len(end.saturating_sub(start))?;
-        let chunks = ChunkCache::new(opener, start, len);
-        let mut reader = Self { inner, chunks, len, position: 0, tampered: None };
-        let last = ChunkIndex::new(len / CHUNK_LEN as u64).ok_or(Tampered::TooLong)?;
-        reader.chunk(last).map_err(|error| Error::io("reading the last chunk", error))?;
-        Ok(reader)
+    pub fn new(inner: R, start: u64, opener: ChunkOpener) -> Result<Self> {
+        Self::of(inner, Payload::new(opener, start))
+    }
+
+    fn of(mut inner: R, payload: Payload) -> Result<Self> {
+        let file_len =
+            inner.seek(SeekFrom::End(0)).map_err(|error| Error::io("finding the end of the input", error))?;
+        let end = payload.end(file_len)?;
+        let mut sealed = vec![0; usize::try_from(end.range.end - end.range.start).unwrap_or(usize::MAX)];
+        let mut read_at = |buffer: &mut [u8], position| {
+            inner.seek(SeekFrom::Start(position))?;
+            inner.read(buffer)
+        };
+        let read = fill_at(&mut read_at, &mut sealed, end.range.start)
+            .map_err(|error| Error::io("reading the last chunk", error))?;
+        let plaintext = payload.with_end(&end, &sealed[..read])?;
+        Ok(Self { inner, chunks: ChunkCache::new(plaintext), position: 0, tampered: None })
+    }
+
+    fn len(&self) -> u64 {
+        self.chunks.plaintext().len()
     }
 
     /// The verified plaintext of a chunk.
@@ -146,10 +149,10 @@ impl<R: Read + Seek> Read for PayloadReaderAt<R> {
         if let Some(tampered) = &self.tampered {
             return Err(Error::Tampered(tampered.clone()).into());
         }
-        if out.is_empty() || self.position >= self.len {
+        if out.is_empty() || self.position >= self.len() {
             return Ok(0);
         }
-        let Some(index) = ChunkIndex::new(self.position / CHUNK_LEN as u64) else { return Ok(0) };
+        let index = self.chunks.plaintext().chunk_of(self.position);
         let skip = usize::try_from(self.position - index.plaintext_offset()).unwrap_or(usize::MAX);
         let ready = self.chunk(index)?.get(skip..).unwrap_or_default();
         let len = out.len().min(ready.len());
@@ -164,7 +167,7 @@ impl<R: Read + Seek> Seek for PayloadReaderAt<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(position) => Some(position),
-            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::End(by) => self.len().checked_add_signed(by),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
         };
         self.position = position.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "seek before the start"))?;

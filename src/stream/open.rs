@@ -2,11 +2,12 @@
 
 use std::io::{self, Cursor, Read};
 
-use crate::envelope::{Demands, Unlocked, payload_prelude, read_front, read_full, unlock};
-use crate::error::{Attempt, Error, Result, Tampered};
-use crate::format::{Header, PRELUDE_LEN, SEALED_CHUNK_LEN};
+use crate::container::{InOrder, Opening};
+use crate::envelope::{Demands, OpenedBy, read_front, read_full};
+use crate::error::{Error, Result};
+use crate::format::{Header, SEALED_CHUNK_LEN};
 use crate::keys::KeyOpener;
-use crate::payload::{ChunkIndex, ChunkOpener};
+use crate::payload::ChunkOpener;
 
 /// Decrypts a waxseal file from any [`Read`].
 ///
@@ -15,9 +16,7 @@ use crate::payload::{ChunkIndex, ChunkOpener};
 pub struct OpenReader<R> {
     payload: PayloadReader<io::Chain<Cursor<Vec<u8>>, R>>,
     header: Header,
-    slot: usize,
-    key: String,
-    failed: Vec<Attempt>,
+    by: OpenedBy,
 }
 
 impl<R: Read> OpenReader<R> {
@@ -27,14 +26,11 @@ impl<R: Read> OpenReader<R> {
     /// [`Error::Format`], [`Error::Unmet`] before any key is used, [`Error::NoKey`], [`Error::Tampered`],
     /// [`Error::Io`].
     pub fn new(mut inner: R, openers: &[&dyn KeyOpener], demands: &Demands) -> Result<Self> {
-        let front = read_front(&mut inner)?;
-        let header = Header::read(&front)?;
-        let prelude = payload_prelude(&front, &header)?;
-        demands.check(&header.bank().binding)?;
-        let Unlocked { opener, slot, key, failed } = unlock(header.bank(), &prelude, openers)?;
-        let chunks = front.bytes()[header.bank_len().header_len() + PRELUDE_LEN..].to_vec();
-        let payload = PayloadReader::new(Cursor::new(chunks).chain(inner), opener);
-        Ok(Self { payload, header, slot, key, failed })
+        let opening = Opening::read(read_front(&mut inner)?, demands)?;
+        let begun = opening.begun().to_vec();
+        let (payload, header, by) = opening.open(openers)?.into_parts();
+        let payload = PayloadReader::new(Cursor::new(begun).chain(inner), payload.into_opener());
+        Ok(Self { payload, header, by })
     }
 
     /// The header, with its warnings.
@@ -42,14 +38,9 @@ impl<R: Read> OpenReader<R> {
         &self.header
     }
 
-    /// The slot that opened, and the name of the key that opened it.
-    pub fn opened_by(&self) -> (usize, &str) {
-        (self.slot, &self.key)
-    }
-
-    /// Slots that were tried before and did not open.
-    pub fn failed_attempts(&self) -> &[Attempt] {
-        &self.failed
+    /// Which slot and key opened the file.
+    pub fn opened_by(&self) -> &OpenedBy {
+        &self.by
     }
 }
 
@@ -59,68 +50,43 @@ impl<R: Read> Read for OpenReader<R> {
     }
 }
 
-/// Decrypts the chunks of a payload whose commitment has been checked: from behind the prelude to the end.
+/// Decrypts the chunks of a payload whose commitment has been checked: from after the prelude to the end.
 pub struct PayloadReader<R> {
     inner: R,
-    opener: ChunkOpener,
+    chunks: InOrder,
     chunk: Box<[u8; SEALED_CHUNK_LEN]>,
     /// Verified plaintext in `chunk` that was not given yet.
     ready: std::ops::Range<usize>,
-    state: State,
-}
-
-enum State {
-    /// The next chunk to read; `None` behind the last possible one.
-    Reading(Option<ChunkIndex>),
-    Ended,
-    Tampered(Tampered),
-    Broken(io::ErrorKind, String),
+    /// A read error is as final as a failed authentication: what comes after it may not follow on what came before.
+    broken: Option<(io::ErrorKind, String)>,
 }
 
 impl<R: Read> PayloadReader<R> {
-    /// `inner` stands behind the payload's first 56 bytes.
+    /// `inner` stands after the payload's first 56 bytes.
     pub fn new(inner: R, opener: ChunkOpener) -> Self {
-        let state = State::Reading(Some(ChunkIndex::FIRST));
-        Self { inner, opener, chunk: Box::new([0; SEALED_CHUNK_LEN]), ready: 0..0, state }
+        let (chunks, chunk) = (InOrder::new(opener), Box::new([0; SEALED_CHUNK_LEN]));
+        Self { inner, chunks, chunk, ready: 0..0, broken: None }
     }
 
     /// Starts at another chunk: for tests near the limit.
     #[cfg(test)]
-    pub(crate) fn starting_at(mut self, index: ChunkIndex) -> Self {
-        self.state = State::Reading(Some(index));
+    pub(crate) fn starting_at(mut self, index: crate::payload::ChunkIndex) -> Self {
+        self.chunks = self.chunks.starting_at(index);
         self
     }
 
     fn next_chunk(&mut self) -> io::Result<()> {
-        let index = match &self.state {
-            State::Ended => return Ok(()),
-            State::Tampered(tampered) => return Err(Error::Tampered(tampered.clone()).into()),
-            State::Broken(kind, message) => return Err(io::Error::new(*kind, message.clone())),
-            State::Reading(None) => return self.fail(Tampered::TooLong),
-            State::Reading(Some(index)) => *index,
-        };
-        let len = match read_full(&mut self.inner, self.chunk.as_mut_slice()) {
-            Ok(len) => len,
-            Err(error) => {
-                self.state = State::Broken(error.kind(), error.to_string());
-                return Err(error);
-            }
-        };
-        let full = len == SEALED_CHUNK_LEN;
-        if full && index.next().is_none() {
-            return self.fail(Tampered::TooLong);
+        if let Some((kind, message)) = &self.broken {
+            return Err(io::Error::new(*kind, message.clone()));
         }
-        match self.opener.open(index, &mut self.chunk[..len]) {
-            Ok(plaintext) => self.ready = 0..plaintext.len(),
-            Err(tampered) => return self.fail(tampered),
+        if self.chunks.ended() {
+            return Ok(());
         }
-        self.state = if full { State::Reading(index.next()) } else { State::Ended };
+        let len = read_full(&mut self.inner, self.chunk.as_mut_slice())
+            .inspect_err(|error| self.broken = Some((error.kind(), error.to_string())))?;
+        let plaintext = self.chunks.open(&mut self.chunk[..len]).map_err(Error::Tampered)?;
+        self.ready = 0..plaintext.len();
         Ok(())
-    }
-
-    fn fail(&mut self, tampered: Tampered) -> io::Result<()> {
-        self.state = State::Tampered(tampered.clone());
-        Err(Error::Tampered(tampered).into())
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 
-use crate::envelope::{Envelope, InputSize, SealOptions};
+use crate::container::Sealing;
+use crate::envelope::{Envelope, SealOptions};
 use crate::error::{Error, Result};
-use crate::format::{CHUNK_LEN, LARGE_INPUT, SEALED_CHUNK_LEN, TAG_LEN};
 use crate::keys::KeySealer;
-use crate::payload::ChunkIndex;
+
+/// Bytes of plaintext that are sealed before what came of them is written.
+const PIECE: usize = 1 << 17;
 
 /// Encrypts what is written to it, chunk by chunk, into `W`.
 ///
@@ -30,17 +32,14 @@ use crate::payload::ChunkIndex;
 /// ```
 pub struct SealWriter<W> {
     inner: W,
-    envelope: Envelope,
-    /// Sealed bytes that wait for the header; `None` once it is written.
-    held: Option<Vec<u8>>,
-    chunk: Vec<u8>,
-    index: Option<ChunkIndex>,
-    total: u64,
+    sealing: Sealing,
+    /// Sealed bytes on their way to `inner`.
+    ready: Vec<u8>,
     failed: bool,
 }
 
 impl<W: Write> SealWriter<W> {
-    /// Asks the first of `sealers` for a data key, and the others to wrap it too.
+    /// Asks one of `sealers` for a data key, and the others to wrap it too.
     ///
     /// # Errors
     /// As [`Envelope::new`].
@@ -50,71 +49,42 @@ impl<W: Write> SealWriter<W> {
 
     /// Takes a prepared envelope.
     pub fn with_envelope(inner: W, envelope: Envelope) -> Self {
-        let (held, chunk) = (Some(Vec::new()), Vec::with_capacity(CHUNK_LEN));
-        Self { inner, envelope, held, chunk, index: Some(ChunkIndex::FIRST), total: 0, failed: false }
+        Self { inner, sealing: Sealing::new(envelope), ready: Vec::new(), failed: false }
     }
 
     /// Starts at another chunk: for tests near the limit.
     #[cfg(test)]
-    pub(crate) fn starting_at(mut self, index: ChunkIndex) -> Self {
-        self.index = Some(index);
+    pub(crate) fn starting_at(mut self, index: crate::payload::ChunkIndex) -> Self {
+        self.sealing = self.sealing.starting_at(index);
         self
     }
 
     /// The file's header and slots, for a report.
     pub fn envelope(&self) -> &Envelope {
-        &self.envelope
+        self.sealing.envelope()
     }
 
     /// Seals the last chunk, writes what is left and flushes. Only now is the file valid.
     ///
     /// # Errors
     /// [`Error::Io`]; an error of an earlier write comes again.
-    pub fn finish(mut self) -> Result<W> {
-        if self.failed {
+    pub fn finish(self) -> Result<W> {
+        let Self { mut inner, sealing, mut ready, failed } = self;
+        if failed {
             return Err(Error::ApiMisuse("finishing a writer that has failed"));
         }
-        self.seal_chunk()?;
-        self.start()?;
-        self.inner.flush().map_err(|error| Error::io("writing the output", error))?;
-        Ok(self.inner)
-    }
-
-    /// Seals what is gathered as the next chunk.
-    fn seal_chunk(&mut self) -> Result<()> {
-        let too_long = || Error::Limit("the input has more than 4 PiB - 1 bytes, the format's limit".into());
-        let index = self.index.ok_or_else(too_long)?;
-        let mut sealed = [0; SEALED_CHUNK_LEN];
-        let sealed = &mut sealed[..self.chunk.len() + TAG_LEN];
-        self.envelope.sealer().seal(index, &self.chunk, sealed)?;
-        self.index = index.next();
-        self.chunk.clear();
-        match &mut self.held {
-            Some(held) => held.extend_from_slice(sealed),
-            None => self.inner.write_all(sealed).map_err(|error| Error::io("writing the output", error))?,
-        }
-        Ok(())
-    }
-
-    /// Writes the header and what waited for it.
-    fn start(&mut self) -> Result<()> {
-        let Some(held) = self.held.take() else { return Ok(()) };
         let failed = |error| Error::io("writing the output", error);
-        self.inner.write_all(&self.envelope.header(InputSize::of(self.total))?).map_err(failed)?;
-        self.inner.write_all(&self.envelope.prelude().to_bytes()).map_err(failed)?;
-        self.inner.write_all(&held).map_err(failed)
+        sealing.finish(&mut ready)?;
+        inner.write_all(&ready).map_err(failed)?;
+        inner.flush().map_err(failed)?;
+        Ok(inner)
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<usize> {
-        let taken = bytes.len().min(CHUNK_LEN - self.chunk.len());
-        self.chunk.extend_from_slice(&bytes[..taken]);
-        self.total += taken as u64;
-        if self.chunk.len() == CHUNK_LEN {
-            self.seal_chunk()?;
-        }
-        if self.total >= LARGE_INPUT {
-            self.start()?;
-        }
+        let taken = bytes.len().min(PIECE);
+        self.sealing.push(&bytes[..taken], &mut self.ready)?;
+        self.inner.write_all(&self.ready).map_err(|error| Error::io("writing the output", error))?;
+        self.ready.clear();
         Ok(taken)
     }
 }

@@ -53,6 +53,11 @@ pub fn ministack() -> Server {
     Server::start("ministack", &[], "http")
 }
 
+/// This project's own, small KMS (`kms.py`): ML-KEM and RSA keys, DryRun, rotation on demand, several key materials.
+pub fn small_kms() -> Server {
+    Server::start("small_kms", &[], "http")
+}
+
 /// A certificate authority of the test's own, and a certificate for one host and 127.0.0.1.
 pub struct Certificates {
     folder: tempfile::TempDir,
@@ -116,6 +121,27 @@ impl Server {
         self.url.split_once("://").map_or("", |(_, address)| address)
     }
 
+    /// For [`small_kms`]: the calls that it got, as `Operation`, `Region` and `Body`.
+    pub fn calls(&self) -> Vec<Value> {
+        self.fake("Calls", &json!({}))["Calls"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// For [`small_kms`]: every request and every answer was of the form that AWS's own model of KMS states.
+    #[track_caller]
+    pub fn conforms(&self) {
+        assert_eq!(self.fake("Violations", &json!({}))["Violations"], json!([]));
+    }
+
+    /// For [`small_kms`]: the next `times` calls of `operation` are refused with `code`.
+    pub fn fail(&self, operation: &str, code: &str, times: u32) {
+        self.fake("Fail", &json!({ "Operation": operation, "Code": code, "Times": times }));
+    }
+
+    fn fake(&self, operation: &str, body: &Value) -> Value {
+        let (_, answer) = self.aws().send(&format!("Fake.{operation}"), &body.to_string());
+        serde_json::from_str(&answer).unwrap_or(Value::Null)
+    }
+
     /// Plain calls to it, beside the code under test.
     pub fn aws(&self) -> Aws {
         Aws { address: self.address().to_owned(), region: REGION.into() }
@@ -144,12 +170,16 @@ impl Aws {
     }
 
     fn post(&self, operation: &str, body: &str) -> (u16, String) {
+        self.send(&format!("TrentService.{operation}"), body)
+    }
+
+    fn send(&self, target: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).expect("an emulator");
         let region = &self.region;
         write!(
             stream,
             "POST / HTTP/1.1\r\nHost: kms.{region}.amazonaws.com\r\nConnection: close\r\n\
-             Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: TrentService.{operation}\r\n\
+             Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: {target}\r\n\
              Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/{region}/kms/aws4_request, \
              SignedHeaders=host, Signature=00\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()

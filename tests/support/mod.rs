@@ -9,7 +9,7 @@ mod emulator;
 mod proxy;
 mod python;
 
-pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto};
+pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto, small_kms};
 pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
 pub use python::{environment, python, try_python};
 

@@ -86,5 +86,9 @@ if __name__ == "__main__":
         threading.Thread(target=end_with_parent, daemon=True).start()
         if what == "moto":
             moto(tuple(more) or None)
+        elif what == "small_kms":
+            import kms
+
+            kms.serve()
         else:
             ministack()

@@ -78,6 +78,10 @@ impl KeySealer for KmsKey {
         self.name.to_string()
     }
 
+    fn makes_data_keys(&self) -> bool {
+        true
+    }
+
     fn generate(&self, binding: &Binding) -> Result<(DataKey, Slot)> {
         let (this, context) = (self.clone(), context(binding));
         self.kms.block_on(async move { this.generate_data_key(context).await })

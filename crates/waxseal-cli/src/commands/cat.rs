@@ -44,9 +44,9 @@ fn seek(input: &mut Input, range: ByteRange, mut stdout: File, open: &Open<'_>) 
         Ok(reader) => reader,
         Err(error) => return Err(open.explain(error, None, input)),
     };
-    open.warn(reader.header(), reader.failed_attempts());
-    let (slot, key) = reader.opened_by();
-    let done = open.done(reader.header(), slot, key.to_owned(), 0);
+    let by = reader.opened_by();
+    open.warn(reader.header(), &by.failed);
+    let done = open.done(reader.header(), by.slot, by.key.clone(), 0);
     let start = range.start.min(reader.plaintext_len());
     reader.seek(SeekFrom::Start(start)).map_err(|error| Error::io("reading the input", error))?;
     let mut left = range.end.min(reader.plaintext_len()).saturating_sub(start);

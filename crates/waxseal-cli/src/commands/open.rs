@@ -62,8 +62,8 @@ impl<'a> Open<'a> {
         let seen = watch.finish();
         match opened {
             Ok(opened) => {
-                self.warn(&opened.header, &opened.failed);
-                Ok(self.done(&opened.header, opened.slot, opened.key, opened.plaintext_len))
+                self.warn(&opened.header, &opened.by.failed);
+                Ok(self.done(&opened.header, opened.by.slot, opened.by.key, opened.plaintext_len))
             }
             Err(error) => Err(self.explain(error, seen, input)),
         }

@@ -95,7 +95,7 @@ fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Inp
     }
     let mut done = Done {
         bytes: Some(report.recovered_bytes()),
-        key: Some(report.key.clone()),
+        key: Some(report.by.key.clone()),
         output: Some(escape::path(&args.output)),
         request_id: open.cloud.request_id(),
         more: json_of(report),

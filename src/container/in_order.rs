@@ -1,0 +1,77 @@
+//! Chunks opened one after the other, to the authenticated end.
+
+use super::payload::Payload;
+use crate::error::Tampered;
+use crate::format::SEALED_CHUNK_LEN;
+use crate::payload::{ChunkIndex, ChunkOpener};
+
+/// Opens the chunks of a payload in order. A failure is final: it comes again at every further call.
+pub struct InOrder {
+    opener: ChunkOpener,
+    state: State,
+}
+
+enum State {
+    Next(ChunkIndex),
+    Ended,
+    Failed(Tampered),
+}
+
+impl InOrder {
+    /// From the first chunk on.
+    #[must_use]
+    pub fn new(opener: ChunkOpener) -> Self {
+        Self { opener, state: State::Next(ChunkIndex::FIRST) }
+    }
+
+    /// Starts at another chunk: for tests near the limit.
+    #[cfg(test)]
+    pub(crate) fn starting_at(mut self, index: ChunkIndex) -> Self {
+        self.state = State::Next(index);
+        self
+    }
+
+    /// Whether the last chunk was opened: all that came was authenticated, and so was the end.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// Opens the next chunk in place and gives its plaintext; nothing once the end was reached.
+    ///
+    /// `sealed` are the next [`SEALED_CHUNK_LEN`] bytes of the payload, or all that is left where the input has ended.
+    ///
+    /// # Errors
+    /// [`Tampered`]: then `sealed` is wiped.
+    pub fn open<'a>(&mut self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], Tampered> {
+        let index = match &self.state {
+            State::Next(index) => *index,
+            State::Ended => return Ok(&mut []),
+            State::Failed(tampered) => {
+                zeroize::Zeroize::zeroize(sealed);
+                return Err(tampered.clone());
+            }
+        };
+        let full = sealed.len() == SEALED_CHUNK_LEN;
+        let next = index.next();
+        let opened = if full && next.is_none() {
+            // A full chunk is followed by another one, for which there is no number.
+            zeroize::Zeroize::zeroize(sealed);
+            Err(Tampered::TooLong)
+        } else {
+            self.opener.open(index, sealed)
+        };
+        self.state = match (&opened, next) {
+            (Err(tampered), _) => State::Failed(tampered.clone()),
+            (Ok(_), Some(next)) if full => State::Next(next),
+            (Ok(_), _) => State::Ended,
+        };
+        opened
+    }
+}
+
+impl From<Payload> for InOrder {
+    fn from(payload: Payload) -> Self {
+        Self::new(payload.into_opener())
+    }
+}

@@ -1,0 +1,64 @@
+//! Sealed files without I/O: bytes in, bytes out. Every reader and writer of this crate is a thin driver of it, and so
+//! is what reads an object store, a browser or a cluster.
+//!
+//! ```text
+//! opening   Opening      the front of a file, its header, the demands met; no key used yet
+//!           -> Opened    the commitment checked: chunks can be opened
+//!           -> Plaintext the end authenticated: the length is known, and any range can be asked for
+//! sealing   Sealing      plaintext pushed in, the file's bytes come out; valid only after `finish`
+//! ```
+//!
+//! Nothing here blocks, waits or allocates more than the caller's own buffers ask for. All of it is `Send + Sync`: an
+//! [`Opened`] or a [`Plaintext`] may stand behind an [`Arc`](std::sync::Arc) and serve many threads or tasks at once.
+//!
+//! ```
+//! use waxseal::container::{Opening, Sealing};
+//! use waxseal::format::{FRONT_LEN, Front};
+//! use waxseal::keys::KeyFile;
+//! use waxseal::{Demands, Envelope, SealOptions};
+//!
+//! // Sealing: push plaintext, take what comes.
+//! let key = KeyFile::generate()?;
+//! let mut sealing = Sealing::new(Envelope::new(&[&key], &SealOptions::default())?);
+//! let mut object = Vec::new();
+//! sealing.push(&[7; 100_000], &mut object)?;
+//! sealing.finish(&mut object)?;
+//!
+//! // Reading a range: the front, then the last chunk, then only the chunks that are needed.
+//! let front = Front::new(object[..object.len().min(FRONT_LEN)].to_vec());
+//! let opened = Opening::read(front, &Demands::default())?.open(&[&key])?;
+//! let end = opened.payload().end(object.len() as u64)?;
+//! let (from, to) = (end.range.start as usize, end.range.end as usize);
+//! let plaintext = opened.into_payload().with_end(&end, &object[from..to])?;
+//! let sealed = plaintext.sealed_range(50_000..50_010);
+//! let bytes = plaintext.open_range(50_000..50_010, &object[sealed.start as usize..sealed.end as usize])?;
+//! assert_eq!(bytes, [7; 10]);
+//! # Ok::<(), waxseal::Error>(())
+//! ```
+
+mod in_order;
+mod opening;
+mod payload;
+mod plaintext;
+mod sealing;
+#[cfg(test)]
+mod tests;
+
+pub use in_order::InOrder;
+pub use opening::{Opened, Opening};
+pub use payload::{End, Payload};
+pub use plaintext::Plaintext;
+pub use sealing::Sealing;
+
+use crate::format::{BankLen, LARGE_INPUT, plaintext_len};
+
+/// Length of the plaintext of a file of `file_len` bytes, as its length alone suggests: a guess for a progress bar or a
+/// buffer, no more. `None` where no file that this crate writes has that length.
+///
+/// Two things are not known: whether the end authenticates, and how long the header is. The guess takes the header that
+/// a writer gives a file with few keys.
+#[must_use]
+pub fn plaintext_len_hint(file_len: u64) -> Option<u64> {
+    let with = |bank: BankLen| plaintext_len(file_len.checked_sub(bank.header_len() as u64)?).ok();
+    with(BankLen::MAX).filter(|len| *len >= LARGE_INPUT).or_else(|| with(BankLen::MIN))
+}

@@ -1,0 +1,141 @@
+//! From the first bytes of a file to a checked commitment (spec 12).
+
+use super::payload::Payload;
+use crate::envelope::{Demands, OpenedBy, Trial, Unlocked, payload_prelude, unlock, unlock_async};
+use crate::error::Result;
+use crate::format::{Front, Header, PRELUDE_LEN, Slot};
+use crate::keys::{AsyncKeyOpener, KeyOpener};
+use crate::payload::ChunkOpener;
+use crate::secret::DataKey;
+
+/// A file whose header was read and meets the demands. No key was used yet.
+pub struct Opening {
+    front: Front,
+    header: Header,
+    prelude: [u8; PRELUDE_LEN],
+}
+
+impl Opening {
+    /// Decides on the header, and checks `demands` against it.
+    ///
+    /// `front` holds the file's first [`FRONT_LEN`](crate::format::FRONT_LEN) bytes, or all of a shorter file.
+    ///
+    /// # Errors
+    /// [`Error::Format`](crate::Error::Format); [`Tampered::Truncated`](crate::error::Tampered::Truncated) where the
+    /// file is shorter than any; [`Error::Unmet`](crate::Error::Unmet).
+    pub fn read(front: Front, demands: &Demands) -> Result<Self> {
+        let header = Header::read(&front)?;
+        Self::with_header(front, header, demands)
+    }
+
+    /// The same with the header that was read from `front` already.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn with_header(front: Front, header: Header, demands: &Demands) -> Result<Self> {
+        // The least length is looked at before what the caller demands (spec 12.1).
+        let prelude = payload_prelude(&front, &header)?;
+        demands.check(&header.bank().binding)?;
+        Ok(Self { front, header, prelude })
+    }
+
+    /// The header, with its warnings. Nothing in it is authenticated yet.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The slots that may be tried, with their index, for callers who fetch the data key themselves.
+    pub fn candidates(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        self.header.bank().slots.iter().enumerate()
+    }
+
+    /// What the front holds of the chunks already.
+    #[must_use]
+    pub fn begun(&self) -> &[u8] {
+        let from = self.header.bank_len().header_len() + PRELUDE_LEN;
+        self.front.bytes().get(from..).unwrap_or_default()
+    }
+
+    /// Tries each opener, in order, on each slot it matches.
+    ///
+    /// # Errors
+    /// As [`unlock`].
+    pub fn open(self, openers: &[&dyn KeyOpener]) -> Result<Opened> {
+        let unlocked = unlock(self.header.bank(), &self.prelude, openers)?;
+        Ok(self.opened(unlocked))
+    }
+
+    /// [`open`](Self::open) for openers that answer asynchronously.
+    ///
+    /// # Errors
+    /// As [`unlock`].
+    pub async fn open_async(self, openers: &[&dyn AsyncKeyOpener]) -> Result<Opened> {
+        let unlocked = unlock_async(self.header.bank(), &self.prelude, openers).await?;
+        Ok(self.opened(unlocked))
+    }
+
+    /// Takes the data key that the caller got for slot number `slot` by the key named `key`, and checks it.
+    ///
+    /// # Errors
+    /// [`Tampered::Prelude`](crate::error::Tampered::Prelude) or
+    /// [`Tampered::Commitment`](crate::error::Tampered::Commitment) where it is not the file's.
+    pub fn open_with(self, slot: usize, key: &str, data_key: DataKey) -> Result<Opened> {
+        let mut trial = Trial::new(self.header.bank(), Some(&self.prelude))?;
+        let unlocked = match trial.answer(slot, key, Ok(data_key))? {
+            Some(right) => trial.unlocked(right),
+            None => return Err(trial.gravest()),
+        };
+        Ok(self.opened(unlocked))
+    }
+
+    fn opened(self, Unlocked { opener, by }: Unlocked) -> Opened {
+        Opened { payload: Payload::new(opener, self.header.payload_offset()), header: self.header, by }
+    }
+}
+
+/// A file whose commitment was checked.
+pub struct Opened {
+    payload: Payload,
+    header: Header,
+    by: OpenedBy,
+}
+
+impl Opened {
+    /// The header. What it binds is authentic.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Which slot and key opened the file.
+    #[must_use]
+    pub fn by(&self) -> &OpenedBy {
+        &self.by
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// The payload alone.
+    #[must_use]
+    pub fn into_payload(self) -> Payload {
+        self.payload
+    }
+
+    /// All three parts.
+    #[must_use]
+    pub fn into_parts(self) -> (Payload, Header, OpenedBy) {
+        (self.payload, self.header, self.by)
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Opening>();
+    shared::<Opened>();
+    shared::<ChunkOpener>();
+};
