@@ -203,9 +203,9 @@ fn signals_work_where_no_thread_can_be_started() {
     fs::set_permissions(place.path("k"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let names = place.names();
     for size in [300_000, 9_000_000] {
-        let mut command = Command::new("sh");
-        let script = "ulimit -u 1; exec ./waxseal encrypt -q -k file:k -o out.wax";
-        command.args(["-c", script]).current_dir(place.path(""));
+        let mut command = Command::new("prlimit");
+        command.args(["--nproc=1:1", "./waxseal", "encrypt", "-q", "-k", "file:k", "-o", "out.wax"]);
+        command.current_dir(place.path(""));
         if cli_support::is_root() {
             command.uid(cli_support::NOBODY).gid(cli_support::NOBODY);
         }
@@ -225,12 +225,10 @@ fn signals_work_where_no_thread_can_be_started() {
 fn an_ignored_sigchld_hides_no_end() {
     let place = Place::new();
     for (script, code) in [("echo content", 0), ("echo half; exit 3", 9)] {
-        let line = format!(
-            "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); \
-                            os.execv(sys.argv[1], sys.argv[1:])"
-        );
+        let line = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); \
+                    os.execv(sys.argv[1], sys.argv[1:])";
         let mut command = Command::new("python3");
-        command.args(["-c", &line, WAXSEAL, "encrypt", "-k", "file:k", "-o", "out.wax", "--from-command", "--"]);
+        command.args(["-c", line, WAXSEAL, "encrypt", "-f", "-k", "file:k", "-o", "out.wax", "--from-command", "--"]);
         let output = command.args(["sh", "-c", script]).current_dir(place.path("")).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
     }

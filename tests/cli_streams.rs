@@ -29,7 +29,7 @@ fn a_closed_stdin_is_no_empty_input() {
     place.write("old.wax", "old");
     sh(&place, "waxseal encrypt -f -k file:k -o old.wax <&-").failed(7, &[]);
     assert_eq!(place.read("old.wax"), b"old");
-    for command in ["decrypt -o x", "verify", "inspect -", "cat --range .. -"] {
+    for command in ["decrypt -o x", "verify -", "inspect -", "cat --range .. -"] {
         let key = if command.starts_with("inspect") { "" } else { "-k file:k" };
         sh(&place, &format!("waxseal {command} {key} <&-")).failed(7, &["stdin is closed"]);
     }
@@ -136,7 +136,7 @@ fn the_systems_names_for_streams_mean_them() {
 #[test]
 fn a_file_that_is_called_like_stdout_is_a_file() {
     let place = Place::new();
-    place.sealed("-.wax", b"content");
+    place.sealed("./-.wax", b"content");
     let ran = place.ok(&["decrypt", "-k", "file:k", "./-.wax"]);
     assert!(ran.stdout.is_empty());
     assert_eq!(place.read("-"), b"content");
@@ -179,7 +179,7 @@ fn through_slow_pipes(place: &Place, args: &[&str], input: &[u8]) -> Vec<u8> {
         rustix::fs::fcntl_setfl(file, flags - rustix::fs::OFlags::NONBLOCK).unwrap();
     };
     let ((stdin, mut feeder), (mut reader, stdout)) = (pipe(), pipe());
-    [&feeder, &reader].map(blocking);
+    [&feeder, &reader].into_iter().for_each(blocking);
     let mut command = place.command(args);
     let mut child = command.stdin(stdin).stdout(stdout).spawn().unwrap();
     drop(command);

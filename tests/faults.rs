@@ -159,7 +159,6 @@ fn a_signal_before_a_commit_is_obeyed() {
     let cases = cases::cases();
     let gates: Vec<_> = all(&cases).into_iter().filter(|(_, fault)| fault.kind == "gate").collect();
     assert!(gates.len() > 200, "{} signals", gates.len());
-    // Also where nothing is committed: a stream that may not become whole, a new key.
     let with_gates = cases.iter().filter(|case| gates.iter().any(|(own, _)| std::ptr::eq(*own, *case))).count();
     assert!(with_gates > cases.len() / 2, "{with_gates} of {} command lines", cases.len());
     let tally = Tally::default();
