@@ -178,20 +178,27 @@ fn every_signal_that_can_be_answered_cleans_up() {
     }
 }
 
-/// A memory that is full is an error or an abort, and either cleans up.
+/// Memory that runs out while the output is made is an abort, or an error, and either cleans up.
 #[test]
 #[cfg(target_os = "linux")]
 fn an_allocation_that_fails_leaves_nothing() {
     let place = Place::new();
-    let mut child = at_work(&mut place.command(&["encrypt", "-k", "file:k", "-o", "out.wax"]));
-    let limited = Command::new("prlimit").args(["--as=1000:1000", "--pid", &child.id().to_string()]).status();
-    assert!(limited.unwrap().success());
-    let mut stdin = child.stdin.take().unwrap();
-    let _ = stdin.write_all(&noise(12_000_000));
-    drop(stdin);
-    let ended = child.wait().unwrap();
-    assert!(ended.code() == Some(7) || ended.signal() == Some(6), "{ended}");
-    assert_eq!(place.names(), ["k"]);
+    place.write("in", noise(9_000_000));
+    let mut aborted = 0;
+    for megabytes in (20..100).step_by(2) {
+        let limit = format!("--as={}", megabytes * 1_000_000);
+        let mut command = Command::new("prlimit");
+        command.args([&limit, WAXSEAL, "encrypt", "-q", "-k", "file:k", "-o", "out.wax"]);
+        command.current_dir(place.path("")).stdin(File::open(place.path("in")).unwrap()).stderr(Stdio::null());
+        let ended = command.status().unwrap();
+        let made = if ended.success() { &["in", "k", "out.wax"][..] } else { &["in", "k"] };
+        assert_eq!(place.names(), made, "{megabytes} MB: {ended}");
+        aborted += u32::from(ended.signal() == Some(6));
+        if ended.success() {
+            break;
+        }
+    }
+    assert!(aborted > 0, "no run was short of memory at the right moment");
 }
 
 /// `ulimit -u 1`: no thread can be started, and none is needed to clean up.

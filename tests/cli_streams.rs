@@ -137,10 +137,10 @@ fn the_systems_names_for_streams_mean_them() {
 fn a_file_that_is_called_like_stdout_is_a_file() {
     let place = Place::new();
     place.sealed("./-.wax", b"content");
-    let ran = place.ok(&["decrypt", "-k", "file:k", "./-.wax"]);
+    let ran = place.ok(&["decrypt", "-k", "file:k", "--", "-.wax"]);
     assert!(ran.stdout.is_empty());
     assert_eq!(place.read("-"), b"content");
-    place.ok(&["decrypt", "-f", "-k", "file:k", "--", "-.wax"]);
+    place.ok(&["decrypt", "-f", "-k", "file:k", "./-.wax"]);
     assert_eq!(place.names(), ["-", "-.wax", "k"]);
 }
 
