@@ -99,7 +99,7 @@ impl Group {
 /// `runs` runs that are told to die at some moment. The input never ends before.
 fn try_to_commit(kind: Kind, sync: bool, runs: u64, ends: &mut BTreeMap<String, u64>) {
     let place = Place::new();
-    place.write("in", noise(if runs % 2 == 0 { 20_000 } else { 5_000_000 }));
+    place.write("in", noise(if runs.is_multiple_of(2) { 20_000 } else { 5_000_000 }));
     place.write("db.wax", "last night's");
     for run in 0..runs {
         let group = Group::start(&place, kind, sync);
