@@ -41,9 +41,9 @@ const SAMPLE: usize = 1500;
 /// So many failures are told in full.
 const TOLD: usize = 20;
 
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "read", "write", "copy", "allocate", "truncate", "sync", "advise", "control", "lock", "seek", "mode", "owner",
-    "stat", "open", "unlink", "rename", "link",
+    "stat", "open", "unlink", "rename", "link", "gate",
 ];
 
 /// The calls of a run, by kind. A run without a fault must be right, too.
@@ -150,6 +150,20 @@ fn a_sample_of_all_faults_loses_nothing() {
     let tally = Tally::default();
     tally.try_all(&faults);
     tally.end(faults.len());
+}
+
+/// Stops the program at the last question before each thing that makes a result count, sends each signal, and lets it
+/// go on: nothing counts, and it dies of that signal.
+#[test]
+fn a_signal_before_a_commit_is_obeyed() {
+    let cases = cases::cases();
+    let gates: Vec<_> = all(&cases).into_iter().filter(|(_, fault)| fault.kind == "gate").collect();
+    assert!(gates.len() > 200, "{} signals", gates.len());
+    let with_gates = cases.iter().filter(|case| gates.iter().any(|(own, _)| std::ptr::eq(*own, *case))).count();
+    assert!(with_gates > cases.len() / 2, "{with_gates} of {} command lines", cases.len());
+    let tally = Tally::default();
+    tally.try_all(&gates);
+    tally.end(gates.len());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod buffers;
 mod open;
 mod opening;
 mod ordered;
+mod patient;
 mod pool;
 mod seal;
 mod sealing;
@@ -18,6 +19,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use buffers::{Buffers, Shelf};
+pub use patient::Patient;
 use pool::Helpers;
 
 use crate::envelope::{Demands, Envelope, OpenedBy};
@@ -78,6 +80,8 @@ pub trait Observer: Sync {
     fn advanced(&self, _bytes: u64) {}
     /// The header was read; its warnings are to be shown. Nothing is authenticated yet.
     fn header(&self, _header: &Header) {}
+    /// A stream is about to get the last of its bytes, which make it whole. It gets them when this returns.
+    fn ending(&self) {}
 }
 
 /// An observer that does not look.

@@ -138,6 +138,10 @@ impl<'a, 'o> OpenJob<'a, 'o> {
             // Before waiting for the turn: nobody behind may get one.
             self.output.close_behind(task.number);
         }
+        if ended && self.output.is_ordered() {
+            self.output.wait(task.number);
+            self.observer.ending();
+        }
         let position = task.first * CHUNK_LEN as u64;
         let written = self.output.put(task.number, position, &buffers.output[..plain]);
         let unwritten = written.err().map(|error| (task.first, Error::io("writing the output", error)));

@@ -227,13 +227,14 @@ impl<'a, 'o> SealJob<'a, 'o> {
                 break;
             }
         }
-        if let (End::Last, Some(file)) = (task.end, self.file) {
+        if task.end == End::Last && self.output.is_ordered() {
             // All earlier tasks have read and written by then. What stays cut off here is no valid file.
             self.output.wait(task.number);
-            if self.output.is_ordered() {
+            if let Some(file) = self.file {
                 let failed = |error| (task.first, Error::io("reading the input", error));
                 file.check_unchanged().map_err(failed)?;
             }
+            self.observer.ending();
         }
         let written = self.output.put(task.number, task.position, &buffers.output[..made + task.head]);
         written.map_err(|error| (task.first, Error::io("writing the output", error)))

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::ordered::Ordered;
-use super::{Durability, Sink, system};
+use super::{Durability, Patient, Sink, system};
 use crate::error::{Error, Result};
 
 /// So much room is got at once for an output of unknown length.
@@ -206,7 +206,7 @@ struct InPieces<'a>(&'a File);
 
 impl Write for InPieces<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(&bytes[..bytes.len().min(WRITE_LEN)])
+        Patient(self.0).write(&bytes[..bytes.len().min(WRITE_LEN)])
     }
 
     fn flush(&mut self) -> io::Result<()> {

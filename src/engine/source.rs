@@ -4,8 +4,8 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::time::SystemTime;
 
-use super::Source;
 use super::system;
+use super::{Patient, Source};
 use crate::error::{Error, Result};
 
 /// A source, looked at.
@@ -24,7 +24,7 @@ impl<'a> Input<'a> {
             }
             Source::File(file) | Source::Pipe(file) => {
                 system::enlarge_pipe(file);
-                Ok(Self::Ordered(Box::new(file)))
+                Ok(Self::Ordered(Box::new(Patient(file))))
             }
             Source::Stream(stream) => Ok(Self::Ordered(Box::new(stream))),
         }

@@ -105,6 +105,35 @@ pub(super) fn file_size_limit() -> u64 {
     u64::MAX
 }
 
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    ToRead,
+    ToWrite,
+}
+
+/// Waits until `file` is ready, where `refusal` says that it is not.
+pub(super) fn wait_until(file: &File, ready: Ready, refusal: io::Error) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let _ = refusal;
+        let flags = match ready {
+            Ready::ToRead => PollFlags::IN,
+            Ready::ToWrite => PollFlags::OUT,
+        };
+        match poll(&mut [PollFd::new(file, flags)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, ready);
+        Err(refusal)
+    }
+}
+
 /// Whether the file is a block device, whose length is found by seeking.
 pub(super) fn is_block_device(kind: std::fs::FileType) -> bool {
     #[cfg(unix)]

@@ -23,6 +23,14 @@ pub trait Temporaries: fmt::Debug + Send + Sync {
 
     /// The file at `path` has been removed, or has got its name.
     fn gone(&self, path: &Path);
+
+    /// Does `step`, which makes a result count, or dies before it.
+    ///
+    /// # Errors
+    /// Those of `step`.
+    fn commit(&self, step: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        step()
+    }
 }
 
 /// A regular file on disk, opened for a rewrap.
@@ -73,6 +81,13 @@ impl DiskFile {
             None => make()?,
         };
         Ok(Self { file, path, state: State::Temporary, temporaries: self.temporaries.clone() })
+    }
+
+    fn commit(&self, mut step: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        match &self.temporaries {
+            Some(temporaries) => temporaries.commit(&mut step),
+            None => step(),
+        }
     }
 
     fn gone(&self, path: &Path) {
@@ -154,7 +169,10 @@ impl HeaderFile for DiskFile {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        match self.state {
+            State::Named => self.commit(|| self.file.write_all_at(bytes, offset)),
+            State::Temporary => self.file.write_all_at(bytes, offset),
+        }
     }
 
     fn create_beside(&mut self) -> io::Result<Self> {
@@ -184,7 +202,7 @@ impl HeaderFile for DiskFile {
     }
 
     fn rename_over(&mut self, successor: &mut Self) -> io::Result<()> {
-        std::fs::rename(&successor.path, &self.path)?;
+        self.commit(|| std::fs::rename(&successor.path, &self.path))?;
         successor.gone(&successor.path);
         successor.path.clone_from(&self.path);
         successor.state = State::Named;

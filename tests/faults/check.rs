@@ -21,12 +21,20 @@ pub(crate) mod errno {
 }
 use errno::*;
 
+const HUP: i32 = 1;
 const INT: i32 = 2;
+const QUIT: i32 = 3;
+const ABRT: i32 = 6;
+const ALRM: i32 = 14;
+const XCPU: i32 = 24;
 const KILL: i32 = 9;
 const TERM: i32 = 15;
 
 /// What can happen to a call of this kind.
 pub(crate) fn ways(kind: &str) -> Vec<How> {
+    if kind == "gate" {
+        return [HUP, INT, QUIT, ABRT, ALRM, TERM, XCPU, KILL].map(How::Before).to_vec();
+    }
     let errors: &[i32] = match kind {
         "read" => &[EIO, EINTR, EAGAIN],
         "write" => &[EIO, ENOSPC, EDQUOT, EINTR, EAGAIN],
@@ -79,6 +87,7 @@ fn end_is_right(case: &Case, fault: &Fault, injected: &Injected) -> bool {
     }
     match fault.how {
         How::Before(KILL) | How::After(KILL) => end == End::Signal(KILL),
+        How::Before(signal) if fault.kind == "gate" => end == End::Signal(signal),
         How::Before(signal) | How::After(signal) => natural || end == End::Signal(signal),
         _ if is_harmless(case, fault) => natural,
         // What cannot be read is missing from what is salvaged.
@@ -93,6 +102,9 @@ pub(crate) fn check(case: &Case, fault: &Fault, injected: &Injected, ground: &Gr
     holds("it ends in the wrong way", end_is_right(case, fault, injected))?;
     holds("stderr is not one error", stderr_is_right(injected, fault))?;
     holds("stdout is not a prefix of what it should be", stdout_is_right(case, injected))?;
+    if fault.kind == "gate" {
+        nothing_counts(case, injected, ground)?;
+    }
     let target = case.target();
     for (name, bytes) in case.files.iter().filter(|(name, _)| Some(name.as_str()) != target) {
         holds(&format!("{name} has changed"), ground.read(name).as_ref() == Some(bytes))?;
@@ -127,6 +139,24 @@ fn target_is_right(case: &Case, name: &str, injected: &Injected, ground: &Ground
     };
     let between = injected.end != End::Exit(0) && now.is_some_and(|bytes| case.is_between(bytes));
     if right || between { Ok(()) } else { Err(format!("{name} is wrong")) }
+}
+
+/// A signal came before what makes the result count. In place, a rewrap has several such moments, and what stands
+/// between two of them opens.
+fn nothing_counts(case: &Case, injected: &Injected, ground: &Ground) -> Result<(), String> {
+    if let Some(name) = case.target() {
+        let now = ground.read(name);
+        let in_place = case.args.first().is_some_and(|arg| arg == "rewrap") && !case.args.iter().any(|arg| arg == "-o");
+        if now.as_deref() != case.before(name) && !in_place {
+            return Err(format!("{name} was committed after a signal"));
+        }
+    }
+    match case.stream {
+        Stream::Sealed if open(&injected.ran.stdout, &keys()[0].0).is_some() => {
+            Err("the stream was made whole after a signal".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn has_holes(salvaged: &[u8], plain: &[u8]) -> bool {

@@ -5,6 +5,9 @@
  *   inject LOG FOLDER record                   -- COMMAND [ARG]...
  *   inject LOG FOLDER strike KIND N HOW VALUE  -- COMMAND [ARG]...
  *
+ * The kind `gate` is the question for signals that wait (rt_sigpending), which the command asks before what makes a
+ * result count; it concerns no file.
+ *
  * Only calls of the command itself count, not those of its children, and only where they concern a file in FOLDER
  * (which is the current one) or a pipe other than stderr. A seccomp filter stops no other call. No power is cut here,
  * so that calls which only bring data to the disk are answered without being made: they take most of the time. HOW is
@@ -86,6 +89,7 @@ static const struct call CALLS[] = {
     {SYS_unlinkat, "unlink", NONE, 1, NONE, NONE},
     {SYS_renameat2, "rename", NONE, 1, 3, NONE},
     {SYS_linkat, "link", NONE, 1, 3, NONE},
+    {SYS_rt_sigpending, "gate", NONE, NONE, NONE, NONE},
 #ifdef SYS_renameat
     {SYS_renameat, "rename", NONE, 1, 3, NONE},
 #endif
@@ -175,7 +179,7 @@ static int is_in_folder(const char *path) {
 
 /* What the call is about: a path, or empty where it is none of what the command was given to work on. */
 static void find_subject(const struct call *call, const uint64_t *args, char *subject) {
-    subject[0] = 0;
+    snprintf(subject, PATH_MAX, "%s", strcmp(call->kind, "gate") ? "" : "-");
     if (call->path != NONE) {
         read_path(args[call->path], subject);
         if (subject[0] && !is_in_folder(subject)) subject[0] = 0;
@@ -231,7 +235,7 @@ static void strike(pid_t tid, const struct call *call, const uint64_t *args, con
 /* Lets the call be made, looked at when it returns or not. */
 static void let_go(pid_t tid, const struct call *call, const uint64_t *args) {
     if (!strcmp(call->kind, "sync") || !strcmp(call->kind, "advise")) change_call(tid, NONE, 0);
-    if (mode == RECORD)
+    if (mode == RECORD && strcmp(call->kind, "gate"))
         watch(tid, call, args, 0);
     else
         ptrace(PTRACE_CONT, tid, 0, 0);
@@ -371,6 +375,7 @@ static void start(char **command) {
         raise(SIGSTOP);
         /* A background job is started with signals ignored. */
         signal(SIGINT, SIG_DFL);
+        signal(SIGQUIT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
         install_filter();
         execvp(command[0], command);

@@ -104,7 +104,7 @@ pub(crate) fn table() -> String {
     let lines = Exit::ALL.map(|exit| format!("  {}  {}\n", exit.code(), exit.meaning()));
     format!(
         "Exit codes (an unknown code is a failure; of several inputs the gravest counts: 4, 3, 5, 7, 8, 6):\n{}  \
-         SIGINT, SIGTERM and SIGHUP: cleans up, then dies of that signal",
+         SIGINT, SIGTERM, SIGHUP and others that end a program: cleans up, then dies of that signal",
         lines.concat()
     )
 }

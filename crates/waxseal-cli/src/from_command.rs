@@ -59,8 +59,7 @@ impl CommandOutput {
             return None;
         }
         let how = describe(status);
-        let failure = Failure::new(Exit::CommandFailed, format!("the command {} failed: {how}", self.name));
-        Some(failure.hint("nothing was written; what the command said stands above"))
+        Some(Failure::new(Exit::CommandFailed, format!("the command {} failed: {how}", self.name)))
     }
 
     /// Waits without reaping, so that the child's number stays its own until the registry has forgotten it.

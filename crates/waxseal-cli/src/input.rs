@@ -1,18 +1,19 @@
 //! Inputs: files, stdin, and what they are.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Seek, SeekFrom};
-use std::os::fd::AsFd;
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use waxseal::engine::Source;
+use waxseal::engine::{Patient, Source};
 use waxseal::envelope::{read_front, read_header_at};
 use waxseal::format::{Front, Header};
 
 use super::Result;
+use super::args::is_stdin;
 use super::escape;
 use super::failure::Failure;
+use super::streams;
 
 /// Where an input comes from, as it was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +25,9 @@ pub(crate) enum InputName {
 }
 
 impl InputName {
-    /// `-` is stdin.
+    /// `-` is stdin, as are the system's names for it.
     pub(crate) fn new(path: &Path) -> Self {
-        if path.as_os_str() == "-" { Self::Stdin } else { Self::Path(path.to_owned()) }
+        if is_stdin(path) { Self::Stdin } else { Self::Path(path.to_owned()) }
     }
 
     /// For people and JSON, escaped.
@@ -40,7 +41,7 @@ impl InputName {
     /// Opens it.
     pub(crate) fn open(&self) -> Result<Input> {
         let file = match self {
-            Self::Stdin => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+            Self::Stdin => streams::stdin(),
             Self::Path(path) => File::open(path),
         };
         let file = file.map_err(|error| Failure::io("opening the input", error))?;
@@ -96,7 +97,7 @@ impl Input {
         match self.shape {
             Shape::Seekable => read_header_at(&mut |buffer, position| self.file.read_at(buffer, position)),
             Shape::Stream => {
-                let front = read_front(&mut self.file)?;
+                let front = read_front(&mut Patient(&self.file))?;
                 let header = Header::read(&front)?;
                 Ok((front, header))
             }

@@ -10,6 +10,7 @@ mod failure;
 mod from_command;
 mod input;
 mod keys;
+mod once;
 mod output;
 mod plan;
 mod process;
@@ -18,6 +19,7 @@ mod prompt;
 mod report;
 mod session;
 mod signals;
+mod streams;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +34,7 @@ use self::session::Session;
 
 /// Runs the program. Never panics: a panic is a bug, and a bug has its own exit code.
 fn main() -> ExitCode {
+    signals::start();
     process::harden();
     report::report_panics();
     let arguments: Vec<OsString> = std::env::args_os().collect();

@@ -5,9 +5,10 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 use waxseal::engine::{Durability, Sink};
@@ -227,6 +228,7 @@ impl Output {
 /// A file under a temporary name in its folder, removed when dropped and when the process is told to die.
 pub(crate) struct NewFile {
     temp: NamedTempFile,
+    dir: Arc<OwnedFd>,
     path: PathBuf,
     overwrite: Overwrite,
     state: State,
@@ -244,14 +246,15 @@ impl NewFile {
     pub(crate) fn beside(path: PathBuf, overwrite: Overwrite, mode: u32) -> Result<Self> {
         let folder = folder_of(&path);
         let failed = |error| Failure::io(format!("creating a file in {}", escape::path(folder)), error);
+        let dir = signals::open_folder(folder).map_err(failed)?;
         let temp = {
             let mut registry = signals::registry();
             let temp = tempfile::Builder::new().prefix(".waxseal-").suffix(".tmp").tempfile_in(folder);
             let temp = temp.map_err(failed)?;
-            registry.add_file(temp.path());
+            registry.add_file(&dir, temp.path().file_name().unwrap_or_default());
             temp
         };
-        let new = Self { temp, path, overwrite, state: State::Temporary };
+        let new = Self { temp, dir, path, overwrite, state: State::Temporary };
         if mode != 0o600 {
             let mode = Permissions::from_mode(mode);
             new.temp
@@ -286,17 +289,17 @@ impl NewFile {
     }
 
     fn rename(&mut self) -> Result<()> {
-        let mut registry = signals::registry();
         let from = self.temp.path().to_owned();
-        let renamed = match self.overwrite {
+        let renamed = signals::commit(|| match self.overwrite {
             Overwrite::Replace => fs::rename(&from, &self.path),
             Overwrite::Refuse => rename_to_new(&from, &self.path),
-        };
+        });
+        let mut registry = signals::registry();
         match renamed {
             Ok(()) => {
                 self.temp.disable_cleanup(true);
                 self.state = State::Named;
-                registry.forget_file(&from);
+                registry.forget_file(&self.dir, from.file_name().unwrap_or_default());
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(&self.path)),
@@ -313,7 +316,7 @@ impl Drop for NewFile {
             let _ = fs::remove_file(self.temp.path());
             self.temp.disable_cleanup(true);
         }
-        registry.forget_file(self.temp.path());
+        registry.forget_file(&self.dir, self.temp.path().file_name().unwrap_or_default());
     }
 }
 
@@ -366,7 +369,7 @@ mod tests {
     fn no_moment_is_without_an_owner() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
-        let current = Mutex::new(None::<PathBuf>);
+        let current = Mutex::new(None::<(PathBuf, Arc<OwnedFd>)>);
         let done = std::sync::atomic::AtomicBool::new(false);
         /// Also where a round panics, the watcher is not to watch for ever.
         struct Done<'a>(&'a std::sync::atomic::AtomicBool);
@@ -378,10 +381,11 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    let path = current.lock().unwrap().clone();
+                    let current = current.lock().unwrap().clone();
                     let registry = signals::registry();
-                    if let Some(path) = path {
-                        assert!(!path.exists() || registry.has_file(&path), "nobody's: {}", path.display());
+                    if let Some((path, dir)) = current {
+                        let name = path.file_name().unwrap();
+                        assert!(!path.exists() || registry.has_file(&dir, name), "nobody's: {}", path.display());
                     }
                     drop(registry);
                     std::thread::yield_now();
@@ -390,7 +394,7 @@ mod tests {
             let _done = Done(&done);
             for round in 0..2_000 {
                 let new = NewFile::beside(path.clone(), Overwrite::Replace, 0o600).unwrap();
-                *current.lock().unwrap() = Some(new.temp.path().to_owned());
+                *current.lock().unwrap() = Some((new.temp.path().to_owned(), Arc::clone(&new.dir)));
                 if round % 2 == 0 {
                     drop(new);
                 } else {

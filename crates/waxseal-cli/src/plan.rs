@@ -12,11 +12,12 @@ use waxseal::Demands;
 use waxseal::format::Pairs;
 
 use super::Result;
-use super::args::{FileArgs, PairArgs};
+use super::args::{FileArgs, PairArgs, is_stdout};
 use super::escape;
 use super::failure::Failure;
 use super::input::{Identity, Input, InputName};
 use super::output::{Forbidden, Overwrite, Target};
+use super::streams;
 
 /// What sealed files are called.
 const SUFFIX: &str = ".wax";
@@ -75,7 +76,15 @@ fn beside(input: &InputName, direction: Direction) -> Result<Job> {
         Direction::Encrypt => with_suffix(path),
         Direction::Decrypt => without_suffix(path),
     }?;
+    // A file of such a name is a file: `-.wax` is opened into `./-`.
+    let output = if is_stdout(&output) { in_its_folder(&output) } else { output };
     Ok(Job { input: input.clone(), output, naming: Naming::Beside })
+}
+
+/// The same file by a longer name, which does not mean a stream.
+fn in_its_folder(path: &Path) -> PathBuf {
+    let folder = path.parent().unwrap_or(Path::new("")).join(".");
+    folder.join(path.file_name().unwrap_or_default())
 }
 
 fn with_suffix(path: &Path) -> Result<PathBuf> {
@@ -113,6 +122,9 @@ pub(crate) fn labels(pairs: &PairArgs) -> Result<Pairs> {
 
 /// Checks the output of `job`, whose input is open.
 pub(crate) fn target(job: &Job, input: &Input, force: bool, keys: &Forbidden) -> Result<Target> {
+    if is_stdout(&job.output) {
+        streams::stdout().map_err(|error| Failure::io("opening the output", error))?;
+    }
     let mut forbidden = keys.clone();
     forbidden.extend(Identity::of(&input.metadata).map(|identity| (identity, "input")));
     Target::at(&job.output, overwrite(force), &forbidden)
@@ -156,6 +168,8 @@ mod tests {
         assert_eq!(outputs(&["-"], None, Decrypt).unwrap(), ["-"]);
         assert_eq!(outputs(&["d/a", "b"], None, Encrypt).unwrap(), ["d/a.wax", "b.wax"]);
         assert_eq!(outputs(&["d.wax/a.wax"], None, Decrypt).unwrap(), ["d.wax/a"]);
+        assert_eq!(outputs(&["/dev/stdin"], None, Encrypt).unwrap(), ["-"]);
+        assert_eq!(outputs(&["-.wax", "/dev/stdout.wax"], None, Decrypt).unwrap(), ["./-", "/dev/./stdout"]);
         assert_eq!(outputs(&["a"], Some("x"), Decrypt).unwrap(), ["x"]);
         for bad in [&["a"][..], &[".wax"], &["d/.wax"], &["a.WAX"], &["a.wax", "-"], &[".."]] {
             assert!(outputs(bad, None, Decrypt).is_err(), "{bad:?}");

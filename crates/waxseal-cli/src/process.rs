@@ -7,7 +7,4 @@ pub(crate) fn harden() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     // Only the soft limit: the command of `--from-command` inherits it, and may raise its own again.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..getrlimit(Resource::Core) });
-    // What makes a file longer than `ulimit -f` allows is to fail, and to clean up, not to kill. Not ignored but caught:
-    // a command that is started does not inherit that.
-    let _ = signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), std::sync::Arc::default());
 }

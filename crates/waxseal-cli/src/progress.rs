@@ -8,6 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use waxseal::engine::Observer;
 use waxseal::format::Header;
 
+use super::signals;
+
 /// Work that is done sooner shows no bar.
 const A_MOMENT: Duration = Duration::from_millis(500);
 const KNOWN: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
@@ -82,6 +84,10 @@ impl Observer for Watch {
 
     fn header(&self, header: &Header) {
         *self.header.lock().unwrap_or_else(PoisonError::into_inner) = Some(header.clone());
+    }
+
+    fn ending(&self) {
+        signals::check();
     }
 }
 

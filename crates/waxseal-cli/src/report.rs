@@ -2,15 +2,19 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use clap::error::ErrorKind;
 use serde_json::{Map, Value, json};
+use waxseal::engine::Patient;
 
 use super::Result;
 use super::escape;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::streams;
 
 /// Version of the JSON lines' shape: fields may be added, never changed.
 const SCHEMA: u32 = 1;
@@ -209,14 +213,14 @@ fn write_json(stream: JsonTo, object: &Value) -> Result<()> {
 
 /// Writes results. A reader that went away is a failure like any other.
 pub(crate) fn to_stdout(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    let done = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let done = streams::stdout().and_then(|stdout| Patient(&stdout).write_all(text.as_bytes()));
     done.map_err(|source| Failure::io("writing to stdout", source))
 }
 
 /// One write for each message, so that lines of several processes do not mix. Nobody can be told of a failure here.
 fn to_stderr(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    let _ = stderr.and_then(|stderr| Patient(&stderr).write_all(text.as_bytes()));
 }
 
 /// Answers what the argument parser has to say: help, the version, a wrong command line.

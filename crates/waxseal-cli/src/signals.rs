@@ -1,58 +1,163 @@
-//! SIGINT, SIGTERM and SIGHUP: clean up, then die of that signal, so that a shell loop stops too.
+//! Signals that end the program: it cleans up, then dies of that signal, so that a shell loop stops too.
 //!
-//! Everything that a killed program would leave behind is noted in one registry. Its lock is held while a temporary
-//! file is made or renamed, and by the cleaning thread until the process is dead: no moment is without an owner.
+//! Everything that a killed program would leave behind is noted in one registry. Whoever changes it, or makes a result
+//! count, holds the [gate] meanwhile: a signal that comes then waits until it is let go. One that came before is
+//! obeyed first, so that nothing is ever committed after a signal. The handler itself cleans up, where no thread can
+//! be started too; all it calls is safe in a signal.
 
+mod gate;
+mod system;
+
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::termios::{OptionalActions, Termios, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
+use rustix::fs::{AtFlags, Mode, OFlags, unlinkat};
+use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use waxseal::rewrap::Temporaries;
+
+use self::gate::{Hold, Noted};
+
+/// So often the handler tries for the registry, which another thread's handler may have for a moment.
+const TRIES: u32 = 1000;
 
 /// What is to be undone when the process is told to die.
 pub(crate) struct Registry {
-    files: Vec<PathBuf>,
+    files: Vec<(Arc<OwnedFd>, CString)>,
     children: Vec<Pid>,
-    terminal: Option<(File, Termios)>,
+    terminal: Option<Terminal>,
+}
+
+/// A terminal that does not show what is typed.
+struct Terminal {
+    file: File,
+    /// As it was, and is to be again.
+    settings: Termios,
+    /// Without echo, while the process is stopped and the terminal is as it was.
+    quiet: Option<Termios>,
 }
 
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry { files: Vec::new(), children: Vec::new(), terminal: None });
 
-/// Gives the registry, locked: while it is held, no signal ends the process.
-///
-/// The first call starts the thread that waits for signals. Until then they do what they always do, which is right
-/// as long as there is nothing to clean up.
-pub(crate) fn registry() -> MutexGuard<'static, Registry> {
-    static STARTED: Once = Once::new();
-    STARTED.call_once(start);
-    lock()
+/// Catches the signals that end a program, but for those that whoever started it wants ignored (`nohup`, a background
+/// job). To be called before there is a second thread.
+pub(crate) fn start() {
+    system::start(on_signal);
 }
 
-fn lock() -> MutexGuard<'static, Registry> {
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+extern "C" fn on_signal(number: i32) {
+    // Between fork and exec, a child has this handler too: what is registered is not its own.
+    if !system::is_here() {
+        system::die_of(number);
+    }
+    match gate::note(number) {
+        Noted::First => die(number),
+        // `abort` does not go on when the handler returns.
+        _ if number == system::ABORT => die(number),
+        Noted::Held | Noted::Another => {}
+    }
+}
+
+/// Cleans up and dies of signal `number`. Safe in a signal, as long as nobody holds the gate.
+fn die(number: i32) -> ! {
+    for _ in 0..TRIES {
+        if let Some(registry) = try_lock() {
+            registry.clean_up();
+            break;
+        }
+        std::thread::yield_now();
+    }
+    system::die_of(number)
+}
+
+fn try_lock() -> Option<MutexGuard<'static, Registry>> {
+    match REGISTRY.try_lock() {
+        Ok(registry) => Some(registry),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// The registry, locked: while it is held, no signal ends the process.
+pub(crate) struct Locked {
+    // Let go in this order: who holds the gate may wait for the lock, never the other way round.
+    registry: MutexGuard<'static, Registry>,
+    _hold: Hold,
+}
+
+impl Deref for Locked {
+    type Target = Registry;
+
+    fn deref(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+impl DerefMut for Locked {
+    fn deref_mut(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+}
+
+/// Gives the registry, locked.
+pub(crate) fn registry() -> Locked {
+    let hold = Hold::new();
+    Locked { registry: REGISTRY.lock().unwrap_or_else(PoisonError::into_inner), _hold: hold }
+}
+
+/// Does `step`, which makes a result count, unless a signal came before: then this cleans up, dies, and never returns.
+/// A signal that comes later finds the step done.
+///
+/// Where the caller holds the registry and a signal came, `step` is not done and [`io::ErrorKind::Interrupted`] comes
+/// instead; the process dies as soon as the registry is let go.
+///
+/// # Errors
+/// Those of `step`.
+pub(crate) fn commit<T>(step: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let hold = Hold::new();
+    let blocked = system::block();
+    // A signal that nobody has taken yet; one that a thread has taken, whose handler may not have begun.
+    if let Some(number) = system::pending() {
+        gate::note(number);
+    }
+    system::wait_for_handlers(gate::has_come);
+    if gate::has_come() {
+        drop(hold);
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    let done = step();
+    drop(blocked);
+    drop(hold);
+    done
+}
+
+/// Dies if a signal has come: to be called before a stream gets what makes it whole.
+pub(crate) fn check() {
+    let _ = commit(|| Ok(()));
 }
 
 impl Registry {
-    /// `path` is removed on death.
-    pub(crate) fn add_file(&mut self, path: &Path) {
-        self.files.push(path.to_owned());
+    /// `name` in `folder` is removed on death.
+    pub(crate) fn add_file(&mut self, folder: &Arc<OwnedFd>, name: &OsStr) {
+        // The name of a file that stands there holds no NUL.
+        self.files.extend(CString::new(name.as_bytes()).map(|name| (Arc::clone(folder), name)));
     }
 
-    /// `path` is no longer ours.
-    pub(crate) fn forget_file(&mut self, path: &Path) {
-        self.files.retain(|file| file != path);
+    /// `name` in `folder` is no longer ours.
+    pub(crate) fn forget_file(&mut self, folder: &Arc<OwnedFd>, name: &OsStr) {
+        self.files.retain(|(own, known)| !(Arc::ptr_eq(own, folder) && known.as_bytes() == name.as_bytes()));
     }
 
-    /// Whether `path` would be removed.
+    /// Whether `name` in `folder` would be removed.
     #[cfg(test)]
-    pub(crate) fn has_file(&self, path: &Path) -> bool {
-        self.files.iter().any(|file| file == path)
+    pub(crate) fn has_file(&self, folder: &Arc<OwnedFd>, name: &OsStr) -> bool {
+        self.files.iter().any(|(own, known)| Arc::ptr_eq(own, folder) && known.as_bytes() == name.as_bytes())
     }
 
     /// `child` is told to end on death.
@@ -65,59 +170,107 @@ impl Registry {
         self.children.retain(|known| *known != child);
     }
 
-    /// The terminal gets these settings back on death; `None`: it has them.
+    /// The terminal gets these settings back on death, and while the process is stopped; `None`: it has them.
     pub(crate) fn set_terminal(&mut self, terminal: Option<(File, Termios)>) {
-        self.terminal = terminal;
+        self.terminal = terminal.map(|(file, settings)| Terminal { file, settings, quiet: None });
+        match self.terminal {
+            Some(_) => system::catch_stops(on_stop, on_continue),
+            None => system::leave_stops(),
+        }
     }
 
-    fn clean_up(&mut self) {
-        for file in self.files.drain(..) {
-            let _ = std::fs::remove_file(file);
+    /// Safe in a signal.
+    fn clean_up(&self) {
+        for (folder, name) in &self.files {
+            let _ = unlinkat(folder, name.as_c_str(), AtFlags::empty());
         }
-        for child in self.children.drain(..) {
-            let _ = kill_process(child, Signal::TERM);
+        for child in &self.children {
+            let _ = kill_process(*child, Signal::TERM);
         }
-        if let Some((terminal, settings)) = self.terminal.take() {
-            let _ = tcsetattr(terminal, OptionalActions::Now, &settings);
+        if let Some(terminal) = &self.terminal {
+            let _ = tcsetattr(&terminal.file, OptionalActions::Now, &terminal.settings);
         }
     }
 }
 
+impl Terminal {
+    /// Shows what is typed, and remembers how it was hidden.
+    fn show(&mut self) {
+        if self.quiet.is_none() {
+            self.quiet = tcgetattr(&self.file).ok();
+        }
+        let _ = tcsetattr(&self.file, OptionalActions::Now, &self.settings);
+    }
+
+    /// Hides it again. In the background the terminal is the shell's.
+    fn hide(&mut self) {
+        if tcgetpgrp(&self.file).is_ok_and(|group| group == getpgrp())
+            && let Some(quiet) = self.quiet.take()
+        {
+            let _ = tcsetattr(&self.file, OptionalActions::Now, &quiet);
+        }
+    }
+}
+
+/// Ctrl-z while a passphrase is asked for: the shell gets its terminal as it was.
+extern "C" fn on_stop(_: i32) {
+    with_terminal(Terminal::show);
+    system::stop(on_stop);
+    with_terminal(Terminal::hide);
+}
+
+/// `fg`.
+extern "C" fn on_continue(_: i32) {
+    with_terminal(Terminal::hide);
+}
+
+fn with_terminal(change: impl FnOnce(&mut Terminal)) {
+    if let Some(mut registry) = try_lock()
+        && let Some(terminal) = &mut registry.terminal
+    {
+        change(terminal);
+    }
+}
+
+/// A folder to remove files from. It need not be one that may be read.
+pub(crate) fn open_folder(path: &Path) -> io::Result<Arc<OwnedFd>> {
+    #[cfg(target_os = "linux")]
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(Arc::new(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
 /// The registry, as the library's rewrap is given it.
-#[derive(Debug)]
-pub(crate) struct Registered;
+#[derive(Debug, Default)]
+pub(crate) struct Registered {
+    folder: Mutex<Option<Arc<OwnedFd>>>,
+}
+
+impl Registered {
+    fn folder(&self) -> MutexGuard<'_, Option<Arc<OwnedFd>>> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Temporaries for Registered {
     fn make(&self, path: &Path, make: &mut dyn FnMut() -> io::Result<File>) -> io::Result<File> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = open_folder(folder)?;
         let mut registry = registry();
         let file = make()?;
-        registry.add_file(path);
+        registry.add_file(&folder, path.file_name().unwrap_or_default());
+        *self.folder() = Some(folder);
         Ok(file)
     }
 
     fn gone(&self, path: &Path) {
-        registry().forget_file(path);
-    }
-}
-
-fn start() {
-    let ignored = ignored_signals();
-    let ours = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
-    let Ok(mut signals) = Signals::new(ours) else { return };
-    let wait = move || {
-        if let Some(signal) = signals.forever().next() {
-            let mut registry = lock();
-            registry.clean_up();
-            let _ = emulate_default_handler(signal);
+        if let Some(folder) = self.folder().take() {
+            registry().forget_file(&folder, path.file_name().unwrap_or_default());
         }
-    };
-    // Without the thread the handlers would only swallow the signals; a system that gives none gives no work either.
-    let _ = std::thread::Builder::new().name("signals".into()).stack_size(64 * 1024).spawn(wait);
-}
+    }
 
-/// Signals that whoever started us wants ignored (`nohup`, a background job), as a bit mask.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    fn commit(&self, step: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        commit(step)
+    }
 }

@@ -191,14 +191,19 @@ impl FileArgs {
     pub(crate) fn fills_stdout(&self) -> bool {
         match &self.output {
             Some(output) => is_stdout(output),
-            None => self.inputs.is_empty() || self.inputs.iter().any(|input| input.as_os_str() == "-"),
+            None => self.inputs.is_empty() || self.inputs.iter().any(|input| is_stdin(input)),
         }
     }
 }
 
 /// Whether an output's name means stdout, whatever that is connected to.
 pub(crate) fn is_stdout(output: &Path) -> bool {
-    ["-", "/dev/stdout"].contains(&output.to_str().unwrap_or_default())
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].contains(&output.to_str().unwrap_or_default())
+}
+
+/// Whether an input's name means stdin, whatever that is connected to.
+pub(crate) fn is_stdin(input: &Path) -> bool {
+    ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].contains(&input.to_str().unwrap_or_default())
 }
 
 impl Command {

@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
 
-use waxseal::engine::Sink;
+use waxseal::engine::{Patient, Sink};
 use waxseal::{Error, OpenReaderAt};
 
 use super::open::Open;
@@ -16,11 +15,12 @@ use crate::cli::input::{Identity, Input, InputName, Shape};
 use crate::cli::output::check_stdout;
 use crate::cli::report::Done;
 use crate::cli::session::Session;
+use crate::cli::streams;
 
 /// Writes the range.
 pub(crate) fn run(args: &CatArgs, session: &Session) -> Result<Exit> {
     let name = InputName::new(&args.input);
-    let open = Open::new(&args.open, &args.pairs, session)?;
+    let open = Open::new(&args.open, &args.pairs, std::slice::from_ref(&name), session)?;
     Ok(session.reporter.finished(Some(&name.display()), cat(&name, args.range, &open)))
 }
 
@@ -29,8 +29,7 @@ fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {
     let mut forbidden = open.forbidden();
     forbidden.extend(Identity::of(&input.metadata).map(|identity| (identity, "input")));
     check_stdout(&forbidden)?;
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
-    let stdout = stdout.map_err(|error| Failure::io("opening stdout", error))?;
+    let stdout = streams::stdout().map_err(|error| Failure::io("opening the output", error))?;
     match input.shape {
         Shape::Seekable => seek(&mut input, range, stdout, open),
         Shape::Stream => pass(&name.display(), &mut input, range, stdout, open),
@@ -38,7 +37,7 @@ fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {
 }
 
 /// Opens only the chunks that the range touches, and the last one for the length.
-fn seek(input: &mut Input, range: ByteRange, mut stdout: File, open: &Open<'_>) -> Result<Done> {
+fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
     let reader = OpenReaderAt::new(&input.file, &open.openers(), open.demands());
     let mut reader = match reader {
         Ok(reader) => reader,
@@ -57,7 +56,7 @@ fn seek(input: &mut Input, range: ByteRange, mut stdout: File, open: &Open<'_>) 
         if read == 0 {
             break;
         }
-        stdout.write_all(&buffer[..read]).map_err(|error| Error::io("writing to stdout", error))?;
+        Patient(&stdout).write_all(&buffer[..read]).map_err(|error| Error::io("writing to stdout", error))?;
         left -= read as u64;
     }
     Ok(Done { bytes: Some(all - left), ..done })
@@ -65,7 +64,7 @@ fn seek(input: &mut Input, range: ByteRange, mut stdout: File, open: &Open<'_>) 
 
 /// Reads a stream to its end, so that all of it is authenticated, and lets the range through.
 fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
-    let mut window = Window { inner: stdout, range, position: 0, passed: 0 };
+    let mut window = Window { inner: Patient(&stdout), range, position: 0, passed: 0 };
     let done = open.open_into(name, input, Sink::Stream(&mut window))?;
     Ok(Done { bytes: Some(window.passed), ..done })
 }

@@ -16,7 +16,8 @@ const MODE: u32 = 0o600;
 /// Opens each input.
 pub(crate) fn run(args: &DecryptArgs, session: &Session) -> Result<Exit> {
     let jobs = plan::jobs(&args.files, Direction::Decrypt)?;
-    let open = Open::new(&args.open, &args.pairs, session)?;
+    let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
+    let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
     Ok(session.each(&jobs, |job| job.input.display(), |job| decrypt(job, args, &open)))
 }
 

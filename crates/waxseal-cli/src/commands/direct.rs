@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use waxseal::Error;
-use waxseal::engine::Durability;
+use waxseal::engine::{Durability, Patient};
 use waxseal::format::{KMS_WRAPPED_MAX, MAGIC, Pairs};
 use waxseal::secret::SecretBytes;
 use waxseal_aws_kms::{DIRECT_MAX, KmsKeyName};
@@ -19,6 +19,7 @@ use crate::cli::output::{Content, Output, Target, sealed_mode};
 use crate::cli::plan::{self, Job};
 use crate::cli::report::Done;
 use crate::cli::session::{Session, durability};
+use crate::cli::signals;
 
 /// Runs the command.
 pub(crate) fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
@@ -107,7 +108,10 @@ impl Direct<'_> {
 
     fn write(&self, output: Output, bytes: &[u8]) -> Result<()> {
         let durability = durability(self.args.files.write.no_sync);
-        let written = output.file().write_all(bytes).map_err(|error| Error::io("writing the output", error));
+        if let Output::Stream(_) = &output {
+            signals::check();
+        }
+        let written = Patient(output.file()).write_all(bytes).map_err(|error| Error::io("writing the output", error));
         written?;
         if let (Output::File(file), Durability::Synced) = (&output, durability) {
             file.sync()?;
@@ -125,7 +129,7 @@ impl Direct<'_> {
 fn read(input: &Input, most: usize) -> Result<SecretBytes> {
     // The buffer never grows, so that no copy stays behind in freed memory.
     let mut bytes = Vec::with_capacity(most + 64);
-    let read = (&input.file).take(most as u64 + 1).read_to_end(&mut bytes);
+    let read = Patient(&input.file).take(most as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| Failure::io("reading the input", error))?;
     Ok(SecretBytes::new(bytes))
 }

@@ -10,6 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::from_command::CommandOutput;
 use crate::cli::keys::{Cloud, Sealers, Sealing};
+use crate::cli::once;
 use crate::cli::output::{Content, Forbidden, Output, Target, sealed_mode};
 use crate::cli::plan::{self, Direction, Job};
 use crate::cli::progress::Watch;
@@ -24,6 +25,9 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
         .with_context(plan::context(&args.pairs)?)
         .with_labels(plan::labels(&args.pairs)?);
     let jobs = if args.from_command { Vec::new() } else { plan::jobs(&args.files, Direction::Encrypt)? };
+    // A command reads its own stdin, after the keys.
+    let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
+    once::check(&inputs, keys.specs())?;
     let forbidden = keys.forbidden();
     let command = args.from_command.then(|| command_target(args, &forbidden)).transpose()?;
     let cloud = Cloud::new(&args.kms)?;
@@ -50,6 +54,17 @@ fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
         Target::Stdout => Err(Failure::usage("--from-command cannot write to stdout")
             .hint("if the command fails there must be no output: name a file with -o")),
         target => Ok(target),
+    }
+}
+
+/// What has become of the output of a command that failed.
+fn hint(output: &Output, path: Option<&str>) -> String {
+    match (output, path) {
+        // What reads a FIFO may have got some of it, and sees from its end that it is not whole.
+        (Output::Stream(_), Some(path)) => {
+            format!("what went to {path} is cut off, and no reader accepts it; what the command said stands above")
+        }
+        _ => "nothing was written; what the command said stands above".into(),
     }
 }
 
@@ -85,7 +100,7 @@ impl Seal<'_> {
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
         let sealed = self.seal(&name, Source::Stream(&mut child), &output);
         // Its failure comes to the engine as a read error, and tells less there.
-        let sealed = child.failure().map_or(sealed, Err)?;
+        let sealed = child.failure().map_or(sealed, |failure| Err(failure.hint(hint(&output, path.as_deref()))))?;
         output.commit(durability(self.args.files.write.no_sync))?;
         Ok(self.done(&sealed, path))
     }

@@ -15,13 +15,15 @@ use crate::cli::Result;
 use crate::cli::args::InspectArgs;
 use crate::cli::exit::Exit;
 use crate::cli::input::{Input, InputName};
+use crate::cli::once;
 use crate::cli::report::Done;
 use crate::cli::session::Session;
 
 /// Shows each input's header.
-pub(crate) fn run(args: &InspectArgs, session: &Session) -> Exit {
+pub(crate) fn run(args: &InspectArgs, session: &Session) -> Result<Exit> {
     let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
-    session.each(&inputs, InputName::display, |input| inspect(input, session))
+    once::check(&inputs, [])?;
+    Ok(session.each(&inputs, InputName::display, |input| inspect(input, session)))
 }
 
 fn inspect(name: &InputName, session: &Session) -> Result<Done> {

@@ -25,7 +25,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Result<Exit> {
         Command::Encrypt(args) => encrypt::run(&args, session),
         Command::Decrypt(args) => decrypt::run(&args, session),
         Command::Verify(args) => verify::run(&args, session),
-        Command::Inspect(args) => Ok(inspect::run(&args, session)),
+        Command::Inspect(args) => inspect::run(&args, session),
         Command::Cat(args) => cat::run(&args, session),
         Command::Rewrap(args) => rewrap::run(&args, session),
         Command::Salvage(args) => salvage::run(&args, session),

@@ -11,8 +11,9 @@ use crate::cli::args::{OpenArgs, PairArgs};
 #[cfg(feature = "aws-kms")]
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::input::{Input, Shape};
+use crate::cli::input::{Input, InputName, Shape};
 use crate::cli::keys::{Cloud, Opening, key_of};
+use crate::cli::once;
 use crate::cli::output::Forbidden;
 use crate::cli::plan;
 use crate::cli::progress::Watch;
@@ -32,8 +33,14 @@ pub(crate) struct Open<'a> {
 
 impl<'a> Open<'a> {
     /// Parses everything first, then reads the keys.
-    pub(crate) fn new(args: &'a OpenArgs, pairs: &PairArgs, session: &'a Session) -> Result<Self> {
+    pub(crate) fn new(
+        args: &'a OpenArgs,
+        pairs: &PairArgs,
+        inputs: &[InputName],
+        session: &'a Session,
+    ) -> Result<Self> {
         let keys = Opening::named(args)?;
+        once::check(inputs, keys.specs())?;
         let demands = plan::demands(pairs)?;
         let cloud = Cloud::new(&args.kms)?;
         let openers = keys.load(&cloud, &session.reporter)?;

@@ -25,7 +25,7 @@ const LISTED: usize = 20;
 /// Salvages the input.
 pub(crate) fn run(args: &SalvageArgs, session: &Session) -> Result<Exit> {
     let name = InputName::new(&args.input);
-    let open = Open::new(&args.open, &args.pairs, session)?;
+    let open = Open::new(&args.open, &args.pairs, std::slice::from_ref(&name), session)?;
     Ok(session.reporter.finished(Some(&name.display()), rescue(&name, args, &open)))
 }
 

@@ -13,7 +13,7 @@ use crate::cli::session::Session;
 /// Verifies each input.
 pub(crate) fn run(args: &VerifyArgs, session: &Session) -> Result<Exit> {
     let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
-    let open = Open::new(&args.open, &args.pairs, session)?;
+    let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
     Ok(session.each(&inputs, InputName::display, |input| verify(input, &open)))
 }
 

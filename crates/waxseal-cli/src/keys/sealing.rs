@@ -32,6 +32,11 @@ impl Sealing {
         Ok(Self(specs))
     }
 
+    /// The keys, as they were named.
+    pub(crate) fn specs(&self) -> &[KeySpec] {
+        &self.0
+    }
+
     /// Files that an output must not replace.
     pub(crate) fn forbidden(&self) -> Forbidden {
         super::forbidden(&self.0)

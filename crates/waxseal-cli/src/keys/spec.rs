@@ -70,7 +70,7 @@ impl KeySpec {
     }
 
     /// The local file it is read from.
-    pub(super) fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) | Self::PassphraseFile(path) => Some(path),
             Self::Passphrase => None,

@@ -16,7 +16,9 @@ use crate::cli::Result;
 use crate::cli::args::RewrapArgs;
 use crate::cli::escape;
 use crate::cli::failure::Failure;
+use crate::cli::input::InputName;
 use crate::cli::keys::{Cloud, KeySpec, Opening, Origin, forbidden, load_key_file, load_sealer};
+use crate::cli::once;
 use crate::cli::output::Forbidden;
 use crate::cli::session::Session;
 
@@ -89,8 +91,10 @@ impl<'a> Keys<'a> {
             return Err(Failure::usage(format!("to wrap the data key to {key}, it must be unwrapped on this machine"))
                 .hint("--allow-unwrap allows that, with -k where a local key opens the file"));
         }
-        let going = from.iter().chain(&remove).filter_map(Named::key);
-        let forbidden = forbidden(to.iter().chain(&add).chain(going).chain(opening.specs()));
+        let going = || from.iter().chain(&remove).filter_map(Named::key);
+        let inputs: Vec<_> = args.inputs.iter().map(|path| InputName::new(path)).collect();
+        once::check(&inputs, to.iter().chain(&add).chain(going()).chain(opening.specs()))?;
+        let forbidden = forbidden(to.iter().chain(&add).chain(going()).chain(opening.specs()));
         let cloud = Cloud::new(&args.open.kms)?;
         let named = opening.origin() == Origin::Named;
         // Without a name, repair takes no key: it may not guess one.

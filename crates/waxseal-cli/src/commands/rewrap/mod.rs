@@ -6,13 +6,14 @@ mod told;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use waxseal::Error;
+use waxseal::engine::Patient;
 use waxseal::format::{FRONT_LEN, Header, Sharing};
 use waxseal::keys::KeyOpener;
 use waxseal::rewrap::{DiskFile, InPlace, Plan, RepairPlan, Report, Request, rewrap_stream};
@@ -30,7 +31,7 @@ use crate::cli::progress::Count;
 use crate::cli::prompt;
 use crate::cli::report::Done;
 use crate::cli::session::{Session, durability};
-use crate::cli::signals::Registered;
+use crate::cli::signals::{self, Registered};
 
 /// So many files are worked on at once: most of the time is the key service's.
 const AT_ONCE: usize = 16;
@@ -173,7 +174,7 @@ impl Rewrap<'_> {
 
     /// `repaired` is what was, or may have been, overwritten by a repair, also where something fails after it.
     fn change(&self, path: &Path, repaired: &mut Option<RepairPlan>) -> Result<Report> {
-        let mut file = InPlace::begin(DiskFile::open(path)?.with_temporaries(Arc::new(Registered)))?;
+        let mut file = InPlace::begin(DiskFile::open(path)?.with_temporaries(Arc::new(Registered::default())))?;
         let warnings = file.header().warnings();
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
         // Everything that can be refused comes before the first byte is written: a repair changes no slot.
@@ -203,8 +204,9 @@ impl Rewrap<'_> {
         let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
         let path = target.path().map(escape::path);
         let output = target.open(Content::Ciphertext, mode)?;
+        let mut held = Held { inner: Patient(output.file()), last: Vec::new() };
         let report =
-            rewrap_stream(&mut &input.file, &mut output.file(), |header| self.plan(header, &job.input.display()))?;
+            rewrap_stream(&mut Patient(&input.file), &mut held, |header| self.plan(header, &job.input.display()))?;
         let durability = durability(self.args.write.no_sync);
         if let (Output::File(file), waxseal::engine::Durability::Synced) = (&output, durability) {
             file.sync()?;
@@ -220,6 +222,29 @@ impl Rewrap<'_> {
             confirm_shared(file)?;
         }
         self.request.plan(header.bank())
+    }
+}
+
+/// Holds back what was written last until it is known to be the last: a stream that is cut off must not look whole.
+struct Held<W> {
+    inner: W,
+    last: Vec<u8>,
+}
+
+impl<W: Write> Write for Held<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write_all(&self.last)?;
+        self.last.clear();
+        self.last.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    /// Only at the end.
+    fn flush(&mut self) -> io::Result<()> {
+        signals::check();
+        self.inner.write_all(&self.last)?;
+        self.last.clear();
+        self.inner.flush()
     }
 }
 

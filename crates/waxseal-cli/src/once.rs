@@ -1,0 +1,80 @@
+//! One stream is read once: what one has read, the other does not see.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use super::Result;
+use super::args::is_stdin;
+use super::escape;
+use super::failure::Failure;
+use super::input::InputName;
+use super::keys::KeySpec;
+use super::streams;
+
+/// Major number of `/dev/null`, `/dev/zero`, `/dev/urandom`: what one reads there is not taken from another.
+const MEMORY_DEVICES: u64 = 1;
+
+/// Where something is read from that cannot be read twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    /// Stdin, where it is a file: each may open that anew, but nobody means it.
+    Stdin,
+    /// A FIFO or a socket.
+    Pipe(u64, u64),
+    /// A terminal or another device.
+    Device(u64),
+}
+
+impl Stream {
+    fn of(metadata: &Metadata) -> Option<Self> {
+        let kind = metadata.file_type();
+        if kind.is_fifo() || kind.is_socket() {
+            Some(Self::Pipe(metadata.dev(), metadata.ino()))
+        } else if kind.is_char_device() && u64::from(rustix::fs::major(metadata.rdev())) != MEMORY_DEVICES {
+            Some(Self::Device(metadata.rdev()))
+        } else {
+            None
+        }
+    }
+
+    fn stdin() -> Result<Self> {
+        let metadata = streams::stdin().and_then(|stdin: File| stdin.metadata());
+        let metadata = metadata.map_err(|error| Failure::io("opening the input", error))?;
+        Ok(Self::of(&metadata).unwrap_or(Self::Stdin))
+    }
+
+    fn at(path: &Path) -> Result<Option<Self>> {
+        if is_stdin(path) {
+            return Self::stdin().map(Some);
+        }
+        // What cannot be looked at cannot be read either, and that is told then.
+        Ok(std::fs::metadata(path).ok().as_ref().and_then(Self::of))
+    }
+}
+
+/// Refuses a stream that two of the inputs and keys are read from.
+pub(crate) fn check<'a>(inputs: &[InputName], keys: impl IntoIterator<Item = &'a KeySpec>) -> Result<()> {
+    let mut seen: Vec<(Stream, String)> = Vec::new();
+    let mut add = |stream: Option<Stream>, what: String| {
+        let Some(stream) = stream else { return Ok(()) };
+        if let Some((_, other)) = seen.iter().find(|(known, _)| *known == stream) {
+            let failure = Failure::usage(format!("{other} and {what} are one stream"));
+            return Err(failure.hint("what one of them reads, the other does not see: give one of them as a file"));
+        }
+        seen.push((stream, what));
+        Ok(())
+    };
+    for path in keys.into_iter().filter_map(KeySpec::path) {
+        add(Stream::at(path)?, format!("the key {}", escape::path(path)))?;
+    }
+    for input in inputs {
+        let stream = match input {
+            // A stdin that is closed is told of when it is opened, as this input's failure.
+            InputName::Stdin => Stream::stdin().ok(),
+            InputName::Path(path) => Stream::at(path)?,
+        };
+        add(stream, format!("the input {}", input.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! The system's calls about signals, for which there are no safe functions.
+#![allow(unsafe_code, reason = "handlers and masks of signals: each call is argued")]
+
+use std::mem;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use libc::{c_int, sigset_t};
+
+/// A handler, which may do only what is safe in a signal.
+type Handler = extern "C" fn(c_int);
+
+/// What `abort` sends, as after an allocation that failed.
+pub(super) const ABORT: c_int = libc::SIGABRT;
+
+/// The signals that end a program and can be answered.
+const ENDING: &[c_int] = &[
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGABRT,
+    libc::SIGALRM,
+    libc::SIGTERM,
+    libc::SIGXCPU,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    #[cfg(target_os = "linux")]
+    libc::SIGPOLL,
+    #[cfg(target_os = "linux")]
+    libc::SIGPWR,
+];
+
+/// Those of them that are answered, a bit each.
+static ANSWERED: AtomicU64 = AtomicU64::new(0);
+/// The process that the handlers are for.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+fn bit(signal: c_int) -> u64 {
+    1 << (signal.unsigned_abs() & 63)
+}
+
+/// Catches the signals that end a program with `handler`. What is ignored or blocked when the program starts is what
+/// its caller wants, and is left alone.
+pub(super) fn start(handler: Handler) {
+    PROCESS.store(rustix::process::getpid().as_raw_nonzero().get(), Ordering::SeqCst);
+    // An ignored SIGCHLD would take away how a child has ended.
+    set_action(libc::SIGCHLD, libc::SIG_DFL);
+    // What makes a file longer than `ulimit -f` allows is to fail, and to clean up, not to kill. Not ignored but
+    // caught: a command that is started does not inherit that.
+    set_action(libc::SIGXFSZ, address(nothing));
+    let mut call = empty_set();
+    add(&mut call, libc::SIGURG);
+    set_mask(libc::SIG_UNBLOCK, &call);
+    set_action(libc::SIGURG, address(on_call));
+    let blocked = set_mask(libc::SIG_BLOCK, &empty_set());
+    for signal in ENDING.iter().copied().filter(|signal| !has(&blocked, *signal) && !is_ignored(*signal)) {
+        ANSWERED.fetch_or(bit(signal), Ordering::SeqCst);
+        set_action(signal, address(handler));
+    }
+}
+
+extern "C" fn nothing(_: c_int) {}
+
+/// Whether this is the process that the handlers are for, and no child of it.
+pub(super) fn is_here() -> bool {
+    rustix::process::getpid().as_raw_nonzero().get() == PROCESS.load(Ordering::SeqCst)
+}
+
+fn address(handler: Handler) -> usize {
+    handler as *const () as usize
+}
+
+fn empty_set() -> sigset_t {
+    // SAFETY: a `sigset_t` is plain numbers, for which zeros are a value.
+    let mut set: sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: the set is ours, and whole.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    set
+}
+
+fn add(set: &mut sigset_t, signal: c_int) {
+    // SAFETY: the set is one; a number that is no signal is refused.
+    unsafe { libc::sigaddset(set, signal) };
+}
+
+fn has(set: &sigset_t, signal: c_int) -> bool {
+    // SAFETY: the set is one; a number that is no signal is refused.
+    unsafe { libc::sigismember(set, signal) == 1 }
+}
+
+/// Changes which signals this thread blocks, and gives what it blocked before.
+fn set_mask(how: c_int, set: &sigset_t) -> sigset_t {
+    let mut before = empty_set();
+    // SAFETY: both sets live as long as the call.
+    unsafe { libc::pthread_sigmask(how, set, &raw mut before) };
+    before
+}
+
+/// `action` is SIG_DFL or the address of a [`Handler`]. While that runs, every other signal waits.
+fn set_action(signal: c_int, action: usize) {
+    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are a value.
+    let mut new: libc::sigaction = unsafe { mem::zeroed() };
+    new.sa_sigaction = action;
+    new.sa_flags = libc::SA_RESTART;
+    // SAFETY: the set is part of what was made above.
+    unsafe { libc::sigfillset(&raw mut new.sa_mask) };
+    // SAFETY: the action is whole. A handler has the type that the flags say, lives for ever, and does only what is
+    // safe in a signal: atomics, and system calls that neither allocate nor wait for a lock.
+    unsafe { libc::sigaction(signal, &raw const new, null_mut()) };
+}
+
+fn is_ignored(signal: c_int) -> bool {
+    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are a value.
+    let mut now: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: nothing is changed, and the answer has room.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
+/// Lets the system do what it does by default, once, to whoever calls.
+fn take_default(signal: c_int) {
+    set_action(signal, libc::SIG_DFL);
+    let mut own = empty_set();
+    add(&mut own, signal);
+    set_mask(libc::SIG_UNBLOCK, &own);
+    // SAFETY: the signal has its default action, or is sent to nobody.
+    unsafe { libc::raise(signal) };
+}
+
+/// Dies of `signal`. Safe in a signal.
+pub(super) fn die_of(signal: c_int) -> ! {
+    take_default(signal);
+    // The first process of a container cannot be killed by its own signal: it ends with the code that a shell gives.
+    // SAFETY: it ends the process without running anything.
+    unsafe { libc::_exit(128 + signal) }
+}
+
+/// Stops the process as ctrl-z does, and returns when it goes on. Safe in a signal.
+pub(super) fn stop(handler: Handler) {
+    take_default(libc::SIGTSTP);
+    set_action(libc::SIGTSTP, address(handler));
+}
+
+/// Has `stop` called where the process is to be stopped by ctrl-z, and `go_on` where it goes on.
+pub(super) fn catch_stops(stop: Handler, go_on: Handler) {
+    if !is_ignored(libc::SIGTSTP) {
+        set_action(libc::SIGTSTP, address(stop));
+        set_action(libc::SIGCONT, address(go_on));
+    }
+}
+
+/// Ends [`catch_stops`].
+pub(super) fn leave_stops() {
+    if !is_ignored(libc::SIGTSTP) {
+        set_action(libc::SIGTSTP, libc::SIG_DFL);
+        set_action(libc::SIGCONT, libc::SIG_DFL);
+    }
+}
+
+/// The mask of a thread, which is set again on drop.
+pub(super) struct Blocked(sigset_t);
+
+/// Blocks the signals that are answered, in this thread.
+pub(super) fn block() -> Blocked {
+    let answered = ANSWERED.load(Ordering::SeqCst);
+    let mut set = empty_set();
+    ENDING.iter().filter(|signal| answered & bit(**signal) != 0).for_each(|signal| add(&mut set, *signal));
+    Blocked(set_mask(libc::SIG_BLOCK, &set))
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        set_mask(libc::SIG_SETMASK, &self.0);
+    }
+}
+
+/// A signal that has been sent and that no thread has taken yet, where this one blocks it.
+pub(super) fn pending() -> Option<c_int> {
+    let answered = ANSWERED.load(Ordering::SeqCst);
+    let mut set = empty_set();
+    // SAFETY: the set is ours, and whole.
+    unsafe { libc::sigpending(&raw mut set) };
+    ENDING.iter().copied().find(|signal| answered & bit(*signal) != 0 && has(&set, *signal))
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use calls::{on_call, wait_for_handlers};
+
+#[cfg(not(target_os = "linux"))]
+use nothing as on_call;
+
+/// Elsewhere the threads of a process cannot be called by their numbers: a signal that a thread has taken, and whose
+/// handler has not begun, is not seen.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn wait_for_handlers(_: fn() -> bool) {}
+
+/// Between the moment in which a thread takes a signal and the first step of its handler, nothing tells of it: the
+/// signal is no longer pending. So every other thread is called by a signal of its own, which waits while another's
+/// handler runs. A thread that has answered had begun none, or has ended it.
+#[cfg(target_os = "linux")]
+mod calls {
+    use std::sync::atomic::{AtomicI32, Ordering};
+    use std::sync::{Mutex, PoisonError};
+    use std::time::{Duration, Instant};
+
+    use libc::{c_int, pid_t};
+
+    /// Threads that are called at once.
+    const AT_ONCE: usize = 64;
+    /// A thread that does not answer for so long waits in the system, for a disk as it may be, and has taken nothing.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    static CALLED: [AtomicI32; AT_ONCE] = [const { AtomicI32::new(0) }; AT_ONCE];
+    static CALLING: Mutex<()> = Mutex::new(());
+
+    /// Answers.
+    pub(in super::super) extern "C" fn on_call(_: c_int) {
+        let own = rustix::thread::gettid().as_raw_nonzero().get();
+        for called in &CALLED {
+            let _ = called.compare_exchange(own, 0, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits until all handlers that have begun, or were about to, have ended; or until `enough`.
+    pub(in super::super) fn wait_for_handlers(enough: fn() -> bool) {
+        // Nobody answers where no handler was set.
+        if super::ANSWERED.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let _calling = CALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = rustix::thread::gettid().as_raw_nonzero().get();
+        let Ok(entries) = std::fs::read_dir("/proc/self/task") else { return };
+        let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let others: Vec<pid_t> = numbers.filter(|number| *number != own).collect();
+        for others in others.chunks(AT_ONCE) {
+            for (called, other) in CALLED.iter().zip(others) {
+                called.store(*other, Ordering::SeqCst);
+                if !call(*other, libc::SIGURG) {
+                    called.store(0, Ordering::SeqCst);
+                }
+            }
+            wait(enough);
+        }
+    }
+
+    fn wait(enough: fn() -> bool) {
+        let begun = Instant::now();
+        let unanswered = |called: &&AtomicI32| called.load(Ordering::SeqCst) != 0;
+        while CALLED.iter().any(|called| unanswered(&called)) && !enough() && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_micros(20));
+            for called in CALLED.iter().filter(unanswered) {
+                let other = called.load(Ordering::SeqCst);
+                // It has ended meanwhile.
+                if other != 0 && !call(other, 0) {
+                    called.store(0, Ordering::SeqCst);
+                }
+            }
+        }
+        CALLED.iter().for_each(|called| called.store(0, Ordering::SeqCst));
+    }
+
+    /// Sends `signal` to a thread of this process; whether there is one of that number.
+    fn call(thread: pid_t, signal: c_int) -> bool {
+        let process = rustix::process::getpid().as_raw_nonzero().get();
+        // SAFETY: it sends a signal that this process answers, or none, to a thread of its own or to nobody.
+        unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) == 0 }
+    }
+}
