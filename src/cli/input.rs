@@ -11,7 +11,7 @@ use waxseal::envelope::{read_front, read_header_at};
 use waxseal::format::{Front, Header};
 
 use super::Result;
-use super::escape;
+use super::escape::Name;
 use super::failure::Failure;
 
 /// Where an input comes from, as it was named.
@@ -29,12 +29,17 @@ impl InputName {
         if path.as_os_str() == "-" { Self::Stdin } else { Self::Path(path.to_owned()) }
     }
 
-    /// For people and JSON, escaped.
-    pub(crate) fn display(&self) -> String {
+    /// For people and JSON.
+    pub(crate) fn name(&self) -> Name {
         match self {
-            Self::Stdin => "-".into(),
-            Self::Path(path) => escape::path(path),
+            Self::Stdin => Name::plain("-"),
+            Self::Path(path) => Name::of(path),
         }
+    }
+
+    /// For people, escaped.
+    pub(crate) fn display(&self) -> String {
+        self.name().to_string()
     }
 
     /// Opens it.

@@ -21,7 +21,7 @@ use crate::cli::session::Session;
 /// Shows each input's header.
 pub(crate) fn run(args: &InspectArgs, session: &Session) -> Exit {
     let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
-    session.each(&inputs, InputName::display, |input| inspect(input, session))
+    session.each(&inputs, InputName::name, |input| inspect(input, session))
 }
 
 fn inspect(name: &InputName, session: &Session) -> Result<Done> {
