@@ -110,7 +110,7 @@ fn folders_inputs_and_keys_are_no_outputs() {
     }
     place.write("pass", "secret");
     let passphrase = ["decrypt", "-k", "passphrase:file=pass", "-f", "-o", "pass", "in"];
-    place.fails(&passphrase, 2, &["is the key file"]);
+    place.fails(&passphrase, 2, &["is the passphrase file"]);
     let stdin = fs::File::open(place.path("in")).unwrap();
     let status = place.command(&with(&ENCRYPT, &["-f", "-o", "in"])).stdin(stdin).status().unwrap();
     assert_eq!(status.code(), Some(2));

@@ -1,11 +1,10 @@
 //! Asks on the terminal, without echo.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use waxseal::Error;
 use waxseal::secret::SecretBytes;
 
@@ -15,6 +14,11 @@ use super::signals;
 pub(crate) const NO_TERMINAL: &str = "there is no terminal to ask for the passphrase on";
 /// What to do without a terminal.
 pub(crate) const NO_TERMINAL_HINT: &str = "give it as -k passphrase:file=PATH";
+
+/// A line that is longer is no answer.
+const MAX_LINE: usize = 1024;
+/// So much is read at once.
+const CHUNK: usize = 512;
 
 /// One person answers one question at a time.
 static ASKING: Mutex<()> = Mutex::new(());
@@ -28,23 +32,87 @@ pub(crate) fn terminal() -> Option<File> {
 pub(crate) fn passphrase(question: &str) -> waxseal::Result<SecretBytes> {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(terminal) = terminal() else { return Err(Error::Invalid(NO_TERMINAL.into())) };
-    let failed = |error| Error::io("asking the terminal", error);
-    let settings = tcgetattr(&terminal).map_err(|error| failed(error.into()))?;
-    // A person who gives up with ctrl-c is to have the echo back.
-    signals::registry().set_terminal(Some((terminal.try_clone().map_err(failed)?, settings.clone())));
-    // `rpassword` asks before it turns the echo off: an answer that came at once would be shown.
-    let mut quiet = settings.clone();
-    quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
-    let answer = tcsetattr(&terminal, OptionalActions::Now, &quiet).map_err(Into::into);
-    let answer = answer.and_then(|()| rpassword::prompt_password(question));
-    if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
-        // Ctrl-c: the thread that waits for signals ends the program, unless it is to ignore them.
-        std::thread::sleep(Duration::from_secs(1));
+    let failed = |error| Error::io("reading the passphrase from the terminal", error);
+    // The echo ends before the question is asked: an answer that came at once would be shown.
+    let _quiet = Quiet::begin(&terminal).map_err(failed)?;
+    (&terminal).write_all(question.as_bytes()).map_err(failed)?;
+    let line = read_line(&mut &terminal).map_err(failed)?;
+    line.ok_or_else(|| Error::Invalid(format!("a passphrase has 1 to {MAX_LINE} bytes")))
+}
+
+/// A terminal that shows nothing of what is typed, until this is dropped or the process is told to die.
+struct Quiet<'a> {
+    terminal: &'a File,
+    settings: Termios,
+}
+
+impl<'a> Quiet<'a> {
+    fn begin(terminal: &'a File) -> io::Result<Self> {
+        let settings = tcgetattr(terminal)?;
+        // A person who gives up with ctrl-c is to have the echo back.
+        signals::registry().set_terminal(Some((terminal.try_clone()?, settings.clone())));
+        let quiet = Self { terminal, settings };
+        tcsetattr(terminal, OptionalActions::Now, &quiet_settings(&quiet.settings))?;
+        Ok(quiet)
     }
-    let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
-    signals::registry().set_terminal(None);
-    let answer = answer.map_err(|error| Error::io("reading the passphrase from the terminal", error))?;
-    Ok(SecretBytes::new(answer.into_bytes()))
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.settings);
+        signals::registry().set_terminal(None);
+    }
+}
+
+/// By lines, so that a key that was pressed by mistake can be taken back; and nothing that changes a byte on its way.
+fn quiet_settings(settings: &Termios) -> Termios {
+    let mut quiet = settings.clone();
+    quiet.local_modes.remove(LocalModes::ECHO);
+    quiet.local_modes.insert(LocalModes::ICANON | LocalModes::ECHONL);
+    quiet.input_modes.remove(InputModes::ISTRIP | InputModes::INLCR | InputModes::IGNCR);
+    quiet.input_modes.remove(InputModes::IXON | InputModes::PARMRK);
+    #[cfg(target_os = "linux")]
+    quiet.input_modes.remove(InputModes::IUCLC);
+    // The key that ends a line sends a carriage return.
+    quiet.input_modes.insert(InputModes::ICRNL);
+    quiet
+}
+
+/// Reads a line: its bytes as they came, without the newline. `None` where it is too long to be an answer.
+///
+/// It is read to its end in any case: the rest of a passphrase would go to whoever reads the terminal next.
+fn read_line(terminal: &mut impl Read) -> io::Result<Option<SecretBytes>> {
+    // The buffer never grows, so that no copy stays behind in freed memory.
+    let mut line = Vec::with_capacity(MAX_LINE + CHUNK);
+    let ended = fill_line(terminal, &mut line);
+    // From here on it is wiped, whatever has become of it.
+    let line = SecretBytes::new(line);
+    Ok(ended?.then_some(line))
+}
+
+/// Whether all of the line is in `line`.
+fn fill_line(terminal: &mut impl Read, line: &mut Vec<u8>) -> io::Result<bool> {
+    let mut is_whole = true;
+    loop {
+        let start = line.len();
+        line.resize(start + CHUNK, 0);
+        let read = terminal.read(&mut line[start..]);
+        line.truncate(start + *read.as_ref().unwrap_or(&0));
+        match read {
+            // A line that nobody has ended may be half of what was meant.
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        let end = line[start..].iter().position(|byte| *byte == b'\n').map(|at| start + at);
+        line.truncate(end.unwrap_or(line.len()));
+        is_whole &= line.len() <= MAX_LINE;
+        if end.is_some() {
+            return Ok(is_whole);
+        }
+        line.truncate(MAX_LINE);
+    }
 }
 
 /// Asks twice, because a mistyped passphrase would make a file that nobody opens.
@@ -63,7 +131,70 @@ pub(crate) fn confirm(question: &str) -> waxseal::Result<Option<bool>> {
     let Some(mut terminal) = terminal() else { return Ok(None) };
     let failed = |error| Error::io("asking on the terminal", error);
     terminal.write_all(format!("{question} [y/N] ").as_bytes()).map_err(failed)?;
-    let mut answer = String::new();
-    BufReader::new(terminal).read_line(&mut answer).map_err(failed)?;
-    Ok(Some(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())))
+    let answer = match read_line(&mut terminal) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => None,
+        answer => answer.map_err(failed)?,
+    };
+    let answer = answer.map(|answer| answer.expose().trim_ascii().to_ascii_lowercase());
+    Ok(Some(answer.is_some_and(|answer| [&b"y"[..], b"yes"].contains(&answer.as_slice()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives one piece at a time, as a terminal does.
+    struct Pieces(Vec<io::Result<Vec<u8>>>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            let piece = self.0.remove(0)?;
+            let count = piece.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&piece[..count]);
+            if count < piece.len() {
+                self.0.insert(0, Ok(piece[count..].to_vec()));
+            }
+            Ok(count)
+        }
+    }
+
+    fn read(pieces: Vec<io::Result<Vec<u8>>>) -> io::Result<Option<Vec<u8>>> {
+        Ok(read_line(&mut Pieces(pieces))?.map(|line| line.expose().to_vec()))
+    }
+
+    #[test]
+    fn a_line_is_every_byte_of_it() {
+        let all: Vec<u8> = (0..=255).filter(|byte| *byte != b'\n').collect();
+        let with_end = [all.as_slice(), b"\n"].concat();
+        assert_eq!(read(vec![Ok(with_end.clone())]).unwrap(), Some(all.clone()));
+        let bytes = with_end.iter().map(|byte| Ok(vec![*byte])).collect();
+        assert_eq!(read(bytes).unwrap(), Some(all));
+        assert_eq!(read(vec![Ok(b"\n".to_vec())]).unwrap(), Some(Vec::new()));
+        let interrupted = || Err(ErrorKind::Interrupted.into());
+        let pieces = vec![interrupted(), Ok(b"a".to_vec()), interrupted(), Ok(b"b\n".to_vec())];
+        assert_eq!(read(pieces).unwrap(), Some(b"ab".to_vec()));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_read_to_its_end() {
+        for (len, fits) in [(MAX_LINE - 1, true), (MAX_LINE, true), (MAX_LINE + 1, false), (5 * MAX_LINE, false)] {
+            let line = vec![b'x'; len];
+            let mut pieces = Pieces(vec![Ok([line.as_slice(), b"\n"].concat()), Ok(b"next\n".to_vec())]);
+            let answer = read_line(&mut pieces).unwrap();
+            assert_eq!(answer.map(|answer| answer.expose() == line), fits.then_some(true), "{len}");
+            assert_eq!(read_line(&mut pieces).unwrap().unwrap().expose(), b"next", "{len}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_nobody_ends_is_none() {
+        for pieces in [vec![], vec![Ok(b"half".to_vec())]] {
+            assert_eq!(read(pieces).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        }
+        let broken = vec![Ok(b"half".to_vec()), Err(io::Error::from_raw_os_error(5))];
+        assert_eq!(read(broken).unwrap_err().raw_os_error(), Some(5));
+    }
 }
