@@ -3,6 +3,9 @@
 mod awkward;
 mod damage;
 mod round_trip;
+#[cfg(target_os = "linux")]
+#[path = "../../../tests/skipped/mod.rs"]
+mod skipped;
 mod wycheproof;
 
 use std::io::{Read, Write};

@@ -8,4 +8,7 @@ mod real;
 mod repairs;
 mod sim;
 mod simulation;
+#[cfg(unix)]
+#[path = "../../../tests/skipped/mod.rs"]
+mod skipped;
 mod streams;
