@@ -74,8 +74,9 @@ fn no_test_ends_early_in_silence() {
         }
     }
     assert!(files.len() > 100, "the sources were not found");
-    for file in files {
-        for (line, above) in early_ends(&fs::read_to_string(&file).unwrap()) {
+    // This one holds texts of tests.
+    for file in files.iter().filter(|file| !file.ends_with("tests/skips.rs")) {
+        for (line, above) in early_ends(&fs::read_to_string(file).unwrap()) {
             let last: Vec<&str> = above.lines().rev().take(3).collect();
             let says = last.iter().any(|line| line.contains("skipped("));
             // These run again in a process of their own.
