@@ -163,7 +163,7 @@ def main():
     require(all(map(ARN.fullmatch, args.kms)) and all(b"=" in demand for demand in args.c + args.l),
             "--kms takes the ARN of a key, -c and -l take NAME=VALUE", "usage")
     args.keyfile = dict(map(load_keyfile, args.keyfile))
-    args.passphrase = args.passphrase_file and re.sub(rb"\r?\n\Z", b"", open(args.passphrase_file, "rb").read())
+    args.passphrase = args.passphrase_file and open(args.passphrase_file, "rb").read().removesuffix(b"\n")
     require(args.passphrase is None or 1 <= len(args.passphrase) <= 1024, "a passphrase has 1 to 1024 bytes", "usage")
     fd = os.open(args.IN, os.O_RDONLY)
     bank, warning = read_banks(fd)

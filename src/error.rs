@@ -70,6 +70,11 @@ impl From<Error> for io::Error {
     }
 }
 
+/// The input was written to while it was read: the source of an [`Error::Io`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the input changed while it was read")]
+pub struct InputChanged;
+
 /// Why a header cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -229,10 +234,11 @@ pub struct ProviderError {
 }
 
 impl ProviderError {
-    /// A failure of `cause` about `key`.
+    /// A failure of `cause` about `key`. The message is brought onto one line, whatever the service has sent.
     #[must_use]
     pub fn new(cause: ProviderCause, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { cause, key: key.into(), message: message.into(), hint: None, request_id: None }
+        let message = on_one_line(message.into());
+        Self { cause, key: key.into(), message, hint: None, request_id: None }
     }
 
     /// Adds what to do next.
@@ -268,6 +274,15 @@ impl ProviderError {
     pub fn retryable(&self) -> bool {
         matches!(self.cause, ProviderCause::Throttled | ProviderCause::Unreachable | ProviderCause::Internal)
     }
+}
+
+/// A blank for each line end, with the blanks around it.
+fn on_one_line(text: String) -> String {
+    const ENDS: [char; 7] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+    if !text.contains(ENDS) {
+        return text;
+    }
+    text.split(ENDS).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// The kinds of failure that a key service has.

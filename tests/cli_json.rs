@@ -8,18 +8,20 @@ use base64::engine::general_purpose::STANDARD;
 use cli_support::{Place, noise};
 use serde_json::Value;
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 15] = [
     "aws_request_id",
     "bytes",
     "exit",
     "failed_at",
     "file",
+    "file_bytes",
     "hint",
     "key",
     "kind",
     "message",
     "ok",
     "output",
+    "output_bytes",
     "schema",
     "warnings",
 ];
@@ -117,6 +119,55 @@ fn warnings_are_in_the_line() {
     let told = lines(&ran.text());
     assert!(told[0]["warnings"][0].as_str().unwrap().contains("bank 0 is damaged"));
     assert_eq!(ran.stderr, "");
+}
+
+/// `file` is for people: what it does not give, `file_bytes` does.
+#[test]
+fn a_name_that_is_no_text_can_be_had() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let bytes = |value: &Value| value.as_str().map(|text| STANDARD.decode(text).unwrap());
+    for (name, text) in [
+        (&b"a\xff\xfeb"[..], Some(r"a\xff\xfeb")),
+        (b"a\n", Some(r"a\u{a}")),
+        ("a\u{3164}b\u{2800}".as_bytes(), Some(r"a\u{3164}b\u{2800}")),
+        ("漢 plain".as_bytes(), None),
+        (br"a\xff", None),
+    ] {
+        let path = OsStr::from_bytes(name);
+        std::fs::write(place.path(path), "content").unwrap();
+        let sealed = [name, b".wax"].concat();
+        let args = ["encrypt", "--json", "-k", "file:k", "--"].map(OsStr::new);
+        let told = lines(&place.ok(&[&args[..], &[path]].concat()).text()).remove(0);
+        assert_eq!(bytes(&told["file_bytes"]), text.map(|_| name.to_vec()), "{told}");
+        assert_eq!(bytes(&told["output_bytes"]), text.map(|_| sealed.clone()), "{told}");
+        assert_eq!(told["file"], text.unwrap_or(path.to_str().unwrap_or_default()));
+        let sealed = OsStr::from_bytes(&sealed);
+        for args in
+            [&["verify", "-k", "file:k"][..], &["inspect"], &["rewrap", "--repair"], &["verify", "-k", "file:no"]]
+        {
+            let args: Vec<&OsStr> = args.iter().chain(&["--json", "--"]).map(OsStr::new).chain([sealed]).collect();
+            let told = place.run(&args).text();
+            let told = serde_json::from_str::<Value>(told.lines().next().unwrap()).unwrap();
+            if told["file"].is_null() {
+                continue;
+            }
+            assert_eq!(bytes(&told["file_bytes"]), text.map(|_| sealed.as_bytes().to_vec()), "{args:?}: {told}");
+        }
+        std::fs::remove_file(place.path(path)).unwrap();
+    }
+}
+
+/// A letter that nobody sees makes two names look alike.
+#[test]
+fn names_that_look_alike_do_not() {
+    let place = Place::new();
+    for c in ['\u{3164}', '\u{115f}', '\u{1160}', '\u{ffa0}', '\u{2800}', '\u{34f}', '\u{2066}', '\u{e0041}'] {
+        let ran = place.fails(&["verify", "-k", "file:k", &format!("in{c}.wax")], 7, &[]);
+        let shown = format!("in\\u{{{:x}}}.wax: ", u32::from(c));
+        assert!(ran.stderr.contains(&shown) && !ran.stderr.contains(c), "{:?}", ran.stderr);
+    }
 }
 
 #[test]

@@ -138,6 +138,51 @@ fn a_key_file_that_others_may_read_is_warned_of() {
     assert_eq!(place.ok(&["verify", "-k", "file:k", "in.wax"]).stderr, "");
 }
 
+/// An editor may have put it there unseen, and who types the passphrase later never types that.
+#[test]
+fn a_passphrase_file_that_cannot_be_typed_is_warned_of_when_it_seals() {
+    let place = Place::new();
+    place.write("in", "content");
+    for (content, words) in [
+        (&b"word\r\n"[..], "ends in CR LF"),
+        (b"\xef\xbb\xbfword\n", "byte order mark"),
+        (b"\xff\xfew\0o\0r\0d\0", "byte order mark"),
+        (b"two\nlines\n", "more than one line"),
+        (b"two\r\nlines", "more than one line"),
+        (b"word\n", ""),
+        (b"p\xe4ss\tword\x01\n", ""),
+    ] {
+        fs::set_permissions(place.write("pass", content), Permissions::from_mode(0o600)).unwrap();
+        let ran = place.ok(&["encrypt", "-f", "-q", "-k", "passphrase:file=pass", "in"]);
+        if words.is_empty() {
+            assert_eq!(ran.stderr, "");
+        } else {
+            let warning = "waxseal: warning: the passphrase file pass ";
+            assert!(ran.stderr.starts_with(warning) && ran.stderr.contains(words), "{}", ran.stderr);
+            assert!(ran.stderr.contains("cannot be typed"), "{}", ran.stderr);
+        }
+        // It opens as it is, and opening it is too late for a warning.
+        assert_eq!(place.ok(&["verify", "-q", "-k", "passphrase:file=pass", "in.wax"]).stderr, "");
+    }
+    place.ok(&["encrypt", "-f", "-k", "file:k", "in"]);
+    place.write("pass", "word\r\n");
+    let args = ["rewrap", "-q", "-k", "file:k", "--allow-unwrap", "--add", "passphrase:file=pass", "in.wax"];
+    assert!(place.ok(&args).stderr.contains("cannot be typed"));
+}
+
+/// What is meant is called by its name, in warnings and in errors.
+#[test]
+fn a_passphrase_file_is_not_called_a_key_file() {
+    let place = Place::new();
+    place.write("in", "content");
+    fs::set_permissions(place.write("pass", "word"), Permissions::from_mode(0o644)).unwrap();
+    let ran = place.ok(&["encrypt", "-k", "passphrase:file=pass", "-o", "in.wax", "in"]);
+    assert!(ran.stderr.contains("others may read the passphrase file pass (mode 0644)"), "{}", ran.stderr);
+    let onto = |key: &str, name: &str| ["encrypt", "-f", "-k", key, "-o", name, "in"].map(str::to_owned);
+    place.fails(&onto("passphrase:file=pass", "pass"), 2, &["the output pass is the passphrase file"]);
+    place.fails(&onto("file:k", "k"), 2, &["the output k is the key file"]);
+}
+
 #[test]
 fn bad_key_files() {
     let place = Place::new();

@@ -11,6 +11,7 @@
 #![allow(clippy::print_stderr, reason = "figures for the documents")]
 
 mod cli_support;
+mod skipped;
 
 #[path = "faults/cases.rs"]
 mod cases;
@@ -22,6 +23,8 @@ mod crashes;
 mod disk;
 #[path = "faults/full.rs"]
 mod full;
+#[path = "faults/habits.rs"]
+mod habits;
 #[path = "faults/injector.rs"]
 mod injector;
 

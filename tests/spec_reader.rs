@@ -30,3 +30,26 @@ fn refuses_an_unmet_demand_before_any_key() {
     let output = reader(&["-l", "host=another", "example.wax", "-"]);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(8), 0));
 }
+
+/// A passphrase file is read as the program reads it: one LF at its end is dropped, and nothing else.
+#[test]
+fn takes_a_passphrase_file_as_the_program_does() {
+    use waxseal::keys::Passphrase;
+    use waxseal::secret::SecretBytes;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for (passphrase, content) in [
+        (&b"word\r"[..], &b"word\r\n"[..]),
+        (b"word", b"word\n"),
+        (b"word\n", b"word\n\n"),
+        (b"\xef\xbb\xbfword", b"\xef\xbb\xbfword"),
+    ] {
+        let key = Passphrase::new(SecretBytes::new(passphrase.to_vec())).expect("a passphrase");
+        let mut writer = waxseal::SealWriter::new(Vec::new(), &[&key], &waxseal::SealOptions::new()).expect("a writer");
+        std::io::Write::write_all(&mut writer, b"content").expect("memory");
+        let [sealed, file] = ["typed.wax", "typed.pass"].map(|name| folder.join(name));
+        std::fs::write(&sealed, writer.finish().expect("memory")).expect("a file under target/");
+        std::fs::write(&file, content).expect("a file under target/");
+        let output = reader(&["--passphrase-file", file.to_str().expect("text"), sealed.to_str().expect("text"), "-"]);
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"content".as_slice()), "{content:?}");
+    }
+}

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::system;
 use super::{Patient, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, InputChanged, Result};
 
 /// A source, looked at.
 pub(super) enum Input<'a> {
@@ -97,7 +97,7 @@ impl<'a> FileInput<'a> {
 
 /// What a file that changes under the reader's hands gives.
 fn changed() -> io::Error {
-    io::Error::other("the input changed while it was read")
+    io::Error::other(InputChanged)
 }
 
 fn length(mut file: &File, meta: &Metadata) -> io::Result<u64> {

@@ -80,7 +80,12 @@ impl Damaged {
 
     fn overwrite(&mut self, at: usize, len: usize) -> &mut Self {
         let len = len.min(self.bytes.len().saturating_sub(at));
-        self.replace(at..at + len, &garbage(len))
+        let mut bytes = garbage(len);
+        // What is written over must not be what stood there: of one byte it would be, once in 256 runs.
+        if bytes == self.bytes[at..at + len] {
+            bytes.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        self.replace(at..at + len, &bytes)
     }
 
     fn zero(&mut self, at: usize, len: usize) -> &mut Self {

@@ -8,13 +8,16 @@ pub(crate) mod errno {
     pub(crate) const EPERM: i32 = 1;
     pub(crate) const EINTR: i32 = 4;
     pub(crate) const EIO: i32 = 5;
+    pub(crate) const EBADF: i32 = 9;
     pub(crate) const EAGAIN: i32 = 11;
     pub(crate) const EACCES: i32 = 13;
     pub(crate) const EXDEV: i32 = 18;
+    pub(crate) const EISDIR: i32 = 21;
     pub(crate) const EINVAL: i32 = 22;
     pub(crate) const EMFILE: i32 = 24;
     pub(crate) const EFBIG: i32 = 27;
     pub(crate) const ENOSPC: i32 = 28;
+    pub(crate) const ENOLCK: i32 = 37;
     pub(crate) const ENOSYS: i32 = 38;
     pub(crate) const EOPNOTSUPP: i32 = 95;
     pub(crate) const EDQUOT: i32 = 122;
@@ -101,6 +104,13 @@ pub(crate) fn check(case: &Case, fault: &Fault, injected: &Injected, ground: &Gr
     let holds = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
     holds("it ends in the wrong way", end_is_right(case, fault, injected))?;
     holds("stderr is not one error", stderr_is_right(injected, fault))?;
+    nothing_is_lost(case, fault, injected, ground)?;
+    if injected.end == End::Signal(KILL) { runs_again(case, ground) } else { Ok(()) }
+}
+
+/// However it ended: what was there is there, or what was to be made; and nothing else is.
+pub(crate) fn nothing_is_lost(case: &Case, fault: &Fault, injected: &Injected, ground: &Ground) -> Result<(), String> {
+    let holds = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
     holds("stdout is not a prefix of what it should be", stdout_is_right(case, injected))?;
     if fault.kind == "gate" {
         nothing_counts(case, injected, ground)?;
@@ -118,7 +128,7 @@ pub(crate) fn check(case: &Case, fault: &Fault, injected: &Injected, ground: &Gr
         let excused = is_temporary(&name) && (killed || fault.kind == "unlink");
         holds(&format!("{name} is left"), known || excused)?;
     }
-    if killed { runs_again(case, ground) } else { Ok(()) }
+    Ok(())
 }
 
 fn is_temporary(name: &str) -> bool {
@@ -165,7 +175,7 @@ fn has_holes(salvaged: &[u8], plain: &[u8]) -> bool {
 
 /// One sentence and a hint to an error; no panic, and no key. Where writing fails for good, what a repair has replaced
 /// cannot be told either.
-fn stderr_is_right(injected: &Injected, fault: &Fault) -> bool {
+pub(crate) fn stderr_is_right(injected: &Injected, fault: &Fault) -> bool {
     let stderr = &injected.ran.stderr;
     let secret = |text: &[u8]| {
         let text = String::from_utf8_lossy(text);

@@ -4,6 +4,7 @@
  *   inject LOG FOLDER count                    -- COMMAND [ARG]...
  *   inject LOG FOLDER record                   -- COMMAND [ARG]...
  *   inject LOG FOLDER strike KIND N HOW VALUE  -- COMMAND [ARG]...
+ *   inject LOG FOLDER habits WHAT=VALUE,...    -- COMMAND [ARG]...
  *
  * The kind `gate` is the question for signals that wait (rt_sigpending), which the command asks before what makes a
  * result count; it concerns no file.
@@ -16,6 +17,7 @@
  *   short VALUE    its count is cut to 1 + VALUE modulo one less than it was
  *   before VALUE   the process gets signal VALUE before the call is made
  *   after VALUE    ... and after it was made
+ * `habits` makes the folder one of a file system that refuses WHAT with errno VALUE, each time: see HABITS.
  * LOG gets what happened, a line each; `record` writes down what changes files, with the data.
  */
 #define _GNU_SOURCE
@@ -36,6 +38,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -102,6 +105,52 @@ static const struct call CALLS[] = {
 };
 enum { CALL_COUNT = sizeof CALLS / sizeof CALLS[0] };
 
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+#ifndef O_TMPFILE
+#define O_TMPFILE (020000000 | O_DIRECTORY)
+#endif
+
+/* What a file system may refuse, or do in its own way. A call is meant where the argument `flag` has all of `bits`. */
+static const struct habit {
+    const char *what;
+    struct call call;
+    int flag;
+    unsigned bits;
+} HABITS[] = {
+    {"chmod", {SYS_fchmod, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"chmod", {SYS_fchmodat, 0, NONE, 1, NONE, NONE}, NONE, 0},
+    {"chmod", {SYS_fchmodat2, 0, 0, 1, NONE, NONE}, NONE, 0},
+    {"chown", {SYS_fchown, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"chown", {SYS_fchownat, 0, 0, 1, NONE, NONE}, NONE, 0},
+    {"attributes", {SYS_fsetxattr, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"attributes", {SYS_fgetxattr, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"attributes", {SYS_flistxattr, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"attributes", {SYS_fremovexattr, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"flock", {SYS_flock, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"sync-folder", {SYS_fsync, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"sync-folder", {SYS_fdatasync, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"open-folder", {SYS_openat, 0, 0, 1, NONE, NONE}, NONE, 0},
+    {"link", {SYS_linkat, 0, 0, 1, 3, NONE}, NONE, 0},
+    {"no-replace", {SYS_renameat2, 0, NONE, 1, 3, NONE}, 4, 1},
+    {"tmpfile", {SYS_openat, 0, 0, 1, NONE, NONE}, 2, O_TMPFILE},
+    {"direct", {SYS_openat, 0, 0, 1, NONE, NONE}, 2, O_DIRECT},
+    {"direct", {SYS_fcntl, 0, 0, NONE, NONE, NONE}, 2, O_DIRECT},
+    {"lease", {SYS_fcntl, 0, 0, NONE, NONE, NONE}, 1, F_SETLEASE},
+    {"holes", {SYS_lseek, 0, 0, NONE, NONE, NONE}, 2, SEEK_DATA},
+    {"holes", {SYS_lseek, 0, 0, NONE, NONE, NONE}, 2, SEEK_HOLE},
+    {"allocate", {SYS_fallocate, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"advise", {SYS_fadvise64, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"advise", {SYS_sync_file_range, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"copy", {SYS_copy_file_range, 0, 2, NONE, NONE, NONE}, NONE, 0},
+    /* These are made. The first lose what was written; the others tell VALUE as the length of a block. */
+    {"close", {SYS_close, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"blocks", {SYS_fstatfs, 0, 0, NONE, NONE, NONE}, NONE, 0},
+    {"blocks", {SYS_statfs, 0, NONE, 0, NONE, NONE}, NONE, 0},
+};
+enum { HABIT_COUNT = sizeof HABITS / sizeof HABITS[0] };
+
 /* A call that is to be looked at when it returns. */
 struct pending {
     pid_t tid;
@@ -109,15 +158,17 @@ struct pending {
     uint64_t args[6];
     long begun;
     int signal;
+    const struct habit *habit;
 };
 
 static FILE *log_file;
 static const char *folder;
-static enum { COUNT, RECORD, STRIKE } mode;
+static enum { COUNT, RECORD, STRIKE, HABIT } mode;
 static const char *struck_kind, *how;
 static long struck_number, value;
 static long seen[CALL_COUNT], records;
 static int is_struck;
+static long habits[HABIT_COUNT];
 static pid_t root;
 static struct pending pending[THREADS];
 
@@ -210,7 +261,7 @@ static void watch(pid_t tid, const struct call *call, const uint64_t *args, int 
     struct pending *slot = pending_of(0);
     errno = 0;
     if (!slot) give_up("too many threads");
-    *slot = (struct pending){tid, call, {0}, records, signal};
+    *slot = (struct pending){tid, call, {0}, records, signal, NULL};
     memcpy(slot->args, args, sizeof slot->args);
     ptrace(PTRACE_SYSCALL, tid, 0, 0);
 }
@@ -241,6 +292,94 @@ static void let_go(pid_t tid, const struct call *call, const uint64_t *args) {
         ptrace(PTRACE_CONT, tid, 0, 0);
 }
 
+/* A folder, by its descriptor or by a name that a program gives it. */
+static int is_the_folder(const char *subject) {
+    return !strcmp(subject, folder) || !strcmp(subject, ".") || !strcmp(subject, "./");
+}
+
+static int is_open_to_write(int fd) {
+    char file[64], line[256];
+    unsigned flags = O_RDONLY;
+    snprintf(file, sizeof file, "/proc/%d/fdinfo/%d", root, fd);
+    FILE *info = fopen(file, "re");
+    while (info && fgets(line, sizeof line, info))
+        if (sscanf(line, "flags: %o", &flags) == 1) break;
+    if (info) fclose(info);
+    return (flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH);
+}
+
+/* Whether the file system does it in its own way, and what about. */
+static int has_habit(const struct habit *habit, const uint64_t *args, char *subject) {
+    const struct call *call = &habit->call;
+    if (habit->flag != NONE) {
+        uint64_t flags = args[habit->flag];
+        int is_number = call->number == SYS_lseek || habit->flag == 1;
+        if (is_number ? flags != habit->bits : (flags & habit->bits) != habit->bits) return 0;
+        if (call->number == SYS_fcntl && habit->flag == 2 && args[1] != F_SETFL) return 0;
+    }
+    find_subject(call, args, subject);
+    /* What has no name yet is linked by its descriptor's. */
+    if (!subject[0] && call->path2 != NONE) {
+        read_path(args[call->path2], subject);
+        if (!is_in_folder(subject)) subject[0] = 0;
+    }
+    if (!subject[0] || !strncmp(subject, "pipe:", 5)) return 0;
+    if (!strcmp(habit->what, "sync-folder")) return is_the_folder(subject);
+    if (!strcmp(habit->what, "open-folder"))
+        return is_the_folder(subject) && !(args[2] & (O_PATH | O_TMPFILE) & ~O_DIRECTORY);
+    if (!strcmp(habit->what, "close")) return is_open_to_write((int)args[0]);
+    return 1;
+}
+
+static void on_habit(pid_t tid, long number, const uint64_t *args) {
+    char subject[PATH_MAX];
+    const struct habit *habit = HABITS;
+    for (; habit < HABITS + HABIT_COUNT; habit++)
+        if (habits[habit - HABITS] && habit->call.number == number && has_habit(habit, args, subject)) break;
+    if (habit == HABITS + HABIT_COUNT) {
+        if (number == SYS_fsync || number == SYS_fdatasync) change_call(tid, NONE, 0);
+        ptrace(PTRACE_CONT, tid, 0, 0);
+        return;
+    }
+    fprintf(log_file, "hit %s %s\n", habit->what, subject);
+    if (!strcmp(habit->what, "close") || !strcmp(habit->what, "blocks")) {
+        watch(tid, &habit->call, args, 0);
+        pending_of(tid)->habit = habit;
+    } else {
+        change_call(tid, NONE, (uint64_t)-habits[habit - HABITS]);
+        ptrace(PTRACE_CONT, tid, 0, 0);
+    }
+}
+
+/* The call was made, and its caller is told something else. */
+static void tell(pid_t tid, const struct pending *done) {
+    long value = habits[done->habit - HABITS];
+    if (!strcmp(done->habit->what, "close")) {
+        change_call(tid, NONE, (uint64_t)-value);
+        return;
+    }
+    char file[64];
+    snprintf(file, sizeof file, "/proc/%d/mem", root);
+    int memory = open(file, O_RDWR | O_CLOEXEC);
+    size_t fields[] = {offsetof(struct statfs, f_bsize), offsetof(struct statfs, f_frsize)};
+    for (int i = 0; i < 2; i++)
+        if (pwrite(memory, &value, sizeof value, (off_t)(done->args[1] + fields[i])) != sizeof value)
+            give_up("writing to the memory of the command");
+    close(memory);
+}
+
+static void read_habits(char *list) {
+    for (char *word = strtok(list, ","); word; word = strtok(NULL, ",")) {
+        char *value = strchr(word, '=');
+        int known = 0;
+        if (value) *value++ = 0;
+        for (int i = 0; i < HABIT_COUNT; i++)
+            if (value && !strcmp(HABITS[i].what, word)) known = 1, habits[i] = atol(value);
+        errno = EINVAL;
+        if (!known) give_up(word);
+    }
+}
+
 static void on_call(pid_t tid) {
     char task[64], subject[PATH_MAX];
     struct __ptrace_syscall_info info;
@@ -249,6 +388,10 @@ static void on_call(pid_t tid) {
     if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) <= 0) return;
     while (call < CALLS + CALL_COUNT && (uint64_t)call->number != info.seccomp.nr) call++;
     const uint64_t *args = (const uint64_t *)info.seccomp.args;
+    if (mode == HABIT && !access(task, F_OK)) {
+        on_habit(tid, (long)info.seccomp.nr, args);
+        return;
+    }
     int is_own = call < CALLS + CALL_COUNT && !access(task, F_OK);
     /* What the standard library asks before it closes a file in a debug build. */
     if (is_own && call->number == SYS_fcntl && args[1] == F_GETFD) is_own = 0;
@@ -326,7 +469,9 @@ static void on_return(pid_t tid) {
     if (slot) {
         struct pending done = *slot;
         slot->tid = 0;
-        if (done.signal)
+        if (done.habit)
+            tell(tid, &done);
+        else if (done.signal)
             kill(root, done.signal);
         else if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) > 0 && !info.exit.is_error)
             record_call(&done, (long)info.exit.rval);
@@ -345,15 +490,16 @@ static void on_stop(pid_t tid, int status) {
 }
 
 static void install_filter(void) {
-    struct sock_filter filter[CALL_COUNT + 16];
-    int n = 0;
+    struct sock_filter filter[CALL_COUNT + HABIT_COUNT + 16];
+    int n = 0, count = mode == HABIT ? HABIT_COUNT : CALL_COUNT;
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
     filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    for (int i = 0; i < CALL_COUNT; i++) {
-        unsigned char rest = (unsigned char)(CALL_COUNT - i + 4);
-        filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)CALLS[i].number, rest, 0);
+    for (int i = 0; i < count; i++) {
+        unsigned char rest = (unsigned char)(count - i + 4);
+        long number = mode == HABIT ? HABITS[i].call.number : CALLS[i].number;
+        filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, rest, 0);
     }
     /* A process that may not be dumped may not be looked into either, but by root: that call is left out. */
     filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3);
@@ -390,7 +536,7 @@ static void start(char **command) {
 }
 
 int main(int argc, char **argv) {
-    int at = argc > 3 && !strcmp(argv[3], "strike") ? 8 : 4;
+    int at = argc <= 3 ? 4 : !strcmp(argv[3], "strike") ? 8 : !strcmp(argv[3], "habits") ? 5 : 4;
     if (argc <= at + 1 || strcmp(argv[at], "--")) {
         errno = EINVAL;
         give_up("the command line");
@@ -398,13 +544,14 @@ int main(int argc, char **argv) {
     log_file = fopen(argv[1], "we");
     if (!log_file) give_up(argv[1]);
     folder = argv[2];
-    mode = at == 8 ? STRIKE : !strcmp(argv[3], "record") ? RECORD : COUNT;
+    mode = at == 8 ? STRIKE : at == 5 ? HABIT : !strcmp(argv[3], "record") ? RECORD : COUNT;
     if (mode == STRIKE) {
         struck_kind = argv[4];
         struck_number = atol(argv[5]);
         how = argv[6];
         value = atol(argv[7]);
     }
+    if (mode == HABIT) read_habits(argv[4]);
     /* Who hangs is ended, and with the tracer all that it traces. */
     alarm(SECONDS);
     start(argv + at + 1);

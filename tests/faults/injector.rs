@@ -39,6 +39,8 @@ pub(crate) enum Mode {
     Count,
     Record,
     Strike(Fault),
+    /// The folder is one of a file system that does these in its own way, each time: an errno, or a length.
+    Habits(&'static [(&'static str, i32)]),
 }
 
 /// How the program ended.
@@ -101,9 +103,14 @@ impl Ground {
 
     /// Runs the program under the injector.
     pub(crate) fn inject(&self, mode: Mode, args: &[String], stdin: Option<&[u8]>) -> Injected {
+        self.inject_into(WAXSEAL, mode, args, stdin)
+    }
+
+    /// The same with another program.
+    pub(crate) fn inject_into(&self, program: &str, mode: Mode, args: &[String], stdin: Option<&[u8]>) -> Injected {
         let log = self.dir.path().join("log");
         let mut command = Command::new(injector());
-        command.arg(&log).arg(self.folder()).args(mode.arguments()).args(["--", WAXSEAL]).args(args);
+        command.arg(&log).arg(self.folder()).args(mode.arguments()).args(["--", program]).args(args);
         let ran = self.run_in(command, stdin);
         assert_eq!((ran.code, ran.signal), (Some(0), None), "the injector: a hang? {mode:?} {args:?}: {}", ran.stderr);
         let log = fs::read(log).unwrap();
@@ -137,6 +144,10 @@ impl Mode {
         match self {
             Self::Count => vec!["count".into()],
             Self::Record => vec!["record".into()],
+            Self::Habits(habits) => {
+                let list = habits.iter().map(|(what, value)| format!("{what}={value}")).collect::<Vec<_>>();
+                vec!["habits".into(), list.join(",")]
+            }
             Self::Strike(Fault { kind, number, how }) => {
                 let (how, value) = match how {
                     How::Fail(errno) => ("fail", errno),

@@ -2,20 +2,70 @@
 //! wants the terminal to show, hide or do something else.
 
 use std::ffi::OsStr;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Whether a terminal may do something else with `c` than show it.
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// A file's name for people, and its bytes where the text is not the name itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name {
+    text: String,
+    bytes: Option<Vec<u8>>,
+}
+
+impl Name {
+    /// Of a file, or of whatever else has a name that need not be text.
+    pub(crate) fn of(name: impl AsRef<OsStr>) -> Self {
+        let name = name.as_ref();
+        let text = os(name);
+        let bytes = (text.as_bytes() != name.as_bytes()).then(|| name.as_bytes().to_vec());
+        Self { text, bytes }
+    }
+
+    /// What stands for no file: stdin, a key's name.
+    pub(crate) fn plain(name: &str) -> Self {
+        Self { text: text(name), bytes: None }
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// For programs: the name's bytes in base64, where the text does not give them.
+    pub(crate) fn base64(&self) -> Option<String> {
+        self.bytes.as_ref().map(|bytes| STANDARD.encode(bytes))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+/// Whether a terminal may do something else with `c` than show it, or shows nothing.
 fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}')
+    c.is_control() || is_invisible(c)
+}
+
+/// Unicode's characters that are to be ignored in display (`Default_Ignorable_Code_Point`) and those of format (`Cf`),
+/// the ends of lines and paragraphs, the letters that are blank, and what is no character.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}'
+        | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{2800}' | '\u{3164}'
+        | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffc}'
+        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{13442}' | '\u{16fe4}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+        || u32::from(c) & 0xfffe == 0xfffe
 }
 
 /// Text on one line: hostile characters as `\u{...}`.
@@ -83,6 +133,37 @@ mod tests {
         assert_eq!(lines("a\n\tb"), "a\n\\u{9}b");
         assert_eq!(os(OsStr::from_bytes(b"a\xffb\x07")), "a\\xffb\\u{7}");
         assert_eq!(shell("it's $(x)"), r"'it'\''s $(x)'");
+    }
+
+    /// What a person does not see, though nothing is a control character.
+    #[test]
+    fn nothing_invisible_is_left() {
+        for c in "\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{180b}\u{180e}\u{180f}\u{200b}\u{200d}\u{200e}\u{202a}\
+                  \u{202e}\u{2060}\u{2066}\u{2069}\u{206f}\u{2800}\u{3164}\u{fe00}\u{fe0f}\u{feff}\u{ffa0}\u{fff0}\u{fffb}\
+                  \u{110bd}\u{13430}\u{1bca0}\u{1d159}\u{1d173}\u{e0001}\u{e0020}\u{e007f}\u{e0100}\u{e01ef}\u{ffff}\u{10fffe}"
+            .chars()
+        {
+            assert_eq!(text(&format!("a{c}b")), format!("a\\u{{{:x}}}b", u32::from(c)));
+        }
+        // What people write is theirs to read: letters, marks, wide blanks, emoji, private use.
+        for shown in ["é漢 ß", "e\u{301}", "\u{1f600}", "한\u{1100}\u{1161}", "\u{3000}", "\u{2801}", "\u{e000}", "ا"]
+        {
+            assert_eq!(text(shown), shown);
+        }
+    }
+
+    #[test]
+    fn a_name_keeps_its_bytes_where_the_text_is_another() {
+        for (name, text, base64) in [
+            (&b"plain"[..], "plain", None),
+            ("漢".as_bytes(), "漢", None),
+            (b"\\xff", "\\xff", None),
+            (b"a\xff", "a\\xff", Some("Yf8=")),
+            (b"a\n", "a\\u{a}", Some("YQo=")),
+        ] {
+            let name = Name::of(OsStr::from_bytes(name));
+            assert_eq!((name.text(), name.base64().as_deref()), (text, base64));
+        }
     }
 
     #[test]

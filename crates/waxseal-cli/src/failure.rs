@@ -3,7 +3,7 @@
 use std::io;
 
 use waxseal::Error;
-use waxseal::error::{Attempt, FormatError, ProviderCause, ProviderError, Tampered};
+use waxseal::error::{Attempt, FormatError, InputChanged, ProviderCause, ProviderError, Tampered};
 
 use super::exit::Exit;
 
@@ -134,6 +134,11 @@ fn hint_of(error: &Error) -> Option<String> {
 }
 
 fn hint_of_io(source: &io::Error) -> Option<String> {
+    if source.get_ref().is_some_and(|cause| cause.is::<InputChanged>()) {
+        let hint = "a file that is still written to is sealed as a stream: `cat FILE | waxseal encrypt -k KEY -o OUT`; \
+                    a snapshot of it is one state of it";
+        return Some(hint.into());
+    }
     let hint = match source.kind() {
         io::ErrorKind::BrokenPipe => "who read the output has gone before its end",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -11,7 +11,7 @@ use waxseal::format::{Front, Header};
 
 use super::Result;
 use super::args::is_stdin;
-use super::escape;
+use super::escape::Name;
 use super::failure::Failure;
 use super::streams;
 
@@ -30,12 +30,17 @@ impl InputName {
         if is_stdin(path) { Self::Stdin } else { Self::Path(path.to_owned()) }
     }
 
-    /// For people and JSON, escaped.
-    pub(crate) fn display(&self) -> String {
+    /// For people and JSON.
+    pub(crate) fn name(&self) -> Name {
         match self {
-            Self::Stdin => "-".into(),
-            Self::Path(path) => escape::path(path),
+            Self::Stdin => Name::plain("-"),
+            Self::Path(path) => Name::of(path),
         }
+    }
+
+    /// For people, escaped.
+    pub(crate) fn display(&self) -> String {
+        self.name().to_string()
     }
 
     /// Opens it.

@@ -1,10 +1,11 @@
 //! Watches the engine at work: a progress bar where it takes longer than a moment, and the header's warnings.
 
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use waxseal::engine::Observer;
 use waxseal::format::Header;
 
@@ -12,8 +13,8 @@ use super::signals;
 
 /// Work that is done sooner shows no bar.
 const A_MOMENT: Duration = Duration::from_millis(500);
-const KNOWN: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
-const UNKNOWN: &str = "{msg} {bytes} {bytes_per_sec} {elapsed}";
+const KNOWN: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {rate} {rest} left";
+const UNKNOWN: &str = "{msg} {bytes} {rate} {elapsed}";
 
 /// Whether a bar may be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +64,31 @@ impl Watch {
             let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
             let template = if total.is_some() { KNOWN } else { UNKNOWN };
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = style.with_key("rate", write_rate).with_key("rest", write_rest);
             let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
             bar.with_style(style).with_message(self.name.clone()).with_elapsed(self.started.elapsed())
         });
         bar.set_position(done);
     }
+}
+
+/// Bytes a second since the work began. What `indicatif` counts begins with the bar: what was done before it was there
+/// would be the work of no time.
+fn write_rate(state: &ProgressState, out: &mut dyn Write) {
+    let _ = write!(out, "{}/s", HumanBytes(rate(state.pos(), state.elapsed())));
+}
+
+/// How long the rest takes at that rate.
+fn write_rest(state: &ProgressState, out: &mut dyn Write) {
+    let left = state.len().unwrap_or_default().saturating_sub(state.pos());
+    let _ = match left.checked_div(rate(state.pos(), state.elapsed())) {
+        Some(seconds) => write!(out, "{:#}", HumanDuration(Duration::from_secs(seconds))),
+        None => write!(out, "?"),
+    };
+}
+
+fn rate(done: u64, within: Duration) -> u64 {
+    u64::try_from(u128::from(done) * 1000 / within.as_millis().max(1)).unwrap_or(u64::MAX)
 }
 
 impl Observer for Watch {

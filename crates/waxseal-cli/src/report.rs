@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use waxseal::engine::Patient;
 
 use super::Result;
-use super::escape;
+use super::escape::{self, Name};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::streams;
@@ -45,7 +45,7 @@ pub(crate) struct Done {
     /// The key that opened it, or those it was sealed with.
     pub(crate) key: Option<String>,
     /// Where the result is.
-    pub(crate) output: Option<String>,
+    pub(crate) output: Option<Name>,
     /// The key service's id of the request.
     pub(crate) request_id: Option<String>,
     /// More fields for `--json`.
@@ -107,7 +107,7 @@ impl Reporter {
     }
 
     /// Tells how `file` ended and gives its exit code.
-    pub(crate) fn finished(&self, file: Option<&str>, result: Result<Done>) -> Exit {
+    pub(crate) fn finished(&self, file: Option<&Name>, result: Result<Done>) -> Exit {
         let warnings = self.warnings.take();
         let (done, failure) = Done::parts(&result);
         let exit = failure.map_or(Exit::Done, |failure| failure.exit);
@@ -163,7 +163,7 @@ fn say(what: &str, text: &str) {
     to_stderr(&format!("waxseal: {what}: {text}\n"));
 }
 
-fn error(file: Option<&str>, failure: &Failure) {
+fn error(file: Option<&Name>, failure: &Failure) {
     let message = escape::text(&failure.message);
     match file {
         Some(file) => say("error", &format!("{file}: {message}")),
@@ -174,15 +174,18 @@ fn error(file: Option<&str>, failure: &Failure) {
     }
 }
 
-fn json_object(file: Option<&str>, done: Option<&Done>, failure: Option<&Failure>, warnings: &[String]) -> Value {
+fn json_object(file: Option<&Name>, done: Option<&Done>, failure: Option<&Failure>, warnings: &[String]) -> Value {
     let exit = failure.map_or(Exit::Done, |failure| failure.exit);
+    let output = done.and_then(|done| done.output.as_ref());
     let mut object = json!({
         "schema": SCHEMA,
         "ok": failure.is_none(),
         "exit": exit.code(),
         "kind": exit.kind(),
-        "file": file,
-        "output": done.and_then(|done| done.output.as_ref()),
+        "file": file.map(Name::text),
+        "file_bytes": file.and_then(Name::base64),
+        "output": output.map(Name::text),
+        "output_bytes": output.and_then(Name::base64),
         "key": done.and_then(|done| done.key.as_ref()),
         "warnings": warnings,
         "aws_request_id": match failure {
@@ -228,7 +231,7 @@ pub(crate) fn answer_parser(answer: &clap::Error, arguments: &[OsString]) -> Exi
     let text = answer.render();
     match answer.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let text = if io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+            let text = if stdout_takes_colours() { text.ansi().to_string() } else { text.to_string() };
             match to_stdout(&text) {
                 Ok(()) => Exit::Done,
                 Err(failure) => {
@@ -251,6 +254,12 @@ pub(crate) fn answer_parser(answer: &clap::Error, arguments: &[OsString]) -> Exi
             Exit::Usage
         }
     }
+}
+
+/// A terminal that knows what colours are, and a person who wants them (<https://no-color.org>).
+fn stdout_takes_colours() -> bool {
+    let has = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    io::stdout().is_terminal() && has("NO_COLOR").is_none() && has("TERM").is_some_and(|term| term != "dumb")
 }
 
 fn plain(text: &str) -> String {

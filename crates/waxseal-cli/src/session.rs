@@ -4,7 +4,7 @@ use waxseal::engine::{Durability, Engine};
 
 use super::Result;
 use super::args::Args;
-use super::escape;
+use super::escape::{self, Name};
 use super::exit::Exit;
 use super::plan::{self, Job, Naming};
 use super::progress::Shown;
@@ -39,7 +39,7 @@ impl Session {
     }
 
     /// Does `work` for each of `items`; one failure does not stop the others. Gives the gravest exit code.
-    pub(crate) fn each<T>(&self, items: &[T], name: impl Fn(&T) -> String, work: impl Fn(&T) -> Result<Done>) -> Exit {
+    pub(crate) fn each<T>(&self, items: &[T], name: impl Fn(&T) -> Name, work: impl Fn(&T) -> Result<Done>) -> Exit {
         items.iter().fold(Exit::Done, |gravest, item| {
             let result = work(item);
             gravest.graver(self.reporter.finished(Some(&name(item)), result))

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::fixture::{KEYS, Sealed, checked, header_of, private_slot, replace};
+use super::skipped::skipped;
 use crate::error::{Error, Result};
 use crate::rewrap::{
     DiskFile, HeaderFile, InPlace, Outcome, Place, Plan, Report, Request, Rewrapper, SlotChange, Unwrap, rewrap_file,
@@ -185,8 +186,11 @@ fn one_that_holds_the_file_keeps_others_out() {
 #[test]
 fn reads_past_the_cache_give_what_was_written() {
     // The folder for temporary files, and one that is likely to be in memory, where there is no O_DIRECT.
-    let folders = [folder(), tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| folder())];
-    for folder in folders {
+    let in_memory = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| {
+        skipped("reads_past_the_cache_give_what_was_written: in memory", "there is no /dev/shm");
+        folder()
+    });
+    for folder in [folder(), in_memory] {
         let path = folder.path().join("file");
         for len in [0, 1, 511, 4096, 5000, 65_536, 131_128, 200_001] {
             let bytes: Vec<u8> = (0..=252).cycle().take(len).collect();
@@ -211,7 +215,9 @@ fn reads_past_the_cache_give_what_was_written() {
 
 #[test]
 fn rewraps_on_a_file_system_in_memory_too() {
-    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else { return };
+    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
+        return skipped("rewraps_on_a_file_system_in_memory_too", "there is no /dev/shm");
+    };
     let path = folder.path().join("a.wax");
     let sealed = Sealed::small(4096);
     fs::write(&path, &sealed.bytes).unwrap();
@@ -278,7 +284,9 @@ fn a_new_file_has_no_reader_more() {
     match fsetxattr(fs::File::open(folder.path()).unwrap(), lists.0, &list, XattrFlags::empty()) {
         Ok(()) => {}
         // No such readers where the file system has no lists.
-        Err(rustix::io::Errno::OPNOTSUPP) => return,
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            return skipped("a_new_file_has_no_reader_more", "the file system has no access lists");
+        }
         Err(error) => panic!("{error}"),
     }
     let report = rewrap(&path, SlotChange::Add(checked(&private_slot(5000)))).unwrap();
@@ -301,7 +309,9 @@ fn a_new_file_has_the_old_ones_attributes() {
         match fsetxattr(fs::File::open(&path).unwrap(), name, name.as_bytes(), XattrFlags::empty()) {
             Ok(()) => {}
             // Nothing to copy where the file system has none.
-            Err(rustix::io::Errno::OPNOTSUPP) => return,
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                return skipped("a_new_file_has_the_old_ones_attributes", "the file system has no attributes");
+            }
             Err(error) => panic!("{error}"),
         }
     }

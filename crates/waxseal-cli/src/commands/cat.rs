@@ -21,7 +21,7 @@ use crate::cli::streams;
 pub(crate) fn run(args: &CatArgs, session: &Session) -> Result<Exit> {
     let name = InputName::new(&args.input);
     let open = Open::new(&args.open, &args.pairs, std::slice::from_ref(&name), session)?;
-    Ok(session.reporter.finished(Some(&name.display()), cat(&name, args.range, &open)))
+    Ok(session.reporter.finished(Some(&name.name()), cat(&name, args.range, &open)))
 }
 
 fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {

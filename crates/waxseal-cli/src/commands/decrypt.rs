@@ -3,7 +3,7 @@
 use super::open::Open;
 use crate::cli::Result;
 use crate::cli::args::{AccountArgs, DecryptArgs, EncryptArgs, OpenArgs};
-use crate::cli::escape;
+use crate::cli::escape::Name;
 use crate::cli::exit::Exit;
 use crate::cli::output::Content;
 use crate::cli::plan::{self, Direction, Job};
@@ -18,13 +18,13 @@ pub(crate) fn run(args: &DecryptArgs, session: &Session) -> Result<Exit> {
     let jobs = plan::jobs(&args.files, Direction::Decrypt)?;
     let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
-    Ok(session.each(&jobs, |job| job.input.display(), |job| decrypt(job, args, &open)))
+    Ok(session.each(&jobs, |job| job.input.name(), |job| decrypt(job, args, &open)))
 }
 
 fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
     let mut input = job.input.open()?;
     let target = plan::target(job, &input, args.files.write.force, &open.forbidden())?;
-    let path = target.path().map(escape::path);
+    let path = target.path().map(Name::of);
     let output = target.open(Content::Plaintext, MODE)?;
     let durability = durability(args.files.write.no_sync);
     let done = open.open_into(&job.input.display(), &mut input, output.sink(durability))?;

@@ -10,7 +10,7 @@ use waxseal_aws_kms::{DIRECT_MAX, KmsKeyName};
 
 use crate::cli::Result;
 use crate::cli::args::{DirectArgs, DirectCommand, FileArgs};
-use crate::cli::escape;
+use crate::cli::escape::Name;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::input::{Input, InputName};
@@ -36,7 +36,7 @@ pub(crate) fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
         }
         (DirectCommand::Decrypt(_), key) => direct.decrypt(key.as_ref()),
     };
-    Ok(session.reporter.finished(Some(&job.input.display()), done))
+    Ok(session.reporter.finished(Some(&job.input.name()), done))
 }
 
 /// One input, and no name for the output but the one that is given: nothing is written beside it.
@@ -74,7 +74,7 @@ impl Direct<'_> {
         let input = self.job.input.open()?;
         let target = self.target(&input)?;
         let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
-        let path = target.path().map(escape::path);
+        let path = target.path().map(Name::of);
         let plaintext = read(&input, DIRECT_MAX)?;
         if !(1..=DIRECT_MAX).contains(&plaintext.expose().len()) {
             let failure = Failure::usage(format!("AWS KMS itself encrypts 1 to {DIRECT_MAX} bytes"));
@@ -89,7 +89,7 @@ impl Direct<'_> {
     fn decrypt(&self, key: Option<&KmsKeyName>) -> Result<Done> {
         let input = self.job.input.open()?;
         let target = self.target(&input)?;
-        let path = target.path().map(escape::path);
+        let path = target.path().map(Name::of);
         let blob = read(&input, KMS_WRAPPED_MAX)?;
         if blob.expose().starts_with(&MAGIC) {
             return Err(
@@ -119,7 +119,7 @@ impl Direct<'_> {
         output.commit(durability)
     }
 
-    fn done(&self, len: usize, key: String, output: Option<String>) -> Done {
+    fn done(&self, len: usize, key: String, output: Option<Name>) -> Done {
         let request_id = self.cloud.request_id();
         Done { bytes: Some(len as u64), key: Some(key), output, request_id, ..Done::default() }
     }

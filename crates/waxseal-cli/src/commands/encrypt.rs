@@ -5,7 +5,7 @@ use waxseal::engine::{Sealed, Source};
 
 use crate::cli::Result;
 use crate::cli::args::EncryptArgs;
-use crate::cli::escape;
+use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::from_command::CommandOutput;
@@ -35,10 +35,10 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     let seal = Seal { args, options, cloud, sealers, forbidden, session };
     Ok(match command {
         Some(target) => {
-            let file = args.behind_dashes.first().map(|command| escape::os(command));
-            session.reporter.finished(file.as_deref(), seal.command(target))
+            let file = args.behind_dashes.first().map(Name::of);
+            session.reporter.finished(file.as_ref(), seal.command(target))
         }
-        None => session.each(&jobs, |job| job.input.display(), |job| seal.file(job)),
+        None => session.each(&jobs, |job| job.input.name(), |job| seal.file(job)),
     })
 }
 
@@ -83,7 +83,7 @@ impl Seal<'_> {
         let input = job.input.open()?;
         let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
         let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
-        let path = target.path().map(escape::path);
+        let path = target.path().map(Name::of);
         let output = target.open(Content::Ciphertext, mode)?;
         let sealed = self.seal(&job.input.display(), input.source(), &output)?;
         output.commit(durability(self.args.files.write.no_sync))?;
@@ -93,7 +93,7 @@ impl Seal<'_> {
 
     fn command(&self, target: Target) -> Result<Done> {
         let command = &self.args.behind_dashes;
-        let path = target.path().map(escape::path);
+        let path = target.path().map(Name::of);
         // The output comes first: what cannot be written need not be produced.
         let output = target.open(Content::Ciphertext, 0o600)?;
         let mut child = CommandOutput::start(command)?;
@@ -115,7 +115,7 @@ impl Seal<'_> {
         Ok(sealed?)
     }
 
-    fn done(&self, sealed: &Sealed, output: Option<String>) -> Done {
+    fn done(&self, sealed: &Sealed, output: Option<Name>) -> Done {
         let keys = self.sealers.names().join(", ");
         let note = output.as_ref().map(|output| format!("made {output} for {keys}"));
         let request_id = self.cloud.request_id();

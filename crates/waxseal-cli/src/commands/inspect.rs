@@ -23,7 +23,7 @@ use crate::cli::session::Session;
 pub(crate) fn run(args: &InspectArgs, session: &Session) -> Result<Exit> {
     let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
     once::check(&inputs, [])?;
-    Ok(session.each(&inputs, InputName::display, |input| inspect(input, session)))
+    Ok(session.each(&inputs, InputName::name, |input| inspect(input, session)))
 }
 
 fn inspect(name: &InputName, session: &Session) -> Result<Done> {

@@ -9,7 +9,7 @@ use waxseal::salvage::{HeaderSource, PlaintextEnd, Region, SalvageOptions, Salva
 use super::open::{Open, warn_of_header};
 use crate::cli::Result;
 use crate::cli::args::SalvageArgs;
-use crate::cli::escape;
+use crate::cli::escape::Name;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::input::{Identity, Input, InputName, Shape};
@@ -26,7 +26,7 @@ const LISTED: usize = 20;
 pub(crate) fn run(args: &SalvageArgs, session: &Session) -> Result<Exit> {
     let name = InputName::new(&args.input);
     let open = Open::new(&args.open, &args.pairs, std::slice::from_ref(&name), session)?;
-    Ok(session.reporter.finished(Some(&name.display()), rescue(&name, args, &open)))
+    Ok(session.reporter.finished(Some(&name.name()), rescue(&name, args, &open)))
 }
 
 fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done> {
@@ -96,7 +96,7 @@ fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Inp
     let mut done = Done {
         bytes: Some(report.recovered_bytes()),
         key: Some(report.by.key.clone()),
-        output: Some(escape::path(&args.output)),
+        output: Some(Name::of(&args.output)),
         request_id: open.cloud.request_id(),
         more: json_of(report),
         note: Some(format!("everything authenticates: {} bytes", report.recovered_bytes())),

@@ -14,7 +14,7 @@ use crate::cli::session::Session;
 pub(crate) fn run(args: &VerifyArgs, session: &Session) -> Result<Exit> {
     let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
-    Ok(session.each(&inputs, InputName::display, |input| verify(input, &open)))
+    Ok(session.each(&inputs, InputName::name, |input| verify(input, &open)))
 }
 
 fn verify(name: &InputName, open: &Open<'_>) -> Result<Done> {

@@ -18,7 +18,7 @@ const MAX_PASSPHRASE: usize = 1024;
 
 /// Reads a key file.
 pub(crate) fn load_key_file(path: &Path, reporter: &Reporter) -> Result<KeyFile> {
-    warn_if_readable_by_others(path, reporter);
+    warn_if_readable_by_others("key file", path, reporter);
     KeyFile::load(path).map_err(|error| match &error {
         // A key file that is there is not to be made anew.
         waxseal::Error::Io { source, .. } if source.kind() != ErrorKind::NotFound => {
@@ -30,7 +30,7 @@ pub(crate) fn load_key_file(path: &Path, reporter: &Reporter) -> Result<KeyFile>
 
 /// Reads a passphrase; exactly one newline at its end is dropped.
 pub(super) fn read_passphrase(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
-    warn_if_readable_by_others(path, reporter);
+    warn_if_readable_by_others("passphrase file", path, reporter);
     let failed = |error| Failure::io(format!("reading the passphrase file {}", escape::path(path)), error);
     let file = File::open(path).map_err(failed)?;
     // The buffer never grows, so that no copy of the passphrase stays behind in freed memory.
@@ -42,12 +42,37 @@ pub(super) fn read_passphrase(path: &Path, reporter: &Reporter) -> Result<Secret
     Ok(SecretBytes::new(bytes))
 }
 
+/// The same to seal with: what nobody can type is warned of, while another passphrase can still be taken.
+pub(super) fn read_new_passphrase(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
+    let passphrase = read_passphrase(path, reporter)?;
+    if let Some(what) = untypable(passphrase.expose()) {
+        let name = escape::path(path);
+        reporter
+            .warn(&format!("the passphrase file {name} {what}: that is part of the passphrase, and cannot be typed"));
+    }
+    Ok(passphrase)
+}
+
+/// What of a passphrase no terminal gives, though an editor may have put it there unseen.
+fn untypable(passphrase: &[u8]) -> Option<&'static str> {
+    const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+    if MARKS.iter().any(|mark| passphrase.starts_with(mark)) {
+        Some("begins with a byte order mark")
+    } else if passphrase.ends_with(b"\r") {
+        Some("ends in CR LF, of which the LF alone is dropped")
+    } else if passphrase.iter().any(|byte| b"\r\n".contains(byte)) {
+        Some("holds more than one line")
+    } else {
+        None
+    }
+}
+
 /// Warned of, not refused: Kubernetes mounts secrets with 0644.
-fn warn_if_readable_by_others(path: &Path, reporter: &Reporter) {
+fn warn_if_readable_by_others(what: &str, path: &Path, reporter: &Reporter) {
     let Ok(metadata) = fs::metadata(path) else { return };
     let mode = metadata.permissions().mode() & 0o777;
     if metadata.is_file() && mode & 0o044 != 0 {
         let name = escape::path(path);
-        reporter.warn(&format!("others may read the key file {name} (mode {mode:04o}); `chmod 600` ends that"));
+        reporter.warn(&format!("others may read the {what} {name} (mode {mode:04o}); `chmod 600` ends that"));
     }
 }

@@ -17,6 +17,6 @@ use super::output::Forbidden;
 
 /// Files that an output must not replace.
 pub(crate) fn forbidden<'a>(specs: impl IntoIterator<Item = &'a KeySpec>) -> Forbidden {
-    let identities = specs.into_iter().filter_map(KeySpec::path).filter_map(Identity::at);
-    identities.map(|identity| (identity, "key file")).collect()
+    let files = specs.into_iter().filter_map(KeySpec::path);
+    files.filter_map(|(path, what)| Some((Identity::at(path)?, what))).collect()
 }

@@ -6,7 +6,7 @@ use waxseal::{Envelope, SealOptions};
 use waxseal_aws_kms::KmsKey;
 
 use super::cloud::Cloud;
-use super::local::{load_key_file, read_passphrase};
+use super::local::{load_key_file, read_new_passphrase};
 use super::spec::KeySpec;
 use crate::cli::Result;
 use crate::cli::args::KeyArgs;
@@ -71,7 +71,7 @@ pub(crate) fn load_sealer(spec: &KeySpec, cloud: &Cloud, reporter: &Reporter) ->
     let _ = cloud;
     Ok(match spec {
         KeySpec::File(path) => Box::new(load_key_file(path, reporter)?),
-        KeySpec::PassphraseFile(path) => Box::new(Passphrase::new(read_passphrase(path, reporter)?)?),
+        KeySpec::PassphraseFile(path) => Box::new(Passphrase::new(read_new_passphrase(path, reporter)?)?),
         KeySpec::Passphrase => {
             if prompt::terminal().is_none() {
                 return Err(Failure::usage(prompt::NO_TERMINAL).hint(prompt::NO_TERMINAL_HINT));

@@ -69,10 +69,11 @@ impl KeySpec {
         parts.filter(|part| !part.is_empty()).map(parse).collect()
     }
 
-    /// The local file it is read from.
-    pub(crate) fn path(&self) -> Option<&Path> {
+    /// The local file it is read from, and what that is called.
+    pub(crate) fn path(&self) -> Option<(&Path, &'static str)> {
         match self {
-            Self::File(path) | Self::PassphraseFile(path) => Some(path),
+            Self::File(path) => Some((path, "key file")),
+            Self::PassphraseFile(path) => Some((path, "passphrase file")),
             Self::Passphrase => None,
             #[cfg(feature = "aws-kms")]
             Self::Kms(_) => None,

@@ -16,7 +16,7 @@ use waxseal_aws_kms::{
 use super::{stamp, write_new_secret};
 use crate::cli::Result;
 use crate::cli::args::{KeyCreateArgs, KeyDeleteMaterialArgs, KeyImportArgs, KeyShowArgs};
-use crate::cli::escape;
+use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::keys::{Cloud, KeySpec};
@@ -41,7 +41,7 @@ pub(super) fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
             ..Done::default()
         }
     });
-    Ok(session.reporter.finished(Some(&escape::text(&args.alias)), made))
+    Ok(session.reporter.finished(Some(&Name::plain(&args.alias)), made))
 }
 
 /// `key import`.
@@ -59,7 +59,7 @@ pub(super) fn import(args: &KeyImportArgs, session: &Session) -> Result<Exit> {
         return Err(Failure::usage("--valid-to lies in the past"));
     }
     let cloud = Cloud::new(&args.kms)?;
-    Ok(session.reporter.finished(Some(&args.key), import_into(&name, args, &options, &cloud)))
+    Ok(session.reporter.finished(Some(&Name::plain(&args.key)), import_into(&name, args, &options, &cloud)))
 }
 
 fn import_into(name: &KmsKeyName, args: &KeyImportArgs, options: &ImportOptions, cloud: &Cloud) -> Result<Done> {
@@ -81,7 +81,7 @@ fn import_into(name: &KmsKeyName, args: &KeyImportArgs, options: &ImportOptions,
     })?;
     Ok(Done {
         key: Some(arn.to_string()),
-        output: args.generate.as_ref().map(|path| escape::path(path)),
+        output: args.generate.as_ref().map(Name::of),
         request_id: cloud.request_id(),
         note: Some(format!("{arn} is enabled; keep the material: only the same can be imported again")),
         ..Done::default()
@@ -133,7 +133,7 @@ pub(super) fn delete_material(args: &KeyDeleteMaterialArgs, session: &Session) -
         request_id: cloud.request_id(),
         ..Done::default()
     });
-    Ok(session.reporter.finished(Some(&args.key), deleted))
+    Ok(session.reporter.finished(Some(&Name::plain(&args.key)), deleted))
 }
 
 /// `key show`.
@@ -147,7 +147,7 @@ pub(super) fn show(args: &KeyShowArgs, session: &Session) -> Result<Exit> {
         more: json_of(&info),
         ..Done::default()
     });
-    Ok(session.reporter.finished(Some(&args.key), shown))
+    Ok(session.reporter.finished(Some(&Name::plain(&args.key)), shown))
 }
 
 /// A key in KMS, and no local one.

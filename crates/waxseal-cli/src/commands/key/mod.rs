@@ -13,7 +13,7 @@ use waxseal::keys::KeyFile;
 
 use crate::cli::Result;
 use crate::cli::args::KeyCommand;
-use crate::cli::escape;
+use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{NewFile, Overwrite, Target};
@@ -24,7 +24,7 @@ use crate::cli::session::Session;
 pub(crate) fn run(command: &KeyCommand, session: &Session) -> Result<Exit> {
     match command {
         KeyCommand::New(args) => {
-            let name = escape::path(&args.file);
+            let name = Name::of(&args.file);
             Ok(session.reporter.finished(Some(&name), make(&args.file)))
         }
         #[cfg(feature = "aws-kms")]
@@ -43,7 +43,7 @@ fn make(path: &Path) -> Result<Done> {
     let made = format!("made by waxseal at {}", stamp(OffsetDateTime::now_utc()));
     let id = format!("waxseal key file {}", key.id());
     write_new_secret(path, key.to_text(&[&id, &made, "whoever reads this file can open what it seals"]).expose())?;
-    let name = escape::path(path);
+    let name = Name::of(path);
     Ok(Done {
         key: Some(key.id().to_owned()),
         output: Some(name.clone()),

@@ -21,7 +21,7 @@ use waxseal::rewrap::{DiskFile, InPlace, Plan, RepairPlan, Report, Request, rewr
 use self::keys::Keys;
 use crate::cli::Result;
 use crate::cli::args::RewrapArgs;
-use crate::cli::escape;
+use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::input::{Identity, InputName};
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
             let job = Job { input: input.clone(), output: output.clone(), naming: Naming::Given };
             let (result, warnings) = rewrap.copy(&job, &keys);
             warnings.iter().for_each(|warning| session.reporter.warn(warning));
-            Ok(session.reporter.finished(Some(&input.display()), result))
+            Ok(session.reporter.finished(Some(&input.name()), result))
         }
         _ => Ok(rewrap.all(&inputs, session)),
     }
@@ -113,7 +113,7 @@ impl Rewrap<'_> {
         let count = Count::new(session.progress, inputs.len());
         let mut summary = told::Summary::default();
         let files = by_file(inputs);
-        let work = |sender: mpsc::Sender<(String, Told)>| {
+        let work = |sender: mpsc::Sender<(Name, Told)>| {
             while let Some(names) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let Some((path, again)) = names.split_first() else { continue };
                 let name = escape::path(path);
@@ -127,11 +127,11 @@ impl Rewrap<'_> {
                         } else {
                             self.in_place(further)
                         };
-                        (further_name, told)
+                        (Name::of(further), told)
                     })
                     .collect();
                 // Nobody hears of it any more once the receiver has gone.
-                let _ = sender.send((name, told));
+                let _ = sender.send((Name::of(path), told));
                 again.into_iter().for_each(|told| drop(sender.send(told)));
             }
         };
@@ -198,11 +198,11 @@ impl Rewrap<'_> {
         }
     }
 
-    fn copied(&self, job: &Job, keys: &Keys<'_>) -> Result<(Report, Option<String>)> {
+    fn copied(&self, job: &Job, keys: &Keys<'_>) -> Result<(Report, Option<Name>)> {
         let input = job.input.open()?;
         let target = plan::target(job, &input, self.args.write.force, &keys.forbidden())?;
         let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
-        let path = target.path().map(escape::path);
+        let path = target.path().map(Name::of);
         let output = target.open(Content::Ciphertext, mode)?;
         let mut held = Held { inner: Patient(output.file()), last: Vec::new() };
         let report =

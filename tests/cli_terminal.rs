@@ -1,0 +1,173 @@
+//! What a person at a terminal types and sees. `tests/support/terminal.py` is the terminal.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli_support;
+mod skipped;
+
+use std::process::Command;
+
+use cli_support::{Place, Ran, WAXSEAL};
+
+const TERMINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/terminal.py");
+
+/// How a run on a terminal ended, what was on the screen, and what became of the terminal.
+struct Seen {
+    code: Option<i32>,
+    screen: Vec<u8>,
+    terminal: String,
+}
+
+impl Seen {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.screen).into_owned()
+    }
+
+    fn shows(&self, bytes: &[u8]) -> bool {
+        self.screen.windows(bytes.len()).any(|window| window == bytes)
+    }
+}
+
+/// `command` on a terminal that has these input modes.
+fn terminal(place: &Place, modes: &str, command: &[&str]) -> Command {
+    let mut terminal = Command::new("python3");
+    terminal.args([TERMINAL, modes]).args(command).current_dir(place.path("")).env_remove("WAXSEAL_KEY");
+    terminal.env("TERM", "xterm").env_remove("NO_COLOR");
+    terminal
+}
+
+fn look(mut terminal: Command, answers: &[&[u8]]) -> Seen {
+    let Ran { code, stdout, stderr, .. } = cli_support::feed(&mut terminal, &answers.join(&b'\n'));
+    assert!(stderr.starts_with("settings: "), "{stderr}");
+    Seen { code, screen: stdout, terminal: stderr }
+}
+
+/// The program's arguments, and an answer to each question.
+fn answered(place: &Place, modes: &str, args: &[&str], answers: &[&[u8]]) -> Seen {
+    let seen = look(terminal(place, modes, &[&[WAXSEAL], args].concat()), answers);
+    assert_eq!(seen.terminal.trim(), "settings: as before left: 0", "{}", seen.text());
+    for answer in answers.iter().filter(|answer| answer.len() > 3) {
+        assert!(!seen.shows(answer), "an answer is shown: {}", seen.text());
+    }
+    seen
+}
+
+const SEAL: [&str; 6] = ["encrypt", "-f", "-k", "passphrase", "in", "-q"];
+const BY_FILE: [&str; 4] = ["verify", "-k", "passphrase:file=pass", "in.wax"];
+
+/// The spec's "as typed" (9.5): what was typed is what a file of the same bytes is.
+#[test]
+fn a_passphrase_is_taken_as_typed() {
+    let place = Place::new();
+    place.write("in", "content");
+    if !cfg!(target_os = "linux") {
+        skipped::skipped("a_passphrase_is_taken_as_typed: modes of the terminal", "their names are those of Linux");
+    }
+    let every: Vec<u8> = (1..=255).filter(|byte| !b"\n\r\x03\x04\x15\x16\x17\x1a\x1c\x7f".contains(byte)).collect();
+    for (typed, modes) in [
+        (&b"tab\tand\x01control"[..], ""),
+        // On a terminal of Latin-1.
+        (b"p\xe4ssword", ""),
+        ("pässwörd 漢".as_bytes(), ""),
+        (b"\xffP\xe4\xff SS\x13word\x11", "ISTRIP,PARMRK,INLCR,IUCLC,IXON"),
+        (b" blanks at both ends ", ""),
+        (&every, ""),
+        (&[b'x'; 1024], ""),
+    ] {
+        let modes = if cfg!(target_os = "linux") { modes } else { "" };
+        place.write("pass", typed);
+        let seen = answered(&place, modes, &SEAL, &[typed, typed]);
+        assert_eq!(seen.code, Some(0), "{typed:?}: {}", seen.text());
+        place.ok(&BY_FILE);
+        place.ok(&["encrypt", "-f", "-q", "-k", "passphrase:file=pass", "in"]);
+        let seen = answered(&place, modes, &["verify", "-k", "passphrase", "in.wax"], &[typed]);
+        assert_eq!(seen.code, Some(0), "{typed:?}: {}", seen.text());
+    }
+}
+
+/// What a terminal does for every line: a key is taken back, the whole line, and what is quoted is itself.
+#[test]
+fn mistypes_can_be_taken_back() {
+    let place = Place::new();
+    place.write("in", "content");
+    for (typed, meant) in
+        [(&b"rigx\x7fht"[..], &b"right"[..]), (b"wrong\x15right", b"right"), (b"a\x16\x03b\x16\x7fc", b"a\x03b\x7fc")]
+    {
+        place.write("pass", meant);
+        let seen = answered(&place, "", &SEAL, &[typed, typed]);
+        assert_eq!(seen.code, Some(0), "{typed:?}: {}", seen.text());
+        place.ok(&BY_FILE);
+    }
+}
+
+/// However it ends, the terminal is as it was, and nothing of an answer is left for a shell to read.
+#[test]
+fn the_terminal_is_as_before() {
+    let place = Place::new();
+    place.write("in", "content");
+    let long = [b'x'; 1025];
+    let longer = [b'x'; 3000];
+    for (answers, code, words) in [
+        (&[&b"one"[..], b"other"][..], 2, "the two passphrases differ"),
+        (&[b"", b""], 2, "1 to 1024 bytes"),
+        (&[&long, &long], 2, "1 to 1024 bytes"),
+        (&[&longer], 2, "1 to 1024 bytes"),
+        (&[b"half\x04\x04"], 7, "reading the passphrase"),
+        (&[b"secret\x03"], 128 + 2, ""),
+    ] {
+        let seen = look(terminal(&place, "", &[&[WAXSEAL], &SEAL[..]].concat()), answers);
+        assert_eq!(seen.code, Some(code), "{answers:?}: {}", seen.text());
+        assert!(seen.text().contains(words), "{answers:?}: {}", seen.text());
+        assert!(seen.terminal.starts_with("settings: as before"), "{answers:?}: {}", seen.terminal);
+        // Behind ctrl-c and ctrl-d, the script's own newline is.
+        let left = seen.terminal.trim().ends_with("left: 0") || seen.terminal.trim().ends_with("left: 1");
+        assert!(left && !seen.shows(b"half") && !seen.shows(b"secret"), "{answers:?}: {}", seen.terminal);
+        assert!(!place.exists("in.wax"));
+    }
+}
+
+/// <https://no-color.org>, and terminals that know no colours.
+#[test]
+fn help_is_coloured_where_that_is_wanted() {
+    let place = Place::new();
+    for (variable, value, coloured) in [
+        ("TERM", "xterm", true),
+        ("NO_COLOR", "", true),
+        ("NO_COLOR", "1", false),
+        ("NO_COLOR", "0", false),
+        ("TERM", "dumb", false),
+        ("TERM", "", false),
+    ] {
+        for args in [&["--help"][..], &["encrypt", "--help"], &["key", "-h"]] {
+            let mut command = terminal(&place, "", &[&[WAXSEAL], args].concat());
+            command.env(variable, value);
+            let seen = look(command, &[]);
+            assert_eq!((seen.code, seen.shows(b"\x1b")), (Some(0), coloured), "{variable}={value} {args:?}");
+            assert!(seen.shows(b"Usage:"));
+        }
+    }
+}
+
+/// All of the bytes within the half second before which no bar is drawn: no rate is above that.
+#[test]
+fn the_first_rate_of_the_bar_is_one_that_can_be() {
+    const PART: usize = 32 << 20;
+    const MOST: f64 = (2 * PART) as f64 / 0.5;
+    let place = Place::new();
+    let script = format!(
+        "{{ head -c {PART} /dev/zero; sleep 1; head -c {PART} /dev/zero; }} | {WAXSEAL} encrypt -k file:k -o out.wax"
+    );
+    let seen = look(terminal(&place, "", &["sh", "-c", &script]), &[]);
+    let text = seen.text();
+    assert_eq!(seen.code, Some(0), "{text}");
+    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+    let rates = text.split("/s").filter_map(|before| {
+        let mut words = before.rsplit(' ');
+        let (unit, number) = (words.next()?, words.next()?);
+        let unit = units.iter().find(|(name, _)| *name == unit).map_or(f64::INFINITY, |(_, bytes)| *bytes as f64);
+        Some(number.parse::<f64>().ok()? * unit)
+    });
+    let rates: Vec<f64> = rates.collect();
+    assert!(!rates.is_empty(), "no rate is shown: {text:?}");
+    assert!(rates.iter().all(|rate| *rate <= MOST), "{rates:?}: {text:?}");
+}

@@ -1,0 +1,59 @@
+//! What the program says where something else than it has the say: a file that changes, a service's own words.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli_support;
+#[cfg(feature = "aws-kms")]
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
+
+use cli_support::{Place, Ran, noise};
+
+/// A log that somebody still writes to can be sealed, in another way: the hint says which.
+#[test]
+fn a_file_that_grows_is_told_of_with_a_way_out() {
+    let place = Place::new();
+    let path = place.write("log", noise(8 << 20));
+    // The program waits for whoever reads its output, in the middle of its input.
+    let mut child = place
+        .command(&["encrypt", "-k", "file:k", "-o", "-", "log"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 4096]).unwrap();
+    std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"one line more\n").unwrap();
+    std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    ran.failed(7, &["the input changed while it was read", "hint: ", "`cat FILE | waxseal encrypt ", "snapshot"]);
+}
+
+/// AWS's messages have line ends at times: they are one sentence here, and no `\u{a}`.
+#[cfg(feature = "aws-kms")]
+#[test]
+fn the_words_of_a_service_stand_on_one_line() {
+    let place = Place::new();
+    place.write("in", "content");
+    let arn = format!("arn:aws:kms:{}:{}:key/1234abcd-12ab-34cd-56ef-1234567890ab", support::REGION, support::ACCOUNT);
+    for words in [r"one error:\n\tthe second line\r\n", r"\r\n one error:\u2028 \u0085the second line"] {
+        for json in [false, true] {
+            let service = support::counting_proxy("http://127.0.0.1:1");
+            service.fail_on("GenerateDataKey", support::Fault::refusal("ValidationException", words));
+            let mut command = place.command(&["encrypt", "-f", "-k", &arn, "in"]);
+            if json {
+                command.arg("--json");
+            }
+            support::clear_aws_environment(&mut command);
+            command.env("AWS_ENDPOINT_URL", &service.url).env("AWS_REGION", support::REGION);
+            command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
+            let ran: Ran = command.output().unwrap().into();
+            let said = ran.text() + &ran.stderr;
+            assert!(said.contains("one error: the second line"), "{said}");
+            assert!(!said.contains(r"\u{") && !said.contains(r"\u00") && !said.contains(r"\n"), "{said}");
+            assert_eq!(said.lines().filter(|line| !line.starts_with("hint: ")).count(), 1, "{said}");
+        }
+    }
+}
