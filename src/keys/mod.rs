@@ -2,6 +2,7 @@
 
 #[cfg(feature = "aws-kms")]
 pub mod aws_kms;
+mod budget;
 mod keyfile;
 mod passphrase;
 
