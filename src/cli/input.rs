@@ -91,6 +91,16 @@ impl Input {
         }
     }
 
+    /// Fails where a regular file is not as it was when it was opened: in its length, or the times of its last change.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let looks = |meta: &Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+        let now = self.file.metadata().map_err(|error| Failure::io("asking for the input's size", error))?;
+        if !now.is_file() || looks(&now) == looks(&self.metadata) {
+            return Ok(());
+        }
+        Err(Failure::io("reading the input", io::Error::other("the input changed while it was read")))
+    }
+
     /// Reads the header and the bytes around it.
     pub(crate) fn header(&mut self) -> waxseal::Result<(Front, Header)> {
         match self.shape {
