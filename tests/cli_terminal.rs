@@ -1,5 +1,4 @@
 //! What a person at a terminal types and sees. `tests/support/terminal.py` is the terminal.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -9,7 +8,7 @@ use std::process::Command;
 
 use cli_support::{Place, Ran, WAXSEAL};
 
-const TERMINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/terminal.py");
+const TERMINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/terminal.py");
 
 /// How a run on a terminal ended, what was on the screen, and what became of the terminal.
 struct Seen {

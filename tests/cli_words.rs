@@ -1,5 +1,4 @@
 //! What the program says where something else than it has the say: a file that changes, a service's own words.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;

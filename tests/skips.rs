@@ -66,7 +66,7 @@ fn early_ends(source: &str) -> Vec<(usize, String)> {
 /// A test that returns before its end has said that it is skipped, or is the parent of a process that runs it.
 #[test]
 fn no_test_ends_early_in_silence() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let mut files = Vec::new();
     for folder in ["src", "tests", "crates"].map(|folder| root.join(folder)) {
         if folder.is_dir() {

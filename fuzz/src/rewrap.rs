@@ -7,7 +7,7 @@ use std::rc::Rc;
 use waxseal::error::Result;
 use waxseal::format::{Front, Header, PRELUDE_LEN};
 use waxseal::keys::KeyFile;
-use waxseal::rewrap::{HeaderFile, InPlace, Plan, Request, Selector, Unwrap, rewrap_stream};
+use waxseal::rewrap::{HeaderFile, InPlace, Others, Plan, Request, Selector, Unwrap, rewrap_stream};
 
 use super::recipe::Recipe;
 use super::{check_authentic, encode, open, openers};
@@ -75,6 +75,10 @@ impl HeaderFile for MemoryFile {
         let tail = self.disk.borrow().files[self.number][usize::try_from(offset).unwrap()..].to_vec();
         successor.write_at(to, &tail)?;
         Ok(tail.len() as u64)
+    }
+
+    fn keep_others_out(&mut self) -> Others {
+        Others::None
     }
 
     fn rename_over(&mut self, successor: &mut Self) -> io::Result<()> {

@@ -8,9 +8,10 @@ use super::source::{FileInput, Input};
 use super::{Engine, Observer, Opened, SMALL_INPUT, Sink, Source, UNIT, system};
 use crate::envelope::{Demands, Unlocked, payload_prelude, read_front, read_header_at, unlock};
 use crate::error::Result;
-use crate::format::{CHUNK_LEN, FRONT_LEN, Front, Header, PRELUDE_LEN, plaintext_len};
+use crate::format::{CHUNK_LEN, FRONT_LEN, Front, Header, PRELUDE_LEN, SEALED_CHUNK_LEN, plaintext_len};
 use crate::keys::KeyOpener;
-use crate::payload::ChunkOpener;
+use crate::payload::{ChunkIndex, ChunkOpener};
+use zeroize::Zeroizing;
 
 pub(super) fn open(
     engine: &Engine,
@@ -93,12 +94,28 @@ fn open_file(
     if !output.is_ordered() {
         let payload_at = chunks_at - PRELUDE_LEN as u64;
         let end = plaintext_len(file.len.saturating_sub(payload_at))?;
-        if threads == Threads::All {
-            // Only now: who has no key takes no room.
+        // Only now: who has no key takes no room. Nor does who claims a length that the last chunk does not bear out:
+        // then room is got as chunks are written, and the first that fails ends it.
+        if threads == Threads::All && is_last_chunk(opener, file, chunks_at, end) {
             output.expect(end)?;
         }
     }
     open_chunks(engine, opener, Chunks::At(file, chunks_at), (threads, 0), output, observer)
+}
+
+/// Whether the last chunk of a plaintext that ends at `end` authenticates in its place, and so that length with it.
+fn is_last_chunk(opener: &ChunkOpener, file: &FileInput<'_>, chunks_at: u64, end: u64) -> bool {
+    let number = end / CHUNK_LEN as u64;
+    let position = chunks_at + number * SEALED_CHUNK_LEN as u64;
+    let mut sealed = Zeroizing::new([0; SEALED_CHUNK_LEN]);
+    let len = usize::try_from(file.len.saturating_sub(position)).unwrap_or(SEALED_CHUNK_LEN).min(SEALED_CHUNK_LEN);
+    match file.read_at(&mut sealed[..len], position) {
+        Ok(read) if read == len => {
+            ChunkIndex::new(number).is_some_and(|index| opener.open(index, &mut sealed[..len]).is_ok())
+        }
+        // Who reads on there will tell.
+        _ => false,
+    }
 }
 
 /// Opens the chunks of a payload, of which the first has number `first`.

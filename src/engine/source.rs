@@ -59,12 +59,15 @@ pub(super) struct FileInput<'a> {
     /// In bytes. Zero for what has no length, such as the files in `/proc`.
     pub(super) len: u64,
     modified: Option<SystemTime>,
+    /// Of the file's state, which no program can set: seconds and nanoseconds. `None` where the system has none.
+    changed: Option<(i64, i64)>,
 }
 
 impl<'a> FileInput<'a> {
     fn new(file: &'a File) -> io::Result<Self> {
         let meta = file.metadata()?;
-        Ok(Self { file, len: length(file, &meta)?, modified: meta.modified().ok() })
+        let (modified, changed) = (meta.modified().ok(), system::change_time(&meta));
+        Ok(Self { file, len: length(file, &meta)?, modified, changed })
     }
 
     /// Reads until `buffer` is full or the file ends; the number of bytes.
@@ -77,7 +80,8 @@ impl<'a> FileInput<'a> {
         if self.read_at(buffer, position)? == buffer.len() { Ok(()) } else { Err(changed()) }
     }
 
-    /// Fails unless the file has the length and the time of its last change that it had at first.
+    /// Fails unless the file has the length and the times of its last change that it had at first. Who writes through a
+    /// mapping may leave no trace in them, as may who writes twice within one tick of the file system's clock.
     ///
     /// No chunk is sealed from two different contents in any case, since each is read once. But a backup of what
     /// changed meanwhile is a copy of nothing that ever was.
@@ -86,7 +90,8 @@ impl<'a> FileInput<'a> {
             return Ok(());
         }
         let now = Self::new(self.file)?;
-        if now.len == self.len && now.modified == self.modified { Ok(()) } else { Err(changed()) }
+        let is_same = (now.len, now.modified, now.changed) == (self.len, self.modified, self.changed);
+        if is_same { Ok(()) } else { Err(changed()) }
     }
 
     /// A reader from the start on, which leaves the cursor alone.

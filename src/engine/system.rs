@@ -134,6 +134,17 @@ pub(super) fn wait_until(file: &File, ready: Ready, refusal: io::Error) -> io::R
     }
 }
 
+/// When the file's state last changed, in seconds and nanoseconds: unlike the time of modification, nobody can set it.
+pub(super) fn change_time(meta: &std::fs::Metadata) -> Option<(i64, i64)> {
+    #[cfg(unix)]
+    return Some((std::os::unix::fs::MetadataExt::ctime(meta), std::os::unix::fs::MetadataExt::ctime_nsec(meta)));
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        None
+    }
+}
+
 /// Whether the file is a block device, whose length is found by seeking.
 pub(super) fn is_block_device(kind: std::fs::FileType) -> bool {
     #[cfg(unix)]

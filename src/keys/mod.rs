@@ -1,6 +1,7 @@
 //! Who wraps and unwraps data keys (spec 9 and 10): a key file, a passphrase, or a key of a provider's
 //! own, such as those in AWS KMS of the crate `waxseal-aws-kms`.
 
+mod budget;
 mod keyfile;
 mod passphrase;
 

@@ -7,6 +7,7 @@
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::budget::{ARGON2, LIMIT_KIB};
 use super::{KeyOpener, KeySealer};
 use crate::error::{Error, ProviderCause, ProviderError, Result};
 use crate::format::{ARGON2_FIELDS_LEN, Binding, Slot, SlotKind};
@@ -19,6 +20,8 @@ const MAX_PASSPHRASE: usize = 1024;
 const NAME: &str = "passphrase";
 
 /// What Argon2id is to spend.
+///
+/// All derivations of a process together use 1 GiB at once: what would be more than that waits for its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Argon2Cost {
     /// KiB of memory, 19 MiB to 1 GiB.
@@ -39,7 +42,7 @@ impl Default for Argon2Cost {
 impl Argon2Cost {
     /// A hostile file must not make a reader work for days, and a weak slot must not pass for a strong one.
     fn within_bounds(self) -> bool {
-        (19 * 1024..=1024 * 1024).contains(&self.memory_kib)
+        (19 * 1024..=LIMIT_KIB).contains(&self.memory_kib)
             && (1..=16).contains(&self.passes)
             && (1..=16).contains(&self.lanes)
             && u64::from(self.memory_kib) * u64::from(self.passes) <= 4 * 1024 * 1024
@@ -54,6 +57,8 @@ impl Argon2Cost {
             return Err(failed(&"its memory, passes or lanes are out of bounds").into());
         }
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN)).map_err(|e| failed(&e))?;
+        // Given back after the memory itself, which is dropped first.
+        let _share = ARGON2.share(self.memory_kib);
         let mut memory: Vec<Block> = Vec::new();
         memory.try_reserve_exact(params.block_count()).map_err(|error| failed(&error))?;
         memory.resize(params.block_count(), Block::default());

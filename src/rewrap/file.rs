@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::settled::{Others, Stamp};
+
 /// A file whose header is to change, and the folder that names it.
 ///
 /// The methods are the steps of which a rewrap consists; between any two of them the machine may stop.
@@ -68,6 +70,23 @@ pub trait HeaderFile: Sized {
     /// # Errors
     /// Whatever the system answers.
     fn copy_tail(&mut self, offset: u64, successor: &mut Self, to: u64) -> io::Result<u64>;
+
+    /// How the file looks, to tell whether it was written since. Looked at before the file is copied, and after.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
+    fn stamp(&mut self) -> io::Result<Stamp> {
+        Ok(Stamp { len: self.byte_len()?, modified: None, changed: None })
+    }
+
+    /// Asks the system who else has the file open, and where that is nobody, to let nobody open it until
+    /// [`HeaderFile::let_others_in`] is called or the file is dropped.
+    fn keep_others_out(&mut self) -> Others {
+        Others::Unknown
+    }
+
+    /// Ends what [`HeaderFile::keep_others_out`] began.
+    fn let_others_in(&mut self) {}
 
     /// Gives this file's name to `successor`, which must have been synced.
     ///

@@ -11,11 +11,14 @@
 
 mod file;
 #[cfg(unix)]
+mod lease;
+#[cfg(unix)]
 mod os;
 mod plan;
 mod repair;
 mod request;
 mod session;
+mod settled;
 mod stream;
 mod unwrap;
 mod write;
@@ -30,6 +33,7 @@ pub use plan::{Change, Plan, SlotChange, SlotName};
 pub use repair::{Part, RepairPlan, Replacement};
 pub use request::{ReEncrypt, Request, Rewrapped, Rewrapper, Selector, Verified};
 pub use session::InPlace;
+pub use settled::{Others, Stamp};
 pub use stream::{NewFront, rewrap_stream};
 pub use unwrap::Unwrap;
 pub use write::{Outcome, Place};

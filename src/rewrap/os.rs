@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::HeaderFile;
+use super::lease;
+use super::settled::{Others, Stamp};
 use crate::error::{Error, Result};
 
-/// Blocks on disk are at most this long. NFS reports its transfer size, up to 1 MiB, in the same field.
+/// Blocks on disk are at most this long.
 const MAX_BLOCK: u64 = 65_536;
+/// The blocks of a disk of which nothing is known.
+const USUAL_BLOCK: u64 = 4096;
 
 /// Keeps account of the temporary files that a rewrap makes, for a program that removes them when it is told to die.
 pub trait Temporaries: fmt::Debug + Send + Sync {
@@ -146,8 +150,21 @@ impl HeaderFile for DiskFile {
 
     fn block_size(&mut self) -> io::Result<u64> {
         let system = rustix::fs::fstatvfs(&self.file)?;
-        let block = if system.f_frsize == 0 { system.f_bsize } else { system.f_frsize };
-        Ok(block.clamp(1, MAX_BLOCK))
+        Ok(disk_block(if system.f_frsize == 0 { system.f_bsize } else { system.f_frsize }))
+    }
+
+    fn stamp(&mut self) -> io::Result<Stamp> {
+        let meta = self.file.metadata()?;
+        let changed = Some((meta.ctime(), meta.ctime_nsec()));
+        Ok(Stamp { len: meta.len(), modified: meta.modified().ok(), changed })
+    }
+
+    fn keep_others_out(&mut self) -> Others {
+        lease::take(&self.file)
+    }
+
+    fn let_others_in(&mut self) {
+        lease::give_back(&self.file);
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -208,6 +225,12 @@ impl HeaderFile for DiskFile {
         successor.state = State::Named;
         Ok(())
     }
+}
+
+/// What a file system calls its blocks, in bytes. Network and user-space file systems report in the same field what they
+/// transfer at once, up to 1 MiB and more: that says nothing of the disk behind them. They write whole pages.
+fn disk_block(reported: u64) -> u64 {
+    if reported > MAX_BLOCK { USUAL_BLOCK } else { reported.max(1) }
 }
 
 /// What a new file has of the old one's owner and group.
@@ -383,6 +406,13 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&bytes, 0).unwrap();
         (file, bytes)
+    }
+
+    #[test]
+    fn what_is_transferred_at_once_is_no_block() {
+        for (reported, block) in [(512, 512), (4096, 4096), (65_536, 65_536), (65_537, 4096), (1 << 20, 4096), (0, 1)] {
+            assert_eq!(disk_block(reported), block);
+        }
     }
 
     #[test]

@@ -101,7 +101,8 @@ impl<F: HeaderFile> InPlace<F> {
     /// Writes what `plan` says, and reads the file anew.
     ///
     /// # Errors
-    /// [`Error::Io`] when a write, a sync or the reading back fails; [`Error::ApiMisuse`] for a plan that is not this
+    /// [`Error::Io`] when a write, a sync or the reading back fails, or a whole new file is needed and nothing tells that
+    /// this one is whole; [`Error::ApiMisuse`] for a plan that is not this
     /// file's.
     pub fn repair(mut self, plan: &RepairPlan) -> Result<Self> {
         let counts = self.header.bank().clone();
@@ -114,17 +115,32 @@ impl<F: HeaderFile> InPlace<F> {
             return Ok(self);
         }
         self.check_mended(&plan.replaced)?;
-        let small = self.len - self.header.payload_offset() <= COPIED_PAYLOAD;
-        let in_payload = plan.replaced.iter().any(|part| matches!(part.part, Part::Prelude { .. }));
-        if self.room_in_place(&counts)?.is_some() || (small && in_payload) {
+        if self.repair_copies(plan)? {
             let file = self.write_new_file(&counts, Some(&prelude))?;
-            return Self::read(file);
+            // Nobody else has written the new file.
+            return Self::read(file).map(|session| Self { vouched: true, ..session });
         }
+        // What is written here would pass for somebody else's writing.
+        let vouched = self.is_settled();
         for part in &plan.replaced {
             write_part(&mut self.file, part.offset, &part.after)?;
         }
         check_named(&mut self.file)?;
-        Self::read(self.file)
+        Self::read(self.file).map(|session| Self { vouched, ..session })
+    }
+
+    /// Whether [`repair`](Self::repair) of `plan` copies the whole file: then something must speak for its being whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn repair_copies(&mut self, plan: &RepairPlan) -> Result<bool> {
+        if plan.replaced.is_empty() {
+            return Ok(false);
+        }
+        let small = self.len - self.header.payload_offset() <= COPIED_PAYLOAD;
+        let in_payload = plan.replaced.iter().any(|part| matches!(part.part, Part::Prelude { .. }));
+        let counts = self.header.bank().clone();
+        Ok((small && in_payload) || self.room_in_place(&counts)?.is_some())
     }
 
     /// Whether `part` stands where this file has it, with what this header would put there.
@@ -181,7 +197,7 @@ impl<F: HeaderFile> InPlace<F> {
         indices
     }
 
-    fn authenticates(&mut self, chunks: &ChunkOpener, index: ChunkIndex) -> io::Result<bool> {
+    pub(super) fn authenticates(&mut self, chunks: &ChunkOpener, index: ChunkIndex) -> io::Result<bool> {
         let mut sealed = zeroize::Zeroizing::new(vec![0; SEALED_CHUNK_LEN]);
         let offset = self.header.payload_offset() + chunk_offset(index.get());
         let count = self.file.read_past_cache(offset, &mut sealed)?;

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::file::HeaderFile;
+use super::settled::Stamp;
 use crate::error::{Error, FormatError, Result, Tampered};
 use crate::format::{FRONT_LEN, Front, Header, MIN_PAYLOAD, PRELUDE_LEN};
 
@@ -18,6 +19,10 @@ pub struct InPlace<F> {
     pub(super) front: Front,
     pub(super) header: Header,
     pub(super) len: u64,
+    /// How the file looked before it was read.
+    pub(super) stamp: Stamp,
+    /// Whether somebody answers for the file's being whole.
+    pub(super) vouched: bool,
 }
 
 impl<F: HeaderFile> InPlace<F> {
@@ -42,6 +47,7 @@ impl<F: HeaderFile> InPlace<F> {
     /// Reads a locked and synced file.
     pub(super) fn read(mut file: F) -> Result<Self> {
         let failed = |error| Error::io("reading the header", error);
+        let stamp = file.stamp().map_err(failed)?;
         let len = file.byte_len().map_err(failed)?;
         let (front, unreadable) = read_front(&mut file, len).map_err(failed)?;
         let header = match (Header::read(&front), unreadable) {
@@ -50,7 +56,7 @@ impl<F: HeaderFile> InPlace<F> {
             (Err(FormatError::NotWaxseal | FormatError::Damaged), Some(error)) => return Err(failed(error)),
             (Err(error), _) => return Err(error.into()),
         };
-        Ok(Self { file, front, header, len })
+        Ok(Self { file, front, header, len, stamp, vouched: false })
     }
 
     /// The header, as the disk holds it.
@@ -96,7 +102,7 @@ pub(super) fn check_named<F: HeaderFile>(file: &mut F) -> Result<()> {
     }
 }
 
-fn refused(why: &'static str) -> Error {
+pub(super) fn refused(why: &'static str) -> Error {
     Error::Io { action: "rewrapping".into(), source: io::Error::new(io::ErrorKind::ResourceBusy, why) }
 }
 

@@ -39,7 +39,8 @@ impl<F: HeaderFile> InPlace<F> {
     /// # Errors
     /// [`Error::Tampered`] when the payload does not begin with what the header repeats: nothing is written then.
     /// [`Error::Io`] when a write, a sync or the reading back fails: the slots are all the old or all the new ones
-    /// then, and the next run sees which. [`Error::Limit`] when the slots fit no header. [`Error::ApiMisuse`] when
+    /// then, and the next run sees which; also when a whole new file is needed and nothing tells that this one is whole
+    /// (see [`prove_end`](Self::prove_end), [`vouch`](Self::vouch)). [`Error::Limit`] when the slots fit no header. [`Error::ApiMisuse`] when
     /// `plan` was made from another header.
     pub fn apply(mut self, plan: &Plan) -> Result<Report> {
         let counts = self.header.bank().clone();
@@ -53,17 +54,7 @@ impl<F: HeaderFile> InPlace<F> {
             warnings: self.header.warnings(),
             payload_len: self.len - self.header.payload_offset(),
         };
-        if !plan.changes_slots() && report.warnings.is_empty() {
-            return Ok(report);
-        }
-        let (bank, order) = if plan.changes_slots() {
-            let generation = counts.generation.wrapping_add(1);
-            let next = Bank { generation, slots: plan.slots().to_vec(), ..counts.clone() };
-            (next, vec![counts.number.other(), counts.number])
-        } else {
-            // The bank that counts is on disk and as asked. It is best left alone.
-            (counts.clone(), vec![counts.number.other()])
-        };
+        let Some((bank, order)) = self.next_bank(plan) else { return Ok(report) };
         let place = match self.room_in_place(&bank)? {
             None => {
                 self.write_banks(&bank, &order)?;
@@ -74,6 +65,18 @@ impl<F: HeaderFile> InPlace<F> {
         };
         report.outcome = if plan.changes_slots() { Outcome::Changed(place) } else { Outcome::BroughtTogether(place) };
         Ok(report)
+    }
+
+    /// The bank that `plan` asks for, and which are to become like it, in order; `None` where all is as asked.
+    pub(super) fn next_bank(&self, plan: &Plan) -> Option<(Bank, Vec<BankNumber>)> {
+        let counts = self.header.bank();
+        if plan.changes_slots() {
+            let generation = counts.generation.wrapping_add(1);
+            let next = Bank { generation, slots: plan.slots().to_vec(), ..counts.clone() };
+            return Some((next, vec![counts.number.other(), counts.number]));
+        }
+        // The bank that counts is on disk and as asked. It is best left alone.
+        (!self.header.warnings().is_empty()).then(|| (counts.clone(), vec![counts.number.other()]))
     }
 
     /// `None` where `bank` can be written in place, else the length of bank that a new file is to have.
@@ -110,6 +113,7 @@ impl<F: HeaderFile> InPlace<F> {
         image.extend_from_slice(self.front.bytes().get(self.header.bank_len().header_len()..).unwrap_or_default());
         check_image(image, &bank.slots)?;
         let start = header.len() as u64;
+        self.check_settled()?;
         let mut made = self.file.create_beside().map_err(failed)?;
         let copied = self.file.copy_tail(old_start, &mut made, start).map_err(failed)?;
         if old_start + copied != self.len || self.file.byte_len().map_err(failed)? != self.len {
@@ -117,8 +121,7 @@ impl<F: HeaderFile> InPlace<F> {
         }
         header.extend(prelude.into_iter().flatten());
         write_part(&mut made, 0, &header)?;
-        check_named(&mut self.file)?;
-        self.file.rename_over(&mut made).map_err(failed)?;
+        self.hand_over(&mut made)?;
         // Until the name is on disk, the lock keeps others from resting a change on it.
         self.file.sync_folder().map_err(failed)?;
         Ok(made)

@@ -8,8 +8,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rayon::prelude::*;
-
+use super::crew::Crew;
 use super::input::{Input, write_all_at};
 use crate::engine::Observer;
 use crate::error::Result;
@@ -47,6 +46,7 @@ pub(super) fn size(len: i64) -> usize {
 pub(super) struct Work<'a> {
     pub(super) input: Input<'a>,
     pub(super) out: &'a File,
+    pub(super) crew: Crew,
     pub(super) opener: ChunkOpener,
     /// Where chunk 0 stands in an undamaged file.
     pub(super) start: i64,
@@ -93,19 +93,22 @@ impl Work<'_> {
         let mut runs = Vec::new();
         let mut from = indexes.start;
         while from < indexes.end {
+            let written = indexes.end.min(self.first_written(from, shift));
+            if written > from {
+                observer.advanced(unsigned((written - from) * STRIDE));
+                from = written;
+                continue;
+            }
             let end = indexes.end.min(from + BATCH * WINDOW);
-            let windows = (end - from + WINDOW - 1) / WINDOW;
-            let found: Vec<Result<Vec<Run>>> = (0..windows)
-                .into_par_iter()
-                .map_init(Vec::new, |buffer, window| {
-                    let first = from + window * WINDOW;
-                    let indexes = first..end.min(first + WINDOW);
-                    let bytes = unsigned((indexes.end - indexes.start) * STRIDE);
-                    let runs = self.sweep_window(indexes, shift, buffer);
-                    observer.advanced(bytes);
-                    runs
-                })
-                .collect();
+            let windows: Vec<i64> = (0..(end - from + WINDOW - 1) / WINDOW).collect();
+            let found = self.crew.map(&windows, |buffer, window| {
+                let first = from + window * WINDOW;
+                let indexes = first..end.min(first + WINDOW);
+                let bytes = unsigned((indexes.end - indexes.start) * STRIDE);
+                let runs = self.sweep_window(indexes, shift, buffer);
+                observer.advanced(bytes);
+                runs
+            });
             for run in found {
                 run?.into_iter().for_each(|run| append(&mut runs, run));
             }
@@ -114,7 +117,20 @@ impl Work<'_> {
         Ok(runs)
     }
 
-    fn sweep_window(&self, indexes: Range<i64>, shift: i64, buffer: &mut Vec<u8>) -> Result<Vec<Run>> {
+    /// The first chunk from `from` on, on the grid of `shift`, that is not wholly in a hole of the file.
+    ///
+    /// A hole is read as zeros, and no chunk is looked for in zeros ([`is_blank`]): what is left out here could not have
+    /// been found. A chunk of which any byte was written is not left out.
+    fn first_written(&self, from: i64, shift: i64) -> i64 {
+        let data = i64::try_from(self.input.data_from(unsigned(self.place(from, shift)))).unwrap_or(i64::MAX);
+        from.max((data - self.place(0, shift)).div_euclid(STRIDE))
+    }
+
+    fn sweep_window(&self, mut indexes: Range<i64>, shift: i64, buffer: &mut Vec<u8>) -> Result<Vec<Run>> {
+        indexes.start = indexes.end.min(self.first_written(indexes.start, shift));
+        if indexes.is_empty() {
+            return Ok(Vec::new());
+        }
         buffer.resize(size(indexes.end - indexes.start) * SEALED_CHUNK_LEN, 0);
         self.input.read(buffer, unsigned(self.place(indexes.start, shift)));
         let mut runs: Vec<Run> = Vec::new();

@@ -24,6 +24,15 @@ pub trait ReadAt: Sync {
     /// # Errors
     /// As the system's.
     fn size(&self) -> io::Result<u64>;
+
+    /// Where the first byte stands, from `position` on, that may have been written: before it there is a hole, which is
+    /// read as zeros. `None` where nothing was written up to the end. Whoever knows of no holes answers `position`.
+    ///
+    /// # Errors
+    /// An error says that it cannot be told; then everything is read.
+    fn data_from(&self, position: u64) -> io::Result<Option<u64>> {
+        Ok(Some(position))
+    }
 }
 
 impl ReadAt for File {
@@ -40,6 +49,16 @@ impl ReadAt for File {
     fn size(&self) -> io::Result<u64> {
         let mut file = self;
         file.seek(SeekFrom::End(0))
+    }
+
+    /// Moves the file's cursor, which nothing here reads by.
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
+    fn data_from(&self, position: u64) -> io::Result<Option<u64>> {
+        match rustix::fs::seek(self, rustix::fs::SeekFrom::Data(position)) {
+            Ok(data) => Ok(Some(data)),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -96,6 +115,20 @@ impl<'a> Input<'a> {
         let unreadable = self.unreadable.read().unwrap_or_else(PoisonError::into_inner);
         let next = unreadable.partition_point(|bad| bad.end <= range.start);
         unreadable.get(next).is_none_or(|bad| bad.start >= range.end)
+    }
+
+    /// Where the first byte stands, from `position` on, that may have been written; beyond every end where there is none.
+    pub(super) fn data_from(&self, position: u64) -> u64 {
+        match self.source.data_from(position) {
+            // An answer from before is nonsense, and so none.
+            Ok(data) => data.unwrap_or(u64::MAX).max(position),
+            Err(_) => position,
+        }
+    }
+
+    /// Whether nothing in `range` was ever written.
+    pub(super) fn is_hole(&self, range: Range<u64>) -> bool {
+        self.data_from(range.start) >= range.end
     }
 
     /// Fills `buffer` from `position` on; what cannot be read, or lies behind the end, becomes zeros.

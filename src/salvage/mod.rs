@@ -10,6 +10,7 @@
 //! Chunks are looked for in their order: a file whose parts were swapped gives those on one side. Memory is bounded
 //! but for the list of damaged places.
 
+mod crew;
 mod grid;
 mod header;
 mod input;
@@ -17,6 +18,8 @@ mod input;
 mod measured;
 mod report;
 mod search;
+#[cfg(test)]
+mod sparse;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -35,6 +38,7 @@ use crate::envelope::Demands;
 use crate::error::{Error, Result};
 use crate::format::{BankNumber, CHUNK_LEN, PRELUDE_LEN, TAG_LEN};
 use crate::keys::KeyOpener;
+use crew::Crew;
 use grid::{Run, STRIDE, Work, unsigned};
 use header::Opened;
 use search::{Depths, Gap};
@@ -123,7 +127,10 @@ enum Step {
 /// Decrypts what authenticates of the damaged file `source` into `out`, each chunk at its own offset.
 ///
 /// `out` is an empty regular file. On success it has the plaintext's length, as far as that is known, and is zero
-/// where something is missing. It is not synced. The work runs on rayon's current thread pool.
+/// where something is missing. It is not synced.
+///
+/// The work runs on the rayon pool that the calling thread is part of; where it is part of none, on threads that are
+/// started for it; and on the calling one where none can be started. The holes of a sparse file are not read.
 ///
 /// # Errors
 /// [`Error::ApiMisuse`] when `out` is not an empty regular file, [`Error::Unmet`], [`Error::NoKey`], [`Error::Format`]
@@ -146,7 +153,8 @@ pub fn salvage(
         header::open_header(&input, openers, &options.demands, observer)?;
     let start = payload + PRELUDE_LEN as i64;
     let (failed, limit) = (AtomicU64::new(0), options.max_failed_trials);
-    let work = Work { input, out, opener: unlocked.opener, start, failed, limit };
+    let crew = Crew::gather();
+    let work = Work { input, out, crew, opener: unlocked.opener, start, failed, limit };
     let mut salvage =
         Salvage { work: &work, runs: BTreeMap::new(), end: None, open: BTreeMap::new(), lost: Vec::new() };
     salvage.undamaged_grid(behind, observer)?;

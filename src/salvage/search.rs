@@ -6,8 +6,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::grid::{STRIDE, Work, is_blank, size, unsigned};
 use crate::error::Result;
 use crate::format::SEALED_CHUNK_LEN;
@@ -142,9 +140,8 @@ impl Work<'_> {
     pub(super) fn search_shifts(&self, gap: &Gap, step: i64, reach: i64, depths: Depths) -> Option<Hit> {
         gap.depths(depths).find_map(|depth| {
             let blocks = self.blocks(gap, depth, step, reach);
-            blocks
-                .chunks(SEGMENT)
-                .find_map(|segment| segment.par_iter().find_map_any(|block| self.try_block(gap, depth, block)))
+            let mut segments = blocks.chunks(SEGMENT);
+            segments.find_map(|segment| self.crew.find(segment, |block| self.try_block(gap, depth, block)))
         })
     }
 
@@ -186,7 +183,7 @@ impl Work<'_> {
         };
         let places = || candidates().map(|(_, (_, place))| place);
         let (low, high) = (places().min()?, places().max()? + STRIDE);
-        if self.is_spent() {
+        if self.is_spent() || self.input.is_hole(unsigned(low)..unsigned(high)) {
             return None;
         }
         let mut bytes = vec![0; size(high - low)];

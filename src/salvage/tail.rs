@@ -3,8 +3,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::grid::{STRIDE, Work, size, unsigned};
 use super::input::write_all_at;
 use super::search::Gap;
@@ -84,9 +82,13 @@ impl Work<'_> {
         let candidates: Vec<&End> = candidates.iter().filter(fits).collect();
         let low = candidates.iter().map(|end| end.place).min()?;
         let high = candidates.iter().map(|end| end.place + end.len).max()?;
+        if self.input.is_hole(unsigned(low)..unsigned(high)) {
+            return None;
+        }
         let mut bytes = vec![0; size(high - low)];
         self.input.read(&mut bytes, unsigned(low));
-        candidates.par_chunks(BLOCK).find_map_any(|block| {
+        let blocks: Vec<&[&End]> = candidates.chunks(BLOCK).collect();
+        self.crew.find(&blocks, |block| {
             let mut scratch = vec![0; SEALED_CHUNK_LEN];
             let mut opens = |end: &End| {
                 let scratch = &mut scratch[..size(end.len)];

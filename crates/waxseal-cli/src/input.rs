@@ -1,12 +1,13 @@
 //! Inputs: files, stdin, and what they are.
 
 use std::fs::{File, Metadata};
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use waxseal::engine::{Patient, Source};
 use waxseal::envelope::{read_front, read_header_at};
+use waxseal::error::InputChanged;
 use waxseal::format::{Front, Header};
 
 use super::Result;
@@ -95,6 +96,16 @@ impl Input {
             Shape::Seekable => (&self.file).seek(SeekFrom::End(0)).ok(),
             Shape::Stream => None,
         }
+    }
+
+    /// Fails where a regular file is not as it was when it was opened: in its length, or the times of its last change.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let looks = |meta: &Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+        let now = self.file.metadata().map_err(|error| Failure::io("asking for the input's size", error))?;
+        if !now.is_file() || looks(&now) == looks(&self.metadata) {
+            return Ok(());
+        }
+        Err(Failure::io("reading the input", io::Error::other(InputChanged)))
     }
 
     /// Reads the header and the bytes around it.

@@ -65,8 +65,8 @@ pub(crate) fn check<'a>(inputs: &[InputName], keys: impl IntoIterator<Item = &'a
         seen.push((stream, what));
         Ok(())
     };
-    for path in keys.into_iter().filter_map(KeySpec::path) {
-        add(Stream::at(path)?, format!("the key {}", escape::path(path)))?;
+    for (path, what) in keys.into_iter().filter_map(KeySpec::path) {
+        add(Stream::at(path)?, format!("the {what} {}", escape::path(path)))?;
     }
     for input in inputs {
         let stream = match input {

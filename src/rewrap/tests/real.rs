@@ -126,6 +126,26 @@ fn the_longest_payload_that_is_copied() {
     }
 }
 
+/// Who still writes the file would go on writing into one that has no name any more.
+#[test]
+fn a_file_that_somebody_has_open_is_not_copied() {
+    let folder = folder();
+    let path = folder.path().join("a.wax");
+    let sealed = Sealed::small(4096);
+    fs::write(&path, &sealed.bytes[..sealed.bytes.len() - 1000]).unwrap();
+    let writer = fs::File::options().append(true).open(&path).unwrap();
+    let grow = || rewrap(&path, SlotChange::Add(checked(&private_slot(5000))));
+    assert!(is_busy(&grow()));
+    assert_eq!(fs::metadata(&path).unwrap().len(), sealed.bytes.len() as u64 - 1000);
+    // In place, nothing is lost.
+    rewrap(&path, replace(0, &sealed.wrappings[3])).unwrap();
+    io::Write::write_all(&mut &writer, &sealed.bytes[sealed.bytes.len() - 1000..]).unwrap();
+    drop(writer);
+    assert_eq!(grow().unwrap().outcome, Outcome::Changed(Place::NewFile));
+    assert_eq!(payload_hash(&fs::read(&path).unwrap()), payload_hash(&sealed.bytes));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
 #[test]
 fn two_at_once_lose_nothing() {
     let folder = folder();

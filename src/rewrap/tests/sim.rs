@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
-use crate::rewrap::HeaderFile;
+use crate::rewrap::{HeaderFile, Others, Stamp};
 
 pub(super) const SECTOR: usize = 512;
 
@@ -77,6 +77,12 @@ pub(super) enum Quirk {
     GrowsWhileCopied,
     /// Somebody cuts the file's last bytes off once its length has been asked for.
     CutWhileRead,
+    /// Somebody writes the file while it is copied, and no byte more than it has.
+    WrittenWhileCopied,
+    /// Somebody else has the file open.
+    HeldOpen,
+    /// The system does not tell who has the file open, nor when it was written.
+    TellsNothing,
     /// Another program gives the file's name to a file of its own once writing has begun, heeding no lock.
     LosesItsName,
 }
@@ -108,6 +114,8 @@ struct World {
     /// Whether the process of the current run is gone.
     dead: bool,
     writes: usize,
+    /// How often somebody else has written.
+    changed: i64,
 }
 
 /// A machine with one file.
@@ -131,6 +139,7 @@ impl Machine {
             synced_once: false,
             dead: false,
             writes: 0,
+            changed: 0,
         })))
     }
 
@@ -504,11 +513,26 @@ impl HeaderFile for SimFile {
         let mut tail = self.world.borrow_mut().inode(self.inode).cache[usize::try_from(offset).unwrap()..].to_vec();
         match quirk {
             Some(Quirk::CopyEndsEarly) => drop(tail.pop()),
+            Some(Quirk::WrittenWhileCopied) => self.world.borrow_mut().changed += 1,
             Some(Quirk::GrowsWhileCopied) => self.world.borrow_mut().inode(self.inode).cache.push(0),
             _ => {}
         }
         successor.write_at(to, &tail)?;
         Ok(tail.len() as u64)
+    }
+
+    fn stamp(&mut self) -> io::Result<Stamp> {
+        let mut world = self.world.borrow_mut();
+        let len = world.inode(self.inode).cache.len() as u64;
+        Ok(Stamp { len, modified: None, changed: Some((world.changed, 0)) })
+    }
+
+    fn keep_others_out(&mut self) -> Others {
+        match self.world.borrow().quirk {
+            Some(Quirk::HeldOpen) => Others::Some,
+            Some(Quirk::TellsNothing) => Others::Unknown,
+            _ => Others::None,
+        }
     }
 
     fn rename_over(&mut self, successor: &mut Self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Several runs in a row, each struck at any step by any fault: the file always opens, and its slots are all from
 //! before or all from after. Broken variants lose files here, which shows that the test can fail.
 
-use super::fixture::{Sealed, checked, replace};
+use super::fixture::{KEYS, Sealed, checked, replace};
 use super::sim::{Broken, Bypass, FAULTS, Fault, Machine, Quirk, Rng};
 use crate::error::{Error, Result};
 use crate::format::{Front, Header, Slot};
@@ -232,6 +232,64 @@ fn a_file_that_changes_while_it_is_copied_is_left_alone() {
         let (_, result) = run(&machine, &sealed, Ask::Replace(3), None);
         assert!(matches!(&result, Err(Error::Io { source, .. }) if source.to_string().contains("changed")));
         assert!(machine.cached().starts_with(&sealed.bytes) && machine.strays() == 0);
+    }
+}
+
+/// Nothing but the times tells of the writing.
+#[test]
+fn a_file_that_is_written_while_it_is_copied_is_left_alone() {
+    let sealed = Sealed::small(4096);
+    let machine = Machine::new(&sealed.bytes, 16_384, Bypass::Direct, 1).quirk(Quirk::WrittenWhileCopied);
+    let mut session = InPlace::begin(machine.open(None)).unwrap();
+    // Not even somebody's word helps.
+    session.vouch();
+    let plan = Plan::new(session.header().bank(), vec![replace(0, &sealed.wrappings[3])]).unwrap();
+    let result = session.apply(&plan);
+    assert!(matches!(&result, Err(Error::Io { source, .. }) if source.to_string().contains("changed")));
+    assert!(machine.cached() == sealed.bytes && machine.strays() == 0);
+}
+
+/// On blocks that hold both banks the file is copied: something must tell that it is whole.
+#[test]
+fn a_file_that_may_still_be_written_is_not_copied() {
+    let sealed = Sealed::small(4096);
+    for quirk in [Quirk::HeldOpen, Quirk::TellsNothing] {
+        for block in [4096, 16_384] {
+            let machine = Machine::new(&sealed.bytes, block, Bypass::Direct, 1).quirk(quirk);
+            let (_, result) = run(&machine, &sealed, Ask::Replace(3), None);
+            assert_eq!(result.is_ok(), block == 4096, "{quirk:?}");
+            assert_eq!(machine.cached() == sealed.bytes, block != 4096);
+            assert_eq!(machine.strays(), 0);
+        }
+        let machine = Machine::new(&sealed.bytes, 16_384, Bypass::Direct, 1).quirk(quirk);
+        for vouched in [false, true] {
+            let mut session = InPlace::begin(machine.open(None)).unwrap();
+            if vouched {
+                session.vouch()
+            } else {
+                session.prove_end(&[&KEYS[0]]).unwrap()
+            };
+            let key = if vouched { 4 } else { 3 };
+            let plan = Plan::new(session.header().bank(), vec![replace(1, &sealed.wrappings[key])]).unwrap();
+            assert!(session.copies(&plan).unwrap());
+            session.apply(&plan).unwrap();
+        }
+        assert!(machine.cached().ends_with(sealed.payload()));
+    }
+}
+
+/// Whatever its length, a file that was cut has no end that authenticates.
+#[test]
+fn the_end_of_a_cut_file_proves_nothing() {
+    let sealed = Sealed::small(4096);
+    let prove = |cut: usize, keys: &[&dyn crate::keys::KeyOpener]| {
+        let machine = Machine::new(&sealed.bytes[..sealed.bytes.len() - cut], 16_384, Bypass::Direct, 1);
+        InPlace::begin(machine.open(None)).unwrap().prove_end(keys)
+    };
+    assert!(prove(0, &[&KEYS[0]]).is_ok());
+    assert!(matches!(prove(0, &[&KEYS[7]]), Err(Error::NoKey(_))));
+    for cut in [1, 100, 3616, 3632, 3633, 10_000, 20_000, 20_032, 20_033] {
+        assert!(matches!(prove(cut, &[&KEYS[0]]), Err(Error::Tampered(_))), "{cut}");
     }
 }
 

@@ -114,7 +114,8 @@ pub(crate) struct RewrapArgs {
     /// Let the data key be unwrapped on this machine, where KMS cannot rewrap it unseen
     #[arg(long)]
     pub(crate) allow_unwrap: bool,
-    /// Go on without asking where the data key is shared with other files
+    /// Go on without asking where the data key is shared with other files, and without a proof that a file is whole
+    /// which must be copied
     #[arg(long)]
     pub(crate) yes: bool,
     /// Write a copy with the new keys instead of changing the file; "-" is stdout

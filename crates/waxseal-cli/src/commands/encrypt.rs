@@ -100,7 +100,7 @@ impl Seal<'_> {
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
         let sealed = self.seal(&name, Source::Stream(&mut child), &output);
         // Its failure comes to the engine as a read error, and tells less there.
-        let sealed = child.failure().map_or(sealed, |failure| Err(failure.hint(hint(&output, path.as_deref()))))?;
+        let sealed = child.failure().map_or(sealed, |failure| Err(failure.hint(hint(&output, path.as_ref().map(Name::text)))))?;
         output.commit(durability(self.args.files.write.no_sync))?;
         Ok(self.done(&sealed, path))
     }

@@ -113,7 +113,7 @@ impl Rewrap<'_> {
         let count = Count::new(session.progress, inputs.len());
         let mut summary = told::Summary::default();
         let files = by_file(inputs);
-        let work = |sender: mpsc::Sender<(Name, Told)>| {
+        let work = |tell: &mut dyn FnMut((Name, Told))| {
             while let Some(names) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let Some((path, again)) = names.split_first() else { continue };
                 let name = escape::path(path);
@@ -130,25 +130,33 @@ impl Rewrap<'_> {
                         (Name::of(further), told)
                     })
                     .collect();
-                // Nobody hears of it any more once the receiver has gone.
-                let _ = sender.send((Name::of(path), told));
-                again.into_iter().for_each(|told| drop(sender.send(told)));
+                tell((Name::of(path), told));
+                again.into_iter().for_each(&mut *tell);
             }
         };
-        let exit = std::thread::scope(|scope| {
-            for _ in 0..files.len().min(AT_ONCE) {
-                let sender = sender.clone();
-                scope.spawn(move || work(sender));
-            }
+        let mut exit = Exit::Done;
+        let mut told = |(file, (result, warnings)): (Name, Told)| {
+            summary.add(&result);
+            let result = result.map(|done| told::audible(done, &session.reporter));
+            exit = exit.graver(count.finished(|| {
+                warnings.iter().for_each(|warning| session.reporter.warn(&format!("{file}: {warning}")));
+                session.reporter.finished(Some(&file), result)
+            }));
+        };
+        std::thread::scope(|scope| {
+            // One that cannot be started is done without, and where none can, this thread does it all.
+            let start = |sender: mpsc::Sender<(Name, Told)>| {
+                let work = &work;
+                // Nobody hears of it any more once the receiver has gone.
+                let run = move || work(&mut |told| drop(sender.send(told)));
+                std::thread::Builder::new().spawn_scoped(scope, run).is_ok()
+            };
+            let started = (0..files.len().min(AT_ONCE)).take_while(|_| start(sender.clone())).count();
             drop(sender);
-            finished.iter().fold(Exit::Done, |gravest, (file, (result, warnings))| {
-                summary.add(&result);
-                let result = result.map(|done| told::audible(done, &session.reporter));
-                gravest.graver(count.finished(|| {
-                    warnings.iter().for_each(|warning| session.reporter.warn(&format!("{file}: {warning}")));
-                    session.reporter.finished(Some(&file), result)
-                }))
-            })
+            if started == 0 {
+                work(&mut told);
+            }
+            finished.iter().for_each(told);
         });
         count.end();
         if inputs.len() > 1 && session.reporter.is_watched() {
@@ -179,12 +187,41 @@ impl Rewrap<'_> {
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
         // Everything that can be refused comes before the first byte is written: a repair changes no slot.
         let plan = self.plan(file.header(), &escape::path(path))?;
+        let repairs = repair.as_ref().map(|repair| file.repair_copies(repair)).transpose()?.unwrap_or(false);
+        if repairs || file.copies(&plan)? {
+            self.see_that_it_is_whole(&mut file)?;
+        }
         if let Some(repair) = repair.filter(|repair| !repair.replaced.is_empty()) {
             file = file.repair(repaired.insert(repair))?;
         }
         let mut report = file.apply(&plan)?;
         report.warnings = warnings;
         Ok(report)
+    }
+
+    /// A whole new file is to take this one's place: it must not be one that somebody is still writing.
+    fn see_that_it_is_whole(&self, file: &mut InPlace<DiskFile>) -> Result<()> {
+        if self.args.yes {
+            file.vouch();
+        } else if !self.openers.is_empty() {
+            match file.prove_end(&self.openers) {
+                Ok(()) | Err(Error::NoKey(_)) => {}
+                Err(error @ Error::Tampered(_)) => {
+                    let hint = "a whole new file is needed, and this one's end does not authenticate: it is damaged, or \
+                                still being written; --yes copies it as it is";
+                    return Err(Failure { hint: Some(hint.into()), ..error.into() });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if file.is_settled() {
+            return Ok(());
+        }
+        let what = "a whole new file is needed, and this one may still be being written: somebody has it open, or wrote \
+                    to it a moment ago";
+        let hint = "try again when nobody has it open and 10 s after the last write; a key (--allow-unwrap -k KEY) proves \
+                    that it is whole, and --yes goes on without a proof";
+        Err(Failure::new(Exit::Io, what).hint(hint))
     }
 
     /// A copy of one input, with the keys that are asked for.
@@ -207,6 +244,7 @@ impl Rewrap<'_> {
         let mut held = Held { inner: Patient(output.file()), last: Vec::new() };
         let report =
             rewrap_stream(&mut Patient(&input.file), &mut held, |header| self.plan(header, &job.input.display()))?;
+        input.check_unchanged()?;
         let durability = durability(self.args.write.no_sync);
         if let (Output::File(file), waxseal::engine::Durability::Synced) = (&output, durability) {
             file.sync()?;

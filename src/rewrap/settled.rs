@@ -1,0 +1,151 @@
+//! Whether a file that is to be copied is whole, or somebody is still writing it.
+//!
+//! A copy takes the file's place. Were it made while another program writes the file, that program would go on writing
+//! into a file that has no name any more, and the copy would be all that is left: cut, where it stood at that moment. So
+//! something must speak for the file before it is copied:
+//!
+//! - the data key, under which the end of the file authenticates: [`InPlace::prove_end`];
+//! - else the system, which says that nobody else on this machine has the file open;
+//! - else, where the system cannot say, the time since the last write;
+//! - else the caller: [`InPlace::vouch`].
+//!
+//! In any case the file must look the same right before the copy takes its place.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use super::file::HeaderFile;
+use super::plan::Plan;
+use super::session::{InPlace, check_named, refused};
+use super::unwrap::open_checked;
+use crate::error::{Error, Result, Tampered};
+use crate::format::{CHUNK_LEN, plaintext_len};
+use crate::keys::KeyOpener;
+use crate::payload::{ChunkIndex, ChunkOpener};
+
+/// Who writes without a pause of this length is noticed by the time of modification.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// How a file looks from outside. Of one that was written in between, some of it is different.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// Length in bytes.
+    pub len: u64,
+    /// When its content was last changed; `None` where the system does not tell.
+    pub modified: Option<SystemTime>,
+    /// When anything about it was last changed, in seconds and nanoseconds; `None` where the system does not tell.
+    pub changed: Option<(i64, i64)>,
+}
+
+/// Who else has a file open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// Nobody on this machine.
+    None,
+    /// Somebody, to read or to write it.
+    Some,
+    /// The system does not tell, or not the caller.
+    Unknown,
+}
+
+fn is_at_rest(others: Others, stamp: &Stamp) -> bool {
+    match others {
+        Others::None => true,
+        Others::Some => false,
+        Others::Unknown => {
+            let since = stamp.modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());
+            since.is_some_and(|since| since >= QUIET)
+        }
+    }
+}
+
+impl<F: HeaderFile> InPlace<F> {
+    /// Whether [`apply`](Self::apply) with `plan` copies the whole file: then something must speak for its being whole.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply), of what is looked at before anything is written.
+    pub fn copies(&mut self, plan: &Plan) -> Result<bool> {
+        match self.next_bank(plan) {
+            Some((bank, _)) => Ok(self.room_in_place(&bank)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// Shows that the file is whole: its last chunk authenticates in its place, by the data key that `openers` give.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`] when none of them opens a slot; [`Error::Tampered`] when the end does not authenticate: the file
+    /// is not whole, or it is damaged. [`Error::Io`] when the end cannot be read.
+    pub fn prove_end(&mut self, openers: &[&dyn KeyOpener]) -> Result<()> {
+        self.payload_prelude()?;
+        let len = plaintext_len(self.len - self.header.payload_offset())?;
+        let chunks = ChunkOpener::new(open_checked(self.header.bank(), openers)?.keys);
+        let number = len / CHUNK_LEN as u64;
+        let index = ChunkIndex::new(number).ok_or(Tampered::TooLong)?;
+        let proven = self.authenticates(&chunks, index);
+        if !proven.map_err(|error| Error::io("reading the end of the file", error))? {
+            return Err(Tampered::LastChunk { index: number, offset: number * CHUNK_LEN as u64 }.into());
+        }
+        self.vouched = true;
+        Ok(())
+    }
+
+    /// The caller answers for it that the file is whole, and that nobody writes it.
+    pub fn vouch(&mut self) {
+        self.vouched = true;
+    }
+
+    /// Whether something speaks for the file's being whole and left alone.
+    pub fn is_settled(&mut self) -> bool {
+        if self.vouched {
+            return true;
+        }
+        let others = self.file.keep_others_out();
+        self.file.let_others_in();
+        is_at_rest(others, &self.stamp)
+    }
+
+    pub(super) fn check_settled(&mut self) -> Result<()> {
+        if self.is_settled() { Ok(()) } else { Err(unsettled()) }
+    }
+
+    /// Gives this file's name to `made`, a copy of it, unless it has changed since.
+    pub(super) fn hand_over(&mut self, made: &mut F) -> Result<()> {
+        let failed = |error| Error::io("writing a new file in the old one's place", error);
+        // From here on nobody else gets the file, where the system can see to it.
+        let others = self.file.keep_others_out();
+        if !self.vouched && !is_at_rest(others, &self.stamp) {
+            return Err(unsettled());
+        }
+        if self.file.stamp().map_err(failed)? != self.stamp {
+            return Err(failed(io::Error::other("the file changed while it was copied")));
+        }
+        check_named(&mut self.file)?;
+        self.file.rename_over(made).map_err(failed)?;
+        self.file.let_others_in();
+        Ok(())
+    }
+}
+
+fn unsettled() -> Error {
+    refused("somebody has the file open, or it was written a moment ago: it may not be whole yet")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_counts_where_the_system_tells_nothing_else() {
+        let written = |ago| Stamp { len: 1, modified: SystemTime::now().checked_sub(ago), changed: None };
+        let (old, fresh) = (written(QUIET), written(QUIET - Duration::from_secs(5)));
+        let ahead = Stamp { modified: SystemTime::now().checked_add(QUIET), ..old.clone() };
+        let timeless = Stamp { modified: None, ..old.clone() };
+        assert!(is_at_rest(Others::Unknown, &old));
+        for stamp in [&fresh, &ahead, &timeless] {
+            assert!(!is_at_rest(Others::Unknown, stamp), "{stamp:?}");
+            assert!(is_at_rest(Others::None, stamp) && !is_at_rest(Others::Some, stamp));
+        }
+        assert!(!is_at_rest(Others::Some, &old));
+    }
+}
