@@ -10,8 +10,9 @@ use std::process::Command;
 use waxseal::format;
 
 /// The modules of `src/`, each allowed to import those before it. Modules of one line do not know each other.
-const ORDER: [&[&str]; 11] = [
+const ORDER: [&[&str]; 12] = [
     &["error"],
+    &["io"],
     &["secret"],
     &["format"],
     &["payload"],

@@ -16,6 +16,8 @@ mod cli_support;
 mod cases;
 #[path = "faults/check.rs"]
 mod check;
+#[path = "faults/courtesies.rs"]
+mod courtesies;
 #[path = "faults/crashes.rs"]
 mod crashes;
 #[path = "faults/disk.rs"]
@@ -41,9 +43,9 @@ const SAMPLE: usize = 1500;
 /// So many failures are told in full.
 const TOLD: usize = 20;
 
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "read", "write", "copy", "allocate", "truncate", "sync", "advise", "control", "lock", "seek", "mode", "owner",
-    "stat", "open", "unlink", "rename", "link",
+    "stat", "open", "unlink", "rename", "link", "close",
 ];
 
 /// The calls of a run, by kind. A run without a fault must be right, too.

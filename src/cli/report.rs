@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use clap::error::ErrorKind;
 use serde_json::{Map, Value, json};
@@ -211,6 +212,9 @@ fn write_json(stream: JsonTo, object: &Value) -> Result<()> {
 pub(crate) fn to_stdout(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     let done = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    // Some file systems find out only at a close that there is no room. Where no copy can be had, nothing is asked.
+    let copy = |()| stdout.as_fd().try_clone_to_owned().map_or(Ok(()), |copy| waxseal::io::close(copy.into()));
+    let done = done.and_then(copy);
     done.map_err(|source| Failure::io("writing to stdout", source))
 }
 

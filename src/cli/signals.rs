@@ -3,21 +3,23 @@
 //! Everything that a killed program would leave behind is noted in one registry. Its lock is held while a temporary
 //! file is made or renamed, and by the cleaning thread until the process is dead: no moment is without an owner.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
+use rustix::fs::{AtFlags, unlinkat};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{OptionalActions, Termios, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use waxseal::rewrap::Temporaries;
+use waxseal::io::Temporaries;
 
 /// What is to be undone when the process is told to die.
 pub(crate) struct Registry {
-    files: Vec<PathBuf>,
+    files: Vec<(Arc<OwnedFd>, OsString)>,
     children: Vec<Pid>,
     terminal: Option<(File, Termios)>,
 }
@@ -39,20 +41,20 @@ fn lock() -> MutexGuard<'static, Registry> {
 }
 
 impl Registry {
-    /// `path` is removed on death.
-    pub(crate) fn add_file(&mut self, path: &Path) {
-        self.files.push(path.to_owned());
+    /// `name` in `folder` is removed on death.
+    pub(crate) fn add_file(&mut self, folder: &Arc<OwnedFd>, name: &OsStr) {
+        self.files.push((folder.clone(), name.to_owned()));
     }
 
-    /// `path` is no longer ours.
-    pub(crate) fn forget_file(&mut self, path: &Path) {
-        self.files.retain(|file| file != path);
+    /// `name` in `folder` is no longer ours.
+    pub(crate) fn forget_file(&mut self, folder: &Arc<OwnedFd>, name: &OsStr) {
+        self.files.retain(|(own, file)| !(Arc::ptr_eq(own, folder) && file == name));
     }
 
-    /// Whether `path` would be removed.
+    /// Whether a file `name` would be removed.
     #[cfg(test)]
-    pub(crate) fn has_file(&self, path: &Path) -> bool {
-        self.files.iter().any(|file| file == path)
+    pub(crate) fn has_file(&self, name: &OsStr) -> bool {
+        self.files.iter().any(|(_, file)| file == name)
     }
 
     /// `child` is told to end on death.
@@ -71,8 +73,8 @@ impl Registry {
     }
 
     fn clean_up(&mut self) {
-        for file in self.files.drain(..) {
-            let _ = std::fs::remove_file(file);
+        for (folder, name) in self.files.drain(..) {
+            let _ = unlinkat(folder, name, AtFlags::empty());
         }
         for child in self.children.drain(..) {
             let _ = kill_process(child, Signal::TERM);
@@ -83,20 +85,35 @@ impl Registry {
     }
 }
 
-/// The registry, as the library's rewrap is given it.
+/// Runs the one step that makes an output count, while no signal ends the process.
+pub(crate) fn commit<T>(step: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let _registry = registry();
+    step()
+}
+
+/// The registry, as the library is given it.
 #[derive(Debug)]
 pub(crate) struct Registered;
 
 impl Temporaries for Registered {
-    fn make(&self, path: &Path, make: &mut dyn FnMut() -> io::Result<File>) -> io::Result<File> {
+    fn make(
+        &self,
+        folder: &Arc<OwnedFd>,
+        name: &OsStr,
+        make: &mut dyn FnMut() -> io::Result<File>,
+    ) -> io::Result<File> {
         let mut registry = registry();
         let file = make()?;
-        registry.add_file(path);
+        registry.add_file(folder, name);
         Ok(file)
     }
 
-    fn gone(&self, path: &Path) {
-        registry().forget_file(path);
+    fn gone(&self, folder: &Arc<OwnedFd>, name: &OsStr) {
+        registry().forget_file(folder, name);
+    }
+
+    fn commit(&self, step: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        commit(step)
     }
 }
 

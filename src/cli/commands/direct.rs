@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 
 use waxseal::Error;
-use waxseal::engine::Durability;
 use waxseal::format::{KMS_WRAPPED_MAX, MAGIC, Pairs};
 use waxseal::keys::aws_kms::{DIRECT_MAX, KmsKeyName};
 use waxseal::secret::SecretBytes;
@@ -15,9 +14,9 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::input::{Input, InputName};
 use crate::cli::keys::{Cloud, KeySpec};
-use crate::cli::output::{Content, Output, Target, sealed_mode};
+use crate::cli::output::{Content, Output, Target};
 use crate::cli::plan::{self, Job};
-use crate::cli::report::Done;
+use crate::cli::report::{Done, Reporter};
 use crate::cli::session::{Session, durability};
 
 /// Runs the command.
@@ -27,7 +26,7 @@ pub(crate) fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
     let key = key(args)?;
     let context = Pairs::parse(&args.context).map_err(|error| Failure::from(error).hint("-c takes NAME=VALUE"))?;
     let cloud = Cloud::new(&args.kms)?;
-    let direct = Direct { args, job: &job, context, cloud };
+    let direct = Direct { args, job: &job, context, cloud, reporter: &session.reporter };
     let done = match (command, key) {
         (DirectCommand::Encrypt(_), Some(key)) => direct.encrypt(&key),
         (DirectCommand::Encrypt(_), None) => {
@@ -66,13 +65,14 @@ struct Direct<'a> {
     job: &'a Job,
     context: Pairs,
     cloud: Cloud,
+    reporter: &'a Reporter,
 }
 
 impl Direct<'_> {
     fn encrypt(&self, key: &KmsKeyName) -> Result<Done> {
         let input = self.job.input.open()?;
         let target = self.target(&input)?;
-        let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
+        let mode = target.sealed_mode(&input);
         let path = target.path().map(escape::path);
         let plaintext = read(&input, DIRECT_MAX)?;
         if !(1..=DIRECT_MAX).contains(&plaintext.expose().len()) {
@@ -106,13 +106,9 @@ impl Direct<'_> {
     }
 
     fn write(&self, output: Output, bytes: &[u8]) -> Result<()> {
-        let durability = durability(self.args.files.write.no_sync);
         let written = output.file().write_all(bytes).map_err(|error| Error::io("writing the output", error));
         written?;
-        if let (Output::File(file), Durability::Synced) = (&output, durability) {
-            file.sync()?;
-        }
-        output.commit(durability)
+        output.commit(durability(self.args.files.write.no_sync), self.reporter)
     }
 
     fn done(&self, len: usize, key: String, output: Option<String>) -> Done {
