@@ -92,7 +92,7 @@ impl Target {
                 (there.open(OpenFor::Write), is_disk)
             }
             Self::File(destination, overwrite) => {
-                return Ok(Output::File(NewFile::at(destination, overwrite, mode)?));
+                return Ok(Output::File(Box::new(NewFile::at(destination, overwrite, mode)?)));
             }
         };
         let stream = stream.map_err(|error| Failure::io("opening the output", error))?;
@@ -192,7 +192,7 @@ pub(crate) enum Output {
     /// A block device: the same, and synced.
     Disk(File),
     /// A file in the making.
-    File(NewFile),
+    File(Box<NewFile>),
 }
 
 impl Output {

@@ -280,8 +280,8 @@ mod tests {
     /// `key new` twice at once, on file systems of every kind: one succeeds, and what it wrote is there.
     #[test]
     fn of_several_at_once_one_gets_the_name() {
-        let ways: [fn(&OwnedFd, &OsStr, &OsStr) -> io::Result<()>; 2] =
-            [system::rename_to_new, system::rename_to_claimed];
+        type Rename = fn(&OwnedFd, &OsStr, &OsStr) -> io::Result<()>;
+        let ways: [Rename; 2] = [system::rename_to_new, system::rename_to_claimed];
         for (round, way) in (0..60).flat_map(|round| ways.map(|way| (round, way))) {
             let folder = tempfile::tempdir().unwrap();
             let destination = at(&folder.path().join("out"));

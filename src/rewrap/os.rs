@@ -38,7 +38,7 @@ pub struct DiskFile {
 #[derive(Debug)]
 enum Body {
     Named(File),
-    Made(AtomicFile),
+    Made(Box<AtomicFile>),
 }
 
 impl DiskFile {
@@ -142,7 +142,7 @@ impl HeaderFile for DiskFile {
         }
         let (destination, temporaries) = (self.destination.clone(), self.temporaries.clone());
         let made = AtomicFile::create_known(destination.clone(), Overwrite::Replace, 0o600, temporaries.clone())?;
-        let mut made = Self { body: Body::Made(made), destination, temporaries };
+        let mut made = Self { body: Body::Made(Box::new(made)), destination, temporaries };
         made.lock()?;
         // The owner first: a change of owner clears mode bits. The mode last: until then, nobody else may read it.
         let owner = give_owner(made.file(), &like)?;
