@@ -8,6 +8,7 @@ pub mod engine;
 pub mod envelope;
 pub mod error;
 pub mod format;
+pub mod io;
 pub mod keys;
 pub mod payload;
 pub mod rewrap;

@@ -11,8 +11,9 @@ use waxseal::format;
 
 /// The modules of the library and the crates above it, each allowed to import those before it. Modules of one line do
 /// not know each other.
-const ORDER: [&[&str]; 13] = [
+const ORDER: [&[&str]; 14] = [
     &["error"],
+    &["io"],
     &["secret"],
     &["format"],
     &["payload"],

@@ -92,7 +92,7 @@ fn a_rewrap_that_is_told_to_die_leaves_no_temporary_file() {
     let mut interrupted = 0;
     for _ in 0..ROUNDS {
         let mut child = place.command(&args).stderr(Stdio::null()).spawn().unwrap();
-        while child.try_wait().unwrap().is_none() && !place.names().iter().any(|name| name.ends_with(".waxseal-tmp")) {}
+        while child.try_wait().unwrap().is_none() && !place.is_written_to("") {}
         let pid = rustix::process::Pid::from_child(&child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let ended = child.wait().unwrap();

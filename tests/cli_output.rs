@@ -45,9 +45,7 @@ fn no_clobber_holds_to_the_last_moment() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while place.names().len() < 2 {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
+    place.wait_for_writing("");
     place.write("out.wax", "somebody else's");
     drop(child.stdin.take());
     let mut stderr = String::new();

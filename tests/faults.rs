@@ -17,6 +17,8 @@ mod skipped;
 mod cases;
 #[path = "faults/check.rs"]
 mod check;
+#[path = "faults/courtesies.rs"]
+mod courtesies;
 #[path = "faults/crashes.rs"]
 mod crashes;
 #[path = "faults/disk.rs"]
@@ -44,9 +46,9 @@ const SAMPLE: usize = 1500;
 /// So many failures are told in full.
 const TOLD: usize = 20;
 
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "read", "write", "copy", "allocate", "truncate", "sync", "advise", "control", "lock", "seek", "mode", "owner",
-    "stat", "open", "unlink", "rename", "link", "gate",
+    "stat", "open", "unlink", "rename", "link", "close", "gate",
 ];
 
 /// The calls of a run, by kind. A run without a fault must be right, too.

@@ -18,6 +18,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+pub use crate::io::Durability;
+
 use buffers::{Buffers, Shelf};
 pub use patient::Patient;
 use pool::Helpers;
@@ -60,16 +62,6 @@ pub enum Sink<'a> {
     Stream(&'a mut (dyn Write + Send)),
     /// Nowhere: everything is authenticated and nothing written.
     Nowhere,
-}
-
-/// Whether the output must survive a power cut when the call returns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// Data and length are on the disk.
-    #[default]
-    Synced,
-    /// That is left to the system.
-    Unsynced,
 }
 
 /// Is told how the work goes on. Called from several threads.

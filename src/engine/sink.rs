@@ -162,7 +162,7 @@ impl<'a> FileOutput<'a> {
         for (piece, at) in bytes.chunks(WRITE_LEN).zip((position..).step_by(WRITE_LEN)) {
             system::write_all_at(self.file, piece, at)?;
         }
-        if self.durability == Durability::Synced {
+        if self.durability != Durability::Unsynced {
             system::start_write_back(self.file, position, bytes.len() as u64);
         }
         Ok(())
@@ -228,7 +228,7 @@ impl Write for SyncedOnFlush<'_> {
     fn flush(&mut self) -> io::Result<()> {
         match self.durability {
             Durability::Synced => self.file.sync_data(),
-            Durability::Unsynced => Ok(()),
+            Durability::Started | Durability::Unsynced => Ok(()),
         }
     }
 }

@@ -28,7 +28,7 @@ mod tests;
 
 pub use file::HeaderFile;
 #[cfg(unix)]
-pub use os::{DiskFile, Temporaries};
+pub use os::{DiskFile, Unsuitable};
 pub use plan::{Change, Plan, SlotChange, SlotName};
 pub use repair::{Part, RepairPlan, Replacement};
 pub use request::{ReEncrypt, Request, Rewrapped, Rewrapper, Selector, Verified};

@@ -1,229 +1,195 @@
 //! [`HeaderFile`] on a real file.
 
-use std::fmt;
-use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::file::HeaderFile;
 use super::lease;
 use super::settled::{Others, Stamp};
 use crate::error::{Error, Result};
+use crate::io::{AtomicFile, Destination, OpenFor, Overwrite, Temporaries, Untold, sync_folder};
 
 /// Blocks on disk are at most this long.
 const MAX_BLOCK: u64 = 65_536;
 /// The blocks of a disk of which nothing is known.
 const USUAL_BLOCK: u64 = 4096;
 
-/// Keeps account of the temporary files that a rewrap makes, for a program that removes them when it is told to die.
-pub trait Temporaries: fmt::Debug + Send + Sync {
-    /// Calls `make`, which makes the file at `path`. From the moment on at which it stands there, it is to be known.
-    ///
-    /// # Errors
-    /// Those of `make`.
-    fn make(&self, path: &Path, make: &mut dyn FnMut() -> io::Result<File>) -> io::Result<File>;
-
-    /// The file at `path` has been removed, or has got its name.
-    fn gone(&self, path: &Path);
-
-    /// Does `step`, which makes a result count, or dies before it.
-    ///
-    /// # Errors
-    /// Those of `step`.
-    fn commit(&self, step: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
-        step()
-    }
+/// Why this file cannot be rewrapped where it is, though a changed copy can be made elsewhere. It is inside an
+/// [`Error::Io`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unsuitable {
+    /// Two rewraps at once would destroy each other's work, and nothing keeps them apart.
+    #[error("the file system has no locks, which a change in place needs ({0})")]
+    NoLock(io::Error),
+    /// A whole new file is needed.
+    #[error("a whole new file is needed, and none can take the place of a mount point")]
+    MountPoint,
 }
 
 /// A regular file on disk, opened for a rewrap.
 #[derive(Debug)]
 pub struct DiskFile {
-    file: File,
-    path: PathBuf,
-    state: State,
-    temporaries: Option<Arc<dyn Temporaries>>,
+    body: Body,
+    destination: Destination,
+    temporaries: Arc<dyn Temporaries>,
 }
 
-/// Whether the file is a result, or vanishes on drop.
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    Named,
-    Temporary,
+/// The open file, and whether it vanishes on drop.
+#[derive(Debug)]
+enum Body {
+    Named(File),
+    Made(Box<AtomicFile>),
 }
 
 impl DiskFile {
     /// Opens the regular file at `path`, or where a symbolic link there leads.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be opened to read and write; [`Error::Invalid`] when it is no regular file.
+    /// [`Error::Io`] when it cannot be opened to read and write; [`Error::Invalid`] when it is no regular file, or
+    /// when [`Destination::at`] does not follow a link on the way there.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let failed = |error| Error::io(format!("opening {}", path.display()), error);
-        let path_now = path.canonicalize().map_err(failed)?;
+        Self::at(Destination::at(path.as_ref())?)
+    }
+
+    /// Opens the regular file that `destination` has found.
+    ///
+    /// # Errors
+    /// As [`DiskFile::open`].
+    pub fn at(destination: Destination) -> Result<Self> {
+        let failed = |error| Error::io(format!("opening {}", destination.path().display()), error);
         // Asked before it is opened: opening a FIFO would wait for its other side.
-        if !path_now.metadata().map_err(failed)?.is_file() {
-            return Err(Error::Invalid(format!("{} is not a regular file", path.display())));
+        match destination.found() {
+            None => return Err(failed(io::ErrorKind::NotFound.into())),
+            Some(found) if !found.is_file() => {
+                return Err(Error::Invalid(format!("{} is not a regular file", destination.path().display())));
+            }
+            Some(_) => {}
         }
-        let file = OpenOptions::new().read(true).write(true).open(&path_now).map_err(failed)?;
-        Ok(Self { file, path: path_now, state: State::Named, temporaries: None })
+        let body = Body::Named(destination.open(OpenFor::Change).map_err(failed)?);
+        Ok(Self { body, destination, temporaries: Arc::new(Untold) })
     }
 
     /// Has `temporaries` know of a new file from its making until it has taken this one's place, or vanished.
     #[must_use]
     pub fn with_temporaries(mut self, temporaries: Arc<dyn Temporaries>) -> Self {
-        self.temporaries = Some(temporaries);
+        self.temporaries = temporaries;
         self
     }
 
-    fn make_temporary(&self) -> io::Result<Self> {
-        let path = self.temporary_path()?;
-        let mut make = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let file = match &self.temporaries {
-            Some(temporaries) => temporaries.make(&path, &mut make)?,
-            None => make()?,
-        };
-        Ok(Self { file, path, state: State::Temporary, temporaries: self.temporaries.clone() })
-    }
-
-    fn commit(&self, mut step: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-        match &self.temporaries {
-            Some(temporaries) => temporaries.commit(&mut step),
-            None => step(),
-        }
-    }
-
-    fn gone(&self, path: &Path) {
-        if let Some(temporaries) = &self.temporaries {
-            temporaries.gone(path);
-        }
-    }
-
-    fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("/"))
-    }
-
-    /// `.NAME.RANDOM.waxseal-tmp`: hidden, and with an ending that no pattern for results matches.
-    fn temporary_path(&self) -> io::Result<PathBuf> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-        let mut name = std::ffi::OsString::from(".");
-        // A name may have 255 bytes; the suffix must not push a long one over.
-        let own = self.path.file_name().unwrap_or_default();
-        name.push(if own.len() <= 200 { own } else { "rewrap".as_ref() });
-        name.push(format!(".{:016x}.waxseal-tmp", u64::from_le_bytes(random)));
-        Ok(self.folder().join(name))
-    }
-}
-
-impl Drop for DiskFile {
-    fn drop(&mut self) {
-        if self.state == State::Temporary {
-            // Nobody is left to tell; the name says what it is.
-            let _ = std::fs::remove_file(&self.path);
-            self.gone(&self.path);
+    fn file(&self) -> &File {
+        match &self.body {
+            Body::Named(file) => file,
+            Body::Made(made) => made.file(),
         }
     }
 }
 
 impl HeaderFile for DiskFile {
     fn lock(&mut self) -> io::Result<()> {
-        self.file.try_lock().map_err(|error| match error {
+        self.file().try_lock().map_err(|error| match error {
+            TryLockError::Error(error) if has_no_locks(&error) => {
+                io::Error::new(io::ErrorKind::Unsupported, Unsuitable::NoLock(error))
+            }
             TryLockError::Error(error) => error,
             TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
         })
     }
 
     fn is_still_named(&mut self) -> io::Result<bool> {
-        let own = self.file.metadata()?;
-        match std::fs::metadata(&self.path) {
-            Ok(named) => Ok((named.dev(), named.ino()) == (own.dev(), own.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        let own = self.file().metadata()?;
+        // The path as others see it; and the name in the folder that is held open, which is the one to be replaced.
+        let is_at_path = match std::fs::metadata(self.destination.path()) {
+            Ok(named) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        Ok(is_at_path && self.destination.names(&own)?)
     }
 
     fn byte_len(&mut self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.file().metadata()?.len())
     }
 
     fn block_size(&mut self) -> io::Result<u64> {
-        let system = rustix::fs::fstatvfs(&self.file)?;
+        let system = rustix::fs::fstatvfs(self.file())?;
         Ok(disk_block(if system.f_frsize == 0 { system.f_bsize } else { system.f_frsize }))
     }
 
     fn stamp(&mut self) -> io::Result<Stamp> {
-        let meta = self.file.metadata()?;
+        let meta = self.file().metadata()?;
         let changed = Some((meta.ctime(), meta.ctime_nsec()));
         Ok(Stamp { len: meta.len(), modified: meta.modified().ok(), changed })
     }
 
     fn keep_others_out(&mut self) -> Others {
-        lease::take(&self.file)
+        lease::take(self.file())
     }
 
     fn let_others_in(&mut self) {
-        lease::give_back(&self.file);
+        lease::give_back(self.file());
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_all()
+        self.file().sync_all()
     }
 
     fn sync_folder(&mut self) -> io::Result<()> {
-        match File::open(self.folder()).and_then(|folder| folder.sync_all()) {
-            // A folder that may be entered but not read, or a file system that syncs no folders.
-            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
-                Ok(())
-            }
-            done => done,
-        }
+        sync_folder(self.destination.folder(), self.file()).map(drop)
     }
 
     fn read_past_cache(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        past_cache::read(&self.file, offset, buffer)
+        past_cache::read(self.file(), offset, buffer)
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match self.state {
-            State::Named => self.commit(|| self.file.write_all_at(bytes, offset)),
-            State::Temporary => self.file.write_all_at(bytes, offset),
+        match &self.body {
+            Body::Named(file) => self.temporaries.commit(&mut || file.write_all_at(bytes, offset)),
+            Body::Made(made) => made.file().write_all_at(bytes, offset),
         }
     }
 
     fn create_beside(&mut self) -> io::Result<Self> {
-        let like = self.file.metadata()?;
+        let like = self.file().metadata()?;
         if like.nlink() > 1 {
             return Err(io::Error::other("a whole new file is needed, and further hard links would keep the old one"));
         }
-        let mut made = self.make_temporary()?;
+        if self.destination.is_mount_point() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, Unsuitable::MountPoint));
+        }
+        let (destination, temporaries) = (self.destination.clone(), self.temporaries.clone());
+        let made = AtomicFile::create_known(destination.clone(), Overwrite::Replace, 0o600, temporaries.clone())?;
+        let mut made = Self { body: Body::Made(Box::new(made)), destination, temporaries };
         made.lock()?;
         // The owner first: a change of owner clears mode bits. The mode last: until then, nobody else may read it.
-        let owner = give_owner(&made.file, &like)?;
+        let owner = give_owner(made.file(), &like)?;
         #[cfg(target_os = "linux")]
-        let has_list = copy_attributes(&self.file, &made.file, owner);
+        let has_list = copy_attributes(self.file(), made.file(), owner);
         #[cfg(not(target_os = "linux"))]
         let has_list = false;
         let mode = mode_for(like.mode() & 0o7777, owner, has_list);
-        made.file.set_permissions(Permissions::from_mode(mode))?;
+        // Where the file system takes no modes, both files have the one that it gives to all.
+        let _ = made.file().set_permissions(Permissions::from_mode(mode));
         Ok(made)
     }
 
     fn copy_tail(&mut self, offset: u64, successor: &mut Self, to: u64) -> io::Result<u64> {
-        past_cache::drop_pages(&self.file)?;
-        (&self.file).seek(SeekFrom::Start(offset))?;
-        (&successor.file).seek(SeekFrom::Start(to))?;
+        let (mut own, mut other) = (self.file(), successor.file());
+        past_cache::drop_pages(own)?;
+        own.seek(SeekFrom::Start(offset))?;
+        other.seek(SeekFrom::Start(to))?;
         // Between two files the system copies, or shares the blocks where it can.
-        io::copy(&mut &self.file, &mut &successor.file)
+        io::copy(&mut own, &mut other)
     }
 
     fn rename_over(&mut self, successor: &mut Self) -> io::Result<()> {
-        self.commit(|| std::fs::rename(&successor.path, &self.path))?;
-        successor.gone(&successor.path);
-        successor.path.clone_from(&self.path);
-        successor.state = State::Named;
-        Ok(())
+        match &mut successor.body {
+            Body::Made(made) => made.name_as_it_is(),
+            Body::Named(_) => Err(io::Error::other("the file has its name already")),
+        }
     }
 }
 
@@ -231,6 +197,13 @@ impl HeaderFile for DiskFile {
 /// transfer at once, up to 1 MiB and more: that says nothing of the disk behind them. They write whole pages.
 fn disk_block(reported: u64) -> u64 {
     if reported > MAX_BLOCK { USUAL_BLOCK } else { reported.max(1) }
+}
+
+/// Whether the file system has no locks at all, as some network file systems and FUSE.
+fn has_no_locks(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const NONE: [Errno; 5] = [Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOLCK, Errno::BADF];
+    Errno::from_io_error(error).is_some_and(|errno| NONE.contains(&errno))
 }
 
 /// What a new file has of the old one's owner and group.

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -66,6 +67,31 @@ impl Place {
             entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
+    }
+
+    /// Whether some process is making a file in `folder` of this one: a file without a name, or with a temporary one.
+    pub(crate) fn is_written_to(&self, folder: &str) -> bool {
+        let folder = self.path(folder).canonicalize().unwrap();
+        let is_made = |path: &Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            path.parent() == Some(&folder)
+                && (name.starts_with(".waxseal-") || (name.starts_with('#') && name.ends_with(" (deleted)")))
+        };
+        let list =
+            |path: PathBuf| fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        list(folder.clone()).any(|path| is_made(&path))
+            || list("/proc".into())
+                .flat_map(|process| list(process.join("fd")))
+                .any(|open| fs::read_link(open).is_ok_and(|path| is_made(&path)))
+    }
+
+    /// Waits until a file is being made in `folder`.
+    pub(crate) fn wait_for_writing(&self, folder: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.is_written_to(folder) {
+            assert!(Instant::now() < deadline, "nothing is written");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// The program in this folder, with nothing of the caller's environment that it heeds, and no terminal.

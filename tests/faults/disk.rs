@@ -27,6 +27,15 @@ pub(crate) enum Event {
         inode: Inode,
         name: String,
     },
+    /// A file that has no name.
+    Nameless {
+        inode: Inode,
+    },
+    /// It gets one.
+    Name {
+        inode: Inode,
+        name: String,
+    },
     Write {
         inode: Inode,
         at: usize,
@@ -138,6 +147,13 @@ impl Recording {
                     }
                     continue;
                 }
+                Event::Name { inode, name } => {
+                    live.insert(name.clone(), *inode);
+                    if there {
+                        names.insert(name.clone(), *inode);
+                    }
+                    continue;
+                }
                 Event::Unlink { name } => {
                     live.remove(name);
                     if there {
@@ -184,7 +200,9 @@ impl Recording {
                     content.resize(*len, 0);
                 }
                 // A number that the system gave again belongs to another file.
-                Event::Open { inode: own, .. } if *own == inode && !self.contents.contains_key(&inode) => {
+                Event::Open { inode: own, .. } | Event::Nameless { inode: own }
+                    if *own == inode && !self.contents.contains_key(&inode) =>
+                {
                     content.clear()
                 }
                 _ => {}
@@ -265,6 +283,8 @@ fn parse(log: &[u8]) -> Vec<Event> {
         let word = |at: usize| words[at].to_owned();
         events.push(match words[0] {
             "open" => Event::Open { inode: inode(), name: word(2) },
+            "nameless" => Event::Nameless { inode: inode() },
+            "name" => Event::Name { inode: inode(), name: word(2) },
             "write" => {
                 let (data, behind) = rest.split_at(number(3));
                 rest = behind.strip_prefix(b"\n").unwrap();

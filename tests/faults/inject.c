@@ -54,6 +54,7 @@
 #endif
 
 enum { NONE = -1, THREADS = 64, SECONDS = 60 };
+#define OWN_FD "/proc/self/fd/"
 
 /* Which arguments are a descriptor, paths and a count. A path counts before a descriptor, unless it is empty. */
 struct call {
@@ -93,6 +94,7 @@ static const struct call CALLS[] = {
     {SYS_renameat2, "rename", NONE, 1, 3, NONE},
     {SYS_linkat, "link", NONE, 1, 3, NONE},
     {SYS_rt_sigpending, "gate", NONE, NONE, NONE, NONE},
+    {SYS_close, "close", 0, NONE, NONE, NONE},
 #ifdef SYS_renameat
     {SYS_renameat, "rename", NONE, 1, 3, NONE},
 #endif
@@ -236,12 +238,19 @@ static void find_subject(const struct call *call, const uint64_t *args, char *su
         if (subject[0] && !is_in_folder(subject)) subject[0] = 0;
         if (subject[0]) return;
     }
+    /* What had no name gets one here. */
+    if (call->path2 != NONE) {
+        read_path(args[call->path2], subject);
+        if (!is_in_folder(subject)) subject[0] = 0;
+        return;
+    }
     if (call->fd == NONE || (int)args[call->fd] < 0 || args[call->fd] == 2) return;
     char link[64];
     snprintf(link, sizeof link, "/proc/%d/fd/%d", root, (int)args[call->fd]);
     ssize_t len = readlink(link, subject, PATH_MAX - 1);
     subject[len > 0 ? len : 0] = 0;
-    int is_pipe = !strncmp(subject, "pipe:", 5);
+    /* To close a pipe never fails. */
+    int is_pipe = !strncmp(subject, "pipe:", 5) && strcmp(call->kind, "close");
     if (!is_pipe && (subject[0] != '/' || !is_in_folder(subject))) subject[0] = 0;
 }
 
@@ -440,6 +449,15 @@ static void record_call(const struct pending *done, long result) {
     if (done->call->path != NONE) read_path(done->args[done->call->path], path);
     if (done->call->path2 != NONE) {
         read_path(done->args[done->call->path2], path2);
+        /* A file without a name is linked by its descriptor, or by the link that the system keeps to it. */
+        int is_by_link = !strncmp(path, OWN_FD, strlen(OWN_FD));
+        if (is_by_link || !path[0]) {
+            int fd = is_by_link ? atoi(path + strlen(OWN_FD)) : (int)done->args[0];
+            snprintf(file, sizeof file, "/proc/%d/fd/%d", root, fd);
+            if (stat(file, &meta)) give_up("finding what was linked");
+            record("name %lu %s\n", meta.st_ino, base_of(path2));
+            return;
+        }
         record("%s %s %s\n", kind, base_of(path), base_of(path2));
         return;
     }
@@ -452,7 +470,10 @@ static void record_call(const struct pending *done, long result) {
     if (stat(file, &meta) || S_ISFIFO(meta.st_mode)) return;
     if (is_open) {
         uint64_t flags = done->args[done->call->path + 1];
-        if (flags & (O_CREAT | O_TRUNC)) record("open %lu %s\n", meta.st_ino, base_of(path));
+        if ((flags & O_TMPFILE) == O_TMPFILE)
+            record("nameless %lu\n", meta.st_ino);
+        else if (flags & (O_CREAT | O_TRUNC))
+            record("open %lu %s\n", meta.st_ino, base_of(path));
     } else if (!strcmp(kind, "write") || !strcmp(kind, "copy")) {
         if (result > 0) record_write(done, file, &meta, result);
     } else if (!strcmp(kind, "truncate") || !strcmp(kind, "allocate")) {

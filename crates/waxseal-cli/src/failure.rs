@@ -139,6 +139,9 @@ fn hint_of_io(source: &io::Error) -> Option<String> {
                     a snapshot of it is one state of it";
         return Some(hint.into());
     }
+    if source.get_ref().is_some_and(|inner| inner.is::<waxseal::rewrap::Unsuitable>()) {
+        return Some("`waxseal rewrap -o OUT` writes a changed copy instead".into());
+    }
     let hint = match source.kind() {
         io::ErrorKind::BrokenPipe => "who read the output has gone before its end",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

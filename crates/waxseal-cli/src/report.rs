@@ -216,7 +216,11 @@ fn write_json(stream: JsonTo, object: &Value) -> Result<()> {
 
 /// Writes results. A reader that went away is a failure like any other.
 pub(crate) fn to_stdout(text: &str) -> Result<()> {
-    let done = streams::stdout().and_then(|stdout| Patient(&stdout).write_all(text.as_bytes()));
+    let done = streams::stdout().and_then(|stdout| {
+        Patient(&stdout).write_all(text.as_bytes())?;
+        // This is a copy of the descriptor. Some file systems find out only at a close that there is no room.
+        waxseal::io::close(stdout)
+    });
     done.map_err(|source| Failure::io("writing to stdout", source))
 }
 

@@ -14,13 +14,12 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use rustix::fs::{AtFlags, Mode, OFlags, unlinkat};
+use rustix::fs::{AtFlags, unlinkat};
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
-use waxseal::rewrap::Temporaries;
+use waxseal::io::Temporaries;
 
 use self::gate::{Hold, Noted};
 
@@ -154,10 +153,10 @@ impl Registry {
         self.files.retain(|(own, known)| !(Arc::ptr_eq(own, folder) && known.as_bytes() == name.as_bytes()));
     }
 
-    /// Whether `name` in `folder` would be removed.
+    /// Whether a file `name` would be removed.
     #[cfg(test)]
-    pub(crate) fn has_file(&self, folder: &Arc<OwnedFd>, name: &OsStr) -> bool {
-        self.files.iter().any(|(own, known)| Arc::ptr_eq(own, folder) && known.as_bytes() == name.as_bytes())
+    pub(crate) fn has_file(&self, name: &OsStr) -> bool {
+        self.files.iter().any(|(_, known)| known.as_bytes() == name.as_bytes())
     }
 
     /// `child` is told to end on death.
@@ -232,42 +231,25 @@ fn with_terminal(change: impl FnOnce(&mut Terminal)) {
     }
 }
 
-/// A folder to remove files from. It need not be one that may be read.
-pub(crate) fn open_folder(path: &Path) -> io::Result<Arc<OwnedFd>> {
-    #[cfg(target_os = "linux")]
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    #[cfg(not(target_os = "linux"))]
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(Arc::new(rustix::fs::open(path, flags, Mode::empty())?))
-}
-
-/// The registry, as the library's rewrap is given it.
-#[derive(Debug, Default)]
-pub(crate) struct Registered {
-    folder: Mutex<Option<Arc<OwnedFd>>>,
-}
-
-impl Registered {
-    fn folder(&self) -> MutexGuard<'_, Option<Arc<OwnedFd>>> {
-        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// The registry, as the library is given it.
+#[derive(Debug)]
+pub(crate) struct Registered;
 
 impl Temporaries for Registered {
-    fn make(&self, path: &Path, make: &mut dyn FnMut() -> io::Result<File>) -> io::Result<File> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = open_folder(folder)?;
+    fn make(
+        &self,
+        folder: &Arc<OwnedFd>,
+        name: &OsStr,
+        make: &mut dyn FnMut() -> io::Result<File>,
+    ) -> io::Result<File> {
         let mut registry = registry();
         let file = make()?;
-        registry.add_file(&folder, path.file_name().unwrap_or_default());
-        *self.folder() = Some(folder);
+        registry.add_file(folder, name);
         Ok(file)
     }
 
-    fn gone(&self, path: &Path) {
-        if let Some(folder) = self.folder().take() {
-            registry().forget_file(&folder, path.file_name().unwrap_or_default());
-        }
+    fn gone(&self, folder: &Arc<OwnedFd>, name: &OsStr) {
+        registry().forget_file(folder, name);
     }
 
     fn commit(&self, step: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {

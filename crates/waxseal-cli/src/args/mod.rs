@@ -165,7 +165,7 @@ pub(crate) struct PairArgs {
 /// What is done about an output that exists, and about the disk.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct WriteArgs {
-    /// Replace an output that exists
+    /// Replace an output that exists, or write over a block device
     #[arg(short, long)]
     pub(crate) force: bool,
     /// Leave it to the system when the output reaches the disk

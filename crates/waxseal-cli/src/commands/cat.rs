@@ -59,6 +59,7 @@ fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> R
         Patient(&stdout).write_all(&buffer[..read]).map_err(|error| Error::io("writing to stdout", error))?;
         left -= read as u64;
     }
+    closed(stdout)?;
     Ok(Done { bytes: Some(all - left), ..done })
 }
 
@@ -66,7 +67,14 @@ fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> R
 fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
     let mut window = Window { inner: Patient(&stdout), range, position: 0, passed: 0 };
     let done = open.open_into(name, input, Sink::Stream(&mut window))?;
-    Ok(Done { bytes: Some(window.passed), ..done })
+    let passed = window.passed;
+    closed(stdout)?;
+    Ok(Done { bytes: Some(passed), ..done })
+}
+
+/// Some file systems find out only at the close that there is no room.
+fn closed(stdout: File) -> Result<()> {
+    waxseal::io::close(stdout).map_err(|error| Failure::io("closing stdout", error))
 }
 
 /// Lets the bytes of a range through.

@@ -28,7 +28,7 @@ fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
     let output = target.open(Content::Plaintext, MODE)?;
     let durability = durability(args.files.write.no_sync);
     let done = open.open_into(&job.input.display(), &mut input, output.sink(durability))?;
-    output.commit(durability)?;
+    output.commit(durability, &open.session.reporter)?;
     open.session.say_where(job);
     let note = done.key.as_ref().map(|key| format!("{} was opened by {key}", job.input.display()));
     Ok(Done { output: path, note, ..done })

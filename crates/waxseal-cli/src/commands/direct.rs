@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use waxseal::Error;
-use waxseal::engine::{Durability, Patient};
+use waxseal::engine::Patient;
 use waxseal::format::{KMS_WRAPPED_MAX, MAGIC, Pairs};
 use waxseal::secret::SecretBytes;
 use waxseal_aws_kms::{DIRECT_MAX, KmsKeyName};
@@ -15,9 +15,9 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::input::{Input, InputName};
 use crate::cli::keys::{Cloud, KeySpec};
-use crate::cli::output::{Content, Output, Target, sealed_mode};
+use crate::cli::output::{Content, Output, Target};
 use crate::cli::plan::{self, Job};
-use crate::cli::report::Done;
+use crate::cli::report::{Done, Reporter};
 use crate::cli::session::{Session, durability};
 use crate::cli::signals;
 
@@ -28,7 +28,7 @@ pub(crate) fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
     let key = key(args)?;
     let context = Pairs::parse(&args.context).map_err(|error| Failure::from(error).hint("-c takes NAME=VALUE"))?;
     let cloud = Cloud::new(&args.kms)?;
-    let direct = Direct { args, job: &job, context, cloud };
+    let direct = Direct { args, job: &job, context, cloud, reporter: &session.reporter };
     let done = match (command, key) {
         (DirectCommand::Encrypt(_), Some(key)) => direct.encrypt(&key),
         (DirectCommand::Encrypt(_), None) => {
@@ -67,13 +67,14 @@ struct Direct<'a> {
     job: &'a Job,
     context: Pairs,
     cloud: Cloud,
+    reporter: &'a Reporter,
 }
 
 impl Direct<'_> {
     fn encrypt(&self, key: &KmsKeyName) -> Result<Done> {
         let input = self.job.input.open()?;
         let target = self.target(&input)?;
-        let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
+        let mode = target.sealed_mode(&input);
         let path = target.path().map(Name::of);
         let plaintext = read(&input, DIRECT_MAX)?;
         if !(1..=DIRECT_MAX).contains(&plaintext.expose().len()) {
@@ -107,16 +108,12 @@ impl Direct<'_> {
     }
 
     fn write(&self, output: Output, bytes: &[u8]) -> Result<()> {
-        let durability = durability(self.args.files.write.no_sync);
         if let Output::Stream(_) = &output {
             signals::check();
         }
         let written = Patient(output.file()).write_all(bytes).map_err(|error| Error::io("writing the output", error));
         written?;
-        if let (Output::File(file), Durability::Synced) = (&output, durability) {
-            file.sync()?;
-        }
-        output.commit(durability)
+        output.commit(durability(self.args.files.write.no_sync), self.reporter)
     }
 
     fn done(&self, len: usize, key: String, output: Option<Name>) -> Done {

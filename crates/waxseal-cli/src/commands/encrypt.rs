@@ -11,7 +11,7 @@ use crate::cli::failure::Failure;
 use crate::cli::from_command::CommandOutput;
 use crate::cli::keys::{Cloud, Sealers, Sealing};
 use crate::cli::once;
-use crate::cli::output::{Content, Forbidden, Output, Target, sealed_mode};
+use crate::cli::output::{Content, Forbidden, Output, Target};
 use crate::cli::plan::{self, Direction, Job};
 use crate::cli::progress::Watch;
 use crate::cli::report::Done;
@@ -82,11 +82,11 @@ impl Seal<'_> {
     fn file(&self, job: &Job) -> Result<Done> {
         let input = job.input.open()?;
         let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
-        let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
+        let mode = target.sealed_mode(&input);
         let path = target.path().map(Name::of);
         let output = target.open(Content::Ciphertext, mode)?;
         let sealed = self.seal(&job.input.display(), input.source(), &output)?;
-        output.commit(durability(self.args.files.write.no_sync))?;
+        output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
         Ok(self.done(&sealed, path))
     }
@@ -100,8 +100,10 @@ impl Seal<'_> {
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
         let sealed = self.seal(&name, Source::Stream(&mut child), &output);
         // Its failure comes to the engine as a read error, and tells less there.
-        let sealed = child.failure().map_or(sealed, |failure| Err(failure.hint(hint(&output, path.as_ref().map(Name::text)))))?;
-        output.commit(durability(self.args.files.write.no_sync))?;
+        let sealed = child
+            .failure()
+            .map_or(sealed, |failure| Err(failure.hint(hint(&output, path.as_ref().map(Name::text)))))?;
+        output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         Ok(self.done(&sealed, path))
     }
 

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
-use waxseal::engine::Durability;
 use waxseal::salvage::{HeaderSource, PlaintextEnd, Region, SalvageOptions, SalvageReport, salvage};
 
 use super::open::{Open, warn_of_header};
@@ -52,11 +51,11 @@ fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done>
         Err(error) => return Err(open.explain(error, None, &mut input)),
     };
     let durability = durability(args.write.no_sync);
-    keep(output, durability)?;
+    output.commit(durability, &open.session.reporter)?;
     if let Some(map) = map {
         let written = report.write_ddrescue_map(&mut map.file());
         written.map_err(|error| Failure::io("writing the map", error))?;
-        keep(map, durability)?;
+        map.commit(durability, &open.session.reporter)?;
     }
     Ok(told(&report, args, open, &input))
 }
@@ -69,20 +68,13 @@ fn target(path: &std::path::Path, args: &SalvageArgs, forbidden: &Forbidden) -> 
 
 fn new_file(target: Target) -> Result<NewFile> {
     match target {
-        Target::File(path, overwrite) => NewFile::beside(path, overwrite, 0o600),
+        Target::File(there, overwrite) => NewFile::at(there, overwrite, 0o600),
         _ => Err(no_file()),
     }
 }
 
 fn no_file() -> Failure {
     Failure::usage("salvage writes to a file, never to a pipe or a device").hint("name a file with -o")
-}
-
-fn keep(file: NewFile, durability: Durability) -> Result<()> {
-    if durability == Durability::Synced {
-        file.sync()?;
-    }
-    file.commit(durability)
 }
 
 /// Everything that was found; a failure while anything is missing.

@@ -20,7 +20,7 @@ use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::keys::{Cloud, KeySpec};
-use crate::cli::report::Done;
+use crate::cli::report::{Done, Reporter};
 use crate::cli::session::Session;
 
 /// `key create`: prints the ARN alone, for scripts.
@@ -59,13 +59,21 @@ pub(super) fn import(args: &KeyImportArgs, session: &Session) -> Result<Exit> {
         return Err(Failure::usage("--valid-to lies in the past"));
     }
     let cloud = Cloud::new(&args.kms)?;
-    Ok(session.reporter.finished(Some(&Name::plain(&args.key)), import_into(&name, args, &options, &cloud)))
+    Ok(session
+        .reporter
+        .finished(Some(&Name::plain(&args.key)), import_into(&name, args, &options, &cloud, &session.reporter)))
 }
 
-fn import_into(name: &KmsKeyName, args: &KeyImportArgs, options: &ImportOptions, cloud: &Cloud) -> Result<Done> {
+fn import_into(
+    name: &KmsKeyName,
+    args: &KeyImportArgs,
+    options: &ImportOptions,
+    cloud: &Cloud,
+    reporter: &Reporter,
+) -> Result<Done> {
     let material = match (&args.material, &args.generate) {
         (Some(path), _) => read_material(path)?,
-        (None, Some(path)) => generate(path)?,
+        (None, Some(path)) => generate(path, reporter)?,
         (None, None) => return Err(Failure::usage("no key material")),
     };
     let arn = cloud.kms().import_material(name, &material, options).map_err(|error| {
@@ -111,11 +119,11 @@ fn read_material(path: &Path) -> Result<SecretBytes> {
 }
 
 /// Written and synced before anything is sent: material that KMS has and nobody else is no material of one's own.
-fn generate(path: &Path) -> Result<SecretBytes> {
+fn generate(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
     let mut bytes = vec![0; KEY_LEN];
     fill_random(&mut bytes)?;
     let material = SecretBytes::new(bytes);
-    write_new_secret(path, material.expose())?;
+    write_new_secret(path, material.expose(), reporter)?;
     Ok(material)
 }
 

@@ -17,7 +17,7 @@ use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{NewFile, Overwrite, Target};
-use crate::cli::report::Done;
+use crate::cli::report::{Done, Reporter};
 use crate::cli::session::Session;
 
 /// Runs the command.
@@ -25,7 +25,7 @@ pub(crate) fn run(command: &KeyCommand, session: &Session) -> Result<Exit> {
     match command {
         KeyCommand::New(args) => {
             let name = Name::of(&args.file);
-            Ok(session.reporter.finished(Some(&name), make(&args.file)))
+            Ok(session.reporter.finished(Some(&name), make(&args.file, &session.reporter)))
         }
         #[cfg(feature = "aws-kms")]
         KeyCommand::Create(args) => kms::create(args, session),
@@ -38,11 +38,12 @@ pub(crate) fn run(command: &KeyCommand, session: &Session) -> Result<Exit> {
     }
 }
 
-fn make(path: &Path) -> Result<Done> {
+fn make(path: &Path, reporter: &Reporter) -> Result<Done> {
     let key = KeyFile::generate()?;
     let made = format!("made by waxseal at {}", stamp(OffsetDateTime::now_utc()));
     let id = format!("waxseal key file {}", key.id());
-    write_new_secret(path, key.to_text(&[&id, &made, "whoever reads this file can open what it seals"]).expose())?;
+    let text = key.to_text(&[&id, &made, "whoever reads this file can open what it seals"]);
+    write_new_secret(path, text.expose(), reporter)?;
     let name = Name::of(path);
     Ok(Done {
         key: Some(key.id().to_owned()),
@@ -54,7 +55,7 @@ fn make(path: &Path) -> Result<Done> {
 
 /// A new file of mode 0600, on the disk when this returns. Nothing that exists is ever overwritten: a lost key is
 /// every backup lost.
-fn write_new_secret(path: &Path, content: &[u8]) -> Result<()> {
+fn write_new_secret(path: &Path, content: &[u8], reporter: &Reporter) -> Result<()> {
     let target = match Target::at(path, Overwrite::Refuse, &Vec::new()) {
         Ok(Target::File(target, _)) => target,
         Ok(Target::Stdout) => return Err(Failure::usage("a key is written to a file, not to stdout")),
@@ -64,10 +65,9 @@ fn write_new_secret(path: &Path, content: &[u8]) -> Result<()> {
         Err(failure) if failure.exit == Exit::Unmet => return Err(never_overwritten(path)),
         Err(failure) => return Err(failure),
     };
-    let new = NewFile::beside(target, Overwrite::Refuse, 0o600)?;
+    let new = NewFile::at(target, Overwrite::Refuse, 0o600)?;
     new.file().write_all(content).map_err(|error| Failure::io("writing the key file", error))?;
-    new.sync()?;
-    match new.commit(Durability::Synced) {
+    match new.commit(Durability::Synced, reporter) {
         Err(failure) if failure.exit == Exit::Unmet => Err(never_overwritten(path)),
         done => done,
     }

@@ -15,6 +15,7 @@ use std::sync::mpsc;
 use waxseal::Error;
 use waxseal::engine::Patient;
 use waxseal::format::{FRONT_LEN, Header, Sharing};
+use waxseal::io::{Destination, DestinationError};
 use waxseal::keys::KeyOpener;
 use waxseal::rewrap::{DiskFile, InPlace, Plan, RepairPlan, Report, Request, rewrap_stream};
 
@@ -25,11 +26,11 @@ use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::input::{Identity, InputName};
-use crate::cli::output::{Content, Output, sealed_mode};
+use crate::cli::output::{Content, foreign_link};
 use crate::cli::plan::{self, Job, Naming};
 use crate::cli::progress::Count;
 use crate::cli::prompt;
-use crate::cli::report::Done;
+use crate::cli::report::{Done, Reporter};
 use crate::cli::session::{Session, durability};
 use crate::cli::signals::{self, Registered};
 
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
     match (&args.output, inputs.as_slice()) {
         (Some(output), [input]) => {
             let job = Job { input: input.clone(), output: output.clone(), naming: Naming::Given };
-            let (result, warnings) = rewrap.copy(&job, &keys);
+            let (result, warnings) = rewrap.copy(&job, &keys, &session.reporter);
             warnings.iter().for_each(|warning| session.reporter.warn(warning));
             Ok(session.reporter.finished(Some(&input.name()), result))
         }
@@ -182,7 +183,8 @@ impl Rewrap<'_> {
 
     /// `repaired` is what was, or may have been, overwritten by a repair, also where something fails after it.
     fn change(&self, path: &Path, repaired: &mut Option<RepairPlan>) -> Result<Report> {
-        let mut file = InPlace::begin(DiskFile::open(path)?.with_temporaries(Arc::new(Registered::default())))?;
+        let file = DiskFile::at(input_at(path)?)?.with_temporaries(Arc::new(Registered));
+        let mut file = InPlace::begin(file)?;
         let warnings = file.header().warnings();
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
         // Everything that can be refused comes before the first byte is written: a repair changes no slot.
@@ -225,8 +227,8 @@ impl Rewrap<'_> {
     }
 
     /// A copy of one input, with the keys that are asked for.
-    fn copy(&self, job: &Job, keys: &Keys<'_>) -> Told {
-        match self.copied(job, keys) {
+    fn copy(&self, job: &Job, keys: &Keys<'_>, reporter: &Reporter) -> Told {
+        match self.copied(job, keys, reporter) {
             Ok((report, output)) => {
                 let done = told::done(&job.input.display(), &report, None);
                 (Ok(Done { output, stdout: None, ..done }), told::warnings(&report, None))
@@ -235,21 +237,17 @@ impl Rewrap<'_> {
         }
     }
 
-    fn copied(&self, job: &Job, keys: &Keys<'_>) -> Result<(Report, Option<Name>)> {
+    fn copied(&self, job: &Job, keys: &Keys<'_>, reporter: &Reporter) -> Result<(Report, Option<Name>)> {
         let input = job.input.open()?;
         let target = plan::target(job, &input, self.args.write.force, &keys.forbidden())?;
-        let mode = target.path().map_or(0o600, |path| sealed_mode(&input, path));
+        let mode = target.sealed_mode(&input);
         let path = target.path().map(Name::of);
         let output = target.open(Content::Ciphertext, mode)?;
         let mut held = Held { inner: Patient(output.file()), last: Vec::new() };
         let report =
             rewrap_stream(&mut Patient(&input.file), &mut held, |header| self.plan(header, &job.input.display()))?;
         input.check_unchanged()?;
-        let durability = durability(self.args.write.no_sync);
-        if let (Output::File(file), waxseal::engine::Durability::Synced) = (&output, durability) {
-            file.sync()?;
-        }
-        output.commit(durability)?;
+        output.commit(durability(self.args.write.no_sync), reporter)?;
         Ok((report, path))
     }
 
@@ -321,4 +319,12 @@ mod tests {
         assert!(!have_one_front(&one, &other));
         assert!(!have_one_front(&missing, &missing));
     }
+}
+
+/// Where the file is: a link of somebody else could lead to any other.
+fn input_at(path: &Path) -> Result<Destination> {
+    Destination::at(path).map_err(|error| match error {
+        DestinationError::ForeignLink { link, owner } => foreign_link(&link, owner),
+        other => Error::from(other).into(),
+    })
 }

@@ -1,0 +1,379 @@
+//! Where a file is to be: a folder that is held open, and a name in it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::error::Error;
+
+/// A chain of symlinks longer than this is a loop, as for the system.
+const MAX_LINKS: usize = 40;
+/// The sticky bit: names in such a folder are removed by their owners alone.
+const STICKY: u32 = 0o1000;
+/// Others than the folder's owner may write to it.
+const WRITTEN_BY_OTHERS: u32 = 0o022;
+
+/// A folder, held open, and the name in it that a file has or is to have. The name is no symbolic link: those were
+/// followed, and the folder is the one in which the last of them ends.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    pub(super) folder: Arc<OwnedFd>,
+    pub(super) name: OsString,
+    path: PathBuf,
+    found: Option<Found>,
+}
+
+/// What has the name already.
+#[derive(Debug, Clone)]
+struct Found {
+    metadata: Metadata,
+    is_mount_point: bool,
+    follow: Follow,
+}
+
+/// Whether the name is to be followed when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    No,
+    /// It is a link of the system's own (`/proc/self/fd/3`) to something that has no other name.
+    Magic,
+}
+
+/// Why there is no such destination.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DestinationError {
+    /// The path ends in `/`, `.` or `..`.
+    #[error("{} names a folder", .0.display())]
+    Folder(PathBuf),
+    /// Somebody else has put a symbolic link into a folder in which everybody may put files.
+    #[error("the symbolic link {} was made by user {owner}, in a folder that others may write to", .link.display())]
+    ForeignLink {
+        /// The link.
+        link: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// The system refused.
+    #[error("{action}: {source}")]
+    Io {
+        /// What was being done.
+        action: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<DestinationError> for Error {
+    fn from(error: DestinationError) -> Self {
+        match error {
+            DestinationError::Io { action, source } => Error::Io { action, source },
+            other => Error::Invalid(other.to_string()),
+        }
+    }
+}
+
+impl Destination {
+    /// Follows `path`. Nothing is created.
+    ///
+    /// Symbolic links at the end of the path are followed one by one, each on an open descriptor. In a sticky folder
+    /// that others may write to, such as `/tmp`, only a link counts that belongs to the caller or to the folder's
+    /// owner: anybody can put one there, and change it at any moment.
+    ///
+    /// # Errors
+    /// [`DestinationError`] says which.
+    pub fn at(path: &Path) -> Result<Self, DestinationError> {
+        let (mut path, mut base) = (path.to_owned(), None::<Arc<OwnedFd>>);
+        let mut rest = path.clone();
+        for _ in 0..MAX_LINKS {
+            let Some((parent, name)) = split(&rest) else { return Err(DestinationError::Folder(path)) };
+            let folder = Arc::new(open_folder(base.as_deref(), parent).map_err(|source| DestinationError::Io {
+                action: format!("opening the folder {}", folder_of(&path).display()),
+                source,
+            })?);
+            let failed = |source| DestinationError::Io { action: format!("looking at {}", path.display()), source };
+            let item = look(&folder, name, &path, OFlags::NOFOLLOW).map_err(failed)?;
+            let found = match item {
+                Some(item) if item.metadata.is_symlink() => {
+                    check_link(&folder, &item.metadata, &path)?;
+                    match behind_magic(&folder, name, &item, &path).map_err(failed)? {
+                        Some(found) => Some(found),
+                        None => {
+                            let target = item.target.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+                            path = folder_of(&path).join(&target);
+                            (rest, base) = (target, Some(folder));
+                            continue;
+                        }
+                    }
+                }
+                Some(item) => {
+                    let is_mount_point = item.is_mount_point;
+                    Some(Found { metadata: item.metadata, is_mount_point, follow: Follow::No })
+                }
+                None => None,
+            };
+            let name = name.to_owned();
+            return Ok(Self { folder, name, path, found });
+        }
+        let source = Errno::LOOP.into();
+        Err(DestinationError::Io { action: format!("following {}", path.display()), source })
+    }
+
+    /// The path, with its symbolic links at the end followed: for people.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder's path, for people.
+    #[must_use]
+    pub fn folder_path(&self) -> &Path {
+        folder_of(&self.path)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Arc<OwnedFd> {
+        &self.folder
+    }
+
+    /// The name in the folder.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// What had the name already; `None`: nothing.
+    #[must_use]
+    pub fn found(&self) -> Option<&Metadata> {
+        self.found.as_ref().map(|found| &found.metadata)
+    }
+
+    /// Whether the file is a mount point of its own, as in containers: nothing can be renamed in its place. `false`
+    /// where the system does not tell.
+    #[must_use]
+    pub fn is_mount_point(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.is_mount_point)
+    }
+
+    /// What the folder is.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
+    pub fn folder_metadata(&self) -> io::Result<Metadata> {
+        File::from(self.folder.try_clone()?).metadata()
+    }
+
+    /// Opens what has the name, and nothing that has come in its place meanwhile. Nothing is created.
+    ///
+    /// # Errors
+    /// Whatever the system answers; [`io::ErrorKind::ResourceBusy`] where it was replaced.
+    pub fn open(&self, access: OpenFor) -> io::Result<File> {
+        let Some(found) = &self.found else { return Err(io::ErrorKind::NotFound.into()) };
+        let nofollow = if found.follow == Follow::Magic { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let access = match access {
+            OpenFor::Write => OFlags::WRONLY,
+            OpenFor::Change => OFlags::RDWR,
+        };
+        let flags = access | nofollow | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = File::from(retry_on_intr(|| rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty()))?);
+        if is_same(&file.metadata()?, &found.metadata) {
+            Ok(file)
+        } else {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "it was replaced by another just now"))
+        }
+    }
+
+    /// Whether the name in the folder is `file`'s.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
+    pub(crate) fn names(&self, file: &Metadata) -> io::Result<bool> {
+        let item = look(&self.folder, &self.name, &self.path, OFlags::NOFOLLOW)?;
+        Ok(item.is_some_and(|item| is_same(&item.metadata, file)))
+    }
+}
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenFor {
+    /// To write alone.
+    Write,
+    /// To read and write.
+    Change,
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// The folder's part of a path and the name in it; `None` where the path ends in no name.
+fn split(path: &Path) -> Option<(&Path, &OsStr)> {
+    let bytes = path.as_os_str().as_bytes();
+    let at = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (parent, name) = bytes.split_at(at);
+    let parent = if parent.is_empty() { &b"."[..] } else { parent };
+    (![&b""[..], b".", b".."].contains(&name)).then(|| (Path::new(OsStr::from_bytes(parent)), OsStr::from_bytes(name)))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+/// To read, so that it can be synced; where that is forbidden, as a mere place.
+fn open_folder(base: Option<&OwnedFd>, parent: &Path) -> io::Result<OwnedFd> {
+    let open = |flags: OFlags| {
+        let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        retry_on_intr(|| match base {
+            Some(base) => rustix::fs::openat(base, parent, flags, Mode::empty()),
+            None => rustix::fs::openat(CWD, parent, flags, Mode::empty()),
+        })
+    };
+    match open(OFlags::RDONLY) {
+        #[cfg(target_os = "linux")]
+        Err(Errno::ACCESS) => Ok(open(OFlags::PATH)?),
+        done => Ok(done?),
+    }
+}
+
+/// Something in a folder, as it was found.
+struct Item {
+    metadata: Metadata,
+    /// Of a symbolic link.
+    target: Option<PathBuf>,
+    is_mount_point: bool,
+    is_of_proc: bool,
+}
+
+/// Looks at `name` on a descriptor, so that all that is said of it is said of one thing.
+#[cfg(target_os = "linux")]
+fn look(folder: &OwnedFd, name: &OsStr, _: &Path, follow: OFlags) -> io::Result<Option<Item>> {
+    use rustix::fs::{AtFlags, PROC_SUPER_MAGIC, StatxAttributes, StatxFlags};
+    let flags = OFlags::PATH | OFlags::CLOEXEC | follow;
+    let item = match retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty())) {
+        Ok(item) => File::from(item),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let metadata = item.metadata()?;
+    let target = match metadata.is_symlink() {
+        true => Some(OsString::from_vec(rustix::fs::readlinkat(&item, c"", Vec::new())?.into_bytes()).into()),
+        false => None,
+    };
+    let told = rustix::fs::statx(&item, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE);
+    let is_mount_point = told.is_ok_and(|told| told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    let is_of_proc = rustix::fs::fstatfs(&item).is_ok_and(|system| system.f_type == PROC_SUPER_MAGIC);
+    Ok(Some(Item { metadata, target, is_mount_point, is_of_proc }))
+}
+
+/// Systems without descriptors of links: the best is to look by the path.
+#[cfg(not(target_os = "linux"))]
+fn look(_: &OwnedFd, _: &OsStr, path: &Path, follow: OFlags) -> io::Result<Option<Item>> {
+    let told = if follow.is_empty() { path.metadata() } else { path.symlink_metadata() };
+    let metadata = match told {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let target = if metadata.is_symlink() { Some(path.read_link()?) } else { None };
+    Ok(Some(Item { metadata, target, is_mount_point: false, is_of_proc: false }))
+}
+
+/// What is behind a link of the system's own, unless that is a file: a pipe, say, has no path to follow.
+fn behind_magic(folder: &OwnedFd, name: &OsStr, item: &Item, path: &Path) -> io::Result<Option<Found>> {
+    if !item.is_of_proc {
+        return Ok(None);
+    }
+    let there = look(folder, name, path, OFlags::empty())?;
+    let there = there.filter(|there| !there.metadata.is_file() && !there.metadata.is_dir());
+    Ok(there.map(|there| Found { metadata: there.metadata, is_mount_point: false, follow: Follow::Magic }))
+}
+
+/// The kernel's own rule (`fs.protected_symlinks`) does not hold everywhere.
+fn check_link(folder: &OwnedFd, link: &Metadata, path: &Path) -> Result<(), DestinationError> {
+    let there = folder.try_clone().and_then(|folder| File::from(folder).metadata());
+    let there = there.map_err(|source| DestinationError::Io { action: "looking at the folder".into(), source })?;
+    let is_shared = there.mode() & STICKY != 0 && there.mode() & WRITTEN_BY_OTHERS != 0;
+    let is_trusted = link.uid() == rustix::process::geteuid().as_raw() || link.uid() == there.uid();
+    if is_shared && !is_trusted {
+        return Err(DestinationError::ForeignLink { link: path.to_owned(), owner: link.uid() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn paths_are_cut_at_their_last_slash() {
+        let cut = |path: &'static str| split(Path::new(path)).map(|(parent, name)| (parent.to_str(), name.to_str()));
+        for (path, parent, name) in [
+            ("a", ".", "a"),
+            ("/a", "/", "a"),
+            ("a/b", "a/", "b"),
+            ("../a", "../", "a"),
+            ("a//b", "a//", "b"),
+            ("...", ".", "..."),
+        ] {
+            assert_eq!(cut(path), Some((Some(parent), Some(name))), "{path}");
+        }
+        for path in ["", "/", "a/", ".", "..", "a/.", "a/.."] {
+            assert_eq!(cut(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_to_their_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("d")).unwrap();
+        fs::write(path("d/file"), "x").unwrap();
+        symlink("two", path("one")).unwrap();
+        symlink("d/three", path("two")).unwrap();
+        symlink("../d/file", path("d/three")).unwrap();
+        symlink("nowhere", path("d/dangling")).unwrap();
+        symlink("loop", path("loop")).unwrap();
+        symlink("d/", path("to-folder")).unwrap();
+        let there = Destination::at(&path("one")).unwrap();
+        assert!(there.found().unwrap().is_file() && there.name() == "file");
+        assert_eq!(fs::canonicalize(there.path()).unwrap(), fs::canonicalize(path("d/file")).unwrap());
+        let dangling = Destination::at(&path("d/dangling")).unwrap();
+        assert!(dangling.found().is_none() && dangling.name() == "nowhere");
+        assert!(matches!(Destination::at(&path("loop")), Err(DestinationError::Io { .. })));
+        assert!(matches!(Destination::at(&path("missing/x")), Err(DestinationError::Io { .. })));
+        assert!(matches!(Destination::at(&path("to-folder")), Err(DestinationError::Folder(_))));
+    }
+
+    /// What was looked at is what is opened.
+    #[test]
+    fn what_has_come_in_its_place_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&path, "x").unwrap();
+        let there = Destination::at(&path).unwrap();
+        assert!(there.open(OpenFor::Change).is_ok() && there.names(&path.metadata().unwrap()).unwrap());
+        fs::write(&other, "y").unwrap();
+        fs::rename(&path, folder.path().join("c")).unwrap();
+        symlink("c", &path).unwrap();
+        assert!(there.open(OpenFor::Write).is_err() && !there.names(&other.metadata().unwrap()).unwrap());
+        fs::rename(&other, &path).unwrap();
+        let refused = there.open(OpenFor::Write).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+    }
+}

@@ -1,0 +1,54 @@
+//! Files that appear whole or not at all, on file systems as they are.
+//!
+//! A [`Destination`] is a folder that is held open and a name in it. An [`AtomicFile`] is written without that name,
+//! and gets it in one step when it is committed. Neither looks at a path twice: who renames the folder, or puts a
+//! symbolic link in its place, cannot lead what is written elsewhere, and leaves nothing behind.
+//!
+//! ```
+//! use std::io::Write;
+//! use waxseal::io::{AtomicFile, Destination, Durability, Overwrite};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("report");
+//! let made = AtomicFile::create(Destination::at(&path)?, Overwrite::Refuse, 0o600)?;
+//! made.file().write_all(b"all of it")?;
+//! for missed in made.commit(Durability::Synced)? {
+//!     eprintln!("warning: {missed}");
+//! }
+//! assert_eq!(std::fs::read(&path)?, b"all of it");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#[cfg(unix)]
+mod atomic;
+#[cfg(unix)]
+mod destination;
+#[cfg(unix)]
+mod naming;
+#[cfg(unix)]
+mod system;
+
+#[cfg(unix)]
+pub use atomic::{AtomicFile, Missed};
+#[cfg(unix)]
+pub use destination::{Destination, DestinationError, OpenFor};
+#[cfg(unix)]
+pub(crate) use naming::Untold;
+#[cfg(unix)]
+pub use naming::{Overwrite, Temporaries};
+#[cfg(unix)]
+pub use system::close;
+#[cfg(unix)]
+pub(crate) use system::sync_folder;
+
+/// Whether the output must survive a power cut when the call returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Data and length are on the disk.
+    #[default]
+    Synced,
+    /// They are on their way to the disk. Whoever made the file syncs it, as [`AtomicFile::commit`] does.
+    Started,
+    /// That is left to the system.
+    Unsynced,
+}
