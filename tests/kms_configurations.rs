@@ -158,6 +158,8 @@ fn empty_is_unset_and_legacy_is_standard() {
         ("AWS_MAX_ATTEMPTS", ""),
         ("AWS_RETRY_MODE", ""),
         ("AWS_RETRY_MODE", "legacy"),
+        // Nobody waits for so many, and nothing is to be reckoned for each.
+        ("AWS_MAX_ATTEMPTS", "4294967295"),
         ("AWS_RETRY_MODE", "Adaptive"),
         ("AWS_SESSION_TOKEN", ""),
         ("AWS_USE_FIPS_ENDPOINT", ""),

@@ -294,7 +294,6 @@ fn no_configuration_makes_the_sdk_panic() {
             *ends.entry(end).or_default() += 1;
         }
     }
-    println!("{} configurations: {ends:?}", all.len());
-    assert!(all.len() >= 5000 && ends.get("answered").is_none(), "{ends:?}");
+    assert!(all.len() >= 5000 && !ends.contains_key("answered"), "{}: {ends:?}", all.len());
     assert!(ends.get("failed").is_some_and(|count| *count > 1000), "too few reach the SDK: {ends:?}");
 }

@@ -72,6 +72,10 @@ const SETTLED: &[&str] = &[
     "ignore_configured_endpoint_urls",
 ];
 
+/// The SDK adds up the waits between all attempts before the first one, which takes minutes for a large number and
+/// heeds no timeout. No call lasts long enough for more than these.
+const MOST_ATTEMPTS: u32 = 100;
+
 /// The profile in which credentials of the environment stand for a role that names them as its source.
 const ENVIRONMENT_PROFILE: &str = "waxseal/environment";
 
@@ -89,7 +93,7 @@ impl Effective {
             variables: reading.variables(),
             profiles: reading.written(),
             region: reading.region(),
-            attempts: reading.value("AWS_MAX_ATTEMPTS", "max_attempts").and_then(|(_, count)| count.parse().ok()),
+            attempts: reading.attempts(),
             adaptive: reading.value("AWS_RETRY_MODE", "retry_mode").is_some_and(|(_, mode)| is(mode, "adaptive")),
             fips: reading.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
             dual_stack: reading.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
@@ -175,6 +179,11 @@ impl<'a> Reading<'a> {
 
     fn flag(&self, variable: &'static str, key: &'static str) -> bool {
         self.value(variable, key).is_some_and(|(_, value)| is(value, "true"))
+    }
+
+    fn attempts(&self) -> Option<u32> {
+        let (_, count) = self.value("AWS_MAX_ATTEMPTS", "max_attempts")?;
+        count.parse().ok().map(|count: u32| count.min(MOST_ATTEMPTS))
     }
 
     fn no_endpoints(&self) -> bool {
