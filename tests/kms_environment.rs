@@ -257,13 +257,13 @@ fn tls_by_a_proxy_with_a_bundle() {
 fn tls_without_the_proxy_and_without_trust() {
     if in_child() {
         let result = KmsKey::new(&kms(KmsConfig::new()), name("alias/none")).generate(&binding(&[]));
+        if std::env::var(KEY).as_deref() == Ok("bundle") {
+            assert!(matches!(&result, Err(Error::Invalid(why)) if why.contains("AWS_CA_BUNDLE")));
+            return;
+        }
         let error = refusal(result);
         match std::env::var(KEY).as_deref() {
             Ok("reached") => assert_eq!(error.cause, ProviderCause::NotFound, "{error}"),
-            Ok("bundle") => {
-                assert_eq!(error.cause, ProviderCause::Rejected, "{error}");
-                assert!(error.message.contains("AWS_CA_BUNDLE"), "{error}");
-            }
             _ => assert_eq!(error.cause, ProviderCause::Unreachable, "{error}"),
         }
         return;

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use tokio::sync::OnceCell;
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
-use super::config::{KmsConfig, instance_region};
+use super::config::{KmsConfig, Loaded, instance_region};
 use super::failure;
 use super::name::{KmsKeyName, is_region};
 use super::worker::{ENDED, Worker, wait};
@@ -63,7 +63,7 @@ pub struct Kms {
 pub(super) struct Inner {
     source: Source,
     worker: OnceLock<Worker>,
-    sdk: OnceCell<SdkConfig>,
+    loaded: OnceCell<Loaded>,
     instance_region: OnceCell<Option<String>>,
     clients: Mutex<HashMap<String, aws_sdk_kms::Client>>,
     pub(super) caller: OnceCell<Caller>,
@@ -117,7 +117,7 @@ impl Kms {
         let inner = Inner {
             source,
             worker: OnceLock::new(),
-            sdk: OnceCell::new(),
+            loaded: OnceCell::new(),
             instance_region: OnceCell::new(),
             clients: Mutex::default(),
             caller: OnceCell::new(),
@@ -152,10 +152,7 @@ impl Kms {
         if let Ok(worker) = self.worker() {
             let this = self.clone();
             // What fails here fails again, and is told, in the call.
-            drop(worker.spawn(async move {
-                this.sdk().await;
-                Ok(())
-            }));
+            drop(worker.spawn(async move { this.sdk().await.map(|_| ()) }));
         }
     }
 
@@ -184,11 +181,15 @@ impl Kms {
     }
 
     /// The configuration, where it is the environment's.
-    async fn sdk(&self) -> Option<&SdkConfig> {
+    async fn loaded(&self) -> Result<Option<&Loaded>> {
         match &self.inner.source {
-            Source::Environment(config) => Some(self.inner.sdk.get_or_init(|| config.load()).await),
-            Source::Clients(..) => None,
+            Source::Environment(config) => self.inner.loaded.get_or_try_init(|| config.load()).await.map(Some),
+            Source::Clients(..) => Ok(None),
         }
+    }
+
+    async fn sdk(&self) -> Result<Option<&SdkConfig>> {
+        Ok(self.loaded().await?.map(|loaded| &loaded.sdk))
     }
 
     /// The region that the caller chose over the one that a multi-Region key's ARN states.
@@ -208,24 +209,24 @@ impl Kms {
     }
 
     /// The region by argument, environment variable or profile.
-    pub(super) async fn configured_region(&self) -> Option<String> {
-        match self.sdk().await {
+    pub(super) async fn configured_region(&self) -> Result<Option<String>> {
+        Ok(match self.sdk().await? {
             Some(sdk) => sdk.region().map(|region| region.as_ref().to_owned()),
             None => self.near_region(),
-        }
+        })
     }
 
     /// The region for names that state none.
-    async fn region(&self) -> Option<String> {
-        match (self.configured_region().await, self.sdk().await) {
-            (None, Some(sdk)) => self.inner.instance_region.get_or_init(|| instance_region(sdk)).await.clone(),
+    async fn region(&self) -> Result<Option<String>> {
+        Ok(match (self.configured_region().await?, self.loaded().await?) {
+            (None, Some(loaded)) => self.inner.instance_region.get_or_init(|| instance_region(loaded)).await.clone(),
             (region, _) => region,
-        }
+        })
     }
 
     /// The region of a call that names no key.
     pub(super) async fn any_region(&self) -> Result<String> {
-        self.region().await.ok_or_else(|| Error::Invalid("no region is configured (--region, AWS_REGION)".into()))
+        self.region().await?.ok_or_else(|| Error::Invalid("no region is configured (--region, AWS_REGION)".into()))
     }
 
     /// Where `name` is called.
@@ -233,7 +234,7 @@ impl Kms {
         let chosen = self.chosen_region().filter(|_| name.is_multi_region());
         let region = match (chosen, name.region()) {
             (Some(region), _) | (None, Some(region)) => region.to_owned(),
-            (None, None) => self.region().await.ok_or_else(|| {
+            (None, None) => self.region().await?.ok_or_else(|| {
                 Error::Invalid(format!("{name} states no region, and none is configured (--region, AWS_REGION)"))
             })?,
         };
@@ -245,7 +246,7 @@ impl Kms {
         if !is_region(region) {
             return Err(Error::Invalid(format!("{region:?} is not an AWS region")));
         }
-        let sdk = self.sdk().await;
+        let sdk = self.sdk().await?;
         let mut clients = self.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(region) {
             return Ok(client.clone());
@@ -304,7 +305,7 @@ impl Kms {
     /// The account that the credentials themselves state: roles and SSO do, access keys do not.
     pub(super) async fn stated_account(&self) -> Option<String> {
         use aws_credential_types::provider::ProvideCredentials as _;
-        let provider = self.sdk().await?.credentials_provider()?;
+        let provider = self.sdk().await.ok()??.credentials_provider()?;
         // A failure is told by the call that needs them.
         let credentials = tokio::time::timeout(self.limit(), provider.provide_credentials()).await.ok()?.ok()?;
         credentials.account_id().map(|account| account.as_str().to_owned())
@@ -334,9 +335,9 @@ impl Kms {
     }
 
     async fn ask_caller(&self, region: &str) -> Result<Caller> {
-        let region = self.configured_region().await.unwrap_or_else(|| region.to_owned());
+        let region = self.configured_region().await?.unwrap_or_else(|| region.to_owned());
         let mut call = KmsCall::new("GetCallerIdentity", "the caller's account", &region);
-        let sts = match (&self.inner.source, self.sdk().await) {
+        let sts = match (&self.inner.source, self.sdk().await?) {
             (Source::Clients(_, Some(sts)), _) => sts.as_ref().clone(),
             (Source::Environment(_), Some(sdk)) => {
                 let at = Region::new(region);

@@ -4,16 +4,24 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::{RetryConfig, RetryMode};
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
-use waxseal::error::{Error, Result};
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+use aws_smithy_http_client::tls::TrustStore;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_types::os_shim_internal::Env;
 
+use super::effective::Effective;
+use super::environment::Environment;
+use super::http::Proxies;
 use super::name::is_region;
+use super::setting::Kind;
+use waxseal::error::{Error, Result};
 
 /// How long to wait for AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,43 +83,96 @@ impl KmsConfig {
         self.region.clone().or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"))
     }
 
-    /// Reads the environment and the profiles. No network: a region that only the instance knows is asked for
-    /// when a name needs it ([`instance_region`]).
-    pub(super) async fn load(&self) -> SdkConfig {
-        let mut profile_region = ProfileFileRegionProvider::builder();
-        if let Some(profile) = &self.profile {
-            profile_region = profile_region.profile_name(profile);
-        }
-        let region = RegionProviderChain::first_try(self.region.clone().map(Region::new))
-            .or_else(EnvironmentVariableRegionProvider::new())
-            .or_else(profile_region.build());
+    /// Reads the environment and the profiles, and checks them. No network: a region that only the instance knows
+    /// is asked for when a name needs it ([`instance_region`]).
+    pub(super) async fn load(&self) -> Result<Loaded> {
+        let environment = Environment::of_process();
+        self.load_from(&environment, super::http::client).await
+    }
+
+    /// The SDK is given what was checked, and reads nothing of its own: it panics at an empty `AWS_MAX_ATTEMPTS`, at
+    /// `AWS_RETRY_MODE=legacy`, and at a line end in an access key.
+    pub(super) async fn load_from(
+        &self,
+        environment: &Environment,
+        http: impl FnOnce(Option<TrustStore>, Proxies) -> SharedHttpClient,
+    ) -> Result<Loaded> {
+        let effective = Effective::read(self, environment)?;
+        let bundle = effective.bundle.as_ref().map(|(name, path)| {
+            let refused = |why| Error::Invalid(format!("{name} ({}): {why}", path.display()));
+            super::http::bundle(path).map_err(refused)
+        });
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.timeouts.connect)
             .operation_attempt_timeout(self.timeouts.attempt)
             .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(super::http::client())
-            .timeout_config(timeouts)
-            .region(region);
-        if let Some(profile) = &self.profile {
-            loader = loader.profile_name(profile);
+        let profiles = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, effective.profiles).build();
+        let mut retries = RetryConfig::standard();
+        if let Some(attempts) = effective.attempts {
+            retries = retries.with_max_attempts(attempts);
         }
-        let sdk = loader.load().await;
-        let Some(chain) = sdk.credentials_provider() else { return sdk };
+        if effective.adaptive {
+            retries = retries.with_retry_mode(RetryMode::Adaptive);
+        }
+        let sdk = aws_config::defaults(BehaviorVersion::latest())
+            .env(Env::from(effective.variables))
+            .profile_files(profiles)
+            .http_client(http(bundle.transpose()?, effective.proxies))
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .use_fips(effective.fips)
+            .use_dual_stack(effective.dual_stack)
+            .region(RegionProviderChain::first_try(effective.region.map(Region::new)))
+            .load()
+            .await;
+        let instance = effective.instance;
+        let Some(chain) = sdk.credentials_provider() else { return Ok(Loaded { sdk, instance }) };
+        let chain = SharedCredentialsProvider::new(Checked(chain));
         let remembered = SharedCredentialsProvider::new(Remembered { chain, last: Arc::default() });
-        sdk.into_builder().credentials_provider(remembered).build()
+        Ok(Loaded { sdk: sdk.into_builder().credentials_provider(remembered).build(), instance })
     }
 }
 
+/// What a handle works with.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) sdk: SdkConfig,
+    /// Where the instance can be asked.
+    instance: Option<String>,
+}
+
 /// The region of the instance that this runs on.
-pub(super) async fn instance_region(sdk: &SdkConfig) -> Option<String> {
+pub(super) async fn instance_region(loaded: &Loaded) -> Option<String> {
     use aws_config::provider_config::ProviderConfig;
     let mut config = ProviderConfig::without_region();
-    if let Some(http) = sdk.http_client() {
+    if let Some(http) = loaded.sdk.http_client() {
         config = config.with_http_client(http);
     }
-    let provider = aws_config::imds::region::ImdsRegionProvider::builder().configure(&config).build();
-    provider.region().await.map(|region| region.as_ref().to_owned())
+    let client = aws_config::imds::Client::builder().configure(&config).endpoint(loaded.instance.as_ref()?).ok()?;
+    let region = aws_config::imds::region::ImdsRegionProvider::builder().configure(&config);
+    let region = region.imds_client(client.build()).build().region().await?;
+    Some(region.as_ref().to_owned()).filter(|region| is_region(region))
+}
+
+/// Refuses credentials that no request can be signed with, whoever gave them: the SDK panics at them.
+#[derive(Debug)]
+struct Checked(SharedCredentialsProvider);
+
+impl ProvideCredentials for Checked {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async move {
+            let new = self.0.provide_credentials().await?;
+            let parts = [new.access_key_id(), new.secret_access_key(), new.session_token().unwrap_or_default()];
+            if parts.iter().any(|part| Kind::Credential.check(part).is_err()) {
+                let why = "they hold a blank, a line end or another character that no credential has";
+                return Err(CredentialsError::invalid_configuration(why));
+            }
+            Ok(new)
+        })
+    }
 }
 
 /// Keeps the last credentials, so that looking at their account does not load them twice.

@@ -4,8 +4,9 @@
 //! leaves proxies and bundles to its user.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -23,22 +24,68 @@ use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-/// Names a file of trust roots that replace the system's, as the AWS command line has it.
-const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+use super::environment::Environment;
 
-/// The client for every service; what it is made of follows from the environment.
-pub(super) fn client() -> SharedHttpClient {
-    SharedHttpClient::new(LazyClient {
-        bundle: std::env::var_os(CA_BUNDLE).filter(|path| !path.is_empty()).map(PathBuf::from),
-        connectors: Mutex::default(),
-    })
+/// Names a file of trust roots that replace the system's, as the AWS command line has it.
+pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+/// The client for every service, with trust roots in place of the system's.
+pub(super) fn client(bundle: Option<TrustStore>, proxies: Proxies) -> SharedHttpClient {
+    SharedHttpClient::new(LazyClient { bundle, proxies, connectors: Mutex::default() })
+}
+
+/// The environment's proxies, each with its scheme. A password may stand in them: no Debug.
+#[derive(Clone, Default)]
+pub(super) struct Proxies {
+    tls: Option<String>,
+    plain: Option<String>,
+    without: Option<String>,
+}
+
+impl Proxies {
+    /// By variables that were checked. Where a web server runs this (CGI), a client's header can be the variable.
+    pub(super) fn of(environment: &Environment) -> Self {
+        if environment.raw("REQUEST_METHOD").is_some() {
+            return Self::default();
+        }
+        let proxy = |names: [&str; 4]| {
+            let (_, url) = environment.first(&names)?;
+            Some(if url.contains("://") { url.to_owned() } else { format!("http://{url}") })
+        };
+        Self {
+            tls: proxy(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+            plain: proxy(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
+            without: environment.first(&["NO_PROXY", "no_proxy"]).map(|(_, names)| names.to_owned()),
+        }
+    }
+
+    fn config(&self, way: Way) -> Result<ProxyConfig, String> {
+        let config = match (way, &self.tls, &self.plain) {
+            (Way::Tls, Some(url), _) => ProxyConfig::https(url.as_str()),
+            (Way::Plain, _, Some(url)) => ProxyConfig::http(url.as_str()),
+            _ => return Ok(ProxyConfig::disabled()),
+        };
+        // The error repeats the address, and a password may stand in it.
+        let config = config.map_err(|_| "the proxy's address cannot be used".to_owned())?;
+        Ok(match &self.without {
+            Some(names) => config.no_proxy(names),
+            None => config,
+        })
+    }
+}
+
+impl std::fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxies").finish_non_exhaustive()
+    }
 }
 
 type Timeouts = (Option<Duration>, Option<Duration>);
 
 #[derive(Debug)]
 struct LazyClient {
-    bundle: Option<PathBuf>,
+    bundle: Option<TrustStore>,
+    proxies: Proxies,
     /// One set of connections for each pair of timeouts: the SDK asks anew for each request.
     connectors: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
 }
@@ -47,14 +94,17 @@ impl HttpClient for LazyClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let timeouts = (settings.connect_timeout(), settings.read_timeout());
         let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || SharedHttpConnector::new(LazyConnector::new(settings.clone(), self.bundle.clone()));
+        let new = || {
+            let (bundle, proxies) = (self.bundle.clone(), self.proxies.clone());
+            SharedHttpConnector::new(LazyConnector::new(settings.clone(), bundle, proxies))
+        };
         connectors.entry(timeouts).or_insert_with(new).clone()
     }
 }
 
 /// How a request leaves the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// TLS, by the environment's proxy if it names one.
     Tls,
     /// Without TLS, by the environment's proxy if it names one.
@@ -66,7 +116,7 @@ enum Way {
 impl Way {
     /// The machine's own addresses are never asked for by way of a proxy: among them are the endpoints from
     /// which instances and containers get their credentials.
-    fn of(uri: &str) -> Self {
+    pub(super) fn of(uri: &str) -> Self {
         let Some(rest) = uri.strip_prefix("http://") else { return Self::Tls };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let host = match authority.strip_prefix('[') {
@@ -85,58 +135,67 @@ impl Way {
 #[derive(Debug)]
 struct LazyConnector {
     settings: HttpConnectorSettings,
-    bundle: Option<PathBuf>,
-    tls: OnceLock<Result<Connector, String>>,
-    plain: OnceLock<Connector>,
-    local: OnceLock<Connector>,
+    bundle: Option<TrustStore>,
+    proxies: Proxies,
+    tls: Built,
+    plain: Built,
+    local: Built,
 }
 
+type Built = OnceLock<Result<Connector, String>>;
+
 impl LazyConnector {
-    fn new(settings: HttpConnectorSettings, bundle: Option<PathBuf>) -> Self {
-        Self { settings, bundle, tls: OnceLock::new(), plain: OnceLock::new(), local: OnceLock::new() }
+    fn new(settings: HttpConnectorSettings, bundle: Option<TrustStore>, proxies: Proxies) -> Self {
+        let (tls, plain, local) = (Built::new(), Built::new(), Built::new());
+        Self { settings, bundle, proxies, tls, plain, local }
     }
 
-    fn build(&self, roots: TrustStore, proxy: ProxyConfig) -> Result<Connector, String> {
+    /// Without TLS no trust roots are needed: reading them would be for nothing.
+    fn build(&self, way: Way) -> Result<Connector, String> {
+        let roots = match way {
+            Way::Tls => self.bundle.clone().unwrap_or_default(),
+            Way::Plain | Way::Local => TrustStore::empty(),
+        };
         let context = TlsContext::builder().with_trust_store(roots).build().map_err(|error| error.to_string())?;
         Ok(ConnectorBuilder::default()
             .connector_settings(self.settings.clone())
-            .proxy_config(proxy)
+            .proxy_config(self.proxies.config(way)?)
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             .tls_context(context)
             .build())
-    }
-
-    fn build_tls(&self) -> Result<Connector, String> {
-        let roots = match &self.bundle {
-            None => TrustStore::default(),
-            Some(path) => bundle(path).map_err(|error| format!("{CA_BUNDLE} ({}): {error}", path.display()))?,
-        };
-        self.build(roots, ProxyConfig::from_env())
-    }
-
-    /// Without trust roots: reading them would be for nothing.
-    fn build_plain(&self, proxy: ProxyConfig) -> Connector {
-        self.build(TrustStore::empty(), proxy).unwrap_or_else(|_| unreachable!("an empty trust store is valid"))
     }
 }
 
 impl HttpConnector for LazyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        match Way::of(request.uri()) {
-            Way::Tls => match self.tls.get_or_init(|| self.build_tls()) {
-                Ok(connector) => connector.call(request),
-                Err(why) => HttpConnectorFuture::ready(Err(ConnectorError::user(why.clone().into()))),
-            },
-            Way::Plain => self.plain.get_or_init(|| self.build_plain(ProxyConfig::from_env())).call(request),
-            Way::Local => self.local.get_or_init(|| self.build_plain(ProxyConfig::disabled())).call(request),
+        let way = Way::of(request.uri());
+        let built = match way {
+            Way::Tls => &self.tls,
+            Way::Plain => &self.plain,
+            Way::Local => &self.local,
+        };
+        match built.get_or_init(|| self.build(way)) {
+            Ok(connector) => connector.call(request),
+            Err(why) => HttpConnectorFuture::ready(Err(ConnectorError::user(why.clone().into()))),
         }
     }
 }
 
+/// A bundle is not read beyond this: those in use have 300 KiB.
+const MAX_BUNDLE: u64 = 16 << 20;
+
 /// The certificates of `path` that can be trust roots. The client below panics at any other, so they are left
 /// out here; bundles in use hold some that are too old.
-fn bundle(path: &Path) -> Result<TrustStore, String> {
-    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+///
+/// # Errors
+/// Why there are none.
+pub(super) fn bundle(path: &Path) -> Result<TrustStore, String> {
+    let mut text = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BUNDLE + 1).read_to_end(&mut text));
+    read.map_err(|error| error.to_string())?;
+    if text.len() as u64 > MAX_BUNDLE {
+        return Err(format!("it is longer than {} MiB", MAX_BUNDLE >> 20));
+    }
     let mut roots = TrustStore::empty();
     let mut checked = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {

@@ -1,6 +1,7 @@
 //! Keys in AWS KMS (spec 9.2): one call to seal a file, one to open it, one to rotate it.
 //!
-//! AWS is configured as for every AWS tool: environment, profiles, SSO, container and instance roles. Calls run on
+//! AWS is configured as for every AWS tool: environment, profiles, SSO, `aws login`, container and instance roles. All
+//! of it is read and checked here, before the SDK sees any (docs/aws-configuration.md). Calls run on
 //! a thread of their own, so the blocking functions may be used inside an async runtime; those that seal, open and
 //! rotate have `_async` twins that any runtime can await.
 //!
@@ -9,15 +10,23 @@
 
 mod client;
 mod config;
+#[cfg(unix)]
+#[cfg(test)]
+mod configurations;
 mod direct;
+mod effective;
+mod endpoint;
+mod environment;
 mod failure;
 mod http;
 mod import;
 mod life;
 mod name;
 mod open;
+mod profile;
 mod reencrypt;
 mod seal;
+mod setting;
 mod source;
 mod worker;
 

@@ -107,7 +107,7 @@ impl KmsOpener {
         }
         let asks = match &self.rule {
             Rule::Named(name) => self.asks_by_name(name, &arn).await?,
-            Rule::Account(..) => self.asks_by_account(&arn).await,
+            Rule::Account(..) => self.asks_by_account(&arn).await?,
         };
         match &self.rule {
             Rule::Account(AccountRule::Own, _) => self.unwrap_own(&arn, &asks, slot, context).await,
@@ -121,7 +121,7 @@ impl KmsOpener {
     async fn asks_by_name(&self, name: &KmsKeyName, slot: &KeyArn) -> Result<Vec<Ask>> {
         let target = self.kms.target(name).await?;
         if let KmsKeyName::KeyArn(arn) = target.name {
-            let sister = self.kms.configured_region().await.filter(|_| arn.is_multi_region());
+            let sister = self.kms.configured_region().await?.filter(|_| arn.is_multi_region());
             let sister = sister.map(|region| arn.in_region(&region)).filter(|sister| *sister != arn);
             return Ok([arn].into_iter().chain(sister).filter(KeyArn::has_real_region).map(Ask::by_arn).collect());
         }
@@ -136,16 +136,16 @@ impl KmsOpener {
 
     /// The slot's own key; a multi-Region key in the chosen region instead, or in the configured one as well,
     /// should its home not answer.
-    async fn asks_by_account(&self, slot: &KeyArn) -> Vec<Ask> {
+    async fn asks_by_account(&self, slot: &KeyArn) -> Result<Vec<Ask>> {
         let mut arns = match self.kms.chosen_region() {
             Some(region) if slot.is_multi_region() => vec![slot.in_region(region)],
             _ => vec![slot.clone()],
         };
-        if let Some(region) = self.kms.configured_region().await.filter(|_| slot.is_multi_region()) {
+        if let Some(region) = self.kms.configured_region().await?.filter(|_| slot.is_multi_region()) {
             arns.push(slot.in_region(&region));
         }
         arns.dedup();
-        arns.into_iter().filter(KeyArn::has_real_region).map(Ask::by_arn).collect()
+        Ok(arns.into_iter().filter(KeyArn::has_real_region).map(Ask::by_arn).collect())
     }
 
     /// The caller's account is known for certain only from STS. So that no key of a stranger's is ever called,

@@ -77,7 +77,7 @@ impl Kms {
             return Err(elsewhere(&source, "its region is not one of its partition"));
         }
         // A name without a region is looked for where the slot's key is, unless another region is configured.
-        let target = match (to.region(), self.configured_region().await) {
+        let target = match (to.region(), self.configured_region().await?) {
             (None, None) => Target { name: to.clone(), region: source.region().to_owned() },
             _ => self.target(to).await?,
         };

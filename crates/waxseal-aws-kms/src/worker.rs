@@ -4,10 +4,12 @@
 //! blocking and of the async kind run on this one runtime, so that they share connections.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use waxseal::error::{Error, Result};
+
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 /// A current-thread runtime. Dropping it ends the thread; calls under way end with it.
 pub(super) struct Worker {
@@ -27,7 +29,7 @@ impl Worker {
             // A lookup in the system's resolver may still be under way; nobody waits for it.
             runtime.shutdown_background();
         };
-        std::thread::Builder::new().name("waxseal-kms".into()).spawn(run).map_err(failed)?;
+        std::thread::Builder::new().name(THREAD.into()).spawn(run).map_err(failed)?;
         Ok(Self { handle, _alive })
     }
 
@@ -39,10 +41,26 @@ impl Worker {
         let (sender, receiver) = oneshot::channel();
         self.handle.spawn(async move {
             // Nobody waits any more: the caller gave up.
-            let _ = sender.send(future.await);
+            let _ = sender.send(guarded(future).await);
         });
         receiver
     }
+}
+
+/// The SDK panics at some configurations and answers. Those that are known are refused before; another one is an
+/// error of the provider and no bug of the caller's. The panic's text is not repeated: a request may stand in it.
+async fn guarded<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(move |context| {
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))).unwrap_or_else(|_| {
+            let why = "the AWS library gave up on its configuration or on an answer";
+            let error = ProviderError::new(ProviderCause::Rejected, "AWS", why);
+            let hint =
+                "check the AWS settings (docs/aws-configuration.md); `aws sts get-caller-identity` uses the same";
+            std::task::Poll::Ready(Err(Box::new(error.with_hint(hint)).into()))
+        })
+    })
+    .await
 }
 
 /// Blocks this thread, not a runtime: allowed inside of tokio too, where it holds up the caller's own tasks only.
@@ -63,5 +81,21 @@ pub(super) fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
     }
 }
 
-/// A call panicked, or the handle was dropped while it ran.
+/// The thread's name. The program's panic hook is silent about it.
+const THREAD: &str = "waxseal-kms";
+
+/// The handle was dropped while it ran.
 pub(super) const ENDED: Error = Error::ApiMisuse("a call to AWS KMS ended without an answer");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_the_providers_error_and_its_text_is_lost() {
+        let worker = Worker::start().unwrap();
+        let error = wait::<()>(worker.spawn(async { panic!("a canary") })).unwrap_err();
+        assert!(matches!(&error, Error::Provider(_)) && !format!("{error:?}").contains("canary"), "{error:?}");
+        assert!(wait(worker.spawn(async { Ok(1) })).is_ok(), "the thread goes on");
+    }
+}

@@ -81,6 +81,9 @@ fn exit_of_attempts(attempts: &[Attempt]) -> Exit {
         Exit::Tampered
     } else if any(ProviderError::retryable) {
         Exit::Unavailable
+    } else if attempts.iter().any(|attempt| matches!(attempt.error, Error::Invalid(_))) {
+        // A key was not tried at all: what is configured for it cannot be used.
+        Exit::Usage
     } else {
         Exit::NoKey
     }

@@ -278,6 +278,10 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
 /// A panic is a bug: said so, without a backtrace that a person cannot use.
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
+        // What panics in the AWS library becomes an error of its own; its text may repeat a request.
+        if std::thread::current().name() == Some("waxseal-kms") {
+            return;
+        }
         let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
         let text = info.payload_as_str().unwrap_or("no message");
         say("error", &format!("a bug{}: {}", place.unwrap_or_default(), escape::text(text)));

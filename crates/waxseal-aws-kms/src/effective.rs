@@ -1,0 +1,430 @@
+//! What counts: of the caller's choice, the environment and the profiles, the values that AWS's own tools would take,
+//! each checked. The SDK then reads these and nothing else.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::config::KmsConfig;
+use super::environment::Environment;
+use super::http::Proxies;
+use super::profile::{DEFAULT, Section, Sections, Written, plain_name};
+use super::setting::{Kind, SETTINGS, Setting, bad_credential};
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+
+/// The configuration as it counts.
+pub(super) struct Effective {
+    /// The SDK's environment.
+    pub(super) variables: HashMap<String, String>,
+    /// The SDK's file of profiles.
+    pub(super) profiles: String,
+    pub(super) region: Option<String>,
+    pub(super) attempts: Option<u32>,
+    pub(super) adaptive: bool,
+    pub(super) fips: bool,
+    pub(super) dual_stack: bool,
+    /// A file of trust roots, and the setting that names it.
+    pub(super) bundle: Option<(String, PathBuf)>,
+    pub(super) proxies: Proxies,
+    /// Where the instance can be asked for its region, unless that is switched off.
+    pub(super) instance: Option<String>,
+}
+
+/// Services that have an endpoint of their own: its variable, and the name in a section of services.
+const SERVICES: &[(&str, &str)] = &[
+    ("AWS_ENDPOINT_URL_KMS", "kms"),
+    ("AWS_ENDPOINT_URL_STS", "sts"),
+    ("AWS_ENDPOINT_URL_SSO", "sso"),
+    ("AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc"),
+    ("AWS_ENDPOINT_URL_SIGNIN", "signin"),
+];
+
+/// A profile's keys that say where credentials come from.
+const OF_CREDENTIALS: &[&str] = &[
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "aws_account_id",
+    "role_arn",
+    "role_session_name",
+    "source_profile",
+    "credential_source",
+    "external_id",
+    "mfa_serial",
+    "credential_process",
+    "login_session",
+    "web_identity_token_file",
+    "sso_session",
+    "sso_account_id",
+    "sso_role_name",
+    "sso_region",
+    "sso_start_url",
+];
+
+/// Keys that are not handed to the SDK's profiles: they are settled here.
+const SETTLED: &[&str] = &[
+    "mfa_serial",
+    "ca_bundle",
+    "region",
+    "max_attempts",
+    "retry_mode",
+    "use_fips_endpoint",
+    "use_dualstack_endpoint",
+    "ignore_configured_endpoint_urls",
+];
+
+/// The SDK adds up the waits between all attempts before the first one, which takes minutes for a large number and
+/// heeds no timeout. No call lasts long enough for more than these.
+const MOST_ATTEMPTS: u32 = 100;
+
+/// The profile in which credentials of the environment stand for a role that names them as its source.
+const ENVIRONMENT_PROFILE: &str = "waxseal/environment";
+
+impl Effective {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what cannot be used, with the variable or the profile's key; a failure of the provider
+    /// for credentials that cannot be.
+    pub(super) fn read(config: &KmsConfig, environment: &Environment) -> Result<Self> {
+        let sections = environment.profiles()?;
+        let reading = Reading::new(config, environment, &sections)?;
+        reading.check()?;
+        Ok(Self {
+            variables: reading.variables(),
+            profiles: reading.written(),
+            region: reading.region(),
+            attempts: reading.attempts(),
+            adaptive: reading.value("AWS_RETRY_MODE", "retry_mode").is_some_and(|(_, mode)| is(mode, "adaptive")),
+            fips: reading.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
+            dual_stack: reading.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
+            bundle: reading.bundle(),
+            proxies: Proxies::of(environment),
+            instance: reading.instance(),
+        })
+    }
+}
+
+fn is(value: &str, word: &str) -> bool {
+    value.eq_ignore_ascii_case(word)
+}
+
+struct Reading<'a> {
+    config: &'a KmsConfig,
+    environment: &'a Environment,
+    sections: &'a Sections,
+    /// The profile that counts, where there is one, and those that it takes its credentials from.
+    chain: Vec<(String, &'a Section)>,
+    /// The profile that counts, whether there or not.
+    name: String,
+    /// The environment's keys are used, whatever the profile says.
+    own_keys: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn new(config: &'a KmsConfig, environment: &'a Environment, sections: &'a Sections) -> Result<Self> {
+        let named = match &config.profile {
+            Some(name) => Some(("--profile", name.as_str())),
+            None => environment.first(&["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]),
+        };
+        let (source, name) = named.unwrap_or(("", DEFAULT));
+        if sections.profile(name).is_none() && (name != DEFAULT || source == "--profile") {
+            return Err(Error::Invalid(format!("{source}: there is no AWS profile {name:?}")));
+        }
+        let own_keys = config.profile.is_none() && environment.raw("AWS_ACCESS_KEY_ID").is_some();
+        let mut reading = Self { config, environment, sections, chain: Vec::new(), name: name.to_owned(), own_keys };
+        reading.follow()?;
+        Ok(reading)
+    }
+
+    /// The profile and, for a role, the profiles that its credentials come from.
+    fn follow(&mut self) -> Result<()> {
+        let mut next = Some(self.name.clone());
+        while let Some(name) = next.take() {
+            let from = self.chain.last().map_or("", |(from, _)| from.as_str());
+            let section = match self.sections.profile(&name) {
+                Some(section) => section,
+                None if self.chain.is_empty() => return Ok(()),
+                None => {
+                    return Err(Error::Invalid(format!(
+                        "source_profile in the profile {from:?}: there is no AWS profile {name:?}"
+                    )));
+                }
+            };
+            if self.chain.iter().any(|(seen, _)| *seen == name) {
+                return Err(Error::Invalid(format!(
+                    "source_profile in the profile {from:?}: it leads back to {name:?}"
+                )));
+            }
+            self.chain.push((name.clone(), section));
+            let keys = section.get("aws_access_key_id").is_some() && self.chain.len() > 1;
+            let is_role = section.get("role_arn").is_some() && section.get("web_identity_token_file").is_none();
+            if is_role && !keys && !self.own_keys {
+                next = section.get("source_profile").filter(|source| *source != name).map(str::to_owned);
+            }
+        }
+        Ok(())
+    }
+
+    fn profile(&self) -> Option<&'a Section> {
+        self.chain.first().map(|(_, section)| *section)
+    }
+
+    /// The setting's value and its name: the variable's first.
+    fn value(&self, variable: &'static str, key: &'static str) -> Option<(String, &str)> {
+        match self.environment.get(variable) {
+            Some(value) => Some((variable.into(), value)),
+            None => Some((in_profile(key, &self.name), self.profile()?.get(key)?)),
+        }
+    }
+
+    fn flag(&self, variable: &'static str, key: &'static str) -> bool {
+        self.value(variable, key).is_some_and(|(_, value)| is(value, "true"))
+    }
+
+    fn attempts(&self) -> Option<u32> {
+        let (_, count) = self.value("AWS_MAX_ATTEMPTS", "max_attempts")?;
+        count.parse().ok().map(|count: u32| count.min(MOST_ATTEMPTS))
+    }
+
+    fn no_endpoints(&self) -> bool {
+        self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls")
+    }
+
+    /// Whether a role takes the environment's keys.
+    fn role_of_environment(&self) -> bool {
+        let last = self.chain.last().and_then(|(_, section)| section.get("credential_source"));
+        !self.own_keys && last.is_some_and(|source| is(source, "environment"))
+    }
+
+    /// Whether the variable of `setting` counts. What the command line names wins over the environment.
+    fn variable_counts(&self, setting: &Setting) -> bool {
+        let explicit = self.config.profile.is_some();
+        match setting.variable {
+            "" => false,
+            "AWS_PROFILE" | "AWS_DEFAULT_PROFILE" => !explicit,
+            "AWS_REGION" | "AWS_DEFAULT_REGION" => self.config.region.is_none(),
+            "AWS_WEB_IDENTITY_TOKEN_FILE" | "AWS_ROLE_ARN" | "AWS_ROLE_SESSION_NAME" => !explicit,
+            "AWS_ACCOUNT_ID" => !explicit || self.role_of_environment(),
+            name if name.starts_with("AWS_ENDPOINT_URL") => !self.no_endpoints(),
+            _ if setting.kind == Kind::Credential => !explicit || self.role_of_environment(),
+            _ => true,
+        }
+    }
+
+    fn key_counts(&self, setting: &Setting) -> bool {
+        match setting.key {
+            "" => false,
+            "region" if self.config.region.is_some() => false,
+            "endpoint_url" | "services" if self.no_endpoints() => false,
+            key if OF_CREDENTIALS.contains(&key) => !self.own_keys,
+            _ => self.environment.raw(setting.variable).is_none(),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.environment.check(|setting| self.variable_counts(setting))?;
+        for (name, section) in &self.chain {
+            for setting in SETTINGS.iter().filter(|setting| self.key_counts(setting)) {
+                if let Some(value) = section.get(setting.key) {
+                    check_value(setting.kind, &in_profile(setting.key, name), value)?;
+                }
+            }
+        }
+        self.check_keys()?;
+        self.check_sections()?;
+        self.check_mfa()?;
+        self.check_endpoints()
+    }
+
+    fn check_keys(&self) -> Result<()> {
+        if self.own_keys && self.environment.raw("AWS_SECRET_ACCESS_KEY").is_none() {
+            return Err(bad_credential("AWS_SECRET_ACCESS_KEY", "it is not set, and AWS_ACCESS_KEY_ID is"));
+        }
+        Ok(())
+    }
+
+    /// Sections that the profile names must be there.
+    fn check_sections(&self) -> Result<()> {
+        let missing = |key: &str, profile: &str, named: &str| {
+            Err(Error::Invalid(format!("{}: there is no section {named:?}", in_profile(key, profile))))
+        };
+        if let Some(named) = self.services_name() {
+            let Some(services) = self.sections.services(named) else { return missing("services", &self.name, named) };
+            for (_, service) in SERVICES {
+                let Some(address) = services.nested(service, "endpoint_url") else { continue };
+                let name = format!("endpoint_url of {service} in the section services {named:?}");
+                check_value(Kind::Address(super::endpoint::Use::Service), &name, address)?;
+            }
+        }
+        for (profile, section) in self.chain.iter().filter(|_| !self.own_keys) {
+            let Some(named) = section.get("sso_session") else { continue };
+            let Some(session) = self.sections.sso_session(named) else { return missing("sso_session", profile, named) };
+            for (key, kind) in [("sso_region", Kind::Region), ("sso_start_url", Kind::Text)] {
+                let name = format!("{key} in the section sso-session {named:?}");
+                session.get(key).map_or(Ok(()), |value| check_value(kind, &name, value))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn services_name(&self) -> Option<&'a str> {
+        self.profile()?.get("services").filter(|_| !self.no_endpoints())
+    }
+
+    /// Nothing here asks for a code, and without one AWS refuses the role in words that do not say so.
+    fn check_mfa(&self) -> Result<()> {
+        let asks = |(_, section): &&(String, &Section)| {
+            section.get("role_arn").is_some() && section.get("mfa_serial").is_some()
+        };
+        let Some((name, _)) = self.chain.iter().find(asks).filter(|_| !self.own_keys) else { return Ok(()) };
+        let why = "its role asks for an MFA code (mfa_serial): a session is needed";
+        let hint = format!(
+            "open one, and give its credentials: eval \"$(aws configure export-credentials --profile '{name}' --format env)\""
+        );
+        let error = ProviderError::new(ProviderCause::Credentials, format!("the profile {name:?}"), why);
+        Err(Box::new(error.with_hint(hint)).into())
+    }
+
+    /// AWS's endpoints of a kind, and an endpoint of one's own: one or the other.
+    fn check_endpoints(&self) -> Result<()> {
+        let kinds = [
+            ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint", "FIPS"),
+            ("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", "dual-stack"),
+        ];
+        let Some((variable, key, what)) = kinds.into_iter().find(|(variable, key, _)| self.flag(variable, key)) else {
+            return Ok(());
+        };
+        let Some(own) = self.own_endpoint() else { return Ok(()) };
+        let (name, _) = self.value(variable, key).unwrap_or_default();
+        Err(Error::Invalid(format!(
+            "{name} asks for AWS's {what} endpoints, and {own} names another: give one of them"
+        )))
+    }
+
+    /// The setting that names an endpoint for KMS or STS.
+    fn own_endpoint(&self) -> Option<String> {
+        if self.no_endpoints() {
+            return None;
+        }
+        let services = self.services_name().and_then(|name| self.sections.services(name));
+        let of_service = || {
+            let mut names = ["kms", "sts"].into_iter();
+            names.find(|name| services.is_some_and(|services| services.nested(name, "endpoint_url").is_some()))
+        };
+        let variables = ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"];
+        if let Some((name, _)) = self.environment.first(&variables) {
+            return Some(name.to_owned());
+        }
+        match of_service() {
+            Some(service) => Some(format!("endpoint_url of {service} in its section services")),
+            None => self.profile()?.get("endpoint_url").map(|_| in_profile("endpoint_url", &self.name)),
+        }
+    }
+
+    fn region(&self) -> Option<String> {
+        let of_environment = || self.environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]).map(|(_, region)| region);
+        let region = self.config.region.as_deref().or_else(of_environment);
+        region.or_else(|| self.profile()?.get("region")).map(str::to_owned)
+    }
+
+    fn bundle(&self) -> Option<(String, PathBuf)> {
+        let (name, path) = match self.environment.raw(super::http::CA_BUNDLE) {
+            Some(path) => (super::http::CA_BUNDLE.to_owned(), PathBuf::from(path)),
+            None => (in_profile("ca_bundle", &self.name), PathBuf::from(self.profile()?.get("ca_bundle")?)),
+        };
+        Some((name, self.environment.expand(&path)))
+    }
+
+    fn instance(&self) -> Option<String> {
+        if self.environment.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| is(value, "true")) {
+            return None;
+        }
+        let given = self.value("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
+        let mode = self.value("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
+        Some(match (given, mode) {
+            (Some((_, address)), _) => address.to_owned(),
+            (None, Some((_, mode))) if is(mode, "ipv6") => "http://[fd00:ec2::254]".into(),
+            _ => "http://169.254.169.254".into(),
+        })
+    }
+
+    /// The SDK's environment.
+    fn variables(&self) -> HashMap<String, String> {
+        let counts = SETTINGS.iter().filter(|setting| self.variable_counts(setting));
+        let counts = counts.filter(|setting| setting.kind != Kind::Credential || self.config.profile.is_none());
+        let mut all: HashMap<String, String> = counts
+            .filter_map(|setting| {
+                Some((setting.variable.to_owned(), canonical(setting.kind, self.environment.get(setting.variable)?)))
+            })
+            .collect();
+        for name in ["HOME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH"] {
+            all.extend(self.environment.get(name).map(|value| (name.to_owned(), value.to_owned())));
+        }
+        if let Some(token) = all.remove("AWS_SECURITY_TOKEN") {
+            all.entry("AWS_SESSION_TOKEN".into()).or_insert(token);
+        }
+        all.insert("AWS_PROFILE".into(), plain_name(&self.name));
+        all
+    }
+
+    /// The SDK's file of profiles.
+    fn written(&self) -> String {
+        let mut written = Written::default();
+        let role_of_environment = self.role_of_environment() && self.environment.raw("AWS_ACCESS_KEY_ID").is_some();
+        for (name, section) in &self.chain {
+            let counts = SETTINGS.iter().filter(|setting| self.key_counts(setting) && !SETTLED.contains(&setting.key));
+            let values: Vec<(&str, String)> = counts
+                .filter_map(|setting| {
+                    let value = section.get(setting.key)?;
+                    Some(match setting.key {
+                        "credential_source" if role_of_environment => ("source_profile", ENVIRONMENT_PROFILE.into()),
+                        "credential_source" => (setting.key, source_name(value)),
+                        "services" | "source_profile" => (setting.key, plain_name(value)),
+                        _ => (setting.key, canonical(setting.kind, value)),
+                    })
+                })
+                .collect();
+            written.section("profile", name, values.iter().map(|(key, value)| (*key, value.as_str())));
+            if let Some(named) = section.get("sso_session")
+                && let Some(session) = self.sections.sso_session(named)
+            {
+                let keys = ["sso_region", "sso_start_url"].into_iter();
+                written.section("sso-session", named, keys.filter_map(|key| Some((key, session.get(key)?))));
+            }
+        }
+        if role_of_environment {
+            let keys = SETTINGS.iter().filter(|setting| !setting.key.is_empty() && !setting.variable.is_empty());
+            let keys = keys.filter(|setting| setting.kind == Kind::Credential);
+            let values = keys.filter_map(|setting| Some((setting.key, self.environment.get(setting.variable)?)));
+            written.section("profile", ENVIRONMENT_PROFILE, values);
+        }
+        if let Some((name, services)) =
+            self.services_name().and_then(|name| Some((name, self.sections.services(name)?)))
+        {
+            let addresses = SERVICES.iter().map(|(_, service)| *service);
+            written.services(name, addresses.filter_map(|name| Some((name, services.nested(name, "endpoint_url")?))));
+        }
+        written.into_text()
+    }
+}
+
+fn in_profile(key: &str, profile: &str) -> String {
+    format!("{key} in the profile {profile:?}")
+}
+
+fn check_value(kind: Kind, name: &str, value: &str) -> Result<()> {
+    kind.check(value).map_err(|why| kind.refusal(name, &why))
+}
+
+/// Words that the SDK compares letter by letter.
+fn canonical(kind: Kind, value: &str) -> String {
+    match kind {
+        Kind::Flag | Kind::Choice(_) => value.to_ascii_lowercase(),
+        _ => value.to_owned(),
+    }
+}
+
+fn source_name(value: &str) -> String {
+    let names = ["Environment", "Ec2InstanceMetadata", "EcsContainer"];
+    names.into_iter().find(|name| is(value, name)).unwrap_or(value).to_owned()
+}

@@ -1,0 +1,163 @@
+//! Addresses that the configuration names. The SDK panics at some malformed ones, and puts whole requests into its
+//! errors about others, so each is checked before the SDK sees it.
+
+/// What an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A service: scheme, host, port, path.
+    Service,
+    /// Where a container asks for credentials; a query is usual.
+    Container,
+    /// A proxy: a user name and password may stand in it, and the scheme may be missing.
+    Proxy,
+}
+
+/// Says why `url` cannot be used, in words that follow "NAME: ".
+///
+/// # Errors
+/// The words. They repeat nothing of `url`: a password may stand in it.
+pub(super) fn check(url: &str, used: Use) -> Result<(), &'static str> {
+    if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("it holds a blank or a character that no address has");
+    }
+    if url.len() > MAX_LEN {
+        return Err("it is too long for an address");
+    }
+    let rest = without_scheme(url, used)?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    check_authority(authority, used)?;
+    if path.contains('#') || (path.contains('?') && used != Use::Container) {
+        return Err("an address ends before \"?\" and \"#\"");
+    }
+    if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/?:@!$&'()*+,;=-._~%".contains(&byte)) {
+        return Err("its path holds a character that no address has");
+    }
+    Ok(())
+}
+
+/// Far above any in use; the HTTP client below refuses 64 KiB.
+const MAX_LEN: usize = 2048;
+
+fn without_scheme(url: &str, used: Use) -> Result<&str, &'static str> {
+    let scheme = |name: &str| {
+        let (head, tail) = (url.get(..name.len())?, url.get(name.len()..)?);
+        head.eq_ignore_ascii_case(name).then_some(tail)
+    };
+    match scheme("http://").or_else(|| scheme("https://")) {
+        Some(rest) => Ok(rest),
+        None if used == Use::Proxy && !url.contains("://") => Ok(url),
+        None if used == Use::Proxy => Err("only http:// and https:// proxies can be used"),
+        None => Err("it must begin with http:// or https://"),
+    }
+}
+
+fn check_authority(authority: &str, used: Use) -> Result<(), &'static str> {
+    let place = match authority.rsplit_once('@') {
+        Some((user, place)) if used == Use::Proxy && is_user(user) => place,
+        Some(_) if used == Use::Proxy => return Err("its user name and password must be percent-encoded"),
+        Some(_) => return Err("a user name cannot stand in it"),
+        None => authority,
+    };
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => {
+            let (v6, rest) = rest.split_once(']').ok_or("its host is not closed by \"]\"")?;
+            v6.parse::<std::net::Ipv6Addr>().map_err(|_| "its host is not an IPv6 address")?;
+            (None, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or("its port is not a port")?) })
+        }
+        None => match place.split_once(':') {
+            Some((host, port)) => (Some(host), Some(port)),
+            None => (Some(place), None),
+        },
+    };
+    if !host.is_none_or(is_host) {
+        return Err("it names no host");
+    }
+    match port {
+        Some(port) if !is_port(port) => Err("its port is not a number from 1 to 65535"),
+        _ => Ok(()),
+    }
+}
+
+fn is_user(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(&byte))
+}
+
+fn is_host(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for url in [
+            "http://127.0.0.1:4566",
+            "https://kms.eu-west-1.amazonaws.com/",
+            "HTTPS://KMS.example.",
+            "http://[::1]:80/path",
+            "http://[fd00:ec2::254]",
+            "http://under_score.example/a/b",
+        ] {
+            assert_eq!(check(url, Use::Service), Ok(()), "{url}");
+        }
+        for url in [
+            "",
+            " ",
+            "localhost:4566",
+            "localhost",
+            "//localhost",
+            "ftp://localhost",
+            "http:/localhost",
+            "http://",
+            "http:///path",
+            "http://:80",
+            "http://a..b",
+            "http://a b",
+            " http://a",
+            "http://a\r",
+            "http://a\n",
+            "http://user@a",
+            "http://a:",
+            "http://a:0",
+            "http://a:65536",
+            "http://a:-1",
+            "http://a:+80",
+            "http://a:80:80",
+            "http://[::1",
+            "http://[::1]80",
+            "http://[x]",
+            "http://a/?q",
+            "http://a/#f",
+            "http://a/{b}",
+            "http://ä",
+            "http://a%20b",
+        ] {
+            assert!(check(url, Use::Service).is_err(), "{url:?}");
+        }
+        assert!(check(&format!("http://a/{}", "x".repeat(MAX_LEN)), Use::Service).is_err());
+    }
+
+    #[test]
+    fn each_use_has_its_rules() {
+        assert!(check("http://127.0.0.1/get?id=1", Use::Container).is_ok());
+        assert!(check("http://127.0.0.1/get?id=1", Use::Service).is_err());
+        for proxy in ["http://user:p%40ss@proxy:3128/", "proxy:3128", "https://proxy"] {
+            assert!(check(proxy, Use::Proxy).is_ok(), "{proxy}");
+        }
+        for proxy in ["socks5://proxy", "http://us\"er@proxy", "http://", "proxy:x"] {
+            assert!(check(proxy, Use::Proxy).is_err(), "{proxy}");
+        }
+    }
+}
