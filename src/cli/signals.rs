@@ -77,6 +77,8 @@ impl Registry {
         for child in self.children.drain(..) {
             let _ = kill_process(child, Signal::TERM);
         }
+        #[cfg(feature = "aws-kms")]
+        waxseal::keys::aws_kms::end_credential_processes();
         if let Some((terminal, settings)) = self.terminal.take() {
             let _ = tcsetattr(terminal, OptionalActions::Now, &settings);
         }

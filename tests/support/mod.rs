@@ -6,12 +6,14 @@
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 
 mod emulator;
+mod liar;
 mod proxy;
 mod python;
 #[cfg(feature = "aws-kms")]
 pub mod sdk;
 
 pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto};
+pub use liar::{Liar, Reply, http, liar};
 pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
 pub use python::{environment, python, try_python};
 

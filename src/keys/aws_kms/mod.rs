@@ -9,8 +9,10 @@
 
 mod client;
 mod config;
+mod credentials;
 mod direct;
 mod failure;
+mod helpers;
 mod http;
 mod import;
 mod life;
@@ -18,11 +20,14 @@ mod name;
 mod open;
 mod reencrypt;
 mod seal;
+mod trouble;
+mod words;
 mod worker;
 
 pub use client::{Kms, KmsCall};
 pub use config::{KmsConfig, KmsTimeouts};
 pub use direct::{DIRECT_MAX, looks_like_kms_blob};
+pub use helpers::end_credential_processes;
 pub use import::{ImportAlgorithm, ImportKeySpec, ImportOptions};
 pub use life::{KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo};
 pub use name::{AliasArn, KeyArn, KmsKeyName};

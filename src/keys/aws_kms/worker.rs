@@ -8,6 +8,7 @@ use std::future::Future;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use super::helpers;
 use crate::error::{Error, Result};
 
 /// A current-thread runtime. Dropping it ends the thread; calls under way end with it.
@@ -27,8 +28,9 @@ impl Worker {
             let _ = runtime.block_on(dropped);
             // A lookup in the system's resolver may still be under way; nobody waits for it.
             runtime.shutdown_background();
+            helpers::end_children_of_this_thread();
         };
-        std::thread::Builder::new().name("waxseal-kms".into()).spawn(run).map_err(failed)?;
+        std::thread::Builder::new().name(helpers::THREAD.into()).spawn(run).map_err(failed)?;
         Ok(Self { handle, _alive })
     }
 
