@@ -217,7 +217,7 @@ impl Unmet {
 }
 
 /// A key service's failure, sorted by what helps.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{key}: {message}")]
 #[non_exhaustive]
 pub struct ProviderError {

@@ -104,10 +104,13 @@ fn a_rotation_that_comes_from_or_goes_to_another_key() {
         (json!({ "SourceKeyId": from, "KeyId": from, "CiphertextBlob": blob }), false),
         (json!({ "KeyId": to, "CiphertextBlob": blob }), false),
         (json!({ "SourceKeyId": from, "KeyId": to }), false),
+        // The wrapped key of the slot that was to be replaced, and one that no slot can hold.
+        (json!({ "SourceKeyId": from, "KeyId": to, "CiphertextBlob": STANDARD.encode([9; 180]) }), false),
+        (json!({ "SourceKeyId": from, "KeyId": to, "CiphertextBlob": STANDARD.encode([8; 6145]) }), false),
     ];
     for (body, good) in &answers {
         let proxy = proxy();
-        proxy.fail([answer(body)]);
+        proxy.fail([answer(body), Fault::refusal("DryRunOperationException", "would have succeeded")]);
         match kms(&proxy.url).reencrypt(&slot(&from), &binding(&[]), &name(&to)) {
             Ok((rotated, id)) => {
                 assert!(*good, "{body}");
@@ -117,6 +120,58 @@ fn a_rotation_that_comes_from_or_goes_to_another_key() {
             Err(Error::Provider(error)) if error.cause == ProviderCause::BadAnswer => assert!(!good, "{body}: {error}"),
             Err(other) => panic!("{body}: {other}"),
         }
+    }
+}
+
+/// The new slot may be about to replace the only one: KMS is asked whether it opens.
+#[test]
+fn a_rotation_whose_result_does_not_open() {
+    let (from, to) = (arn(REGION, ID), arn(REGION, &ID.replace('1', "2")));
+    let rotated = json!({ "SourceKeyId": from, "KeyId": to, "CiphertextBlob": STANDARD.encode([8; 180]) });
+    for (fault, cause) in [
+        (Fault::refusal("InvalidCiphertextException", ""), Some(ProviderCause::BadAnswer)),
+        (Fault::refusal("IncorrectKeyException", ""), Some(ProviderCause::BadAnswer)),
+        (Fault::refusal("DryRunOperationException", ""), None),
+        (Fault::refusal("AccessDeniedException", "not authorized to perform: kms:Decrypt"), None),
+        (Fault::Cut, Some(ProviderCause::Unreachable)),
+    ] {
+        let proxy = proxy();
+        let kms = kms(&proxy.url);
+        proxy.fail([answer(&rotated)]);
+        proxy.fail(vec![fault.clone(); 3]);
+        match (kms.reencrypt(&slot(&from), &binding(&[]), &name(&to)), cause) {
+            (Ok((made, _)), None) => assert_eq!(made.wrapped, [8; 180]),
+            (Err(Error::Provider(error)), Some(cause)) => assert_eq!(error.cause, cause, "{fault:?}: {error}"),
+            (other, _) => panic!("{fault:?}: {other:?}"),
+        }
+    }
+}
+
+/// Each refusal is an event in an audit log, and perhaps an alarm.
+#[test]
+fn who_may_not_decrypt_is_refused_once_a_key() {
+    let (from, to) = (arn(REGION, ID), arn(REGION, &ID.replace('1', "2")));
+    let rotated = answer(&json!({ "SourceKeyId": from, "KeyId": to, "CiphertextBlob": STANDARD.encode([8; 180]) }));
+    let proxy = proxy();
+    let kms = kms(&proxy.url);
+    proxy.fail([rotated.clone(), Fault::refusal("AccessDeniedException", ""), rotated]);
+    for _ in 0..2 {
+        kms.reencrypt(&slot(&from), &binding(&[]), &name(&to)).unwrap();
+    }
+    assert_eq!(proxy.take(), ["ReEncrypt", "Decrypt", "ReEncrypt"]);
+}
+
+/// A captive portal or a proxy answers in AWS's place: a trouble that passes, with a sentence that says so.
+#[test]
+fn what_is_not_an_answer_of_aws() {
+    let key = arn(REGION, ID);
+    let page = "<html><body>Please log in</body></html>";
+    for status in [200, 302, 403, 404, 511] {
+        let proxy = proxy();
+        proxy.fail(vec![Fault::Answer(status, page.into()); 3]);
+        let error = refusal(KmsOpener::named(&kms(&proxy.url), name(&key)).open(&slot(&key), &binding(&[])));
+        assert!(error.retryable(), "{status}: {error:?}");
+        assert!(error.message.contains(&status.to_string()) && !error.message.contains("log in"), "{error}");
     }
 }
 

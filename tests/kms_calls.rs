@@ -207,7 +207,7 @@ fn a_multi_region_key_is_called_in_the_region_that_is_named() {
 }
 
 #[test]
-fn rotation_is_one_reencrypt() {
+fn rotation_is_one_reencrypt_and_one_dry_run() {
     let (proxy, aws) = (proxy(), shared_moto().aws());
     let (old, new) = (aws.create_key(), aws.create_key());
     aws.alias("alias/rotated", &new);
@@ -216,7 +216,7 @@ fn rotation_is_one_reencrypt() {
     let kms = kms(&proxy.url);
     for to in [new.as_str(), "alias/rotated"] {
         let (rotated, request_id) = kms.reencrypt(&slot, &binding, &name(to)).unwrap();
-        assert_eq!(proxy.take(), ["ReEncrypt"]);
+        assert_eq!(proxy.take(), ["ReEncrypt", "Decrypt"]);
         assert_eq!(rotated.key_id, new);
         assert!(request_id.is_some());
         let opened = KmsOpener::named(&kms, name(&new)).open(&rotated, &binding).unwrap();

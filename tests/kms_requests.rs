@@ -16,7 +16,7 @@ use aws_sdk_kms::operation::generate_data_key::GenerateDataKeyOutput;
 use aws_sdk_kms::operation::re_encrypt::ReEncryptOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
-use aws_sdk_kms::types::error::IncorrectKeyException;
+use aws_sdk_kms::types::error::{DryRunOperationException, IncorrectKeyException};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use sdk::{binding, name};
 use support::{ACCOUNT, REGION};
@@ -106,7 +106,7 @@ fn decrypt_names_its_key() {
 fn re_encrypt_sends_one_context_both_ways() {
     let (binding, expected) = labelled();
     let other = arn(&ID.replace('1', "2"));
-    let to = other.clone();
+    let (to, same) = (other.clone(), expected.clone());
     let rule = mock!(Client::re_encrypt)
         .match_requests(move |request| {
             request.source_key_id() == Some(arn(ID).as_str())
@@ -122,8 +122,19 @@ fn re_encrypt_sends_one_context_both_ways() {
                 output.ciphertext_blob(Blob::new([8; 180])).build()
             }
         });
-    let (rotated, _) = kms(&[&rule]).reencrypt(&slot(&arn(ID)), &binding, &name(&other)).unwrap();
+    let key = other.clone();
+    // Whether the new slot opens is asked without a plaintext in the answer.
+    let dry_run = mock!(Client::decrypt)
+        .match_requests(move |request| {
+            request.dry_run() == Some(true)
+                && request.key_id() == Some(key.as_str())
+                && request.encryption_context() == Some(&same)
+                && request.ciphertext_blob().is_some_and(|blob| blob.as_ref() == [8; 180])
+        })
+        .then_error(|| DecryptError::DryRunOperationException(DryRunOperationException::builder().build()));
+    let (rotated, _) = kms(&[&rule, &dry_run]).reencrypt(&slot(&arn(ID)), &binding, &name(&other)).unwrap();
     assert_eq!((rotated, rule.num_calls()), (Slot { wrapped: vec![8; 180], ..slot(&other) }, 1));
+    assert_eq!(dry_run.num_calls(), 1);
 }
 
 /// KMS says so of an alias that was pointed elsewhere; the emulators do not.

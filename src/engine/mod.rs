@@ -128,7 +128,8 @@ impl Engine {
         Self { helpers: Helpers::given(pool), shelf: Shelf::default() }
     }
 
-    /// Seals `source` into `sink`. `envelope` is called at once, beside opening and reading.
+    /// Seals `source` into `sink`. `envelope` is called at once: beside opening and reading a file, and before a
+    /// stream is read.
     ///
     /// # Errors
     /// What `envelope` gives, [`Io`](crate::Error::Io) (also when a file changes while it is read),

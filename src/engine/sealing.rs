@@ -1,7 +1,6 @@
 //! How a source is sealed: what is read first, which header it takes, on how many threads.
 
 use std::io::{Cursor, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::seal::{Plaintext, SealJob};
 use super::sink::Output;
@@ -28,7 +27,7 @@ pub(super) fn seal(
             observer.total(file.len);
             // To its end, whatever its length says: what stands in /proc has none.
             let mut reader = file.reader();
-            let prefix = read_prefix(&mut reader, &AtomicBool::new(false))?;
+            let prefix = read_prefix(&mut reader)?;
             file.check_unchanged().map_err(reading)?;
             seal_stream(engine, prefix, Box::new(reader), output, envelope()?, observer)
         }
@@ -37,11 +36,10 @@ pub(super) fn seal(
             seal_file(engine, &file, output, envelope, observer)
         }
         Input::Ordered(mut stream) => {
-            let failed = AtomicBool::new(false);
-            let envelope = || envelope().inspect_err(|_| failed.store(true, Ordering::Relaxed));
-            let (envelope, prefix) = engine.helpers.beside(envelope, || read_prefix(&mut stream, &failed));
-            let envelope = envelope?;
-            seal_stream(engine, prefix?, stream, output, envelope, observer)
+            // Before anything is read: a stream that says nothing yet keeps no refusal of a key's back.
+            let envelope = envelope()?;
+            let prefix = read_prefix(&mut stream)?;
+            seal_stream(engine, prefix, stream, output, envelope, observer)
         }
     }
 }
@@ -114,25 +112,19 @@ fn end_sealing(sealed: Result<(u64, u64)>, output: Output<'_>) -> Result<Sealed>
     }
 }
 
-/// At most the 4 MiB that decide on the header's length, and no more once `stop` is set.
-fn read_prefix(reader: &mut impl Read, stop: &AtomicBool) -> Result<Vec<u8>> {
+/// At most the 4 MiB that decide on the header's length.
+fn read_prefix(reader: &mut impl Read) -> Result<Vec<u8>> {
     let mut prefix = Vec::new();
-    Until { reader, stop }.take(LARGE_INPUT).read_to_end(&mut prefix).map_err(reading)?;
+    Checked(reader).take(LARGE_INPUT).read_to_end(&mut prefix).map_err(reading)?;
     Ok(prefix)
 }
 
-/// Ends early when `stop` is set: of a slow stream, nothing more is waited for than the read under way.
-struct Until<'a, R> {
-    reader: &'a mut R,
-    stop: &'a AtomicBool,
-}
+/// A reader that is not believed to have read more than it was asked for.
+struct Checked<'a, R>(&'a mut R);
 
-impl<R: Read> Read for Until<'_, R> {
+impl<R: Read> Read for Checked<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Ok(0);
-        }
-        let read = self.reader.read(out)?;
+        let read = self.0.read(out)?;
         checked(read, out.len())
     }
 }

@@ -6,10 +6,12 @@
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 
 mod emulator;
+mod liar;
 mod proxy;
 mod python;
 
 pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto, small_kms};
+pub use liar::{Liar, Reply, http, liar};
 pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
 pub use python::{environment, python, try_python};
 

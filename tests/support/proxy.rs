@@ -181,7 +181,7 @@ fn connect(client: TcpStream, address: &str, hosts: &Mutex<Vec<String>>) -> io::
     to_upstream.shutdown(std::net::Shutdown::Write)
 }
 
-fn read_message(input: &mut impl io::BufRead) -> io::Result<(String, Vec<u8>)> {
+pub(super) fn read_message(input: &mut impl io::BufRead) -> io::Result<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if input.read_line(&mut head)? == 0 {
@@ -206,7 +206,7 @@ fn closing(head: &str) -> String {
 }
 
 /// KMS names its operation in a header, STS in the body.
-fn operation(head: &str, body: &[u8]) -> String {
+pub(super) fn operation(head: &str, body: &[u8]) -> String {
     if let Some(target) = header(head, "x-amz-target") {
         return target.rsplit('.').next().unwrap_or(target).to_owned();
     }

@@ -1,6 +1,6 @@
 //! The handle on AWS: configuration, one client a region, who the caller is, and how a call is made.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -13,8 +13,13 @@ use tokio::sync::OnceCell;
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 use super::config::{KmsConfig, Loaded, instance_region};
-use super::failure;
+use tokio::time::Instant;
+
+use super::credentials::Remembered;
+use super::failure::{self, Verdict};
+use super::http::Bounded;
 use super::name::{KmsKeyName, is_region};
+use super::words;
 use super::worker::{ENDED, Worker, wait};
 
 /// One call to AWS, as it ended: what a summary proves a rotation with, and what CloudTrail names too.
@@ -58,6 +63,14 @@ type Listener = Arc<dyn Fn(&KmsCall) + Send + Sync>;
 pub struct Kms {
     pub(super) inner: Arc<Inner>,
     listener: Option<Listener>,
+    life: Life,
+}
+
+/// Whether waiting until a trouble has passed is somebody else's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    OneRun,
+    Long,
 }
 
 pub(super) struct Inner {
@@ -67,6 +80,10 @@ pub(super) struct Inner {
     instance_region: OnceCell<Option<String>>,
     clients: Mutex<HashMap<String, aws_sdk_kms::Client>>,
     pub(super) caller: OnceCell<Caller>,
+    no_caller: Remembered<Unknown>,
+    /// Keys that the caller was refused to decrypt with.
+    pub(super) withheld: Mutex<HashSet<String>>,
+    pub(super) no_credentials: Remembered<Verdict>,
 }
 
 enum Source {
@@ -107,10 +124,13 @@ impl Kms {
 
     /// With the caller's own clients, their credentials, timeouts and endpoint. For a key in another region the
     /// KMS client is copied with that region. Without an STS client, keys of the caller's own account can be
-    /// opened only when they or their account are named.
+    /// opened only when they or their account are named. No answer is read beyond 1 MiB.
     #[must_use]
     pub fn from_clients(kms: aws_sdk_kms::Client, sts: Option<aws_sdk_sts::Client>) -> Self {
-        Self::of(Source::Clients(Box::new(kms), sts.map(Box::new)))
+        let kms = aws_sdk_kms::Client::from_conf(kms.config().to_builder().interceptor(Bounded).build());
+        let bounded = |sts: aws_sdk_sts::Client| sts.config().to_builder().interceptor(Bounded).build();
+        let sts = sts.map(|sts| Box::new(aws_sdk_sts::Client::from_conf(bounded(sts))));
+        Self::of(Source::Clients(Box::new(kms), sts))
     }
 
     fn of(source: Source) -> Self {
@@ -121,15 +141,26 @@ impl Kms {
             instance_region: OnceCell::new(),
             clients: Mutex::default(),
             caller: OnceCell::new(),
+            no_caller: Remembered::default(),
+            withheld: Mutex::default(),
+            no_credentials: Remembered::default(),
         };
-        Self { inner: Arc::new(inner), listener: None }
+        Self { inner: Arc::new(inner), listener: None, life: Life::Long }
     }
 
     /// The same handle; `listener` hears of each call made through the one returned, as it ends. It runs on the
     /// handle's thread, so it must not make calls of its own.
     #[must_use]
     pub fn listening(&self, listener: impl Fn(&KmsCall) + Send + Sync + 'static) -> Self {
-        Self { inner: Arc::clone(&self.inner), listener: Some(Arc::new(listener)) }
+        Self { inner: Arc::clone(&self.inner), listener: Some(Arc::new(listener)), life: self.life }
+    }
+
+    /// The same handle, for a program that does its work and ends: that no credentials can be had, or that STS does
+    /// not say whose they are, is then remembered to the end, and costs its time once. Otherwise it is asked again
+    /// after 10 seconds.
+    #[must_use]
+    pub fn for_one_run(&self) -> Self {
+        Self { life: Life::OneRun, ..self.clone() }
     }
 
     /// Begins, beside the caller's other work, what the first call needs: the thread, the configuration, and
@@ -188,7 +219,7 @@ impl Kms {
         }
     }
 
-    async fn sdk(&self) -> Result<Option<&SdkConfig>> {
+    pub(super) async fn sdk(&self) -> Result<Option<&SdkConfig>> {
         Ok(self.loaded().await?.map(|loaded| &loaded.sdk))
     }
 
@@ -275,6 +306,14 @@ impl Kms {
         }
     }
 
+    /// How long a failure is remembered that holds for all calls.
+    pub(super) fn memory(&self) -> Duration {
+        match self.life {
+            Life::OneRun => Duration::MAX,
+            Life::Long => Duration::from_secs(10),
+        }
+    }
+
     /// Makes one call: within the time, its failure sorted, and the listener told.
     pub(super) async fn call<O, E>(
         &self,
@@ -285,20 +324,42 @@ impl Kms {
         O: RequestId,
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
+        self.call_with(call, &[], |_| &[], send).await
+    }
+
+    /// The same for a call with a secret in its request or, by `in_answer`, in its answer: no text of the answer that
+    /// is kept or told holds a part of either.
+    pub(super) async fn call_with<O, E>(
+        &self,
+        call: &mut KmsCall,
+        secret: &[u8],
+        in_answer: impl Fn(&O) -> &[u8],
+        send: impl Future<Output = Result<O, SdkError<E, HttpResponse>>>,
+    ) -> Result<O>
+    where
+        O: RequestId,
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
         let limit = self.limit();
-        let answer = tokio::time::timeout(limit, send).await;
+        let deadline = Instant::now() + limit;
+        let answer = match self.credentials(call, limit).await {
+            Ok(()) => Ok(tokio::time::timeout_at(deadline, send).await),
+            Err(error) => Err(error),
+        };
         call.request_id = match &answer {
-            Ok(Ok(output)) => output.request_id().map(str::to_owned),
-            Ok(Err(error)) => error.request_id().map(str::to_owned),
-            Err(_) => None,
+            Ok(Ok(Ok(output))) => words::request_id(output.request_id(), secret)
+                .and_then(|id| words::request_id(Some(&id), in_answer(output))),
+            Ok(Ok(Err(error))) => words::request_id(error.request_id(), secret),
+            _ => None,
         };
         if let Some(listener) = &self.listener {
             listener(call);
         }
         match answer {
-            Ok(Ok(output)) => Ok(output),
-            Ok(Err(error)) => Err(Box::new(failure::failure(call, &error)).into()),
-            Err(_) => Err(Box::new(failure::too_late(call, limit)).into()),
+            Ok(Ok(Ok(output))) => Ok(output),
+            Ok(Ok(Err(error))) => Err(Box::new(failure::failure(call, &error, secret)).into()),
+            Ok(Err(_)) => Err(Box::new(failure::too_late(call, limit)).into()),
+            Err(error) => Err(Box::new(error).into()),
         }
     }
 
@@ -307,7 +368,8 @@ impl Kms {
         use aws_credential_types::provider::ProvideCredentials as _;
         let provider = self.sdk().await.ok()??.credentials_provider()?;
         // A failure is told by the call that needs them.
-        let credentials = tokio::time::timeout(self.limit(), provider.provide_credentials()).await.ok()?.ok()?;
+        self.credentials(&KmsCall::new("GetCallerIdentity", "", ""), self.limit()).await.ok()?;
+        let credentials = provider.provide_credentials().await.ok()?;
         credentials.account_id().map(|account| account.as_str().to_owned())
     }
 
@@ -331,7 +393,12 @@ impl Kms {
 
     /// Whose credentials they are: `sts:GetCallerIdentity`, once. `region` is called where none is configured.
     pub(super) async fn caller(&self, region: &str) -> Result<&Caller> {
-        self.inner.caller.get_or_try_init(|| self.ask_caller(region)).await
+        let ask = || async {
+            let asked = self.ask_caller(region).await;
+            asked.map_err(Unknown::of)
+        };
+        let known = self.inner.caller.get_or_try_init(|| self.inner.no_caller.or(self.memory(), ask())).await;
+        known.map_err(Unknown::into_error)
     }
 
     async fn ask_caller(&self, region: &str) -> Result<Caller> {
@@ -355,6 +422,29 @@ impl Kms {
             return Err(failure::bad_answer(&call, "names no account"));
         }
         Ok(Caller { partition, account })
+    }
+}
+
+/// Why it is not known who the caller is.
+#[derive(Clone)]
+pub(super) enum Unknown {
+    Provider(Box<ProviderError>),
+    Other(String),
+}
+
+impl Unknown {
+    fn of(error: Error) -> Self {
+        match error {
+            Error::Provider(error) => Self::Provider(error),
+            other => Self::Other(other.to_string()),
+        }
+    }
+
+    fn into_error(self) -> Error {
+        match self {
+            Self::Provider(error) => error.into(),
+            Self::Other(text) => Error::Invalid(text),
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use waxseal::format::{KMS_WRAPPED_MAX, Pairs};
 use waxseal::secret::SecretBytes;
 
 use super::client::{Kms, KmsCall, Target};
-use super::failure::bad_answer;
+use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
-use super::seal::{answered_arn, pairs, secret};
+use super::seal::{answered_arn, decrypted, pairs, secret};
+use super::words;
 
 /// `kms:Encrypt` takes at most this many bytes.
 pub const DIRECT_MAX: usize = 4096;
@@ -38,10 +39,10 @@ impl Kms {
             let mut call = KmsCall::new("Encrypt", &name, &region);
             let request = this.client(&region).await?.encrypt().key_id(name.to_string());
             let request = request.plaintext(Blob::new(plaintext.expose())).set_encryption_context(Some(context));
-            let answer = this.call(&mut call, request.send()).await?;
+            let answer = this.call_with(&mut call, plaintext.expose(), |_| &[], request.send()).await?;
             let arn = answered_arn(&call, answer.key_id.as_deref())?;
             if !name.accepts(&arn, &region) {
-                return Err(bad_answer(&call, &format!("is by another key, {arn}")));
+                return Err(another_key(&call, "is by", &arn, plaintext.expose()));
             }
             let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
             if blob.is_empty() { Err(bad_answer(&call, "has no ciphertext")) } else { Ok(blob) }
@@ -89,15 +90,19 @@ impl Kms {
             let key = target.as_ref().map(|target| target.name.to_string());
             let mut call = KmsCall::new("Decrypt", key.as_deref().unwrap_or("the blob's key"), &region);
             let request = this.client(&region).await?.decrypt().set_key_id(key).ciphertext_blob(blob);
-            let answer = this.call(&mut call, request.set_encryption_context(Some(context)).send()).await?;
+            let request = request.set_encryption_context(Some(context));
+            let answer = this.call_with(&mut call, &[], decrypted, request.send()).await?;
             let plaintext = SecretBytes::new(std::mem::take(&mut *secret(answer.plaintext)));
             let arn = answered_arn(&call, answer.key_id.as_deref())?;
             if let Some(caller) = caller.filter(|caller| (arn.partition(), arn.account()) != caller.owner()) {
-                return Err(of_stranger(&arn, caller.owner().1));
+                return Err(match words::holds(&arn.to_string(), plaintext.expose()) {
+                    true => another_key(&call, "is by", &arn, plaintext.expose()),
+                    false => of_stranger(&arn, caller.owner().1),
+                });
             }
             match target {
                 Some(target) if !target.name.accepts(&arn, &region) => {
-                    Err(bad_answer(&call, &format!("is by another key, {arn}")))
+                    Err(another_key(&call, "is by", &arn, plaintext.expose()))
                 }
                 _ => Ok((plaintext, arn)),
             }

@@ -1,6 +1,7 @@
 //! From the SDK's errors to causes, with a hint for each.
 //!
-//! Messages are AWS's own words where there are any. They name keys, principals and actions, never key bytes.
+//! A message is AWS's own words where there are any ([`words`]), and else a sentence chosen by the error's type: what
+//! the SDK writes of a request or an answer is never told, for it may hold a data key.
 
 use std::error::Error as StdError;
 
@@ -8,53 +9,138 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use http_body_util::LengthLimitError;
+
+use super::name::KeyArn;
+use super::trouble::{self, Own};
+use super::{KmsCall, credentials, words};
 use waxseal::error::{Error, ProviderCause, ProviderError};
 
-use super::KmsCall;
+/// What an error comes to, whichever call it is of.
+#[derive(Debug, Clone)]
+pub(super) struct Verdict {
+    pub(super) cause: ProviderCause,
+    pub(super) message: String,
+}
 
-/// What the SDK returned for `call`, as this crate's error.
-pub(super) fn failure<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> ProviderError
+impl Verdict {
+    pub(super) fn new(cause: ProviderCause, message: impl Into<String>) -> Self {
+        Self { cause, message: message.into() }
+    }
+}
+
+/// What the SDK returned for `call`, as this crate's error. `secret` is what the call carried that no text may hold.
+pub(super) fn failure<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>, secret: &[u8]) -> ProviderError
 where
     E: StdError + ProvideErrorMetadata + 'static,
 {
-    let words = match error {
-        SdkError::ServiceError(answer) => answer.err().message().unwrap_or_default(),
-        _ => "",
-    };
-    let (cause, message) = match error {
-        SdkError::ServiceError(answer) => {
-            let code = answer.err().code().unwrap_or_default();
-            let cause = cause_of(code, words, answer.raw().status().as_u16());
-            (cause, in_words(call, cause, code, words))
-        }
-        SdkError::ResponseError(answer) if answer.raw().status().as_u16() >= 500 => {
-            (ProviderCause::Internal, format!("AWS failed with HTTP status {}", answer.raw().status().as_u16()))
-        }
-        // A captive portal or a proxy, not the file.
-        SdkError::ResponseError(_) => (ProviderCause::Unreachable, "the answer is not one of AWS".into()),
-        SdkError::TimeoutError(_) => (ProviderCause::Unreachable, "no answer in time".into()),
-        other if find::<CredentialsError>(other).is_some() || says_no_identity(other) => {
-            (ProviderCause::Credentials, credentials_words(other))
-        }
-        // Not the network's fault, but that of what was configured: a bundle that cannot be read.
-        SdkError::DispatchFailure(failure) if failure.is_user() => (ProviderCause::Rejected, chain(error)),
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-            (ProviderCause::Unreachable, format!("{} cannot be reached in time", call.region))
-        }
-        SdkError::DispatchFailure(_) => {
-            (ProviderCause::Unreachable, format!("AWS cannot be reached in {}: {}", call.region, chain(error)))
-        }
-        other => (ProviderCause::Rejected, chain(other)),
-    };
-    let key = blamed(call, cause, words);
-    let hint = match error {
-        SdkError::ServiceError(answer) if answer.err().code() == Some("IncorrectKeyMaterialException") => {
+    let Verdict { cause, message } = verdict(call, error, secret);
+    let service = error.as_service_error();
+    // They only choose between the caller's own names.
+    let raw = service.and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    let key = blamed(call, cause, raw);
+    let hint = match service.and_then(ProvideErrorMetadata::code) {
+        Some("IncorrectKeyMaterialException") => {
             Some("the key takes the material that it was first given, and no other".into())
         }
         _ => hint(call, cause, key),
     };
-    let id = error.request_id().map(str::to_owned);
+    let id = words::request_id(error.request_id(), secret);
     ProviderError::new(cause, key, message).with_request_id(id).with_some_hint(hint)
+}
+
+/// A verdict that was reached without an answer to `call`.
+pub(super) fn told(call: &KmsCall, verdict: Verdict) -> ProviderError {
+    let hint = hint(call, verdict.cause, &call.key);
+    ProviderError::new(verdict.cause, &call.key, verdict.message).with_some_hint(hint)
+}
+
+/// What kind of failure it is, and the sentence for it.
+pub(super) fn verdict<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>, secret: &[u8]) -> Verdict
+where
+    E: StdError + ProvideErrorMetadata + 'static,
+{
+    sorted(call, error, |raw| words::told(raw, secret))
+}
+
+/// The same where none of the service's words may be told.
+pub(super) fn verdict_without_words<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> Verdict
+where
+    E: StdError + ProvideErrorMetadata + 'static,
+{
+    sorted(call, error, |_| String::new())
+}
+
+fn sorted<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>, tell: impl Fn(&str) -> String) -> Verdict
+where
+    E: StdError + ProvideErrorMetadata + 'static,
+{
+    if let SdkError::ServiceError(answer) = error {
+        let (code, raw) = (answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default());
+        return of_answer(call, words::code(code), raw, answer.raw().status().as_u16(), tell);
+    }
+    if let Some(Own(sentence)) = trouble::find(error) {
+        return Verdict::new(ProviderCause::Rejected, sentence);
+    }
+    if let Some(error) = trouble::find::<CredentialsError>(error) {
+        return credentials::verdict(error);
+    }
+    if says_no_identity(error) {
+        return Verdict::new(ProviderCause::Credentials, "there are no AWS credentials");
+    }
+    without_answer(call, error)
+}
+
+/// `raw`: the service's message, of which `tell` makes what may be told.
+fn of_answer(call: &KmsCall, code: &str, raw: &str, status: u16, tell: impl Fn(&str) -> String) -> Verdict {
+    // Every refusal of AWS's has a name.
+    if code.is_empty() && status != 429 && status < 500 {
+        return Verdict::new(ProviderCause::Unreachable, not_of_aws(status));
+    }
+    let cause = cause_of(code, raw, status);
+    if code.is_empty() && cause == ProviderCause::Internal {
+        return Verdict::new(cause, format!("AWS failed with HTTP status {status}"));
+    }
+    Verdict::new(cause, in_words(call, cause, code, &tell(raw)))
+}
+
+fn without_answer<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> Verdict
+where
+    E: StdError + 'static,
+{
+    let place = if call.region.is_empty() { "AWS".to_owned() } else { format!("AWS in {}", call.region) };
+    let unreachable = |message: String| Verdict::new(ProviderCause::Unreachable, message);
+    match error {
+        SdkError::TimeoutError(_) => unreachable("there was no answer in time".into()),
+        SdkError::DispatchFailure(failure) if failure.is_user() => Verdict::new(
+            ProviderCause::Rejected,
+            format!("the request cannot be sent: {}", trouble::of_connection(error)),
+        ),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            unreachable(format!("{place} cannot be reached in time"))
+        }
+        SdkError::DispatchFailure(_) => {
+            unreachable(format!("{place} cannot be reached: {}", trouble::of_connection(error)))
+        }
+        SdkError::ResponseError(_) if trouble::find::<LengthLimitError>(error).is_some() => {
+            unreachable(trouble::TOO_LONG.into())
+        }
+        SdkError::ResponseError(answer) if answer.raw().status().as_u16() >= 500 => {
+            let status = answer.raw().status().as_u16();
+            Verdict::new(ProviderCause::Internal, format!("AWS failed with HTTP status {status}"))
+        }
+        SdkError::ResponseError(_) if trouble::is_cut(error) => {
+            unreachable("the connection was cut before the end of the answer".into())
+        }
+        SdkError::ResponseError(answer) => unreachable(not_of_aws(answer.raw().status().as_u16())),
+        _ if trouble::says(error, &["timed out"]) => unreachable("there was no answer in time".into()),
+        _ => Verdict::new(ProviderCause::Rejected, format!("the request for {} cannot be made", call.operation)),
+    }
+}
+
+/// A captive portal or a proxy, not the file.
+fn not_of_aws(status: u16) -> String {
+    format!("the answer, with HTTP status {status}, is not one of AWS: a proxy or a login page may stand between")
 }
 
 /// Which of a call's keys it was that failed. Of two, AWS's words name one, or only the source can be meant.
@@ -86,6 +172,15 @@ pub(super) fn bad_answer(call: &KmsCall, what: &str) -> Error {
             .with_request_id(call.request_id.clone()),
     )
     .into()
+}
+
+/// An answer by another key than the one that was asked for, which is named unless its name holds a part of `secret`.
+pub(super) fn another_key(call: &KmsCall, verb: &str, arn: &KeyArn, secret: &[u8]) -> Error {
+    let arn = arn.to_string();
+    if words::holds(&arn, secret) {
+        return bad_answer(call, &format!("{verb} another key"));
+    }
+    bad_answer(call, &format!("{verb} another key, {arn}"))
 }
 
 /// By AWS's documented codes; what has none goes by its HTTP status.
@@ -191,39 +286,9 @@ fn hint(call: &KmsCall, cause: ProviderCause, key: &str) -> Option<String> {
     })
 }
 
-/// The sources of an error, outermost first, without repetitions.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut words: Vec<String> = Vec::new();
-    for source in sources(error).skip(1) {
-        let text = source.to_string();
-        if !words.iter().any(|earlier| earlier.contains(&text)) {
-            words.push(text);
-        }
-    }
-    if words.is_empty() { error.to_string() } else { words.join(": ") }
-}
-
-fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    sources(error).find_map(|source| source.downcast_ref())
-}
-
 /// Where no provider is configured at all the SDK has no type for it.
 fn says_no_identity(error: &(dyn StdError + 'static)) -> bool {
-    sources(error).any(|source| {
-        let text = source.to_string();
-        text.contains("no providers in chain provided credentials") || text.contains("failed to select an auth scheme")
-    })
-}
-
-fn credentials_words(error: &(dyn StdError + 'static)) -> String {
-    match find::<CredentialsError>(error) {
-        Some(CredentialsError::CredentialsNotLoaded(_)) | None => "there are no AWS credentials".into(),
-        Some(other) => format!("the AWS credentials cannot be loaded: {}", chain(other)),
-    }
+    trouble::says(error, &["no providers in chain provided credentials", "failed to select an auth scheme"])
 }
 
 #[cfg(test)]

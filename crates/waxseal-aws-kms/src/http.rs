@@ -13,21 +13,31 @@ use std::time::Duration;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Connector, ConnectorBuilder};
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http_body_util::Limited;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::environment::Environment;
+use super::trouble::Own;
 
 /// Names a file of trust roots that replace the system's, as the AWS command line has it.
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+/// Answers of KMS, of STS and of sources of credentials have a few KiB.
+const ANSWER_MAX: usize = 1 << 20;
 
 /// The client for every service, with trust roots in place of the system's.
 pub(super) fn client(bundle: Option<TrustStore>, proxies: Proxies) -> SharedHttpClient {
@@ -174,10 +184,43 @@ impl HttpConnector for LazyConnector {
             Way::Plain => &self.plain,
             Way::Local => &self.local,
         };
-        match built.get_or_init(|| self.build(way)) {
+        let answer = match built.get_or_init(|| self.build(way)) {
             Ok(connector) => connector.call(request),
-            Err(why) => HttpConnectorFuture::ready(Err(ConnectorError::user(why.clone().into()))),
-        }
+            Err(why) => return HttpConnectorFuture::ready(Err(ConnectorError::user(Own(why.clone()).into()))),
+        };
+        HttpConnectorFuture::new(async move {
+            let mut answer = answer.await?;
+            bound(&mut answer);
+            Ok(answer)
+        })
+    }
+}
+
+/// Reads no more of an answer than [`ANSWER_MAX`]: what is longer ends as an error, and its connection is dropped.
+/// Nothing is ever unpacked.
+fn bound(answer: &mut HttpResponse) {
+    let body = answer.take_body();
+    *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, ANSWER_MAX));
+}
+
+/// The same limit for a client that is the caller's own, whatever HTTP client is below it.
+#[derive(Debug)]
+pub(super) struct Bounded;
+
+#[dyn_dispatch_hint]
+impl Intercept for Bounded {
+    fn name(&self) -> &'static str {
+        "Bounded"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        bound(context.response_mut());
+        Ok(())
     }
 }
 

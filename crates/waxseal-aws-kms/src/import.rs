@@ -14,6 +14,7 @@ use waxseal::secret::{DataKey, KEY_LEN, SecretBytes};
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
+use super::words;
 
 /// How the material is wrapped on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,13 +145,13 @@ impl Kms {
     }
 
     async fn import(&self, name: &KmsKeyName, material: &DataKey, options: ImportOptions) -> Result<KeyArn> {
-        let (arn, _) = self.external_key(name).await?;
+        let (arn, _) = self.external_key(name, material.expose()).await?;
         let client = self.client(arn.region()).await?;
         let mut call = KmsCall::new("GetParametersForImport", &arn, arn.region());
         let request = client.get_parameters_for_import().key_id(arn.to_string());
         let request =
             request.wrapping_algorithm(options.algorithm.spec()).wrapping_key_spec(options.wrapping_key.spec());
-        let parameters = self.call(&mut call, request.send()).await?;
+        let parameters = self.call_with(&mut call, material.expose(), |_| &[], request.send()).await?;
         let public_key = parameters.public_key.as_ref().map(Blob::as_ref).unwrap_or_default();
         let wrapped = wrap(material, public_key, options).map_err(|what| bad_answer(&call, what))?;
 
@@ -161,23 +162,23 @@ impl Kms {
             None => request.expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire),
             Some(at) => request.expiration_model(ExpirationModelType::KeyMaterialExpires).valid_to(DateTime::from(at)),
         };
-        self.call(&mut call, request.send()).await?;
-        self.wait_until_enabled(&arn).await?;
+        self.call_with(&mut call, material.expose(), |_| &[], request.send()).await?;
+        self.wait_until_enabled(&arn, material.expose()).await?;
         Ok(arn)
     }
 
-    async fn wait_until_enabled(&self, arn: &KeyArn) -> Result<()> {
+    async fn wait_until_enabled(&self, arn: &KeyArn, material: &[u8]) -> Result<()> {
         let target = Target { name: KmsKeyName::KeyArn(arn.clone()), region: arn.region().to_owned() };
         let (mut waited, mut pause) = (Duration::ZERO, FIRST_PAUSE);
         loop {
-            let (_, metadata) = self.describe(&target).await?;
+            let (_, metadata) = self.describe(&target, material).await?;
             let state = metadata.key_state();
             let on_its_way = matches!(state, Some(KeyState::PendingImport | KeyState::Updating | KeyState::Creating));
             match state {
                 Some(KeyState::Enabled) => return Ok(()),
                 _ if on_its_way && waited < ENABLED_WITHIN => {}
                 _ => {
-                    let state = state.map_or("unknown", KeyState::as_str);
+                    let state = words::told(state.map_or("unknown", KeyState::as_str), material);
                     let message = format!("the material is imported, but the key's state is {state}");
                     let error = ProviderError::new(ProviderCause::Unusable, arn.to_string(), message);
                     return Err(Box::new(error.with_hint(format!("waxseal key show {arn}"))).into());

@@ -13,11 +13,13 @@ mod config;
 #[cfg(unix)]
 #[cfg(test)]
 mod configurations;
+mod credentials;
 mod direct;
 mod effective;
 mod endpoint;
 mod environment;
 mod failure;
+mod helpers;
 mod http;
 mod import;
 mod life;
@@ -28,11 +30,14 @@ mod reencrypt;
 mod seal;
 mod setting;
 mod source;
+mod trouble;
+mod words;
 mod worker;
 
 pub use client::{Kms, KmsCall};
 pub use config::{KmsConfig, KmsTimeouts};
 pub use direct::{DIRECT_MAX, looks_like_kms_blob};
+pub use helpers::end_credential_processes;
 pub use import::{ImportAlgorithm, ImportKeySpec, ImportOptions};
 pub use life::{KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo};
 pub use name::{AliasArn, KeyArn, KmsKeyName};

@@ -6,9 +6,10 @@ use aws_sdk_kms::types::{KeyMetadata, OriginType};
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 use super::client::{Kms, KmsCall, Target};
-use super::failure::bad_answer;
+use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName, is_alias};
 use super::seal::answered_arn;
+use super::words;
 
 /// Where a new key's material comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,7 +89,7 @@ impl Kms {
 
     async fn create(&self, origin: KeyOrigin, regions: KeyRegions, alias: String) -> Result<KeyArn> {
         let target = self.target(&KmsKeyName::Alias(alias.clone())).await?;
-        match self.describe(&target).await {
+        match self.describe(&target, &[]).await {
             Ok((arn, _)) => {
                 let message = format!("it exists already, and names {arn}");
                 return Err(Box::new(ProviderError::new(ProviderCause::AlreadyExists, alias, message)).into());
@@ -128,7 +129,7 @@ impl Kms {
     pub fn delete_material(&self, name: &KmsKeyName) -> Result<KeyArn> {
         let (this, name) = (self.clone(), name.clone());
         self.block_on(async move {
-            let (arn, _) = this.external_key(&name).await?;
+            let (arn, _) = this.external_key(&name, &[]).await?;
             let mut call = KmsCall::new("DeleteImportedKeyMaterial", &arn, arn.region());
             let request = this.client(arn.region()).await?.delete_imported_key_material().key_id(arn.to_string());
             this.call(&mut call, request.send()).await?;
@@ -144,7 +145,7 @@ impl Kms {
         let (this, name) = (self.clone(), name.clone());
         self.block_on(async move {
             let target = this.target(&name).await?;
-            let (arn, metadata) = this.describe(&target).await?;
+            let (arn, metadata) = this.describe(&target, &[]).await?;
             let (rotation, aliases) = tokio::join!(this.rotation(&arn), this.aliases(&arn));
             Ok(info(arn, &metadata, rotation, aliases))
         })
@@ -162,28 +163,29 @@ impl Kms {
         let (this, name) = (self.clone(), name.clone());
         self.block_on(async move {
             let target = this.target(&name).await?;
-            Ok(this.describe(&target).await?.0)
+            Ok(this.describe(&target, &[]).await?.0)
         })
     }
 
-    pub(super) async fn describe(&self, target: &Target) -> Result<(KeyArn, KeyMetadata)> {
+    /// `secret` is what the service may have seen before, and no error may hold.
+    pub(super) async fn describe(&self, target: &Target, secret: &[u8]) -> Result<(KeyArn, KeyMetadata)> {
         let mut call = KmsCall::new("DescribeKey", &target.name, &target.region);
         let request = self.client(&target.region).await?.describe_key().key_id(target.name.to_string());
-        let metadata = self.call(&mut call, request.send()).await?.key_metadata;
+        let metadata = self.call_with(&mut call, secret, |_| &[], request.send()).await?.key_metadata;
         let metadata = metadata.ok_or_else(|| bad_answer(&call, "describes no key"))?;
         let arn = answered_arn(&call, metadata.arn())?;
         if !target.name.accepts(&arn, &target.region) {
-            return Err(bad_answer(&call, &format!("describes another key, {arn}")));
+            return Err(another_key(&call, "describes", &arn, secret));
         }
         Ok((arn, metadata))
     }
 
     /// A key whose material is its owner's. The calls about material take no alias.
-    pub(super) async fn external_key(&self, name: &KmsKeyName) -> Result<(KeyArn, KeyMetadata)> {
+    pub(super) async fn external_key(&self, name: &KmsKeyName, secret: &[u8]) -> Result<(KeyArn, KeyMetadata)> {
         let target = self.target(name).await?;
-        let (arn, metadata) = self.describe(&target).await?;
+        let (arn, metadata) = self.describe(&target, secret).await?;
         if metadata.origin() != Some(&OriginType::External) {
-            let origin = metadata.origin().map_or("unknown", OriginType::as_str);
+            let origin = words::told(metadata.origin().map_or("unknown", OriginType::as_str), secret);
             let message = format!("its material cannot be imported or deleted: the key's origin is {origin}");
             let error = ProviderError::new(ProviderCause::WrongKeyType, arn.to_string(), message);
             return Err(Box::new(error.with_hint("waxseal key create --external makes a key that takes it")).into());

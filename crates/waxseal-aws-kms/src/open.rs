@@ -12,9 +12,9 @@ use waxseal::keys::KeyOpener;
 use waxseal::secret::DataKey;
 
 use super::client::{Kms, KmsCall, is_account};
-use super::failure::bad_answer;
+use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
-use super::seal::{answered_arn, context, secret};
+use super::seal::{answered_arn, context, decrypted, secret};
 
 /// Whose keys may open a file when no key is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,11 +196,11 @@ impl KmsOpener {
         let mut call = KmsCall::new("Decrypt", &ask.key_id, &ask.region);
         let request = self.kms.client(&ask.region).await?.decrypt().key_id(&ask.key_id);
         let request = request.ciphertext_blob(Blob::new(slot.wrapped.clone())).set_encryption_context(Some(context));
-        let answer = self.kms.call(&mut call, request.send()).await?;
+        let answer = self.kms.call_with(&mut call, &[], decrypted, request.send()).await?;
         let plaintext = secret(answer.plaintext);
         let arn = answered_arn(&call, answer.key_id.as_deref())?;
         if arn != ask.expected {
-            return Err(bad_answer(&call, &format!("is by another key, {arn}")));
+            return Err(another_key(&call, "is by", &arn, &plaintext));
         }
         DataKey::from_slice(&plaintext).map_err(|_| bad_answer(&call, "has no data key of 32 bytes"))
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_kms::operation::decrypt::DecryptOutput;
+use aws_sdk_kms::operation::generate_data_key::GenerateDataKeyOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use waxseal::error::Result;
@@ -11,7 +13,7 @@ use waxseal::secret::DataKey;
 use zeroize::Zeroizing;
 
 use super::client::{Kms, KmsCall, Target};
-use super::failure::bad_answer;
+use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
 
 /// The pair that names the data key in every audit record.
@@ -55,10 +57,10 @@ impl KmsKey {
         let mut call = KmsCall::new("GenerateDataKey", &name, &region);
         let request = self.kms.client(&region).await?.generate_data_key().key_id(name.to_string());
         let request = request.key_spec(DataKeySpec::Aes256).set_encryption_context(Some(context));
-        let answer = self.kms.call(&mut call, request.send()).await?;
+        let answer = self.kms.call_with(&mut call, &[], generated, request.send()).await?;
         // Taken over first, so that they are wiped whatever else is wrong with the answer.
         let plaintext = secret(answer.plaintext);
-        let slot = slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob)?;
+        let slot = slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob, &plaintext)?;
         let data_key = DataKey::from_slice(&plaintext).map_err(|_| bad_answer(&call, "has no data key of 32 bytes"))?;
         Ok((data_key, slot))
     }
@@ -68,8 +70,8 @@ impl KmsKey {
         let mut call = KmsCall::new("Encrypt", &name, &region);
         let request = self.kms.client(&region).await?.encrypt().key_id(name.to_string());
         let request = request.plaintext(Blob::new(*data_key.expose())).set_encryption_context(Some(context));
-        let answer = self.kms.call(&mut call, request.send()).await?;
-        slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob)
+        let answer = self.kms.call_with(&mut call, data_key.expose(), |_| &[], request.send()).await?;
+        slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob, data_key.expose())
     }
 }
 
@@ -112,11 +114,27 @@ pub(super) fn secret(blob: Option<Blob>) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(blob.map(Blob::into_inner).unwrap_or_default())
 }
 
-/// The slot of a call's answer: the key's ARN as the answer has it, if it can be the key that was named.
-pub(super) fn slot(call: &KmsCall, name: &KmsKeyName, arn: Option<&str>, wrapped: Option<Blob>) -> Result<Slot> {
+fn generated(answer: &GenerateDataKeyOutput) -> &[u8] {
+    answer.plaintext().map(Blob::as_ref).unwrap_or_default()
+}
+
+/// What an answer has decrypted.
+pub(super) fn decrypted(answer: &DecryptOutput) -> &[u8] {
+    answer.plaintext().map(Blob::as_ref).unwrap_or_default()
+}
+
+/// The slot of a call's answer: the key's ARN as the answer has it, if it can be the key that was named. `secret` is
+/// what no error may hold.
+pub(super) fn slot(
+    call: &KmsCall,
+    name: &KmsKeyName,
+    arn: Option<&str>,
+    wrapped: Option<Blob>,
+    secret: &[u8],
+) -> Result<Slot> {
     let arn = answered_arn(call, arn)?;
     if !name.accepts(&arn, &call.region) {
-        return Err(bad_answer(call, &format!("is by another key, {arn}")));
+        return Err(another_key(call, "is by", &arn, secret));
     }
     let wrapped = wrapped.map(Blob::into_inner).unwrap_or_default();
     if !(1..=KMS_WRAPPED_MAX).contains(&wrapped.len()) {

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use super::helpers;
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 /// A current-thread runtime. Dropping it ends the thread; calls under way end with it.
@@ -28,8 +29,9 @@ impl Worker {
             let _ = runtime.block_on(dropped);
             // A lookup in the system's resolver may still be under way; nobody waits for it.
             runtime.shutdown_background();
+            helpers::end_children_of_this_thread();
         };
-        std::thread::Builder::new().name(THREAD.into()).spawn(run).map_err(failed)?;
+        std::thread::Builder::new().name(helpers::THREAD.into()).spawn(run).map_err(failed)?;
         Ok(Self { handle, _alive })
     }
 
@@ -80,9 +82,6 @@ pub(super) fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
         }
     }
 }
-
-/// The thread's name. The program's panic hook is silent about it.
-const THREAD: &str = "waxseal-kms";
 
 /// The handle was dropped while it ran.
 pub(super) const ENDED: Error = Error::ApiMisuse("a call to AWS KMS ended without an answer");

@@ -276,6 +276,8 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
 }
 
 /// A panic is a bug: said so, without a backtrace that a person cannot use.
+///
+/// What another library says as it panics may hold a request with a key in it, and is not told.
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
         // What panics in the AWS library becomes an error of its own; its text may repeat a request.
@@ -283,8 +285,32 @@ pub(crate) fn report_panics() {
             return;
         }
         let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
-        let text = info.payload_as_str().unwrap_or("no message");
+        let text = match info.location() {
+            Some(place) if is_own(place.file()) && !on_a_thread_of_the_sdk() => info.payload_as_str(),
+            _ => None,
+        };
+        let text = text.unwrap_or("no message");
         say("error", &format!("a bug{}: {}", place.unwrap_or_default(), escape::text(text)));
         to_stderr("hint: this is a bug in waxseal: please report it with this line\n");
     }));
+}
+
+/// The compiler names this project's files by their place in it, those of others from the root.
+fn is_own(file: &str) -> bool {
+    !file.starts_with('/') && !file.starts_with("vendor/")
+}
+
+fn on_a_thread_of_the_sdk() -> bool {
+    std::thread::current().name() == Some("waxseal-kms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_this_project() {
+        assert!(is_own(file!()) && is_own("src/cli/mod.rs"));
+        assert!(!is_own("/root/.cargo/registry/src/index/hyper/src/lib.rs") && !is_own("vendor/hyper/src/lib.rs"));
+    }
 }

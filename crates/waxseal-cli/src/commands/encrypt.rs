@@ -1,7 +1,7 @@
 //! `encrypt`.
 
-use waxseal::SealOptions;
 use waxseal::engine::{Sealed, Source};
+use waxseal::{Envelope, SealOptions};
 
 use crate::cli::Result;
 use crate::cli::args::EncryptArgs;
@@ -85,7 +85,8 @@ impl Seal<'_> {
         let mode = target.sealed_mode(&input);
         let path = target.path().map(Name::of);
         let output = target.open(Content::Ciphertext, mode)?;
-        let sealed = self.seal(&job.input.display(), input.source(), &output)?;
+        let (sealers, options) = (&self.sealers, &self.options);
+        let sealed = self.seal(&job.input.display(), input.source(), &output, || sealers.envelope(options))?;
         output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
         Ok(self.done(&sealed, path))
@@ -96,9 +97,11 @@ impl Seal<'_> {
         let path = target.path().map(Name::of);
         // The output comes first: what cannot be written need not be produced.
         let output = target.open(Content::Ciphertext, 0o600)?;
+        // Then the key, so that a refusal is told at once, and no command runs for nothing.
+        let envelope = self.sealers.envelope(&self.options)?;
         let mut child = CommandOutput::start(command)?;
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
-        let sealed = self.seal(&name, Source::Stream(&mut child), &output);
+        let sealed = self.seal(&name, Source::Stream(&mut child), &output, || Ok(envelope));
         // Its failure comes to the engine as a read error, and tells less there.
         let sealed = child
             .failure()
@@ -107,9 +110,13 @@ impl Seal<'_> {
         Ok(self.done(&sealed, path))
     }
 
-    fn seal(&self, name: &str, source: Source<'_>, output: &Output) -> Result<Sealed> {
-        let (sealers, options) = (&self.sealers, &self.options);
-        let envelope = || sealers.envelope(options);
+    fn seal(
+        &self,
+        name: &str,
+        source: Source<'_>,
+        output: &Output,
+        envelope: impl FnOnce() -> waxseal::Result<Envelope> + Send,
+    ) -> Result<Sealed> {
         let watch = Watch::new(self.session.progress, name);
         let sink = output.sink(durability(self.args.files.write.no_sync));
         let sealed = self.session.engine.seal(source, sink, envelope, &watch);

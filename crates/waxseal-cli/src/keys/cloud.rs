@@ -34,7 +34,7 @@ mod with_kms {
             }
             let calls = Arc::new(Mutex::new(Vec::new()));
             let log = Arc::clone(&calls);
-            let kms = Kms::new(config)?.listening(move |call| {
+            let kms = Kms::new(config)?.for_one_run().listening(move |call| {
                 log.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
             });
             Ok(Self { kms, calls })
@@ -75,7 +75,7 @@ mod with_kms {
         /// AWS's id of the call that gave the data key since the last question.
         pub(crate) fn request_id(&self) -> Option<String> {
             let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
-            let decisive = calls.iter().find(|call| call.operation == "GenerateDataKey");
+            let decisive = calls.iter().find(|call| matches!(call.operation, "GenerateDataKey" | "ReEncrypt"));
             let decisive = decisive.or_else(|| calls.iter().rev().find(|call| call.operation != "GetCallerIdentity"));
             decisive.and_then(|call| call.request_id.clone())
         }

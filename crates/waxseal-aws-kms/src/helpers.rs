@@ -1,0 +1,81 @@
+//! The commands that profiles have run for credentials (`credential_process`), which are not to outlive their use.
+//!
+//! The SDK starts them, and leaves one that hangs to itself. They are found as children of the handle's own thread,
+//! which starts nothing else. Where the system does not show a thread's children (other systems than Linux), they
+//! are left alone.
+
+/// The name of the thread that a handle's calls run on.
+pub(super) const THREAD: &str = "waxseal-kms";
+
+/// Ends every command that is being run for credentials, and what it has started itself: for a program that is about
+/// to die of a signal.
+pub fn end_credential_processes() {
+    #[cfg(target_os = "linux")]
+    linux::end_all();
+}
+
+/// The same, for the handle whose thread this is.
+pub(super) fn end_children_of_this_thread() {
+    #[cfg(target_os = "linux")]
+    linux::end_children("/proc/thread-self");
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    pub(super) fn end_all() {
+        let is_ours =
+            |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == super::THREAD);
+        tasks("/proc/self".as_ref()).filter(is_ours).for_each(end_children);
+    }
+
+    /// All are found before the first is ended: whose parent is gone is found no more.
+    pub(super) fn end_children(task: impl AsRef<Path>) {
+        let mut found = children(task.as_ref());
+        let mut looked_at = 0;
+        while let Some(pid) = found.get(looked_at).copied() {
+            let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+            found.extend(tasks(&process).flat_map(|task| children(&task)));
+            looked_at += 1;
+        }
+        for pid in found {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    fn tasks(process: &Path) -> impl Iterator<Item = PathBuf> {
+        let tasks = fs::read_dir(process.join("task")).into_iter().flatten();
+        tasks.filter_map(|task| Some(task.ok()?.path()))
+    }
+
+    fn children(task: &Path) -> Vec<Pid> {
+        let text = fs::read_to_string(task.join("children")).unwrap_or_default();
+        text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+
+    /// By the thread's name, and no other child.
+    #[test]
+    fn only_children_of_such_threads_are_ended() {
+        let mut other = Command::new("sleep").arg("300").spawn().unwrap();
+        let ended = std::thread::Builder::new().name(super::THREAD.into()).spawn(|| {
+            let mut child = Command::new("sh").args(["-c", "sleep 300 & wait"]).spawn().unwrap();
+            std::thread::scope(|scope| scope.spawn(super::end_credential_processes).join()).unwrap();
+            child.wait().unwrap().signal()
+        });
+        assert_eq!(ended.unwrap().join().unwrap(), Some(9));
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}
