@@ -1,12 +1,18 @@
-//! Who wraps and unwraps data keys (spec 9 and 10): a key file, a passphrase, a key in AWS KMS, or a caller's own.
+//! Who wraps and unwraps data keys (spec 9 and 10): a key file, a passphrase, a key in AWS KMS, a public key, or a
+//! caller's own.
 
 #[cfg(feature = "aws-kms")]
 pub mod aws_kms;
 mod keyfile;
+mod keytext;
+mod lines;
 mod passphrase;
+pub mod public;
 
 pub use keyfile::KeyFile;
+pub use keytext::KeyText;
 pub use passphrase::{Argon2Cost, Passphrase, PassphraseOpener};
+pub use public::{Identity, Recipient};
 
 use crate::error::Result;
 use crate::format::{Binding, Slot};
