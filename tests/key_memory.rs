@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
 use waxseal::engine::{Engine, Sink, Source, Unobserved};
-use waxseal::keys::{KeyFile, KeyOpener as _};
+use waxseal::keys::{Identity, KeyFile, KeyOpener as _, KeySealer as _};
 use waxseal::secret::DataKey;
 use waxseal::{Demands, Envelope, SealOptions};
 
@@ -128,6 +128,44 @@ fn session() -> (Needle, Needle) {
     let bank = done.header.bank();
     let data_key = key.open(&bank.slots[0], &bank.binding).unwrap();
     (needle, Needle::new(data_key.expose()))
+}
+
+/// What the crates of the key encapsulation compute on the way: the example's identity opens the example, so that all
+/// of it is known. The digits are those of the inverted bytes: only the secrets themselves are to be found.
+#[test]
+fn after_public_keys_no_secret_is_left() {
+    let _alone = ALONE.lock();
+    let known = [
+        ("d", "152bba8430282653b7c9f3b4e87f013a5cfd2e1b9cb68c1fc3f2fca4fb969fde"),
+        ("z", "e16f640be80ed6a8ba847aa705beda1b91c105cef583c5025a84f1c28bda5504"),
+        ("the scalar of X25519", "e952a74f76582a4ac25988a538a91132a1bb524ea262701da3d30aeef9b40616"),
+        ("the shared secret", "baf54f9aaa2c24c401da20879d042bbd92e30ed82893283d55ef78e7f7e57de3"),
+    ];
+    let (seed, data_key) = public_session();
+    assert_eq!((seed.count(), data_key.count()), (0, 0), "seed, data key");
+    for (name, digits) in known {
+        let needle = Needle((0..32).map(|at| byte(&digits.as_bytes()[2 * at..])).collect());
+        assert_eq!(needle.count(), 0, "{name}");
+    }
+}
+
+/// A new identity seals and opens, and the example's identity opens the example.
+#[inline(never)]
+fn public_session() -> (Needle, Needle) {
+    let spec = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("spec").join(name);
+    let identity = Identity::generate().unwrap();
+    let text = identity.to_text(&[]);
+    let digits = &text.expose()["waxseal-identity-v1:x-wing:".len()..][..64];
+    let seed = Needle((0..32).map(|at| !byte(&digits[2 * at..])).collect());
+    let example = Identity::load(spec("example-public.identity")).unwrap();
+    let file = fs::read(spec("example-public.wax")).unwrap();
+    let header = waxseal::format::Header::read(&waxseal::format::Front::new(file)).unwrap();
+    let bank = header.bank();
+    drop(example.open(&bank.slots[0], &bank.binding).unwrap());
+    let (data_key, slot) = identity.recipient().generate(&bank.binding).unwrap();
+    let opened = identity.open(&slot, &bank.binding).unwrap();
+    assert!(opened.expose() == data_key.expose());
+    (seed, Needle::new(data_key.expose()))
 }
 
 fn byte(digits: &[u8]) -> u8 {

@@ -1,4 +1,4 @@
-//! Any of the three text files that hold a key (spec 9.4 and 9.10): the first word of the line says which.
+//! Any of the three text files that hold a key (spec 9.4, 9.10 and 9.11): the first word of the line says which.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Identity files (spec 9.10): the private half of an X-Wing key pair.
+//! Identity files (spec 9.11): the private half of an X-Wing key pair.
 //!
 //! ```text
 //! waxseal-identity-v1:x-wing:<64 hex digits of the seed>:<check>

@@ -1,4 +1,4 @@
-//! Public keys (spec 9.6 to 9.10): whoever has one can seal, and cannot open.
+//! Public keys (spec 9.7 to 9.11): whoever has one can seal, and cannot open.
 //!
 //! ```text
 //! wrapped = encapsulation || Cobblestone-256 message of the data key (104)

@@ -1,4 +1,4 @@
-//! Recipient files (spec 9.9): a public key to seal to.
+//! Recipient files (spec 9.10): a public key to seal to.
 //!
 //! ```text
 //! waxseal-recipient-v1:<name of the kind>:<key id>:<base64 of the public key>:<check>

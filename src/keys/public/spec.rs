@@ -1,4 +1,4 @@
-//! Which public keys there are, and their one encoding each (spec 9.9).
+//! Which public keys there are, and their one encoding each (spec 9.10).
 
 use crate::format::{ML_KEM_ENCAPSULATION_LENS, RSA_ENCAPSULATION_LENS, SlotKind, X_WING_ENCAPSULATION_LEN};
 
