@@ -222,3 +222,74 @@ fn specs_name_what_kms_names() {
     let lens = PublicKeySpec::ALL.map(|spec| (spec.kind().0, spec.encapsulation_len() + 104));
     assert_eq!(lens, [(4, 1192), (4, 1672), (5, 488), (5, 616), (6, 1224)]);
 }
+
+/// With AWS-LC, which AWS KMS runs on, as the holder of RSA keys.
+#[cfg(feature = "aws-lc")]
+mod rsa {
+    use super::*;
+
+    use aws_lc_rs::encoding::AsDer;
+    use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+    use kit::run::unhex;
+    use kit::vector::read_folder;
+
+    fn decrypt(pkcs8: &[u8], sent: &[u8]) -> Vec<u8> {
+        let key = OaepPrivateDecryptingKey::new(PrivateDecryptingKey::from_pkcs8(pkcs8).unwrap()).unwrap();
+        let mut out = vec![0; key.min_output_size()];
+        // As KMS: another key's ciphertext is an error, which the test's stand-in turns into a secret that opens nothing.
+        key.decrypt(&OAEP_SHA256_MGF1SHA256, sent, &mut out, None).map_or(vec![0; 32], |secret| secret.to_vec())
+    }
+
+    /// A file with one slot of each of the six kinds opens with each of them alone, and RSA's slot withstands the rest.
+    #[test]
+    fn all_six_kinds_in_one_file() {
+        let pkcs8 = include_bytes!("kit/rsa_3072.der");
+        let public = PrivateDecryptingKey::from_pkcs8(pkcs8).unwrap().public_key();
+        let rsa = Recipient::from_kms(&arn(5), public.as_der().unwrap().as_ref()).unwrap();
+        assert_eq!(rsa.spec(), PublicKeySpec::Rsa3072);
+        let rsa_key = Service(arn(5), SlotKind::AWS_KMS_RSA, |sent: &[u8]| decrypt(pkcs8, sent));
+        let (ml_kem, ml_kem_key) = ml_kem(4, true);
+        let (identity, key, phrase) = (Identity::generate().unwrap(), KeyFile::generate().unwrap(), passphrase());
+        let sealers: [&dyn KeySealer; 6] = [&Clear(1), &key, &phrase, &ml_kem, &rsa, identity.recipient()];
+        let openers: [&dyn KeyOpener; 6] = [&Clear(1), &key, &phrase, &ml_kem_key, &rsa_key, &identity];
+        let (file, other) = (seal(&sealers), seal(&sealers));
+        let kinds: Vec<u16> = bank(&file).slots.iter().map(|slot| slot.kind.0).collect();
+        assert_eq!(kinds, [1, 2, 3, 4, 5, 6]);
+        for opener in openers {
+            assert_eq!(open(&file, &[opener]).unwrap(), PLAINTEXT);
+        }
+        for (slot, sent) in [(3, 1568), (4, 384), (5, 1120)] {
+            attack(&file, &other, slot, openers[slot], sent);
+        }
+    }
+
+    /// The answers of the test kit's key services are those that its private keys give.
+    #[test]
+    fn the_kit_has_the_private_keys_of_its_secrets() {
+        let mut checked = [0; 3];
+        for vector in read_folder() {
+            for line in vector.all("private-key") {
+                let (private, id) = line.split_once(' ').unwrap();
+                let private = unhex(private);
+                let slots = bank(&vector.body).slots;
+                let slot = slots.iter().find(|slot| slot.key_id == id).unwrap();
+                let sent = public::encapsulation(slot).unwrap();
+                let (which, secret) = match sent.len() {
+                    1088 => {
+                        let (key, _) = MlKem768::from_seed(&private.as_slice().try_into().unwrap());
+                        (0, key.decapsulate(&sent.try_into().unwrap()).to_vec())
+                    }
+                    1568 => {
+                        let (key, _) = MlKem1024::from_seed(&private.as_slice().try_into().unwrap());
+                        (1, key.decapsulate(&sent.try_into().unwrap()).to_vec())
+                    }
+                    _ => (2, decrypt(&private, sent)),
+                };
+                let expected = vector.all("shared-secret").find_map(|line| line.strip_suffix(&format!(" {id}")));
+                assert_eq!(secret, unhex(expected.unwrap()), "{}", vector.name);
+                checked[which] += 1;
+            }
+        }
+        assert!(checked.iter().all(|count| *count > 0), "{checked:?}");
+    }
+}
