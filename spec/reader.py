@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
 """Opens a waxseal v1 file. Numbers in comments are the sections of waxseal-v1.md; 1.3 lists the exit codes.
 Needs `cryptography` >= 50, and `boto3` for --kms. IN must be a file, not a pipe. 7.7's second look is left out."""
-import hashlib, hmac, os, re, struct, sys, tempfile
+import base64, hashlib, hmac, os, re, struct, sys, tempfile
 from argparse import ArgumentParser, Namespace
 from cryptography.cobblestone import Cobblestone256Decryptor
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf import argon2, hkdf
 
 MAGIC = b"\x89WAX\r\n\x1a\n"
 BANK_LENS = (4096, 8192, 16384, 32768, 65536)  # with 0, these are the six places (7.2)
+SPKI = ((4, 1152, "308204b2300b0609608648016503040402038204a100", 1206, b""),  # 9.10: kind, coefficients, head, size, tail
+        (4, 1536, "30820632300b06096086480165030404030382062100", 1590, b""),
+        (5, 0, "308201a2300d06092a864886f70d01010105000382018f003082018a0282018100", 422, b"\2\3\1\0\1"),
+        (5, 0, "30820222300d06092a864886f70d01010105000382020f003082020a0282020100", 550, b"\2\3\1\0\1"), (6, 1152, "", 1216, b""))
 AEAD = {1: b"AEAD_AES_256_GCM", 2: b"AEAD_CHACHA20_POLY1305"}
 ARN = re.compile(rb"(arn:aws[a-z-]*:kms:)([a-z0-9-]{1,32})(:[0-9]{12}:key/)([A-Za-z0-9-]{1,128})")
+HEX, KINDS = re.compile(rb"[0-9a-f]{32}"), {4: b"aws-kms-ml-kem", 5: b"aws-kms-rsa", 6: b"x-wing"}
 EXITS = {"header": 3, "newer": 3, "demand": 8, "slot": 5, "commitment": 4, "payload": 4, "truncated": 4, "usage": 2}
 
 class Fail(Exception):
@@ -60,9 +66,12 @@ def read_bank(fd, number, place):  # 6: None is "damaged"
     slots = [(u16(), string(), string()) for _ in range(slot_count)]
     for kind, key_id, wrapped in slots:  # 9
         shape = {0: False, 1: ARN.fullmatch(key_id) and 1 <= len(wrapped) <= 6144,
-                 2: re.fullmatch(b"[0-9a-f]{32}", key_id) and len(wrapped) == 104, 3: not key_id and len(wrapped) == 148}
+                 2: HEX.fullmatch(key_id) and len(wrapped) == 104, 3: not key_id and len(wrapped) == 148,
+                 4: ARN.fullmatch(key_id) and len(wrapped) in (1192, 1672),
+                 5: ARN.fullmatch(key_id) and len(wrapped) in (488, 616), 6: HEX.fullmatch(key_id) and len(wrapped) == 1224}
         require(is_text(key_id) and shape.get(kind, True), f"the shape of a slot of kind {kind}")
-        require(kind > 3 or sum(slot[:2] == (kind, key_id) for slot in slots) == 1, "duplicate slots")
+        alike = {1, 4, 5} if kind in (1, 4, 5) else {kind}  # a KMS key is of one kind
+        require(kind > 6 or sum(slot[0] in alike and slot[1] == key_id for slot in slots) == 1, "duplicate slots")
     require(not any(raw[pos:end]), "the filling is not zero")
     return Namespace(length=length, suite=suite, generation=generation, prelude=raw[24:80], pairs=pairs,
                      labels=labels, data_key_id=raw[80:96].hex(), slots=slots, bound=raw[:12] + raw[80:p])
@@ -84,13 +93,50 @@ def read_banks(fd):  # 7.1: the bank that counts, and a warning
     differ = (zero.generation, zero.slots) != (one.generation, one.slots)
     return one if newer else zero, "the banks differ in generation or slots" if differ else ""
 
-def load_keyfile(path):  # 9.4
+def only_line(path, pattern):  # 9.4
     lines = [line for line in re.split(rb"\r?\n", open(path, "rb").read()) if line and line[:1] != b"#"]
-    require(len(lines) == 1 and (match := re.fullmatch(rb"waxseal-key-v1:([0-9a-f]{64}):([0-9a-f]{8})", lines[0])),
-            f"{os.fsdecode(path)}: not a key file", "usage")
+    require(len(lines) == 1 and (match := re.fullmatch(pattern + rb":([0-9a-f]{8})", lines[0])),
+            f"{os.fsdecode(path)}: not such a file", "usage")
+    return match
+def load_keyfile(path):  # 9.4
+    match = only_line(path, rb"waxseal-key-v1:([0-9a-f]{64})")
     key = bytes.fromhex(match[1].decode())
     require(sha256(key)[:4].hex().encode() == match[2], f"{os.fsdecode(path)}: wrong check digits", "usage")
     return expand(key, b"waxseal v1 key id", 16).hex().encode(), key
+def checked_line(path, pattern):  # 9.10, 9.11
+    match = only_line(path, b"(" + pattern + b")")
+    require(sha256(match[1])[:4].hex().encode() == match[match.lastindex], f"{os.fsdecode(path)}: wrong check digits", "usage")
+    return match
+def recipient_id(public): return sha256(b"waxseal v1 recipient\0" + public)[:16].hex().encode()
+def load_identity(path):  # 9.9, 9.11
+    expanded = hashlib.shake_256(bytes.fromhex(checked_line(path, rb"waxseal-identity-v1:x-wing:([0-9a-f]{64})")[2].decode())).digest(96)
+    keys = mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
+    ours = keys[1].public_key().public_bytes_raw()
+    return recipient_id(keys[0].public_key().public_bytes_raw() + ours), (*keys, ours)
+def open_x_wing(identity, sent):  # 9.9
+    ml_kem, scalar, ours = identity
+    try: shared = scalar.exchange(x25519.X25519PublicKey.from_public_bytes(sent[1088:]))
+    except ValueError: raise Fail("slot", "X25519 gives zero", 4) from None
+    return hashlib.sha3_256(ml_kem.decapsulate(sent[:1088]) + shared + sent[1088:] + ours + b"\\.//^\\").digest()
+def open_public(kind, wrapped, bound, get_secret):  # 9.7
+    sent = wrapped[:-104]
+    require(len(secret := get_secret(sent)) == 32, "KMS gave no secret of 32 bytes", "slot", 4)
+    return unwrap(secret, b"waxseal v1 " + KINDS[kind] + b"\0" + sent + bound, wrapped[-104:], 4)
+def check_recipient(path):  # 9.10: of no use for opening, but refused where it breaks a rule
+    match = checked_line(path, rb"waxseal-recipient-v1:(x-wing|aws-kms-ml-kem|aws-kms-rsa):(.*):([A-Za-z0-9+/]*={0,2})")
+    require(len(match[4]) % 4 == 0 and base64.b64encode(key := base64.b64decode(match[4])) == match[4], "base64", "usage")
+    for kind, coefficients, head, size, tail in SPKI:
+        if KINDS[kind] == match[2] and key.startswith(bytes.fromhex(head)) and key.endswith(tail) and len(key) == size:
+            break
+    else: require(False, "not such a public key", "usage")
+    raw = key[len(head) // 2:len(key) - len(tail)]
+    numbers = (int.from_bytes(raw[at:at + 3], "little") for at in range(0, coefficients, 3))
+    require(all(n & 4095 < 3329 and n >> 12 < 3329 for n in numbers), "a coefficient is too large", "usage")
+    require(kind != 5 or raw[0] >> 7 and raw[-1] & 1, "not a modulus", "usage")
+    require(match[3] == recipient_id(key) if kind == 6 else ARN.fullmatch(match[3]), "key id", "usage")
+    try: kind == 6 and x25519.X25519PrivateKey.generate().exchange(x25519.X25519PublicKey.from_public_bytes(key[1184:]))
+    except ValueError: raise Fail("usage", "X25519 gives zero") from None
+
 def unwrap(key, context, message, code):  # 9.3: a Cobblestone-256 message
     opener = Cobblestone256Decryptor(key, context)
     try: return opener.update(message) + opener.finalize()
@@ -126,6 +172,10 @@ def candidates(bank, args):  # 12.1, step 4: a function for each data key that m
             yield lambda: unwrap(args.keyfile[key_id], b"waxseal v1 keyfile\0" + bank.bound, wrapped, 4)
         if kind == 1 and (arn := next((named for named in args.kms if kms_match(key_id, named)), None)):
             yield lambda: open_kms(arn, wrapped, bank)
+        if kind in (4, 5) and key_id in args.shared_secret:
+            yield lambda: open_public(kind, wrapped, bank.bound, lambda _: args.shared_secret[key_id])
+        if kind == 6 and key_id in args.identity:
+            yield lambda: open_public(6, wrapped, bank.bound, lambda sent: open_x_wing(args.identity[key_id], sent))
         if kind == 3 and args.passphrase: yield lambda: open_passphrase(args.passphrase, wrapped, bank.bound)
 
 def find_key(fd, bank, args):  # 12.1, steps 4 to 8
@@ -157,12 +207,17 @@ def plaintext(fd, bank, data_key, key, base_nonce):  # 11.3: yields each chunk o
 
 def main():
     parser = ArgumentParser(prog="reader", description="opens a waxseal v1 file")
-    for name in ("--keyfile", "--kms", "-c", "-l"): parser.add_argument(name, action="append", default=[], type=os.fsencode)
+    for name in ("--keyfile", "--identity", "--recipient", "--shared-secret", "--kms", "-c", "-l"): parser.add_argument(name, action="append", default=[], type=os.fsencode)
     for name in ("--passphrase-file", "--data-key-file", "IN", "OUT"): parser.add_argument(name)
     args = parser.parse_args()
     require(all(map(ARN.fullmatch, args.kms)) and all(b"=" in demand for demand in args.c + args.l),
             "--kms takes the ARN of a key, -c and -l take NAME=VALUE", "usage")
     args.keyfile = dict(map(load_keyfile, args.keyfile))
+    args.identity = dict(map(load_identity, args.identity))
+    # ARN=FILE: what `aws kms decapsulate --query SharedSecret --output text` printed, or `aws kms decrypt`'s Plaintext
+    secrets = (secret.split(b"=", 1) for secret in args.shared_secret)
+    args.shared_secret = {arn: base64.b64decode(open(path, "rb").read()) for arn, path in secrets}
+    for path in args.recipient: check_recipient(path)
     args.passphrase = args.passphrase_file and open(args.passphrase_file, "rb").read().removesuffix(b"\n")
     require(args.passphrase is None or 1 <= len(args.passphrase) <= 1024, "a passphrase has 1 to 1024 bytes", "usage")
     fd = os.open(args.IN, os.O_RDONLY)

@@ -8,11 +8,12 @@ mod fuzz;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use fuzz::encode::public::{identity_line, ml_kem_768_spki, recipient_id, recipient_line, seed, x_wing_public};
 use fuzz::encode::{ARN, CHEAP, MAGIC, Make, Wrap, file_key, key_line, list};
 use fuzz::recipe;
 
 /// So that no folder of seeds silently holds nothing.
-const SEEDS: usize = 500;
+const SEEDS: usize = 528;
 
 type Seeds = BTreeMap<String, Vec<u8>>;
 
@@ -138,6 +139,35 @@ fn key_files() -> Seeds {
     of(texts.into_iter().enumerate().map(|(i, text)| (format!("{i}"), text.into_bytes())))
 }
 
+/// Identities, recipients of each kind, and some that break a rule.
+fn key_texts() -> Seeds {
+    let x_wing = x_wing_public(&seed(1));
+    let kms = ml_kem_768_spki([7; 64]);
+    let small: Vec<u8> =
+        kms.iter().enumerate().map(|(at, byte)| if (22..1174).contains(&at) { 0 } else { *byte }).collect();
+    let recipient = recipient_line(6, &recipient_id(&x_wing), &x_wing);
+    let texts = [
+        ("identity", identity_line(&seed(1))),
+        ("identity_lines", format!("# c\r\n{}\r\n", identity_line(&seed(1)))),
+        ("identity_upper", identity_line(&seed(1)).to_uppercase()),
+        ("recipient_x_wing", recipient.clone()),
+        ("recipient_wrapped", format!("{}\n{}", &recipient[..998], &recipient[998..])),
+        ("recipient_other_id", recipient_line(6, &"0".repeat(32), &x_wing)),
+        ("recipient_ml_kem", recipient_line(4, ARN, &kms)),
+        ("recipient_ml_kem_small", recipient_line(4, ARN, &small)),
+        ("recipient_as_rsa", recipient_line(5, ARN, &kms)),
+        ("key", key_line(&file_key(1))),
+        ("both", format!("{recipient}\n{}", identity_line(&seed(1)))),
+        ("empty", String::new()),
+    ];
+    let whole = texts.iter().map(|(name, text)| ((*name).to_owned(), [&[0], text.as_bytes()].concat()));
+    // Without its check digits, so that what a fuzzer changes has right ones.
+    let body = |text: &str| text.rsplit_once(':').map_or_else(String::new, |(body, _)| body.to_owned());
+    let bodies = texts.iter().filter(|(name, _)| !["both", "empty"].contains(name));
+    let bodies = bodies.map(|(name, text)| (format!("{name}_body"), [&[1], body(text).as_bytes()].concat()));
+    of(whole.chain(bodies))
+}
+
 /// Each edit on a file that is shared among threads too.
 fn parallel() -> Seeds {
     let large = edits().into_iter().enumerate();
@@ -175,6 +205,7 @@ fn made() -> BTreeMap<&'static str, Seeds> {
         ("rewrap", rewraps()),
         ("names", texts()),
         ("keyfile", key_files()),
+        ("keytext", key_texts()),
     ])
 }
 

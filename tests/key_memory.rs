@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
 use waxseal::engine::{Engine, Sink, Source, Unobserved};
-use waxseal::keys::{KeyFile, KeyOpener as _};
+use waxseal::keys::{Identity, KeyFile, KeyOpener as _, KeySealer as _};
 use waxseal::secret::DataKey;
 use waxseal::{Demands, Envelope, SealOptions};
 
@@ -132,6 +132,62 @@ fn session() -> (Needle, Needle) {
     let bank = done.header.bank();
     let data_key = key.open(&bank.slots[0], &bank.binding).unwrap();
     (needle, Needle::new(data_key.expose()))
+}
+
+/// What the crates of the key encapsulation compute on the way: the example's identity opens the example, so that all
+/// of it is known. The digits are those of the inverted bytes: only the secrets themselves are to be found.
+#[test]
+fn after_public_keys_no_secret_is_left() {
+    let _alone = ALONE.lock();
+    let known = [
+        ("the secret of ML-KEM", "50a0dd1159ec1523d8a2b3225fdf516320ea9e4f518fd89c119f7ad6689acf63"),
+        ("the result of X25519", "49ce9c52ceb63492c73e7d6de07c681e137eeb405771d5ebcdc3937b834a139c"),
+        ("the randomness of ML-KEM's check", "72ba6a25f55a6fb8a338eb3e1715b0525dfc567e8a037c88e616240986297503"),
+        ("sigma of FIPS 203", "22c3493ee53e9ad3ddf23f31dc86d5d80779c4f39d07afc326b30cabb7c289a3"),
+        ("d", "152bba8430282653b7c9f3b4e87f013a5cfd2e1b9cb68c1fc3f2fca4fb969fde"),
+        ("z", "e16f640be80ed6a8ba847aa705beda1b91c105cef583c5025a84f1c28bda5504"),
+        ("the scalar of X25519", "e952a74f76582a4ac25988a538a91132a1bb524ea262701da3d30aeef9b40616"),
+        ("the shared secret", "baf54f9aaa2c24c401da20879d042bbd92e30ed82893283d55ef78e7f7e57de3"),
+    ];
+    let (seed, data_key) = public_session();
+    assert_eq!((seed.count(), data_key.count()), (0, 0), "seed, data key");
+    let needles =
+        known.map(|(name, digits)| (name, Needle((0..32).map(|at| byte(&digits.as_bytes()[2 * at..])).collect())));
+    let none_is_left = |after: &str| {
+        for (name, needle) in &needles {
+            assert_eq!(needle.count(), 0, "{name}, after {after}");
+        }
+    };
+    none_is_left("opening");
+    // Each by itself: what a later call writes over on the stack is not to be found anyway.
+    loaded();
+    none_is_left("loading an identity");
+}
+
+#[inline(never)]
+fn loaded() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/example-public.identity");
+    drop(Identity::load(path).unwrap());
+}
+
+/// A new identity seals and opens, and the example's identity opens the example.
+#[inline(never)]
+fn public_session() -> (Needle, Needle) {
+    let spec = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("spec").join(name);
+    let identity = Identity::generate().unwrap();
+    let text = identity.to_text(&[]);
+    let digits = &text.expose()["waxseal-identity-v1:x-wing:".len()..][..64];
+    let seed = Needle((0..32).map(|at| !byte(&digits[2 * at..])).collect());
+    let file = fs::read(spec("example-public.wax")).unwrap();
+    let header = waxseal::format::Header::read(&waxseal::format::Front::new(file)).unwrap();
+    let bank = header.bank();
+    let (data_key, slot) = identity.recipient().generate(&bank.binding).unwrap();
+    let opened = identity.open(&slot, &bank.binding).unwrap();
+    assert!(opened.expose() == data_key.expose());
+    // Last, as another call would write over what it leaves.
+    let example = Identity::load(spec("example-public.identity")).unwrap();
+    drop(example.open(&bank.slots[0], &bank.binding).unwrap());
+    (seed, Needle::new(data_key.expose()))
 }
 
 fn byte(digits: &[u8]) -> u8 {

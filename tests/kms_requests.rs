@@ -103,6 +103,18 @@ fn decrypt_names_its_key() {
 }
 
 #[test]
+fn re_encrypt_takes_slots_of_kind_1_alone() {
+    let rule = mock!(Client::re_encrypt).then_output(|| ReEncryptOutput::builder().build());
+    let kms = kms(&[&rule]);
+    for (kind, len) in [(SlotKind::AWS_KMS_ML_KEM, 1192), (SlotKind::AWS_KMS_RSA, 488), (SlotKind::X_WING, 1224)] {
+        let slot = Slot { kind, key_id: arn(ID), wrapped: vec![9; len] };
+        let refused = kms.reencrypt(&slot, &binding(&[]), &name(&arn(ID)));
+        assert!(matches!(refused, Err(Error::ApiMisuse(_))), "{}", kind.name());
+    }
+    assert_eq!(rule.num_calls(), 0);
+}
+
+#[test]
 fn re_encrypt_sends_one_context_both_ways() {
     let (binding, expected) = labelled();
     let other = arn(&ID.replace('1', "2"));

@@ -53,3 +53,24 @@ fn takes_a_passphrase_file_as_the_program_does() {
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"content".as_slice()), "{content:?}");
     }
 }
+
+#[test]
+fn opens_the_example_of_public_keys() {
+    let output = reader(&["--identity", "example-public.identity", "-c", "project=demo", "example-public.wax", "-"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"hello, waxseal\n".as_slice()), "{errors}");
+    // What `aws kms decapsulate --query SharedSecret --output text` prints.
+    let secret = Path::new(env!("CARGO_TARGET_TMPDIR")).join("example.shared-secret");
+    std::fs::write(&secret, "9t7LeZvOzZUqW1f6NJK2x7Xq70RXaWHWNrikl30qRVE=\n").expect("a file under target/");
+    let arn = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-4000-8000-000000000004";
+    let given = format!("--shared-secret={arn}={}", secret.to_str().expect("a plain path"));
+    for recipient in ["example-public.recipient", "example-kms.recipient"] {
+        let output = reader(&[given.as_str(), "--recipient", recipient, "example-public.wax", "-"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), output.stdout.as_slice()),
+            (Some(0), b"hello, waxseal\n".as_slice()),
+            "{errors}"
+        );
+    }
+}

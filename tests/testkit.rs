@@ -9,6 +9,8 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kit::encode::{hex, sha256};
 use kit::run::{self, Outcome};
 use kit::vector::{Class, Vector, folder, read_folder};
@@ -16,7 +18,7 @@ use waxseal::envelope::read_front;
 use waxseal::format::Header;
 
 /// So that no vector is lost unseen.
-const VECTORS: usize = 648;
+const VECTORS: usize = 887;
 
 /// Ways that may know the size of the file first, or give less than the serial reader before a failure.
 fn knows_size(way: &str) -> bool {
@@ -75,7 +77,11 @@ fn reader_arguments(vector: &Vector, folder: &Path) -> Vec<String> {
     let mut add = |option: &str, content: &[u8]| {
         let path = folder.join(format!("{}.{}", vector.name, args.len()));
         std::fs::write(&path, content).unwrap();
-        args.extend([option.into(), path.into_os_string().into_string().unwrap()]);
+        let path = path.into_os_string().into_string().unwrap();
+        match option.contains('=') {
+            true => args.push(format!("{option}={path}")),
+            false => args.extend([option.into(), path]),
+        }
     };
     for (key, value) in &vector.lines {
         match key.as_str() {
@@ -84,6 +90,14 @@ fn reader_arguments(vector: &Vector, folder: &Path) -> Vec<String> {
             // One line feed at the very end is not part of the passphrase.
             "passphrase" => add("--passphrase-file", &[value.as_bytes(), b"\n"].concat()),
             "passphrase-hex" => add("--passphrase-file", &[run::unhex(value).as_slice(), b"\n"].concat()),
+            "identity" => add("--identity", value.as_bytes()),
+            "identity-hex" => add("--identity", &run::unhex(value)),
+            "recipient-hex" => add("--recipient", &run::unhex(value)),
+            "shared-secret" => {
+                let (secret, id) = value.split_once(' ').unwrap();
+                let secret = STANDARD.encode(run::unhex(secret));
+                add(&format!("--shared-secret={id}"), secret.as_bytes());
+            }
             "data-key" => add("--data-key-file", &run::unhex(value.split_once(' ').unwrap().0)),
             _ => {}
         }

@@ -17,12 +17,12 @@ use std::sync::OnceLock;
 use waxseal::engine::{Engine, Sink, Source, Unobserved};
 use waxseal::error::{Error, FormatError, Result};
 use waxseal::format::{Binding, Front, Header, Slot, SlotKind};
-use waxseal::keys::{KeyFile, KeyOpener};
+use waxseal::keys::{Identity, KeyFile, KeyOpener, public};
 use waxseal::secret::DataKey;
 use waxseal::{Demands, OpenReader, OpenReaderAt};
 
 pub use header::header;
-pub use names::{keyfile, names};
+pub use names::{keyfile, keytext, names};
 use recipe::Recipe;
 pub use rewrap::rewrap;
 
@@ -30,7 +30,7 @@ pub use rewrap::rewrap;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// The targets by name.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("header", header),
     ("open_serial", open_serial),
     ("malleability", malleability),
@@ -40,6 +40,7 @@ pub const TARGETS: [Target; 9] = [
     ("rewrap", rewrap),
     ("names", names),
     ("keyfile", keyfile),
+    ("keytext", keytext),
 ];
 
 /// Gives the data key of the base file for a KMS slot: bound bytes are then held by the commitment alone.
@@ -59,12 +60,30 @@ impl KeyOpener for KeyService {
     }
 }
 
-/// Key files 1 and 2, and the key service.
-fn openers() -> [&'static dyn KeyOpener; 3] {
-    static KEYS: OnceLock<[KeyFile; 2]> = OnceLock::new();
+/// Knows the secret of the base file's slots of kinds 4 and 5.
+struct SecretService;
+
+impl KeyOpener for SecretService {
+    fn name(&self) -> String {
+        "a key service of public keys".into()
+    }
+
+    fn matches(&self, slot: &Slot) -> bool {
+        slot.kind != SlotKind::X_WING && public::encapsulation(slot).is_some()
+    }
+
+    fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+        public::finish(slot, &DataKey::from_slice(&recipe::SECRET)?, binding)
+    }
+}
+
+/// Key files 1 and 2, the key services, and identity 1.
+fn openers() -> [&'static dyn KeyOpener; 5] {
+    static KEYS: OnceLock<([KeyFile; 2], Identity)> = OnceLock::new();
     let parse = |n| KeyFile::parse(encode::key_line(&encode::file_key(n)).as_bytes()).unwrap();
-    let [one, two] = KEYS.get_or_init(|| [parse(1), parse(2)]);
-    [one, two, &KeyService]
+    let identity = || Identity::parse(encode::public::identity_line(&encode::public::seed(1)).as_bytes()).unwrap();
+    let ([one, two], identity) = KEYS.get_or_init(|| ([parse(1), parse(2)], identity()));
+    [one, two, &KeyService, &SecretService, identity]
 }
 
 /// How opening ended, and what came out.

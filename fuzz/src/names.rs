@@ -1,8 +1,11 @@
 //! Parsers of text, each against a second one that is written another way.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use waxseal::format::{Pairs, is_kms_key_arn};
-use waxseal::keys::KeyFile;
+use waxseal::keys::{KeyFile, KeyText, Recipient};
 
+use super::encode::public::{checked, recipient_id};
 use super::encode::{hex, key_id, sha256};
 
 /// ```text
@@ -80,6 +83,64 @@ pub fn keyfile(data: &[u8]) {
         (Ok(_), None) => panic!("an ill-formed key file is taken"),
         (Err(error), Some(_)) => panic!("a well-formed key file is refused: {error}"),
     }
+}
+
+/// The text of any key's file.
+///
+/// ```text
+/// mode u8: 0, the text | else a line to which the check digits are added
+/// ```
+pub fn keytext(data: &[u8]) {
+    let Some((mode, text)) = data.split_first() else { return };
+    let with_check;
+    let text = match std::str::from_utf8(text) {
+        Ok(line) if mode % 2 == 1 => {
+            with_check = checked(line);
+            with_check.as_bytes()
+        }
+        _ => text,
+    };
+    if text.len() > 65_536 {
+        return;
+    }
+    let line = only_line(text);
+    match KeyText::parse(text) {
+        Ok(KeyText::KeyFile(_)) => keyfile(text),
+        Ok(KeyText::Identity(identity)) => {
+            // What is taken is written in the same way.
+            assert_eq!(identity.to_text(&[]).expose().strip_suffix(b"\n"), line.as_deref());
+        }
+        Ok(KeyText::Recipient(recipient)) => {
+            let line = line.expect("a recipient's line");
+            assert!(sound(&String::from_utf8(line.clone()).unwrap(), &recipient), "an ill-formed recipient is taken");
+            assert_eq!(recipient.to_text(&[]).trim_end().as_bytes(), line);
+        }
+        Err(_) => assert!(key_of(text).is_none(), "a well-formed key file is refused"),
+    }
+}
+
+/// A recipient's line by the specification, as far as it goes without the tables.
+fn sound(line: &str, recipient: &Recipient) -> bool {
+    let at = line.rfind(':').unwrap();
+    let (body, key) = line[..at].rsplit_once(':').unwrap();
+    let (name, id) = body.strip_prefix("waxseal-recipient-v1:").unwrap().split_once(':').unwrap();
+    let public = STANDARD.decode(key).unwrap();
+    let named = match name {
+        "x-wing" => id == recipient_id(&public) && public.len() == 1216,
+        "aws-kms-ml-kem" => arn(id) && [1206, 1590].contains(&public.len()),
+        "aws-kms-rsa" => arn(id) && [422, 550].contains(&public.len()),
+        _ => false,
+    };
+    named && checked(&line[..at]) == line && STANDARD.encode(&public) == key && recipient.public_key() == public
+}
+
+/// The one line that is neither empty nor a comment.
+fn only_line(text: &[u8]) -> Option<Vec<u8>> {
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    let bare = lines.map(|line| line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line)));
+    let mut counts = bare.filter(|line| !line.is_empty() && line[0] != b'#');
+    let line = counts.next()?;
+    counts.next().is_none().then(|| line.to_vec())
 }
 
 /// By the specification, byte for byte.

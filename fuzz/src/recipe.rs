@@ -77,6 +77,21 @@ fn mixed() -> Base {
     base
 }
 
+/// The secret of slots of kinds 4 and 5, whatever their encapsulation.
+pub(crate) const SECRET: [u8; 32] = [0x5e; 32];
+
+/// One slot of each kind of public key, and one of a kind to come.
+fn public_keys() -> Base {
+    let with = |kind, id: &str, len| Wrap::Public(kind, id.into(), (vec![9; len], SECRET));
+    base(&Make::with(|public| {
+        *public = make(1, 8192, 60);
+        let other = ARN.replace("eu-west-1", "eu-west-2");
+        let third = ARN.replace("eu-west-1", "eu-west-3");
+        public.slots = vec![with(4, ARN, 1088), Wrap::Identity(1), with(5, &other, 384), with(4, &third, 1568)];
+        public.slots.push(Wrap::raw(7, "id", "wrapped"));
+    }))
+}
+
 /// All base files.
 #[must_use]
 pub fn bases() -> &'static [Base] {
@@ -95,6 +110,7 @@ pub fn bases() -> &'static [Base] {
             hiding(4096, 16_384),
             hiding(8192, 32_768),
             mixed(),
+            public_keys(),
         ]
     })
 }

@@ -221,7 +221,7 @@ impl Bank {
             if let Some(rule) = slot.broken_rule() {
                 return Err(Error::Limit(format!("slot {index}: {rule}")));
             }
-            if self.slots[..index].iter().any(|earlier| earlier.excludes(slot)) {
+            if self.slots[..index].iter().any(|earlier| earlier.same_key(slot)) {
                 return Err(Error::Limit(format!("slot {index}: the same key stands twice")));
             }
         }
@@ -332,7 +332,7 @@ impl<'a> Decoder<'a> {
             if let Some(rule) = slot.broken_rule() {
                 return Err(malformed(rule));
             }
-            if slots.iter().any(|earlier| earlier.excludes(&slot)) {
+            if slots.iter().any(|earlier| earlier.same_key(&slot)) {
                 return Err(malformed("slot of a key that has one already"));
             }
             slots.push(slot);

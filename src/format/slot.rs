@@ -4,6 +4,8 @@
 //! u16 kind | u16 len + key id (UTF-8) | u16 len + wrapped data key
 //! ```
 
+use std::ops::RangeInclusive;
+
 use super::PRELUDE_LEN;
 use super::layout::TAG_LEN;
 use crate::secret::KEY_LEN;
@@ -21,34 +23,132 @@ pub const PASSPHRASE_WRAPPED_LEN: usize = ARGON2_FIELDS_LEN + KEYFILE_WRAPPED_LE
 
 const _: () = assert!(KEYFILE_WRAPPED_LEN == 104 && PASSPHRASE_WRAPPED_LEN == 148);
 
+/// Lengths of an encapsulation of kind 4: an ML-KEM-768 or ML-KEM-1024 ciphertext.
+pub const ML_KEM_ENCAPSULATION_LENS: [usize; 2] = [1088, 1568];
+/// Lengths of an encapsulation of kind 5: one block of RSA_3072 or RSA_4096.
+pub const RSA_ENCAPSULATION_LENS: [usize; 2] = [384, 512];
+/// Length of an encapsulation of kind 6: an ML-KEM-768 ciphertext and an X25519 key.
+pub const X_WING_ENCAPSULATION_LEN: usize = 1088 + 32;
+
 /// What wraps the data key. Kinds from 0x8000 are private; unknown ones are skipped and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SlotKind(pub u16);
 
 impl SlotKind {
-    /// Kind 1: a key in AWS KMS.
+    /// Kind 1: a symmetric key in AWS KMS.
     pub const AWS_KMS: Self = Self(1);
     /// Kind 2: a local key file.
     pub const KEYFILE: Self = Self(2);
     /// Kind 3: a passphrase.
     pub const PASSPHRASE: Self = Self(3);
+    /// Kind 4: an ML-KEM key in AWS KMS.
+    pub const AWS_KMS_ML_KEM: Self = Self(4);
+    /// Kind 5: an RSA key in AWS KMS.
+    pub const AWS_KMS_RSA: Self = Self(5);
+    /// Kind 6: the X-Wing key pair of an identity file.
+    pub const X_WING: Self = Self(6);
 
-    /// Whether the kind is left to later revisions of the format: it is read over and kept, and not written anew.
+    /// Whether the kind is left to later revisions of the format: it is skipped and kept, and not written.
     #[must_use]
     pub fn is_reserved(self) -> bool {
-        (4..0x8000).contains(&self.0)
+        (1..0x8000).contains(&self.0) && self.rules().is_none()
     }
 
     /// The spec's name of the kind, `unknown` for others.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::AWS_KMS => "aws-kms",
-            Self::KEYFILE => "keyfile",
-            Self::PASSPHRASE => "passphrase",
-            _ => "unknown",
-        }
+        self.rules().map_or("unknown", |rules| rules.name)
     }
+
+    fn rules(self) -> Option<&'static Rules> {
+        KINDS.iter().find(|rules| rules.kind == self)
+    }
+}
+
+/// What a key id names. Two slots of one header must not name the same thing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// A key in AWS KMS, by its ARN. It is of one kind only, so the kinds share their names.
+    KmsKey,
+    KeyFile,
+    /// Nothing: all key ids are empty, so that there is at most one slot.
+    Passphrase,
+    Recipient,
+}
+
+/// A rule on a slot's field, and the words for a slot that breaks it.
+struct Rule<T>(T, &'static str);
+
+/// What the format says of one kind of slot.
+struct Rules {
+    kind: SlotKind,
+    name: &'static str,
+    names: Names,
+    key_id: Rule<fn(&str) -> bool>,
+    /// The lengths that a wrapped key may have.
+    wrapped: Rule<&'static [RangeInclusive<usize>]>,
+}
+
+/// The table of spec 9.1. All that differs between kinds is read from here.
+static KINDS: [Rules; 6] = [
+    Rules {
+        kind: SlotKind::AWS_KMS,
+        name: "aws-kms",
+        names: Names::KmsKey,
+        key_id: Rule(is_kms_key_arn, "aws-kms slot key id is not a key ARN"),
+        wrapped: Rule(&[1..=KMS_WRAPPED_MAX], "aws-kms slot wrapped key length"),
+    },
+    Rules {
+        kind: SlotKind::KEYFILE,
+        name: "keyfile",
+        names: Names::KeyFile,
+        key_id: Rule(is_hex_id, "keyfile slot key id"),
+        wrapped: Rule(&[KEYFILE_WRAPPED_LEN..=KEYFILE_WRAPPED_LEN], "keyfile slot wrapped key length"),
+    },
+    Rules {
+        kind: SlotKind::PASSPHRASE,
+        name: "passphrase",
+        names: Names::Passphrase,
+        key_id: Rule(str::is_empty, "passphrase slot key id is not empty"),
+        wrapped: Rule(&[PASSPHRASE_WRAPPED_LEN..=PASSPHRASE_WRAPPED_LEN], "passphrase slot wrapped key length"),
+    },
+    Rules {
+        kind: SlotKind::AWS_KMS_ML_KEM,
+        name: "aws-kms-ml-kem",
+        names: Names::KmsKey,
+        key_id: Rule(is_kms_key_arn, "aws-kms-ml-kem slot key id is not a key ARN"),
+        wrapped: Rule(&ML_KEM_WRAPPED_LENS, "aws-kms-ml-kem slot wrapped key length"),
+    },
+    Rules {
+        kind: SlotKind::AWS_KMS_RSA,
+        name: "aws-kms-rsa",
+        names: Names::KmsKey,
+        key_id: Rule(is_kms_key_arn, "aws-kms-rsa slot key id is not a key ARN"),
+        wrapped: Rule(&RSA_WRAPPED_LENS, "aws-kms-rsa slot wrapped key length"),
+    },
+    Rules {
+        kind: SlotKind::X_WING,
+        name: "x-wing",
+        names: Names::Recipient,
+        key_id: Rule(is_hex_id, "x-wing slot key id"),
+        wrapped: Rule(&X_WING_WRAPPED_LENS, "x-wing slot wrapped key length"),
+    },
+];
+
+const ML_KEM_WRAPPED_LENS: [RangeInclusive<usize>; 2] = lens_of(ML_KEM_ENCAPSULATION_LENS);
+const RSA_WRAPPED_LENS: [RangeInclusive<usize>; 2] = lens_of(RSA_ENCAPSULATION_LENS);
+const X_WING_WRAPPED_LENS: [RangeInclusive<usize>; 1] = lens_of([X_WING_ENCAPSULATION_LEN]);
+
+/// An encapsulation of one of these lengths, then a message.
+const fn lens_of<const N: usize>(encapsulations: [usize; N]) -> [RangeInclusive<usize>; N] {
+    let mut lens = [const { 0..=0 }; N];
+    let mut at = 0;
+    while at < N {
+        let len = encapsulations[at] + KEYFILE_WRAPPED_LEN;
+        lens[at] = len..=len;
+        at += 1;
+    }
+    lens
 }
 
 /// One wrapping of the data key. Nothing in it is secret, and nothing is authenticated until it opens.
@@ -56,7 +156,7 @@ impl SlotKind {
 pub struct Slot {
     /// What wraps the data key.
     pub kind: SlotKind,
-    /// Names the wrapping key: an ARN, a key file's id, empty for a passphrase.
+    /// Names the wrapping key: an ARN, the id of a key file or of a recipient, empty for a passphrase.
     pub key_id: String,
     /// The wrapped data key, of the kind's shape.
     pub wrapped: Vec<u8>,
@@ -70,30 +170,29 @@ impl Slot {
 
     /// The rule of its kind that the slot breaks (spec 9).
     pub(super) fn broken_rule(&self) -> Option<&'static str> {
-        let len = self.wrapped.len();
         if self.key_id.chars().any(char::is_control) {
             return Some("slot key id holds control characters");
         }
-        match self.kind {
-            SlotKind(0) => Some("slot kind 0"),
-            SlotKind::AWS_KMS if !is_kms_key_arn(&self.key_id) => Some("aws-kms slot key id is not a key ARN"),
-            SlotKind::AWS_KMS if !(1..=KMS_WRAPPED_MAX).contains(&len) => Some("aws-kms slot wrapped key length"),
-            SlotKind::KEYFILE if !is_keyfile_id(&self.key_id) => Some("keyfile slot key id"),
-            SlotKind::KEYFILE if len != KEYFILE_WRAPPED_LEN => Some("keyfile slot wrapped key length"),
-            SlotKind::PASSPHRASE if !self.key_id.is_empty() => Some("passphrase slot key id is not empty"),
-            SlotKind::PASSPHRASE if len != PASSPHRASE_WRAPPED_LEN => Some("passphrase slot wrapped key length"),
-            _ => None,
+        if self.kind == SlotKind(0) {
+            return Some("slot kind 0");
         }
+        let Rules { key_id, wrapped, .. } = self.kind.rules()?;
+        if !(key_id.0)(&self.key_id) {
+            return Some(key_id.1);
+        }
+        let fits = wrapped.0.iter().any(|lens| lens.contains(&self.wrapped.len()));
+        (!fits).then_some(wrapped.1)
     }
 
-    /// Whether a header must not hold both: two slots of the same key, or two passphrases.
-    pub(super) fn excludes(&self, other: &Slot) -> bool {
-        let unique = [SlotKind::AWS_KMS, SlotKind::KEYFILE, SlotKind::PASSPHRASE].contains(&self.kind);
-        unique && self.kind == other.kind && self.key_id == other.key_id
+    /// Whether both wrap to the same key, so that a header must not hold both. Two passphrases count as the same.
+    /// Slots of unknown and private kinds never do.
+    pub(crate) fn same_key(&self, other: &Slot) -> bool {
+        let names = |slot: &Slot| slot.kind.rules().map(|rules| rules.names);
+        names(self).is_some() && names(self) == names(other) && self.key_id == other.key_id
     }
 }
 
-fn is_keyfile_id(id: &str) -> bool {
+fn is_hex_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

@@ -275,7 +275,12 @@ fn each_kind_of_slot_has_its_shape() {
         slot(1, ARN, KMS_WRAPPED_MAX),
         slot(2, &id, 104),
         slot(3, "", 148),
-        slot(4, "any", 0),
+        slot(4, ARN, 1192),
+        slot(4, ARN, 1672),
+        slot(5, ARN, 488),
+        slot(5, ARN, 616),
+        slot(6, &id, 1224),
+        slot(7, "any", 0),
         slot(0x8000, "", 9),
     ];
     let bad = [
@@ -291,7 +296,22 @@ fn each_kind_of_slot_has_its_shape() {
         slot(3, "x", 148),
         slot(3, "", 147),
         slot(3, "", 149),
-        slot(4, "line\nbreak", 0),
+        slot(4, &id, 1192),
+        slot(4, ARN, 1191),
+        slot(4, ARN, 1193),
+        slot(4, ARN, 1671),
+        slot(4, ARN, 1673),
+        slot(4, ARN, 616),
+        slot(5, "", 488),
+        slot(5, ARN, 487),
+        slot(5, ARN, 489),
+        slot(5, ARN, 617),
+        slot(5, ARN, 1192),
+        slot(6, ARN, 1224),
+        slot(6, &id.replace('a', "A"), 1224),
+        slot(6, &id, 1223),
+        slot(6, &id, 1225),
+        slot(7, "line\nbreak", 0),
     ];
     let encodes = |slot: &Slot| Bank { slots: vec![slot.clone()], ..bank(BankLen::MAX, BankNumber::Zero) }.encode();
     for slot in good {
@@ -303,11 +323,37 @@ fn each_kind_of_slot_has_its_shape() {
     assert!(encodes(&slot(9, &"k".repeat(65_536), 0)).is_err());
 }
 
+/// A KMS key is of one kind: no two slots of kinds 1, 4 and 5 have its ARN.
+#[test]
+fn no_key_has_two_slots() {
+    const ARN: &str = "arn:aws:kms:eu-west-1:123456789012:key/k";
+    let id = "0123456789abcdef".repeat(2);
+    let encodes = |one: &Slot, two: &Slot| {
+        let slots = vec![one.clone(), two.clone()];
+        Bank { slots, ..bank(BankLen::MAX, BankNumber::Zero) }.encode().is_ok()
+    };
+    let kms = [slot(1, ARN, 7), slot(4, ARN, 1192), slot(4, ARN, 1672), slot(5, ARN, 488), slot(5, ARN, 616)];
+    for one in &kms {
+        for two in &kms {
+            assert!(!encodes(one, two), "{} and {}", one.kind.name(), two.kind.name());
+            let elsewhere = Slot { key_id: ARN.replace("west", "north"), ..two.clone() };
+            assert!(encodes(one, &elsewhere), "{} and {}", one.kind.name(), two.kind.name());
+        }
+    }
+    let pair = [slot(6, &id, 1224), slot(2, &id, 104)];
+    assert!(!encodes(&pair[0], &pair[0]) && !encodes(&pair[1], &pair[1]) && encodes(&pair[0], &pair[1]));
+    assert!(encodes(&slot(7, ARN, 7), &slot(7, ARN, 7)) && encodes(&slot(7, ARN, 7), &kms[1]));
+}
+
 #[test]
 fn names_and_messages() {
-    let kinds = [1, 2, 3, 4, 0x7fff, 0x8000].map(SlotKind);
-    assert_eq!(kinds.map(SlotKind::name), ["aws-kms", "keyfile", "passphrase", "unknown", "unknown", "unknown"]);
-    assert_eq!(kinds.map(SlotKind::is_reserved), [false, false, false, true, true, false]);
+    let kinds = [1, 2, 3, 4, 5, 6].map(SlotKind);
+    let names = ["aws-kms", "keyfile", "passphrase", "aws-kms-ml-kem", "aws-kms-rsa", "x-wing"];
+    assert_eq!(kinds.map(SlotKind::name), names);
+    assert!(!kinds.iter().any(|kind| kind.is_reserved()));
+    let others = [0, 7, 0x7fff, 0x8000].map(SlotKind);
+    assert_eq!(others.map(SlotKind::name), ["unknown"; 4]);
+    assert_eq!(others.map(SlotKind::is_reserved), [false, true, true, false]);
     assert_eq!([Suite::Aes256Gcm, Suite::ChaCha20Poly1305].map(Suite::name), ["aes-256-gcm", "chacha20-poly1305"]);
     assert_eq!(DataKeyId(*b"\0\x01\xab\xff 23456789abc").to_string(), "0001abff203233343536373839616263");
     let damaged = Warning::BankDamaged(BankNumber::One, "checksum").to_string();

@@ -5,12 +5,12 @@
 //! waxseal-key-v1:<64 hex digits>:<first 8 hex digits of SHA-256 of the 32 bytes>
 //! ```
 
-use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::lines::{self, parse_hex, put_hex};
 use super::{KeyOpener, KeySealer};
 use crate::error::{Error, Result, Tampered};
 use crate::format::{Binding, Slot, SlotKind};
@@ -22,8 +22,6 @@ const PREFIX: &str = "waxseal-key-v1:";
 /// All labels of this kind.
 const ID_LABEL: &[u8] = b"waxseal v1 key id";
 const WRAP_LABEL: &[u8] = b"waxseal v1 keyfile\0";
-/// A key file is a few lines; a longer file is none, and is not read.
-const MAX_FILE: usize = 64 * 1024;
 
 /// The key of a local key file.
 pub struct KeyFile {
@@ -43,8 +41,7 @@ impl KeyFile {
     fn from_key(key: DataKey) -> Self {
         let mut id = [0; 16];
         hkdf_expand_sha512(key.expose(), &[ID_LABEL], &mut id);
-        let id = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { key, id }
+        Self { key, id: lines::hex(&id) }
     }
 
     /// Reads a key file.
@@ -52,13 +49,7 @@ impl KeyFile {
     /// # Errors
     /// [`Error::Io`], or [`Error::Invalid`] as [`KeyFile::parse`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let failed = |error| Error::io(format!("reading the key file {}", path.display()), error);
-        let file = std::fs::File::open(path).map_err(failed)?;
-        // The buffer never grows, so that no copy of the key stays behind in freed memory.
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE + 2));
-        file.take(MAX_FILE as u64 + 1).read_to_end(&mut text).map_err(failed)?;
-        Self::parse(&text).map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))
+        lines::load(path.as_ref(), "the key file", Self::parse)
     }
 
     /// Parses a key file's text.
@@ -67,17 +58,7 @@ impl KeyFile {
     /// [`Error::Invalid`] that says what is wrong, and never repeats what the file holds.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::Invalid(format!("not a waxseal key file: {why}"));
-        if text.len() > MAX_FILE {
-            return Err(bad("it has more than 64 KiB"));
-        }
-        // A CR ends a line only before an LF, and a comment may be in any encoding.
-        let lines = text.split_inclusive(|byte| *byte == b'\n').map(without_line_end);
-        let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-        let line = lines.next().ok_or_else(|| bad("it holds no key"))?;
-        if lines.next().is_some() {
-            return Err(bad("it holds more than one line that is no comment"));
-        }
-        let line = std::str::from_utf8(line).map_err(|_| bad("its line is not text"))?;
+        let line = lines::only_line(text).map_err(bad)?;
         let body = line.strip_prefix(PREFIX).ok_or_else(|| bad("its line does not begin with waxseal-key-v1:"))?;
         let (digits, check) = body.split_once(':').ok_or_else(|| bad("its check digits are missing"))?;
         let mut key = Zeroizing::new([0; KEY_LEN]);
@@ -93,13 +74,9 @@ impl KeyFile {
     pub fn to_text(&self, comments: &[&str]) -> SecretBytes {
         let room = comments.iter().map(|line| line.len() + 3).sum::<usize>() + PREFIX.len() + 2 * KEY_LEN + 16;
         let mut text = Vec::with_capacity(room);
-        for comment in comments {
-            text.extend_from_slice(format!("# {}\n", comment.replace(['\n', '\r'], " ")).as_bytes());
-        }
+        lines::put_comments(comments, &mut text);
         text.extend_from_slice(PREFIX.as_bytes());
-        for byte in self.key.expose() {
-            text.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
-        }
+        put_hex(self.key.expose(), &mut text);
         text.push(b':');
         text.extend_from_slice(check_digits(self.key.expose()).as_bytes());
         text.push(b'\n');
@@ -113,27 +90,8 @@ impl KeyFile {
     }
 }
 
-fn without_line_end(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r\n").or_else(|| line.strip_suffix(b"\n")).unwrap_or(line)
-}
-
-fn parse_hex(digits: &str, out: &mut [u8]) -> Option<()> {
-    let value = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    if digits.len() != 2 * out.len() {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        *byte = value(pair[0])? << 4 | value(pair[1])?;
-    }
-    Some(())
-}
-
 fn check_digits(key: &[u8; KEY_LEN]) -> String {
-    Sha256::digest(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    lines::hex(&Sha256::digest(key)[..4])
 }
 
 /// `"waxseal v1 keyfile" || 0x00 || bound bytes`: a slot moved to another file does not open.

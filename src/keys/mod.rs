@@ -1,12 +1,17 @@
-//! Who wraps and unwraps data keys (spec 9 and 10): a key file, a passphrase, or a key of a provider's
-//! own, such as those in AWS KMS of the crate `waxseal-aws-kms`.
+//! Who wraps and unwraps data keys (spec 9 and 10): a key file, a passphrase, a public key, or a key of
+//! a provider's own, such as those in AWS KMS of the crate `waxseal-aws-kms`.
 
 mod budget;
 mod keyfile;
+mod keytext;
+mod lines;
 mod passphrase;
+pub mod public;
 
 pub use keyfile::KeyFile;
+pub use keytext::KeyText;
 pub use passphrase::{Argon2Cost, Passphrase, PassphraseOpener};
+pub use public::{Identity, Recipient};
 
 use std::pin::Pin;
 

@@ -196,18 +196,12 @@ fn check(bank: &Bank, entries: &[Entry]) -> Result<()> {
         }
     }
     for (index, entry) in entries.iter().enumerate() {
-        if entries[..index].iter().any(|earlier| same_key(&earlier.slot, &entry.slot)) {
+        if entries[..index].iter().any(|earlier| earlier.slot.same_key(&entry.slot)) {
             let name = if entry.slot.key_id.is_empty() { entry.slot.kind.name() } else { &entry.slot.key_id };
             return Err(Error::Invalid(format!("{name} would stand in two slots: remove the other slot instead")));
         }
     }
     Ok(())
-}
-
-/// Whether both wrap to the same key. Two passphrases count as the same: a header has but one.
-pub(super) fn same_key(one: &Slot, two: &Slot) -> bool {
-    let known = [SlotKind::AWS_KMS, SlotKind::KEYFILE, SlotKind::PASSPHRASE].contains(&one.kind);
-    known && one.kind == two.kind && one.key_id == two.key_id
 }
 
 pub(super) fn no_such_slot(slot: usize) -> Error {

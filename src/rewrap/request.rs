@@ -1,6 +1,6 @@
 //! What a person asks for, turned into a [`Plan`] for one header: the calls to key services happen here.
 
-use super::plan::{Plan, SlotChange, no_such_slot, same_key};
+use super::plan::{Plan, SlotChange, no_such_slot};
 use crate::error::{Error, Result};
 use crate::format::{Bank, Binding, Slot, SlotKind};
 
@@ -217,5 +217,5 @@ fn added(bank: &Bank, add: &dyn Rewrapper) -> Result<Option<Rewrapped>> {
 
 /// Whether the new slot is of the key that the old one is of. A passphrase's slot does not tell.
 fn already(old: &Slot, new: &Slot) -> bool {
-    new.kind != SlotKind::PASSPHRASE && same_key(old, new)
+    new.kind != SlotKind::PASSPHRASE && old.same_key(new)
 }

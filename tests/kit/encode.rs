@@ -1,6 +1,9 @@
 //! An encoder written from the specification alone. It shares no code with the library, and writes what the library
 //! would refuse to write. Numbers in parentheses are sections of the specification.
 
+#[path = "public.rs"]
+pub(crate) mod public;
+
 use aes_gcm::aead::{Aead, KeyInit};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256, Sha512};
@@ -143,6 +146,10 @@ pub(crate) enum Wrap {
     KeyOf(u8, [u8; 32]),
     /// For a passphrase, with a cost.
     Pass(Vec<u8>, [u32; 3]),
+    /// For an identity.
+    Identity(u8),
+    /// For a public key: kind, key id, encapsulation and its secret.
+    Public(u16, String, public::Sent),
     /// Bytes without a structure.
     Bytes(Vec<u8>),
 }
@@ -172,6 +179,15 @@ impl Wrap {
             Self::Key(n) => for_key(*n, data_key),
             Self::KeyOf(n, other) => for_key(*n, other),
             Self::Pass(phrase, cost) => (3, Vec::new(), wrap_passphrase(phrase, *cost, bound, data_key)),
+            Self::Identity(n) => {
+                let key = public::x_wing_public(&public::seed(*n));
+                let sent = public::x_wing_send(&key, fixed("m of X-Wing"), fixed("scalar of X-Wing"));
+                Self::Public(6, public::recipient_id(&key), sent).parts(bound, data_key)
+            }
+            Self::Public(kind, id, sent) => {
+                let salt = fixed(&format!("salt for {id}"));
+                (*kind, id.clone().into_bytes(), public::wrapped(*kind, sent, salt, bound, data_key))
+            }
             Self::Bytes(_) => unreachable!("bytes have no parts"),
         }
     }

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use waxseal::engine::{Durability, Engine, Sink, Source, Unobserved};
-use waxseal::error::{Error, FormatError, NoKey, ProviderCause, Tampered};
-use waxseal::format::{BankNumber, Binding, Front, Header, Pairs, Slot, Warning};
-use waxseal::keys::{KeyFile, KeyOpener, Passphrase};
+use waxseal::error::{Error, FormatError, NoKey, ProviderCause, ProviderError, Tampered};
+use waxseal::format::{BankNumber, Binding, Front, Header, Pairs, Slot, SlotKind, Warning};
+use waxseal::keys::{Identity, KeyFile, KeyOpener, Passphrase, Recipient, public};
 use waxseal::secret::{DataKey, SecretBytes};
 use waxseal::{Demands, OpenReader, OpenReaderAt};
 
@@ -75,6 +75,27 @@ impl KeyOpener for Given {
     }
 }
 
+/// Stands for AWS KMS: knows the secret that it would answer for the encapsulation of the slot with one key id.
+struct Shared {
+    id: String,
+    secret: Vec<u8>,
+}
+
+impl KeyOpener for Shared {
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn matches(&self, slot: &Slot) -> bool {
+        public::encapsulation(slot).is_some() && slot.kind != SlotKind::X_WING && slot.key_id == self.id
+    }
+
+    fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey, Error> {
+        let amiss = || Box::new(ProviderError::new(ProviderCause::BadAnswer, &self.id, "no secret of 32 bytes"));
+        public::finish(slot, &DataKey::from_slice(&self.secret).map_err(|_| amiss())?, binding)
+    }
+}
+
 pub(crate) fn unhex(digits: &str) -> Vec<u8> {
     let digit = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
     (0..digits.len()).step_by(2).map(digit).collect()
@@ -90,6 +111,14 @@ fn openers(vector: &Vector) -> Result<Openers, Error> {
             "keyfile-hex" => openers.push(Box::new(KeyFile::parse(&unhex(value))?)),
             "passphrase" => openers.push(Box::new(Passphrase::new(SecretBytes::new(value.clone().into()))?)),
             "passphrase-hex" => openers.push(Box::new(Passphrase::new(SecretBytes::new(unhex(value)))?)),
+            "identity" => openers.push(Box::new(Identity::parse(value.as_bytes())?)),
+            "identity-hex" => openers.push(Box::new(Identity::parse(&unhex(value))?)),
+            // Opens nothing: it must be read, or refused.
+            "recipient-hex" => drop(Recipient::parse(&unhex(value))?),
+            "shared-secret" => {
+                let (secret, id) = value.split_once(' ').unwrap();
+                openers.push(Box::new(Shared { id: id.into(), secret: unhex(secret) }));
+            }
             "data-key" => {
                 let (key, id) = value.split_once(' ').unwrap();
                 openers.push(Box::new(Given { id: id.into(), bytes: unhex(key) }));

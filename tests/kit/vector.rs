@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::encode::public::{identity_line, seed};
 use super::encode::{file_key, hex, key_line, sha256};
 
 /// How opening ends (specification 1.3). `Usage` is for what the user brings: a key file, a passphrase.
@@ -54,7 +55,7 @@ pub(crate) struct Vector {
 }
 
 /// The order in which lines are written.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 20] = [
     "expect",
     "exit",
     "expect-sized",
@@ -65,6 +66,11 @@ const ORDER: [&str; 15] = [
     "keyfile-hex",
     "passphrase",
     "passphrase-hex",
+    "identity",
+    "identity-hex",
+    "recipient-hex",
+    "shared-secret",
+    "private-key",
     "data-key",
     "pair",
     "label",
@@ -119,6 +125,30 @@ impl Vector {
 
     pub(crate) fn key(self, n: u8) -> Self {
         self.add("keyfile", key_line(&file_key(n)))
+    }
+
+    /// Identity number `n`.
+    pub(crate) fn identity(self, n: u8) -> Self {
+        self.add("identity", identity_line(&seed(n)))
+    }
+
+    pub(crate) fn identity_text(self, text: impl AsRef<[u8]>) -> Self {
+        self.add("identity-hex", hex(text.as_ref()))
+    }
+
+    /// A recipient file, which a writer reads before anything else.
+    pub(crate) fn recipient_text(self, text: impl AsRef<[u8]>) -> Self {
+        self.add("recipient-hex", hex(text.as_ref()))
+    }
+
+    /// What a key service answers for the encapsulation of the slot with this key id.
+    pub(crate) fn secret(self, secret: &[u8], id: &str) -> Self {
+        self.add("shared-secret", format!("{} {id}", hex(secret)))
+    }
+
+    /// The private key that the key service holds.
+    pub(crate) fn private(self, key: &[u8], id: &str) -> Self {
+        self.add("private-key", format!("{} {id}", hex(key)))
     }
 
     pub(crate) fn key_text(self, text: impl AsRef<[u8]>) -> Self {

@@ -232,6 +232,28 @@ fn slots_of_unknown_kinds_are_kept() {
     assert_eq!(plan.slots(), [strange.clone(), strange, sealed.wrappings[1].clone()]);
 }
 
+/// Whoever rewraps with another key keeps them; a recipient is added without its private key.
+#[test]
+fn slots_of_public_keys_are_kept_and_added() {
+    let sealed = Sealed::small(8192);
+    let identity = crate::keys::Identity::generate().unwrap();
+    let slot = |kind, key: &str, len| Slot { kind: SlotKind(kind), key_id: key.into(), wrapped: vec![9; len] };
+    let arn = |n: u8| format!("arn:aws:kms:eu-west-1:123456789012:key/{n}");
+    let strange = [slot(4, &arn(4), 1192), slot(5, &arn(5), 488), slot(6, &"0".repeat(32), 1224), slot(7, "x", 3)];
+    let slots = [&strange[..], &[sealed.wrappings[0].clone()]].concat();
+    let bank = Bank { slots, ..sealed.bank };
+    let unwrap = Unwrap { openers: vec![&KEYS[0]], sealer: identity.recipient(), target: None };
+    let mut request = Request::default();
+    request.add.push(&unwrap);
+    let plan = request.plan(&bank).unwrap();
+    assert_eq!(plan.slots()[..5], bank.slots);
+    let added = &plan.slots()[5];
+    assert_eq!((added.kind, added.key_id.as_str()), (SlotKind::X_WING, identity.id()));
+    assert!(identity.open(added, &bank.binding).unwrap().expose() == &[0x5a; 32]);
+    let twice = Plan::new(&bank, vec![replace(4, &Slot { kind: SlotKind::AWS_KMS, ..bank.slots[0].clone() })]);
+    assert!(twice.is_err(), "a KMS key is of one kind");
+}
+
 #[test]
 fn the_data_key_is_checked_before_it_is_wrapped() {
     let sealed = Sealed::small(4096);

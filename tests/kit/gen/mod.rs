@@ -7,6 +7,8 @@ mod keys;
 mod lists;
 mod order;
 mod payload;
+mod public;
+mod recipients;
 mod sizes;
 mod slots;
 
@@ -14,7 +16,7 @@ use super::vector::Vector;
 
 pub(crate) fn all() -> Vec<Vector> {
     let mut vectors = Vec::new();
-    let groups: [fn(&mut Vec<Vector>); 9] = [
+    let groups: [fn(&mut Vec<Vector>); 11] = [
         sizes::make,
         fields::make,
         lists::make,
@@ -24,6 +26,8 @@ pub(crate) fn all() -> Vec<Vector> {
         choice::make,
         order::make,
         payload::make,
+        public::make,
+        recipients::make,
     ];
     groups.iter().for_each(|group| group(&mut vectors));
     vectors.sort_by(|a, b| a.name.cmp(&b.name));

@@ -126,7 +126,7 @@ fn broken_ids(out: &mut Vec<Vector>) {
         let vector = Vector::fails(&name, Class::Header, file.file()).key(1);
         out.push(vector.musts(&format!("{tag} bank-slots")));
     };
-    for kind in [4, 0x8000] {
+    for kind in [7, 0x8000] {
         let utf8: [(&str, &[u8]); 3] =
             [("surrogate", &[0xed, 0xa0, 0x80]), ("overlong", &[0xc0, 0x80]), ("latin1", &[b'a', 0xe9])];
         for (name, id) in utf8 {
@@ -162,20 +162,20 @@ fn other_kinds(out: &mut Vec<Vector>) {
         let vector = Vector::opens(&format!("skip_{name}"), &file.plaintext, file.file()).key(1);
         out.push(vector.musts("slot-skip").says(comment));
     };
-    for kind in [4, 0x7fff, 0x8000, 0xffff] {
+    for kind in [7, 0x7fff, 0x8000, 0xffff] {
         add(&format!("kind_{kind:x}"), vec![Wrap::raw(kind, "id", "wrapped")], "a kind that a reader does not know");
     }
-    add("empty", vec![Wrap::raw(5, "", "")], "key id and wrapped data key of an unknown kind may be empty");
-    add("equal", vec![Wrap::raw(4, "id", "a"), Wrap::raw(4, "id", "a")], "slots of an unknown kind may be equal");
+    add("empty", vec![Wrap::raw(8, "", "")], "key id and wrapped data key of an unknown kind may be empty");
+    add("equal", vec![Wrap::raw(7, "id", "a"), Wrap::raw(7, "id", "a")], "slots of an unknown kind may be equal");
     add("unicode", vec![Wrap::raw(0x8001, "schl\u{fc}ssel \u{1f511}", "")], "a key id is UTF-8");
-    add("like_keyfile", vec![Wrap::raw(6, key_id(&file_key(1)), vec![7; 104])], "the key id is that of the key file");
+    add("like_keyfile", vec![Wrap::raw(9, key_id(&file_key(1)), vec![7; 104])], "the key id is that of the key file");
     add("long", vec![Wrap::raw(0x9000, "i".repeat(4000), vec![1; 5000])], "a post-quantum slot is large");
     add("magic", vec![Wrap::raw(0x9000, "", MAGIC)], "the magic stands in the slot, at none of the six places");
     let only = slots(vec![Wrap::raw(0x8000, "id", "wrapped")]);
     out.push(Vector::fails("skip_all", Class::Slot, only.file()).key(1).pass("x").musts("slot-skip"));
     let file = Make::default();
     let (_, id, wrapped) = Wrap::Key(1).parts(&file.bound(), &file.data_key);
-    for kind in [6, 0x8002] {
+    for kind in [9, 0x8002] {
         let alike = slots(vec![Wrap::raw(kind, &id, &wrapped)]);
         let vector = Vector::fails(&format!("skip_keyfile_as_kind_{kind:x}"), Class::Slot, alike.file()).key(1);
         out.push(vector.musts("slot-skip").says("all but the kind is a slot of the key file"));

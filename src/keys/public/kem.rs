@@ -1,0 +1,107 @@
+//! Encapsulation and decapsulation. Each result is a secret in memory of its own; what was computed on the way is
+//! wiped from the stack.
+
+use ml_kem::array::Array;
+use ml_kem::{TryKeyInit, ml_kem_768, ml_kem_1024};
+use x_wing::{DecapsulationKeyRejectNonContrib, Decapsulator, KeyExport, TryDecapsulate};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::spec::PublicKeySpec;
+use super::stack::wiped_after;
+use crate::error::{Error, Result};
+use crate::secret::{DataKey, KEY_LEN, fill_random};
+
+/// An encapsulation, and the secret that it stands for.
+pub(super) type Encapsulated = (Vec<u8>, DataKey);
+
+/// What ML-KEM takes at most, and X-Wing in all.
+const RANDOMNESS: usize = 64;
+
+/// A fresh secret for the holder of the private key. `encoded` is the public key as its file has it.
+pub(super) fn encapsulate(spec: PublicKeySpec, encoded: &[u8]) -> Result<Encapsulated> {
+    let mut randomness = Zeroizing::new([0; RANDOMNESS]);
+    // Not by a generator of the crates: theirs panics where the system's fails.
+    fill_random(randomness.as_mut_slice())?;
+    encapsulate_with(spec, encoded, &randomness)
+}
+
+/// The randomness is given: for known answers.
+pub(super) fn encapsulate_with(
+    spec: PublicKeySpec,
+    encoded: &[u8],
+    randomness: &[u8; RANDOMNESS],
+) -> Result<Encapsulated> {
+    let key = spec.key(encoded).ok_or(Error::ApiMisuse("a public key of another kind"))?;
+    if matches!(spec, PublicKeySpec::Rsa3072 | PublicKeySpec::Rsa4096) {
+        let secret = DataKey::from_slice(&randomness[..KEY_LEN])?;
+        return Ok((oaep(encoded, &secret)?, secret));
+    }
+    let no_key = |_| Error::Invalid("the public key is not a key of its kind".into());
+    wiped_after(|| {
+        let m = Zeroizing::new(randomness.first_chunk::<KEY_LEN>().copied().unwrap_or_else(|| unreachable!("64 > 32")));
+        match spec {
+            PublicKeySpec::MlKem768 => {
+                let key = ml_kem_768::EncapsulationKey::new_from_slice(key).map_err(no_key)?;
+                let (sent, secret) = key.encapsulate_deterministic(&Array::from(*m));
+                taken(&sent, secret)
+            }
+            PublicKeySpec::MlKem1024 => {
+                let key = ml_kem_1024::EncapsulationKey::new_from_slice(key).map_err(no_key)?;
+                let (sent, secret) = key.encapsulate_deterministic(&Array::from(*m));
+                taken(&sent, secret)
+            }
+            _ => {
+                let key = x_wing::EncapsulationKey::new_from_slice(key).map_err(no_key)?;
+                let (sent, secret) = key.encapsulate_deterministic(&Array::from(*randomness));
+                taken(&sent, secret)
+            }
+        }
+    })
+}
+
+/// Moves a secret to where secrets are.
+fn taken(sent: &[u8], mut secret: ml_kem::SharedKey) -> Result<Encapsulated> {
+    let key = DataKey::from_slice(&secret);
+    secret.zeroize();
+    Ok((sent.to_vec(), key?))
+}
+
+/// RSAES-OAEP with SHA-256, MGF1 with SHA-256, and the empty label.
+#[cfg(feature = "aws-lc")]
+fn oaep(spki: &[u8], secret: &DataKey) -> Result<Vec<u8>> {
+    use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
+    let no_key = |_| Error::Invalid("the public key is not an RSA key".into());
+    let key = PublicEncryptingKey::from_der(spki).map_err(no_key)?;
+    let key =
+        OaepPublicEncryptingKey::new(key).map_err(|_| Error::Invalid("the public key is not an RSA key".into()))?;
+    let mut sent = vec![0; key.ciphertext_size()];
+    let len = key
+        .encrypt(&OAEP_SHA256_MGF1SHA256, secret.expose(), &mut sent, None)
+        .map_err(|_| Error::Invalid("the RSA key does not encrypt".into()))?
+        .len();
+    sent.truncate(len);
+    Ok(sent)
+}
+
+#[cfg(not(feature = "aws-lc"))]
+fn oaep(_: &[u8], _: &DataKey) -> Result<Vec<u8>> {
+    Err(Error::Invalid("this build has no RSA: sealing to an aws-kms-rsa recipient needs the feature aws-lc".into()))
+}
+
+/// The secret of an X-Wing encapsulation. `None` where X25519 gives zero, or the length is another.
+pub(super) fn open_x_wing(seed: &DataKey, encapsulation: &[u8]) -> Result<Option<DataKey>> {
+    let Ok(sent) = x_wing::Ciphertext::try_from(encapsulation) else { return Ok(None) };
+    wiped_after(|| {
+        let Ok(mut secret) = DecapsulationKeyRejectNonContrib::from(*seed.expose()).try_decapsulate(&sent) else {
+            return Ok(None);
+        };
+        let key = DataKey::from_slice(&secret);
+        secret.zeroize();
+        key.map(Some)
+    })
+}
+
+/// The X-Wing public key of a seed.
+pub(super) fn x_wing_public(seed: &DataKey) -> Vec<u8> {
+    wiped_after(|| DecapsulationKeyRejectNonContrib::from(*seed.expose()).encapsulation_key().to_bytes().to_vec())
+}

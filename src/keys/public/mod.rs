@@ -1,0 +1,95 @@
+//! Public keys (spec 9.7 to 9.11): whoever has one can seal, and cannot open.
+//!
+//! ```text
+//! wrapped = encapsulation || Cobblestone-256 message of the data key (104)
+//!           input key = the shared secret
+//!           context   = "waxseal v1 " || name of the kind || 0x00 || encapsulation || bound bytes
+//! ```
+//!
+//! A [`Recipient`] holds the public key, and seals without any call. The private half is in AWS KMS, or in an
+//! [`Identity`]. A key service that gives the shared secret opens a slot in two steps:
+//!
+//! ```
+//! use waxseal::error::Result;
+//! use waxseal::format::{Binding, Slot};
+//! use waxseal::keys::public;
+//! use waxseal::secret::DataKey;
+//!
+//! fn open(service: impl Fn(&[u8]) -> Result<DataKey>, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+//!     let encapsulation = public::encapsulation(slot).expect("a slot of kind 4, 5 or 6");
+//!     public::finish(slot, &service(encapsulation)?, binding)
+//! }
+//! ```
+
+mod identity;
+mod kem;
+mod recipient;
+mod spec;
+mod stack;
+
+pub use identity::Identity;
+pub use recipient::Recipient;
+pub use spec::PublicKeySpec;
+
+use crate::error::{Error, Result, Tampered};
+use crate::format::{Binding, KEYFILE_WRAPPED_LEN, MAGIC, Slot, SlotKind};
+use crate::payload::{unwrap_message, wrap_message};
+use crate::secret::DataKey;
+
+/// How often a wrapping is made anew that holds the magic. Once is rare already.
+const TRIES: usize = 8;
+
+/// What stands before the message in a slot of kind 4, 5 or 6: the input of `kms:Decapsulate` or `kms:Decrypt`.
+/// `None` for a slot of another kind or shape.
+#[must_use]
+pub fn encapsulation(slot: &Slot) -> Option<&[u8]> {
+    let len = slot.wrapped.len().checked_sub(KEYFILE_WRAPPED_LEN)?;
+    PublicKeySpec::ALL
+        .into_iter()
+        .any(|spec| spec.kind() == slot.kind && spec.encapsulation_len() == len)
+        .then(|| &slot.wrapped[..len])
+}
+
+/// Opens the message of a slot of kind 4, 5 or 6 with the shared secret that its encapsulation stands for.
+///
+/// The caller checks the data key against the commitment, as one that comes from any
+/// [`KeyOpener`](super::KeyOpener).
+///
+/// # Errors
+/// [`Tampered::Slot`] with index 0 when the message does not open: the slot was altered or is of another file, or the
+/// secret is another key's. [`Error::ApiMisuse`] for a slot of another kind or shape.
+pub fn finish(slot: &Slot, secret: &DataKey, binding: &Binding) -> Result<DataKey> {
+    let sent = encapsulation(slot).ok_or(Error::ApiMisuse("a slot that is not of a public key"))?;
+    let context = context(slot.kind, sent, binding)?;
+    unwrap_message(secret, &context, &slot.wrapped[sent.len()..]).ok_or(Tampered::Slot { slot: 0 }.into())
+}
+
+/// `"waxseal v1 " || name || 0x00 || encapsulation || bound bytes`. A slot moved to another file does not open, nor
+/// does a message after another encapsulation.
+fn context(kind: SlotKind, encapsulation: &[u8], binding: &Binding) -> Result<Vec<u8>> {
+    Ok([&b"waxseal v1 "[..], kind.name().as_bytes(), &[0], encapsulation, &binding.bound_bytes()?].concat())
+}
+
+/// A new slot's wrapped key: a fresh encapsulation, and a message with a fresh salt.
+fn wrap(recipient: &Recipient, data_key: &DataKey, binding: &Binding) -> Result<Vec<u8>> {
+    without_magic(|| {
+        let (mut wrapped, secret) = kem::encapsulate(recipient.spec(), recipient.public_key())?;
+        let context = context(recipient.spec().kind(), &wrapped, binding)?;
+        wrapped.extend(wrap_message(&secret, &context, data_key)?);
+        Ok(wrapped)
+    })
+}
+
+/// A header must not hold the magic at some places (spec 3.3). A wrapping without it suits every place.
+fn without_magic(mut make: impl FnMut() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    for _ in 0..TRIES {
+        let wrapped = make()?;
+        if !wrapped.windows(MAGIC.len()).any(|window| window == MAGIC) {
+            return Ok(wrapped);
+        }
+    }
+    Err(Error::Limit("every wrapped key that the public key gives holds the magic of this format".into()))
+}
+
+#[cfg(test)]
+mod tests;
