@@ -80,15 +80,15 @@ impl Exit {
             Self::Done => "done",
             Self::Bug => "a bug in waxseal: please report it",
             Self::Usage => "usage: the command line is wrong",
-            Self::Header => "not a waxseal file, a damaged or cut-short header, or a newer version",
+            Self::Header => "not a waxseal file, a damaged or truncated header, or a newer version",
             Self::Tampered => "authentication failed: the file is altered or truncated",
             Self::NoKey => {
-                "no key that opens it: denied, disabled, pending import or deletion, wrong passphrase, \
+                "no key opens the file: denied, disabled, pending import or deletion, wrong passphrase, \
                  no or expired credentials, clock skew"
             }
-            Self::Unavailable => "the key service cannot be reached or throttles: try again",
-            Self::Io => "input/output error, a broken pipe too",
-            Self::Unmet => "a condition that you set is not met: the output exists, -c is not what the file carries",
+            Self::Unavailable => "the key service cannot be reached or is throttling: try again",
+            Self::Io => "input/output error, including a broken pipe",
+            Self::Unmet => "a condition is not met: the output exists, or the file does not have the pairs of -c",
             Self::CommandFailed => "the command of --from-command failed",
         }
     }
@@ -103,8 +103,8 @@ impl Exit {
 pub(crate) fn table() -> String {
     let lines = Exit::ALL.map(|exit| format!("  {}  {}\n", exit.code(), exit.meaning()));
     format!(
-        "Exit codes (an unknown code is a failure; of several inputs the gravest counts: 4, 3, 5, 7, 8, 6):\n{}  \
-         SIGINT, SIGTERM, SIGHUP and others that end a program: cleans up, then dies of that signal",
+        "Exit codes (an unknown code is a failure; with several inputs, the most serious one: 4, 3, 5, 7, 8, 6):\n{}  \
+         On SIGINT, SIGTERM, SIGHUP and other signals that end a program, waxseal cleans up, then ends by that signal",
         lines.concat()
     )
 }
