@@ -272,7 +272,7 @@ fn a_block_device_is_overwritten_with_force_alone() {
         return;
     };
     let before = fs::read(&disk.0).unwrap();
-    place.fails(&["encrypt", "-k", "file:k", "-o", &disk.0, "in"], 8, &["block device", "hint: -f"]);
+    place.fails(&["encrypt", "-k", "file:k", "-o", &disk.0, "in"], 8, &["block device", "hint: overwrite it with -f"]);
     place.fails(&["key", "new", &disk.0], 8, &["exists"]);
     assert!(fs::read(&disk.0).unwrap() == before);
     for more in ["-q", "--no-sync"] {

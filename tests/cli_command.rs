@@ -65,10 +65,10 @@ fn a_command_that_fails_leaves_no_output_and_the_old_file() {
 #[test]
 fn from_command_is_used_rightly_or_not_at_all() {
     let place = Place::new();
-    place.fails(&from_command(&[]), 2, &["without a command", "hint: "]);
+    place.fails(&from_command(&[]), 2, &["needs a command", "hint: "]);
     // Without `--` the command's options would be taken for ours.
-    place.fails(&from_command(&["touch", "-f", "ran"]), 2, &["behind `--`", "hint: "]);
-    place.fails(&from_command(&["touch", "--", "touch", "ran"]), 2, &["behind `--`"]);
+    place.fails(&from_command(&["touch", "-f", "ran"]), 2, &["after `--`", "hint: "]);
+    place.fails(&from_command(&["touch", "--", "touch", "ran"]), 2, &["after `--`"]);
     place.fails(&["encrypt", "-k", "file:k", "--from-command", "--", "true"], 2, &["--output"]);
     place.fails(&["encrypt", "-k", "file:k", "-o", "-", "--from-command", "--", "true"], 2, &["stdout"]);
     place.fails(&["encrypt", "-d", "-k", "file:k", "-o", "x", "--from-command", "--", "true"], 2, &[]);

@@ -231,7 +231,7 @@ fn inspect_tells_a_foreign_payload() {
     sealed[8192] ^= 1;
     place.write("in.wax", sealed);
     let ran = place.ok(&["inspect", "in.wax"]);
-    assert!(ran.stderr.contains("warning") && ran.text().contains("not those that the header repeats"));
+    assert!(ran.stderr.contains("warning") && ran.text().contains("not the same as in the header"));
     place.fails(&["verify", "-k", "file:k", "in.wax"], 4, &["salt and commitment"]);
 }
 

@@ -194,13 +194,13 @@ fn salvage_never_writes_to_a_pipe_nor_reads_one() {
     let place = Place::new();
     place.sealed("in.wax", b"content");
     for output in ["-", "/dev/zero"] {
-        place.fails(&["salvage", "-k", "file:k", "-o", output, "in.wax"], 2, &["never to a pipe"]);
+        place.fails(&["salvage", "-k", "file:k", "-o", output, "in.wax"], 2, &["not to a pipe"]);
     }
     place.fails(&["salvage", "-k", "file:k", "-f", "-o", "in.wax", "in.wax"], 2, &["is the input"]);
     for map in ["x", "./x", "../{}/x", "link"] {
         let map = map.replace("{}", &place.path("").file_name().unwrap().to_string_lossy());
         std::os::unix::fs::symlink("x", place.path("link")).unwrap();
-        place.fails(&["salvage", "-k", "file:k", "-o", "x", "--map", &map, "in.wax"], 2, &["one file"]);
+        place.fails(&["salvage", "-k", "file:k", "-o", "x", "--map", &map, "in.wax"], 2, &["the same file"]);
         std::fs::remove_file(place.path("link")).unwrap();
     }
     place.fails(&["salvage", "-k", "file:k", "-o", "x", "/dev/zero"], 2, &["stream"]);
@@ -230,7 +230,7 @@ fn a_shared_data_key_asks_to_be_confirmed() {
     let mut command = std::process::Command::new("setsid");
     command.arg("-w").arg(cli_support::WAXSEAL).args(args).current_dir(place.path(""));
     let ran: cli_support::Ran = command.output().unwrap().into();
-    ran.failed(2, &["shared", "--yes"]);
+    ran.failed(2, &["shares", "--yes"]);
     assert!(place.read("in.wax") == file);
     place.ok(&["rewrap", "--yes", "--remove", "slot:1", "in.wax"]);
     assert!(place.read("in.wax") != file);

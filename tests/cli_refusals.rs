@@ -107,7 +107,7 @@ fn a_newer_version_says_so() {
         sealed[bank + 8] = 2;
         checksum(&mut sealed[bank..bank + 4096]);
     }
-    refused(&place, &sealed, 3, &[], &["version 2", "newer waxseal"]);
+    refused(&place, &sealed, 3, &[], &["version 2", "newer version of waxseal"]);
 }
 
 #[test]

@@ -102,11 +102,11 @@ fn one_stream_is_not_read_for_two_things() {
         ] {
             let ran = sh(&place, &line);
             assert_eq!(ran.code, Some(2), "{line}: {}", ran.stderr);
-            assert!(ran.stderr.contains("one stream") && ran.stderr.contains("hint: "), "{line}: {}", ran.stderr);
+            assert!(ran.stderr.contains("the same stream") && ran.stderr.contains("hint: "), "{line}: {}", ran.stderr);
         }
     }
-    sh(&place, "waxseal encrypt -k file:fifo -o g.wax fifo").failed(2, &["one stream"]);
-    sh(&place, "waxseal encrypt -k file:fifo -k passphrase:file=./fifo -o g.wax k").failed(2, &["one stream"]);
+    sh(&place, "waxseal encrypt -k file:fifo -o g.wax fifo").failed(2, &["the same stream"]);
+    sh(&place, "waxseal encrypt -k file:fifo -k passphrase:file=./fifo -o g.wax k").failed(2, &["the same stream"]);
     assert_eq!(place.names(), ["f.wax", "fifo", "k", "pass"]);
     // One for each is fine.
     assert_eq!(sh(&place, "cat k | waxseal encrypt -k file:/dev/stdin -o g.wax pass").code, Some(0));

@@ -115,21 +115,23 @@ fn failed_at(error: &Error) -> Option<u64> {
 fn hint_of(error: &Error) -> Option<String> {
     let hint = match error {
         Error::Io { source, .. } => return hint_of_io(source),
-        Error::Format(FormatError::NotWaxseal) => "`waxseal encrypt` makes waxseal files; their names end in .wax",
-        Error::Format(FormatError::CutShort { .. }) => "copy the file again: this copy is not whole",
-        Error::Format(FormatError::Newer { .. }) => "a newer waxseal reads it",
-        Error::Format(_) => "take another copy of the file; `waxseal salvage` rescues what is left of a damaged one",
+        Error::Format(FormatError::NotWaxseal) => "`waxseal encrypt` creates waxseal files; their names end in .wax",
+        Error::Format(FormatError::CutShort { .. }) => "copy the file again: this copy is incomplete",
+        Error::Format(FormatError::Newer { .. }) => "use a newer version of waxseal",
+        Error::Format(_) => "use another copy of the file; `waxseal salvage` recovers what is left of a damaged file",
         Error::Tampered(Tampered::Prelude) => {
-            "if the file was damaged, `waxseal rewrap --repair -k KEY` puts them back where a chunk proves them"
+            "if the file was damaged, `waxseal rewrap --repair -k KEY` restores them if a chunk proves that they are right"
         }
         Error::Tampered(Tampered::Truncated { .. }) => {
-            "compare its length with the original's and copy it again; `waxseal salvage` rescues what is there"
+            "compare its length with the original's and copy it again; `waxseal salvage` recovers what is there"
         }
-        Error::Tampered(_) => "take another copy; `waxseal salvage` rescues what still authenticates of this one",
-        Error::Unmet(_) => "`waxseal inspect` shows what the file carries",
+        Error::Tampered(_) => {
+            "use another copy of the file; `waxseal salvage` recovers the parts of this one that still authenticate"
+        }
+        Error::Unmet(_) => "`waxseal inspect` shows the pairs and labels of the file",
         Error::ApiMisuse(_) => "this is a bug in waxseal: please report it",
         Error::NoKey(no_key) if !no_key.attempts.is_empty() && provider_of(error).is_none() => {
-            "`waxseal inspect` shows the keys it is sealed for; -k names one"
+            "`waxseal inspect` shows the keys that open the file; name one with -k"
         }
         _ => return provider_of(error).and_then(|provider| provider.hint.clone()),
     };
@@ -138,17 +140,17 @@ fn hint_of(error: &Error) -> Option<String> {
 
 fn hint_of_io(source: &io::Error) -> Option<String> {
     if source.get_ref().is_some_and(|cause| cause.is::<InputChanged>()) {
-        let hint = "a file that is still written to is sealed as a stream: `cat FILE | waxseal encrypt -k KEY -o OUT`; \
-                    a snapshot of it is one state of it";
+        let hint = "to seal a file that is still being written, use `cat FILE | waxseal encrypt -k KEY -o OUT`; \
+                    to seal one consistent state of it, use a snapshot";
         return Some(hint.into());
     }
     if source.get_ref().is_some_and(|inner| inner.is::<waxseal::rewrap::Unsuitable>()) {
         return Some("`waxseal rewrap -o OUT` writes a changed copy instead".into());
     }
     let hint = match source.kind() {
-        io::ErrorKind::BrokenPipe => "who read the output has gone before its end",
+        io::ErrorKind::BrokenPipe => "the program reading the output exited early",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "make room there, or write to another place with -o"
+            "free some space there, or write to another place with -o"
         }
         io::ErrorKind::IsADirectory => {
             "pack the folder first: `tar -c FOLDER | waxseal encrypt -k KEY -o FOLDER.tar.wax`"

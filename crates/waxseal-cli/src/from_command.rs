@@ -34,7 +34,7 @@ impl CommandOutput {
     /// Starts `command` with its arguments; stdin and stderr are ours.
     pub(crate) fn start(command: &[OsString]) -> Result<Self> {
         let (program, arguments) =
-            command.split_first().ok_or_else(|| Failure::usage("--from-command without a command behind `--`"))?;
+            command.split_first().ok_or_else(|| Failure::usage("--from-command needs a command after `--`"))?;
         let name = escape::os(program);
         // Spawned under the lock: a signal finds the child either not there or registered.
         let mut registry = signals::registry();

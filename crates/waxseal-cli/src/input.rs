@@ -51,9 +51,9 @@ impl InputName {
             Self::Path(path) => File::open(path),
         };
         let file = file.map_err(|error| Failure::io("opening the input", error))?;
-        let metadata = file.metadata().map_err(|error| Failure::io("asking for the input's size", error))?;
+        let metadata = file.metadata().map_err(|error| Failure::io("reading the size of the input", error))?;
         let source = Source::try_from_file(&file);
-        let shape = match source.map_err(|error| Failure::io("asking where the input stands", error))? {
+        let shape = match source.map_err(|error| Failure::io("reading the current position in the input", error))? {
             Source::File(_) => Shape::Seekable,
             _ => Shape::Stream,
         };
@@ -101,7 +101,7 @@ impl Input {
     /// Fails where a regular file is not as it was when it was opened: in its length, or the times of its last change.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         let looks = |meta: &Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
-        let now = self.file.metadata().map_err(|error| Failure::io("asking for the input's size", error))?;
+        let now = self.file.metadata().map_err(|error| Failure::io("reading the size of the input", error))?;
         if !now.is_file() || looks(&now) == looks(&self.metadata) {
             return Ok(());
         }

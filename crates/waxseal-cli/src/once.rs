@@ -59,8 +59,8 @@ pub(crate) fn check<'a>(inputs: &[InputName], keys: impl IntoIterator<Item = &'a
     let mut add = |stream: Option<Stream>, what: String| {
         let Some(stream) = stream else { return Ok(()) };
         if let Some((_, other)) = seen.iter().find(|(known, _)| *known == stream) {
-            let failure = Failure::usage(format!("{other} and {what} are one stream"));
-            return Err(failure.hint("what one of them reads, the other does not see: give one of them as a file"));
+            let failure = Failure::usage(format!("{other} and {what} are the same stream"));
+            return Err(failure.hint("a stream can be read only once: use a file for one of them"));
         }
         seen.push((stream, what));
         Ok(())

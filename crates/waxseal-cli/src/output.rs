@@ -69,9 +69,9 @@ impl Target {
         } else if kind.is_block_device() && overwrite == Overwrite::Refuse {
             Err(Failure::new(
                 Exit::Unmet,
-                format!("the output {name} is a block device, and what it holds would be lost"),
+                format!("the output {name} is a block device, and its content would be lost"),
             )
-            .hint("-f writes over it, -o names another"))
+            .hint("overwrite it with -f, or name another output with -o"))
         } else if kind.is_file() && destination.is_mount_point() {
             Err(mount_point(path))
         } else if kind.is_file() {
@@ -98,7 +98,7 @@ impl Target {
         let stream = stream.map_err(|error| Failure::io("opening the output", error))?;
         if content == Content::Ciphertext && stream.is_terminal() {
             let failure = Failure::usage("ciphertext is not written to a terminal");
-            return Err(failure.hint("name a file with -o, or let stdout be a pipe"));
+            return Err(failure.hint("name a file with -o, or use a pipe"));
         }
         Ok(if is_disk { Output::Disk(stream) } else { Output::Stream(stream) })
     }
@@ -156,15 +156,15 @@ fn no_destination(path: &Path, error: DestinationError) -> Failure {
 pub(crate) fn foreign_link(link: &Path, owner: u32) -> Failure {
     let link = escape::path(link);
     Failure::usage(format!(
-        "the symbolic link {link} was made by user {owner}, in a folder that others may write to: it is not followed"
+        "user {owner} created the symbolic link {link} in a folder that others may write to: it is not followed"
     ))
-    .hint("name the file that it leads to, if that is what you want")
+    .hint("if you trust the link, name the file that it points to")
 }
 
 fn mount_point(path: &Path) -> Failure {
     let name = escape::path(path);
-    Failure::new(Exit::Io, format!("the output {name} is a mount point: no new file can take its place"))
-        .hint(format!("`-o - > {name}` writes into it, without the promise that a failure leaves it as it was"))
+    Failure::new(Exit::Io, format!("the output {name} is a mount point: a new file cannot replace it"))
+        .hint(format!("`-o - > {name}` writes into it, but a failure can then leave it changed"))
 }
 
 /// What a shell opened as stdout may be a file too, by `>>` or `1<>` one that is read here.
@@ -182,7 +182,7 @@ pub(crate) fn check_stdout(forbidden: &Forbidden) -> Result<()> {
 
 fn exists(path: &Path) -> Failure {
     let failure = Failure::new(Exit::Unmet, format!("the output {} exists", escape::path(path)));
-    failure.hint("-f replaces it, -o names another")
+    failure.hint("replace it with -f, or name another output with -o")
 }
 
 /// An open output.

@@ -58,7 +58,7 @@ pub(crate) fn jobs(files: &FileArgs, direction: Direction) -> Result<Vec<Job>> {
         (Some(output), []) => Ok(vec![given(InputName::Stdin, output)]),
         (Some(output), [input]) => Ok(vec![given(input.clone(), output)]),
         (Some(_), _) => Err(Failure::usage("several inputs cannot go to one output")
-            .hint("without -o each output stands beside its input")),
+            .hint("without -o, each output is created next to its input")),
         (None, [] | [InputName::Stdin]) => Ok(vec![given(InputName::Stdin, Path::new("-"))]),
         (None, several) => several.iter().map(|input| beside(input, direction)).collect(),
     }
@@ -70,7 +70,7 @@ fn given(input: InputName, output: &Path) -> Job {
 
 fn beside(input: &InputName, direction: Direction) -> Result<Job> {
     let InputName::Path(path) = input else {
-        return Err(Failure::usage("stdin cannot be one of several inputs").hint("give it to a run of its own"));
+        return Err(Failure::usage("stdin cannot be one of several inputs").hint("use a separate run for stdin"));
     };
     let output = match direction {
         Direction::Encrypt => with_suffix(path),

@@ -11,7 +11,7 @@ use waxseal::secret::SecretBytes;
 use super::signals;
 
 /// Why a passphrase cannot be asked for, with what to do.
-pub(crate) const NO_TERMINAL: &str = "there is no terminal to ask for the passphrase on";
+pub(crate) const NO_TERMINAL: &str = "there is no terminal to ask for the passphrase";
 /// What to do without a terminal.
 pub(crate) const NO_TERMINAL_HINT: &str = "give it as -k passphrase:file=PATH";
 
@@ -118,7 +118,7 @@ fn fill_line(terminal: &mut impl Read, line: &mut Vec<u8>) -> io::Result<bool> {
 /// Asks twice, because a mistyped passphrase would make a file that nobody opens.
 pub(crate) fn new_passphrase() -> waxseal::Result<SecretBytes> {
     let first = passphrase("passphrase to encrypt with: ")?;
-    let second = passphrase("the same again: ")?;
+    let second = passphrase("repeat the passphrase: ")?;
     if first.expose() != second.expose() {
         return Err(Error::Invalid("the two passphrases differ".into()));
     }

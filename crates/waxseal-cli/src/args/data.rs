@@ -17,16 +17,16 @@ pub(crate) struct EncryptArgs {
     pub(crate) pairs: PairArgs,
     #[command(flatten)]
     pub(crate) files: FileArgs,
-    /// How the content is encrypted
+    /// The cipher for the content
     #[arg(long, value_enum, default_value_t, value_name = "SUITE")]
     pub(crate) suite: SuiteArg,
-    /// Run the command behind "--" and encrypt what it prints; if it fails, there is no output
+    /// Run the command after "--" and encrypt its output; if the command fails, no output is created
     #[arg(long, requires = "output")]
     pub(crate) from_command: bool,
-    /// The command of --from-command with its arguments; without that, more input files
+    /// The command for --from-command, with its arguments; without --from-command, more input files
     #[arg(last = true, value_name = "CMD")]
     pub(crate) behind_dashes: Vec<OsString>,
-    /// Decrypt instead: tar adds this when it extracts
+    /// Decrypt instead of encrypting; tar adds this option when it extracts
     #[arg(short, long, conflicts_with = "from_command")]
     pub(crate) decrypt: bool,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub(crate) struct EncryptArgs {
 }
 
 impl EncryptArgs {
-    /// What stands behind `--` is a command only where one is asked for; else `--` means what it always does.
+    /// The words after `--` are a command only with `--from-command`; otherwise they are input files as usual.
     pub(super) fn settle(&mut self) {
         if !self.from_command {
             self.files.inputs.extend(self.behind_dashes.drain(..).map(PathBuf::from));
@@ -51,7 +51,7 @@ pub(crate) struct DecryptArgs {
     pub(crate) pairs: PairArgs,
     #[command(flatten)]
     pub(crate) files: FileArgs,
-    /// Decrypt, which this does anyway: tar adds this when it extracts
+    /// Accepted, has no effect; tar adds this option when it extracts
     #[arg(short, long)]
     pub(crate) decrypt: bool,
 }
@@ -71,7 +71,7 @@ pub(crate) struct VerifyArgs {
 /// `inspect`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InspectArgs {
-    /// Input files, or only their first bytes; "-" is stdin
+    /// Input files; their first bytes are enough; "-" is stdin
     #[arg(value_name = "IN", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
 }
@@ -83,7 +83,7 @@ pub(crate) struct CatArgs {
     pub(crate) open: OpenArgs,
     #[command(flatten)]
     pub(crate) pairs: PairArgs,
-    /// Bytes START (inclusive) to END (exclusive, cut at the end); either may be left out
+    /// The bytes from START up to but not including END; START, END or both may be omitted
     #[arg(long, value_name = "START..END", value_parser = parse_range)]
     pub(crate) range: ByteRange,
     /// Input file; "-" is stdin
@@ -96,26 +96,25 @@ pub(crate) struct CatArgs {
 pub(crate) struct RewrapArgs {
     #[command(flatten)]
     pub(crate) open: OpenArgs,
-    /// The key that goes: a KEY, or slot:N as `inspect` numbers them; needed where a file leaves a choice
+    /// The key to replace: a KEY, or slot:N with the number that `inspect` shows; needed if a file has several keys
     #[arg(long, value_name = "KEY|slot:N", requires = "to")]
     pub(crate) from: Option<OsString>,
-    /// The key that takes its place
+    /// The new key
     #[arg(long, value_name = "KEY")]
     pub(crate) to: Option<OsString>,
-    /// A key to add; may be given several times
+    /// A key to add; repeat the option for more keys
     #[arg(long, value_name = "KEY")]
     pub(crate) add: Vec<OsString>,
-    /// A key to remove, never the last; may be given several times
+    /// A key to remove; the last key cannot be removed; repeat the option for more keys
     #[arg(long, value_name = "KEY|slot:N")]
     pub(crate) remove: Vec<OsString>,
-    /// Put a damaged copy of the header back, and with -k the payload's salt and commitment too
+    /// Repair a damaged copy of the header; with -k also the payload's salt and commitment
     #[arg(long, conflicts_with = "output")]
     pub(crate) repair: bool,
-    /// Let the data key be unwrapped on this machine, where KMS cannot rewrap it unseen
+    /// Allow the data key to be unwrapped on this machine if KMS cannot rewrap it
     #[arg(long)]
     pub(crate) allow_unwrap: bool,
-    /// Go on without asking where the data key is shared with other files, and without a proof that a file is whole
-    /// which must be copied
+    /// Do not ask for confirmation if other files share the data key, and copy a file without proof that it is complete
     #[arg(long)]
     pub(crate) yes: bool,
     /// Write a copy with the new keys instead of changing the file; "-" is stdout
@@ -123,7 +122,7 @@ pub(crate) struct RewrapArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
-    /// Files to change; with -o one, which may be "-" for stdin
+    /// Files to change; with -o exactly one file, or "-" for stdin
     #[arg(value_name = "IN", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
 }
@@ -135,10 +134,10 @@ pub(crate) struct SalvageArgs {
     pub(crate) open: OpenArgs,
     #[command(flatten)]
     pub(crate) pairs: PairArgs,
-    /// The file to write: never a pipe
+    /// The file to write; it cannot be a pipe
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
-    /// Write a map of the damage, as GNU ddrescue reads it
+    /// Write a map of the damage in the format of GNU ddrescue
     #[arg(long, value_name = "FILE")]
     pub(crate) map: Option<PathBuf>,
     #[command(flatten)]
@@ -151,11 +150,11 @@ pub(crate) struct SalvageArgs {
 /// The suites by name.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum SuiteArg {
-    /// AES-256-GCM, which other software can read too
+    /// AES-256-GCM, which most other software supports
     #[default]
     #[value(name = "aes-256-gcm")]
     Aes256Gcm,
-    /// ChaCha20-Poly1305, for machines without AES instructions
+    /// ChaCha20-Poly1305, faster on machines without AES instructions
     #[value(name = "chacha20-poly1305")]
     ChaCha20Poly1305,
 }
@@ -174,12 +173,12 @@ impl From<SuiteArg> for Suite {
 pub(crate) struct ByteRange {
     /// The first byte.
     pub(crate) start: u64,
-    /// The byte behind the last one; `u64::MAX` where it was left out.
+    /// The byte after the last one; `u64::MAX` if it was omitted.
     pub(crate) end: u64,
 }
 
 fn parse_range(text: &str) -> Result<ByteRange, String> {
-    let (start, end) = text.split_once("..").ok_or("it is not of the form START..END")?;
+    let (start, end) = text.split_once("..").ok_or("it does not have the form START..END")?;
     let number = |text: &str, absent: u64| match text {
         "" => Ok(absent),
         digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {

@@ -8,22 +8,22 @@ Examples:
 
 pub(super) const ENCRYPT: &str = "\
 Examples:
-  waxseal encrypt -k file:backup.key backup.tar                 makes backup.tar.wax beside it
+  waxseal encrypt -k file:backup.key backup.tar                 creates backup.tar.wax
   waxseal encrypt -k alias/backups -c env=prod backup.tar       with a key in AWS KMS
-  waxseal encrypt -k file:a.key -k passphrase backup.tar        any one of the two opens it
+  waxseal encrypt -k file:a.key -k passphrase backup.tar        either key opens the file
   waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
   tar -c folder | waxseal encrypt -k file:backup.key -o folder.tar.wax
   tar --use-compress-program='waxseal encrypt -k file:backup.key' -cf folder.tar.wax folder
 
-`--from-command` is the form for producers that can die: a pipe would seal a cut-off dump as if it were whole.";
+Use `--from-command` if the command that produces the data can fail. After a pipe, a truncated dump looks complete.";
 
 pub(super) const DECRYPT: &str = "\
 Examples:
-  waxseal decrypt -k file:backup.key backup.tar.wax             makes backup.tar beside it
+  waxseal decrypt -k file:backup.key backup.tar.wax             creates backup.tar
   waxseal decrypt -k file:backup.key -o - backup.tar.wax | tar -x
   waxseal decrypt -c env=prod -o db.sql db.wax                  with any key of your own AWS account
 
-In a pipe, what comes out is a verified prefix: the exit code says whether it was all.";
+In a pipe, all output is verified, but it can be incomplete: only exit code 0 means that it is complete.";
 
 pub(super) const VERIFY: &str = "\
 Examples:
@@ -43,19 +43,19 @@ Examples:
 
 pub(super) const REWRAP: &str = "\
 Examples:
-  waxseal rewrap --to alias/backups-2027 *.wax                  rotates with ReEncrypt; no payload is read
+  waxseal rewrap --to alias/backups-2027 *.wax                  changes the key with ReEncrypt; no payload is read
   waxseal rewrap --from alias/old --to alias/new --json *.wax
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax
-  waxseal rewrap --repair db.wax                                puts a damaged copy of the header back
+  waxseal rewrap --repair db.wax                                repairs a damaged copy of the header
 
-Removing a key is not revocation: older copies of the header keep it, and the data key stays the same.";
+Removing a key does not revoke it: older copies of the header still have it, and the data key stays the same.";
 
 pub(super) const SALVAGE: &str = "\
 Examples:
   waxseal salvage -k file:backup.key -o rescued.tar --map rescued.map damaged.tar.wax
 
-Every part that authenticates goes to its place; what is missing is zeros, and is listed.";
+Every part that authenticates is written at its position. Missing parts become zeros and are listed.";
 
 pub(super) const KEY: &str = "\
 Examples:
@@ -66,13 +66,13 @@ Examples:
   waxseal key new backup.key
   waxseal encrypt -k file:backup.key backup.tar
 
-Keep a copy of the key apart from the backups: without it they are lost.";
+Keep a copy of the key in another place than the backups. Without the key the backups are lost.";
 
 #[cfg(feature = "aws-kms")]
 pub(super) const KEY_CREATE: &str = "\
 Examples:
   waxseal key create --alias alias/backups
-  waxseal key create --external --alias alias/backups           for material of your own: see `key import`";
+  waxseal key create --external --alias alias/backups           for your own key material: see `key import`";
 
 #[cfg(feature = "aws-kms")]
 pub(super) const KEY_IMPORT: &str = "\
@@ -85,7 +85,7 @@ pub(super) const KEY_DELETE_MATERIAL: &str = "\
 Examples:
   waxseal key delete-material alias/backups --yes
 
-Until the same material is imported again, nothing that the key sealed can be opened.";
+Files that this key sealed cannot be opened until the same material is imported again.";
 
 #[cfg(feature = "aws-kms")]
 pub(super) const KEY_SHOW: &str = "\
@@ -104,7 +104,7 @@ pub(super) const DIRECT_ENCRYPT: &str = "\
 Examples:
   waxseal direct encrypt -k alias/backups -c app=web -o token.blob token
 
-The blob is the one of `aws kms encrypt`. Files and streams of any size: `waxseal encrypt`.";
+The blob is the same as that of `aws kms encrypt`. For files and streams of any size, use `waxseal encrypt`.";
 
 #[cfg(feature = "aws-kms")]
 pub(super) const DIRECT_DECRYPT: &str = "\

@@ -11,22 +11,22 @@ use super::{FileArgs, KeyArgs, KmsArgs};
 /// `key`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a local key file, readable by its owner alone
+    /// Create a local key file that only its owner can read
     #[command(after_help = examples::KEY_NEW)]
     New(KeyNewArgs),
-    /// Make a key in AWS KMS with an alias, and print its ARN
+    /// Create a key in AWS KMS with an alias, and print its ARN
     #[cfg(feature = "aws-kms")]
     #[command(after_help = examples::KEY_CREATE)]
     Create(KeyCreateArgs),
-    /// Import key material of your own into a key in AWS KMS, and wait until it is enabled
+    /// Import your own key material into a key in AWS KMS, and wait until the key is enabled
     #[cfg(feature = "aws-kms")]
     #[command(after_help = examples::KEY_IMPORT)]
     Import(KeyImportArgs),
-    /// Take imported key material away from AWS KMS
+    /// Delete imported key material from AWS KMS
     #[cfg(feature = "aws-kms")]
     #[command(after_help = examples::KEY_DELETE_MATERIAL)]
     DeleteMaterial(KeyDeleteMaterialArgs),
-    /// Show state, origin, rotation and expiry of a key in AWS KMS
+    /// Show the state, origin, rotation and expiry of a key in AWS KMS
     #[cfg(feature = "aws-kms")]
     #[command(after_help = examples::KEY_SHOW)]
     Show(KeyShowArgs),
@@ -35,10 +35,10 @@ pub(crate) enum KeyCommand {
 /// `key new`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct KeyNewArgs {
-    /// The file to make; an existing one is never overwritten
+    /// The file to create; an existing file is never overwritten
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Taken and without effect: a key is never overwritten
+    /// Accepted, has no effect: a key is never overwritten
     #[arg(short, long, hide = true)]
     pub(crate) force: bool,
 }
@@ -47,13 +47,13 @@ pub(crate) struct KeyNewArgs {
 #[cfg(feature = "aws-kms")]
 #[derive(Debug, ClapArgs)]
 pub(crate) struct KeyCreateArgs {
-    /// For key material of your own: it is pending import until `key import`
+    /// Create a key for your own key material; it is pending import until `key import`
     #[arg(long)]
     pub(crate) external: bool,
-    /// One that can be replicated into other regions
+    /// Create a multi-Region key, which can be replicated into other regions
     #[arg(long)]
     pub(crate) multi_region: bool,
-    /// Its name; one that exists is not taken over
+    /// The alias of the new key; an existing alias is not changed
     #[arg(long, value_name = "alias/NAME")]
     pub(crate) alias: String,
     #[command(flatten)]
@@ -71,16 +71,16 @@ pub(crate) struct KeyImportArgs {
     /// The 32 bytes of key material; "-" is stdin
     #[arg(long, value_name = "FILE", group = "source")]
     pub(crate) material: Option<PathBuf>,
-    /// Make new key material, and write it to FILE first; an existing file is never overwritten
+    /// Generate new key material and write it to FILE first; an existing file is never overwritten
     #[arg(long, value_name = "FILE", group = "source")]
     pub(crate) generate: Option<PathBuf>,
-    /// How the material is wrapped on its way: RSAES_OAEP_SHA_256 (unless told) or RSAES_OAEP_SHA_1
+    /// How the material is wrapped for the import: RSAES_OAEP_SHA_256 or RSAES_OAEP_SHA_1 [default: RSAES_OAEP_SHA_256]
     #[arg(long, value_name = "ALGORITHM")]
     pub(crate) wrapping_algorithm: Option<String>,
-    /// The key that wraps it: RSA_4096 (unless told), RSA_3072 or RSA_2048
+    /// The key that wraps the material: RSA_4096, RSA_3072 or RSA_2048 [default: RSA_4096]
     #[arg(long, value_name = "SPEC")]
     pub(crate) wrapping_key_spec: Option<String>,
-    /// When KMS forgets the material, as 2027-12-31T00:00:00Z; never, unless told
+    /// When KMS deletes the material, for example 2027-12-31T00:00:00Z [default: never]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) valid_to: Option<std::time::SystemTime>,
     #[command(flatten)]
@@ -94,7 +94,7 @@ pub(crate) struct KeyDeleteMaterialArgs {
     /// The key: an ARN, alias/NAME, a UUID or mrk-ID
     #[arg(value_name = "KEY")]
     pub(crate) key: String,
-    /// Required: what the key sealed cannot be opened until the same material is imported again
+    /// Required, because files that this key sealed cannot be opened until the same material is imported again
     #[arg(long)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -119,7 +119,7 @@ pub(crate) enum DirectCommand {
     /// Encrypt 1 to 4096 bytes, as `aws kms encrypt` does
     #[command(after_help = examples::DIRECT_ENCRYPT)]
     Encrypt(DirectArgs),
-    /// Decrypt what `aws kms encrypt` or `direct encrypt` made
+    /// Decrypt the output of `aws kms encrypt` or `direct encrypt`
     #[command(after_help = examples::DIRECT_DECRYPT)]
     Decrypt(DirectArgs),
 }
@@ -130,7 +130,7 @@ pub(crate) enum DirectCommand {
 pub(crate) struct DirectArgs {
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
-    /// Encryption context: needed again to decrypt, sent to KMS and CloudTrail
+    /// Encryption context; sent to KMS and CloudTrail; the same context is needed to decrypt
     #[arg(short = 'c', long = "encryption-context", value_name = "NAME=VALUE")]
     pub(crate) context: Vec<String>,
     #[command(flatten)]

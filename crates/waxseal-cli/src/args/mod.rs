@@ -19,14 +19,14 @@ pub(crate) use self::keys::{
 };
 use super::exit;
 
-const ABOUT: &str = "Envelope encryption of large files and streams, with AWS KMS or a local key";
+const ABOUT: &str = "Encrypt large files and streams; AWS KMS, a local key or a passphrase wraps each file's data key";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "waxseal", version, about = ABOUT, after_help = format!("{}\n\n{}", examples::MAIN, exit::table()))]
 #[command(disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Args {
-    /// What holds for every command.
+    /// Options of every command.
     #[command(flatten)]
     pub(crate) global: Global,
     /// What to do.
@@ -48,13 +48,13 @@ impl Args {
 /// Options of every command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Global {
-    /// Say nothing but warnings and errors
+    /// Print only warnings and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// One JSON line for each input, on stdout (on stderr where stdout carries data)
+    /// Print one JSON line for each input to stdout, or to stderr if stdout carries data
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Never draw a progress bar
+    /// Do not show a progress bar
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Encrypt files, a stream, or what a command prints
+    /// Encrypt files, a stream, or the output of a command
     #[command(after_help = examples::ENCRYPT)]
     Encrypt(EncryptArgs),
     /// Decrypt files or a stream
@@ -77,23 +77,23 @@ pub(crate) enum Command {
     /// Write a range of the plaintext to stdout
     #[command(after_help = examples::CAT)]
     Cat(CatArgs),
-    /// Change the keys of files in place, or mend their headers; payloads are not touched
+    /// Change the keys of files in place, or repair their headers; payloads stay unchanged
     #[command(after_help = examples::REWRAP)]
     Rewrap(RewrapArgs),
-    /// Read past damage: rescue what authenticates
+    /// Read past damage and recover the parts that authenticate
     #[command(after_help = examples::SALVAGE)]
     Salvage(SalvageArgs),
-    /// Make and manage keys
+    /// Create and manage keys
     #[command(subcommand, after_help = examples::KEY)]
     Key(KeyCommand),
-    /// Encrypt or decrypt up to 4096 bytes with AWS KMS itself
+    /// Encrypt or decrypt up to 4096 bytes directly with AWS KMS
     #[cfg(feature = "aws-kms")]
     #[command(subcommand, after_help = examples::DIRECT)]
     Direct(DirectCommand),
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
-    /// Print the manual page, of waxseal or of one of its commands
+    /// Print the manual page of waxseal or of one of its commands
     #[command(after_help = examples::MAN)]
     Man(ManArgs),
 }
@@ -101,27 +101,27 @@ pub(crate) enum Command {
 /// Which keys.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct KeyArgs {
-    /// A key: file:PATH, passphrase, passphrase:file=PATH, or one in AWS KMS; may be given several times
+    /// A key: file:PATH, passphrase, passphrase:file=PATH, or a key in AWS KMS; repeat the option for more keys
     ///
-    /// A key file is made by `waxseal key new`; a passphrase is asked for on the terminal. A key in AWS KMS is named by its ARN, the ARN of an alias, alias/NAME, its UUID or mrk-ID.
+    /// `waxseal key new` creates a key file. waxseal asks for a passphrase on the terminal. The name of a key in AWS KMS is its ARN, the ARN of an alias, alias/NAME, its UUID or mrk-ID.
     ///
-    /// Without -k, encrypting takes the comma-separated keys of WAXSEAL_KEY, and opening is offered the local ones among them. With -k, only these keys are used.
+    /// Without -k, encrypting uses the comma-separated keys in WAXSEAL_KEY, and opening tries the local keys among them. With -k, only the keys given with -k are used.
     #[arg(short = 'k', long = "key", value_name = "KEY")]
     pub(crate) keys: Vec<OsString>,
 }
 
-/// How AWS KMS is reached; everything else is the environment's, as for every AWS tool.
+/// How AWS KMS is reached; all other settings come from the usual AWS configuration.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct KmsArgs {
-    /// The profile of the AWS configuration files
+    /// The profile in the AWS configuration files
     #[cfg(feature = "aws-kms")]
     #[arg(long, value_name = "NAME", help_heading = "AWS KMS")]
     pub(crate) profile: Option<String>,
-    /// The AWS region, for keys whose name states none, and for multi-Region keys
+    /// The AWS region, for key names without a region and for multi-Region keys
     #[cfg(feature = "aws-kms")]
     #[arg(long, value_name = "REGION", help_heading = "AWS KMS")]
     pub(crate) region: Option<String>,
-    /// The longest wait for one call, with its retries; 30 unless told
+    /// The longest time for one call, including its retries [default: 30]
     #[cfg(feature = "aws-kms")]
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "AWS KMS")]
     pub(crate) kms_timeout: Option<std::time::Duration>,
@@ -130,11 +130,11 @@ pub(crate) struct KmsArgs {
 /// Whose KMS keys may open a file where no key is named.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct AccountArgs {
-    /// Without -k, use KMS keys of this account; may be given several times, and needs no call to STS
+    /// Without -k, use KMS keys of this account; repeat the option for more accounts; no call to STS is needed
     #[cfg(feature = "aws-kms")]
     #[arg(long, value_name = "ID", conflicts_with_all = ["keys", "any_account"], help_heading = "AWS KMS")]
     pub(crate) account: Vec<String>,
-    /// Without -k, use KMS keys of anybody's account: the file's maker may learn that it is opened
+    /// Without -k, use KMS keys of any account; the creator of the file may learn that you open it
     #[cfg(feature = "aws-kms")]
     #[arg(long, conflicts_with = "keys", help_heading = "AWS KMS")]
     pub(crate) any_account: bool,
@@ -154,10 +154,10 @@ pub(crate) struct OpenArgs {
 /// What a file carries, or is demanded to carry.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct PairArgs {
-    /// Encryption context: bound to the file, visible, sent to KMS and CloudTrail; on opening a demand
+    /// Encryption context: bound to the file, visible, sent to KMS and CloudTrail; required to match when a file is opened
     #[arg(short = 'c', long = "encryption-context", value_name = "NAME=VALUE")]
     pub(crate) context: Vec<String>,
-    /// Label: bound to the file, visible, sent nowhere; on opening a demand
+    /// Label: bound to the file, visible, sent nowhere; required to match when a file is opened
     #[arg(short = 'l', long = "label", value_name = "NAME=VALUE")]
     pub(crate) labels: Vec<String>,
 }
@@ -165,10 +165,10 @@ pub(crate) struct PairArgs {
 /// What is done about an output that exists, and about the disk.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct WriteArgs {
-    /// Replace an output that exists, or write over a block device
+    /// Replace an existing output, or overwrite a block device
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Leave it to the system when the output reaches the disk
+    /// Do not wait until the output is on the disk
     #[arg(long)]
     pub(crate) no_sync: bool,
 }
@@ -181,7 +181,7 @@ pub(crate) struct FileArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
-    /// Input files; none or "-" is stdin
+    /// Input files; without any, or with "-", the input is stdin
     #[arg(value_name = "IN")]
     pub(crate) inputs: Vec<PathBuf>,
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
     let done = match (command, key) {
         (DirectCommand::Encrypt(_), Some(key)) => direct.encrypt(&key),
         (DirectCommand::Encrypt(_), None) => {
-            return Err(Failure::usage("no key to encrypt with").hint("-k names a key in AWS KMS"));
+            return Err(Failure::usage("no key to encrypt with").hint("name a key in AWS KMS with -k"));
         }
         (DirectCommand::Decrypt(_), key) => direct.decrypt(key.as_ref()),
     };
@@ -43,7 +43,7 @@ pub(crate) fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
 fn job(files: &FileArgs) -> Result<Job> {
     match files.inputs.as_slice() {
         [] | [_] => {}
-        _ => return Err(Failure::usage("one input at a time is encrypted directly")),
+        _ => return Err(Failure::usage("direct encryption takes one input")),
     }
     let input = files.inputs.first().map_or(InputName::Stdin, |path| InputName::new(path));
     let output = files.output.clone().unwrap_or_else(|| "-".into());
@@ -56,9 +56,9 @@ fn key(args: &DirectArgs) -> Result<Option<KmsKeyName>> {
         [] => Ok(None),
         [KeySpec::Kms(name)] => Ok(Some(name.clone())),
         [_] => {
-            Err(Failure::usage("only a key in AWS KMS encrypts directly").hint("name one by its ARN or as alias/NAME"))
+            Err(Failure::usage("direct encryption needs a key in AWS KMS").hint("name one by its ARN or as alias/NAME"))
         }
-        _ => Err(Failure::usage("one key encrypts directly").hint("`waxseal encrypt` takes several")),
+        _ => Err(Failure::usage("direct encryption takes one key").hint("for several keys, use `waxseal encrypt`")),
     }
 }
 
@@ -78,8 +78,8 @@ impl Direct<'_> {
         let path = target.path().map(Name::of);
         let plaintext = read(&input, DIRECT_MAX)?;
         if !(1..=DIRECT_MAX).contains(&plaintext.expose().len()) {
-            let failure = Failure::usage(format!("AWS KMS itself encrypts 1 to {DIRECT_MAX} bytes"));
-            return Err(failure.hint("`waxseal encrypt` takes any size"));
+            let failure = Failure::usage(format!("AWS KMS directly encrypts only 1 to {DIRECT_MAX} bytes"));
+            return Err(failure.hint("for other sizes, use `waxseal encrypt`"));
         }
         let output = target.open(Content::Ciphertext, mode)?;
         let blob = self.cloud.kms().direct_encrypt(key, &plaintext, &self.context)?;

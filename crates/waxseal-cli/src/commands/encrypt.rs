@@ -46,13 +46,13 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
 fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
     // A command without `--` before it would lose its options to this program.
     if !args.files.inputs.is_empty() || args.behind_dashes.is_empty() {
-        let failure = Failure::usage("--from-command without a command behind `--`, and nothing but that");
+        let failure = Failure::usage("--from-command needs a command after `--` and no other input");
         return Err(failure.hint("waxseal encrypt -k KEY -o OUT --from-command -- CMD ARG..."));
     }
     let output = args.files.output.as_deref().unwrap_or("-".as_ref());
     match Target::at(output, plan::overwrite(args.files.write.force), forbidden)? {
         Target::Stdout => Err(Failure::usage("--from-command cannot write to stdout")
-            .hint("if the command fails there must be no output: name a file with -o")),
+            .hint("name a file with -o: if the command fails, there must be no output")),
         target => Ok(target),
     }
 }
@@ -62,9 +62,11 @@ fn hint(output: &Output, path: Option<&str>) -> String {
     match (output, path) {
         // What reads a FIFO may have got some of it, and sees from its end that it is not whole.
         (Output::Stream(_), Some(path)) => {
-            format!("what went to {path} is cut off, and no reader accepts it; what the command said stands above")
+            format!(
+                "the output in {path} is incomplete, and no reader accepts it; the command's own messages are above"
+            )
         }
-        _ => "nothing was written; what the command said stands above".into(),
+        _ => "nothing was written; the command's own messages are above".into(),
     }
 }
 
@@ -126,7 +128,7 @@ impl Seal<'_> {
 
     fn done(&self, sealed: &Sealed, output: Option<Name>) -> Done {
         let keys = self.sealers.names().join(", ");
-        let note = output.as_ref().map(|output| format!("made {output} for {keys}"));
+        let note = output.as_ref().map(|output| format!("created {output} for {keys}"));
         let request_id = self.cloud.request_id();
         Done { bytes: Some(sealed.plaintext_len), key: Some(keys), output, request_id, note, ..Done::default() }
     }

@@ -32,7 +32,7 @@ fn inspect(name: &InputName, session: &Session) -> Result<Done> {
     warn_of_header(&session.reporter, &header);
     let view = View::new(&input, &front, header);
     if view.prelude == Prelude::Differs {
-        session.reporter.warn("the payload does not begin with the salt and commitment that the header repeats");
+        session.reporter.warn("the payload does not start with the salt and commitment that are in the header");
     }
     let (bytes, more) = (view.plaintext_len(), view.json());
     Ok(Done { bytes, more, stdout: Some(view.text(&name.display())), ..Done::default() })

@@ -104,7 +104,7 @@ impl<'a> Open<'a> {
         let failure = hint_for_blob(Failure::from(error), input);
         match header {
             Some(header) if no_slot_matched => {
-                failure.hint(format!("it is sealed for {}; {}", sealed_for(header.bank()), self.keys.hint()))
+                failure.hint(format!("these keys open it: {}; {}", sealed_for(header.bank()), self.keys.hint()))
             }
             _ if no_slot_matched => failure.hint(self.keys.hint()),
             _ => failure,
@@ -120,7 +120,7 @@ fn hint_for_blob(failure: Failure, input: &Input) -> Failure {
     let mut start = vec![0; 8192];
     match input.file.read_at(&mut start, 0) {
         Ok(len) if failure.exit == Exit::Header && looks_like_kms_blob(&start[..len]) => {
-            let hint = "it looks like a blob of `aws kms encrypt`, which `waxseal direct decrypt` opens".into();
+            let hint = "it looks like a blob of `aws kms encrypt`: use `waxseal direct decrypt`".into();
             Failure { hint: Some(hint), ..failure }
         }
         _ => failure,

@@ -38,7 +38,7 @@ fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done>
     let output = target(&args.output, args, &forbidden)?;
     let map = args.map.as_ref().map(|path| target(path, args, &forbidden)).transpose()?;
     if map.as_ref().is_some_and(|map| map.is_same_place(&output)) {
-        return Err(Failure::usage("the map and the output are one file").hint("name another file with --map"));
+        return Err(Failure::usage("the map and the output are the same file").hint("name another file with --map"));
     }
     let output = new_file(output)?;
     let map = map.map(new_file).transpose()?;
@@ -74,16 +74,17 @@ fn new_file(target: Target) -> Result<NewFile> {
 }
 
 fn no_file() -> Failure {
-    Failure::usage("salvage writes to a file, never to a pipe or a device").hint("name a file with -o")
+    Failure::usage("salvage can write only to a file, not to a pipe or a device").hint("name a file with -o")
 }
 
 /// Everything that was found; a failure while anything is missing.
 fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Input) -> Done {
     match &report.header {
         HeaderSource::Header(header) => warn_of_header(&open.session.reporter, header),
-        _ => {
-            open.session.reporter.warn("no copy of the header is whole at its place; the file opened with what is left")
-        }
+        _ => open
+            .session
+            .reporter
+            .warn("no complete copy of the header is at its position; the file was opened with what is left"),
     }
     let mut done = Done {
         bytes: Some(report.recovered_bytes()),
@@ -112,17 +113,17 @@ fn missing(report: &SalvageReport) -> String {
         report.lost.len(),
     );
     if let PlaintextEnd::Unknown { .. } = report.end {
-        text.push_str(", and where the file ended is not known");
+        text.push_str(", and the original length is not known");
     }
     text
 }
 
 fn hint(report: &SalvageReport, input: &Input) -> String {
-    let more = if report.search_cut_short { "; the search was cut short by its limit" } else { "" };
+    let more = if report.search_cut_short { "; the search reached its limit and stopped early" } else { "" };
     let medium = if report.unreadable.is_empty() || !input.metadata.is_file() {
         ""
     } else {
-        "; parts of the medium cannot be read: GNU ddrescue with the map of --map tries them again"
+        "; parts of the medium cannot be read: GNU ddrescue can try them again with the map of --map"
     };
     format!("the missing places are zeros in the output{medium}{more}")
 }
@@ -130,7 +131,7 @@ fn hint(report: &SalvageReport, input: &Input) -> String {
 fn holes(lost: &[Region]) -> Vec<String> {
     let mut lines: Vec<String> = lost.iter().take(LISTED).map(hole).collect();
     if lost.len() > LISTED {
-        lines.push(format!("and {} places more: --map and --json list them all", lost.len() - LISTED));
+        lines.push(format!("and {} more places; --map and --json list all of them", lost.len() - LISTED));
     }
     lines
 }

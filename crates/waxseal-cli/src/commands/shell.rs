@@ -23,7 +23,7 @@ pub(crate) fn manual(args: &ManArgs) -> Result<Exit> {
     let mut found = &command;
     for word in &args.command {
         found = found.find_subcommand(word).ok_or_else(|| {
-            Failure::usage(format!("waxseal has no command {word}")).hint("`waxseal --help` lists them")
+            Failure::usage(format!("waxseal has no command {word}")).hint("`waxseal --help` lists the commands")
         })?;
     }
     let mut page = Vec::new();

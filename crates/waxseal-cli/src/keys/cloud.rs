@@ -62,7 +62,7 @@ mod with_kms {
         ) -> Result<Vec<Box<dyn KeyOpener>>> {
             let rule = match (args.any_account, args.account.as_slice()) {
                 (true, _) => {
-                    reporter.warn("--any-account: keys of strangers are used, who may learn that the file is opened");
+                    reporter.warn("--any-account: a key of a stranger may be used, and its owner may learn that you open the file");
                     AccountRule::Any
                 }
                 (false, []) => AccountRule::Own,

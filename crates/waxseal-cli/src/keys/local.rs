@@ -22,9 +22,9 @@ pub(crate) fn load_key_file(path: &Path, reporter: &Reporter) -> Result<KeyFile>
     KeyFile::load(path).map_err(|error| match &error {
         // A key file that is there is not to be made anew.
         waxseal::Error::Io { source, .. } if source.kind() != ErrorKind::NotFound => {
-            Failure::from(error).hint("make it readable to this user, or name another copy of it with -k")
+            Failure::from(error).hint("make it readable for this user, or name another copy of it with -k")
         }
-        _ => Failure::from(error).hint("`waxseal key new FILE` makes a key file"),
+        _ => Failure::from(error).hint("`waxseal key new FILE` creates a key file"),
     })
 }
 
@@ -48,7 +48,7 @@ pub(super) fn read_new_passphrase(path: &Path, reporter: &Reporter) -> Result<Se
     if let Some(what) = untypable(passphrase.expose()) {
         let name = escape::path(path);
         reporter
-            .warn(&format!("the passphrase file {name} {what}: that is part of the passphrase, and cannot be typed"));
+            .warn(&format!("the passphrase file {name} {what}; this is part of the passphrase and cannot be typed"));
     }
     Ok(passphrase)
 }
@@ -59,9 +59,9 @@ fn untypable(passphrase: &[u8]) -> Option<&'static str> {
     if MARKS.iter().any(|mark| passphrase.starts_with(mark)) {
         Some("begins with a byte order mark")
     } else if passphrase.ends_with(b"\r") {
-        Some("ends in CR LF, of which the LF alone is dropped")
+        Some("ends in CR LF, and only the LF is removed")
     } else if passphrase.iter().any(|byte| b"\r\n".contains(byte)) {
-        Some("holds more than one line")
+        Some("has more than one line")
     } else {
         None
     }
@@ -73,6 +73,6 @@ fn warn_if_readable_by_others(what: &str, path: &Path, reporter: &Reporter) {
     let mode = metadata.permissions().mode() & 0o777;
     if metadata.is_file() && mode & 0o044 != 0 {
         let name = escape::path(path);
-        reporter.warn(&format!("others may read the {what} {name} (mode {mode:04o}); `chmod 600` ends that"));
+        reporter.warn(&format!("others may read the {what} {name} (mode {mode:04o}); run chmod 600 on it"));
     }
 }

@@ -91,7 +91,7 @@ impl<'a> Opening<'a> {
     /// What to do where no slot of a file matched any key.
     pub(crate) fn hint(&self) -> &'static str {
         match self.origin {
-            Origin::Named => "name one of these with -k; without -k others are tried too",
+            Origin::Named => "name one of these with -k, or leave -k out to try other keys too",
             Origin::Offered => "name one of these with -k",
         }
     }
@@ -138,7 +138,7 @@ impl Asked {
         let mistyped = !answer.proven && answer.failed_on.is_some_and(|other| other != file);
         if answer.known.is_none() || (mistyped && answer.tries < TRIES) {
             if answer.tries == TRIES {
-                return Err(waxseal::Error::Invalid(format!("no passphrase was given in {TRIES} tries")));
+                return Err(waxseal::Error::Invalid(format!("no passphrase was entered in {TRIES} attempts")));
             }
             answer.tries += 1;
             answer.failed_on = None;

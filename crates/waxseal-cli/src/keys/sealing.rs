@@ -27,7 +27,9 @@ impl Sealing {
         }
         if specs.is_empty() {
             let failure = Failure::usage("no key to encrypt with");
-            return Err(failure.hint("-k KEY names one; `waxseal key new FILE` makes one for `-k file:FILE`"));
+            return Err(
+                failure.hint("name a key with -k KEY; `waxseal key new FILE` creates a key file for `-k file:FILE`")
+            );
         }
         Ok(Self(specs))
     }

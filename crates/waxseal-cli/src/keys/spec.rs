@@ -47,7 +47,7 @@ impl KeySpec {
                 Some(name) if !name.is_empty() => Ok(Self::PassphraseFile(path(name))),
                 // What stands there is not repeated: it may be the passphrase itself.
                 _ => Err(Failure::usage("a passphrase is never taken from the command line")
-                    .hint("use `passphrase` to be asked for it, or `passphrase:file=PATH`")),
+                    .hint("use `passphrase` to type it at the terminal, or `passphrase:file=PATH`")),
             },
             _ => kms(text).unwrap_or_else(|| Err(unknown(word, rest))),
         }

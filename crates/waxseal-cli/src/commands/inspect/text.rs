@@ -16,8 +16,8 @@ impl View {
         let mut out = format!("{name}\n");
         row(&mut out, "format", &format!("waxseal version 1, {}", bank.binding.suite.name()));
         let sharing = match bank.binding.sharing {
-            Sharing::Exclusive => "this file's alone",
-            Sharing::Shared => "shared with other files: who opens one can open all",
+            Sharing::Exclusive => "used by this file only",
+            Sharing::Shared => "shared with other files: anyone who can open one of them can open all",
         };
         row(&mut out, "data key", &format!("{} ({sharing})", bank.binding.data_key_id));
         self.sizes(&mut out);
@@ -28,12 +28,12 @@ impl View {
             row(&mut out, &format!("bank {}", number.get()), &self.bank(number));
         }
         if let Some(other) = self.other() {
-            slots(&mut out, &format!("slots of bank {}, which does not count", other.number.get()), other);
+            slots(&mut out, &format!("slots of bank {}, which is not used", other.number.get()), other);
         }
         if bank.slots.iter().any(|slot| kms_command(slot, &bank.binding).is_some()) {
-            out.push_str("  with the data key, spec/reader.py --data-key-file data.key IN OUT decrypts the file\n");
+            out.push_str("  to decrypt the file with the data key: spec/reader.py --data-key-file data.key IN OUT\n");
         }
-        out.push_str("  nothing here is authenticated: that takes a key (`waxseal verify`)\n");
+        out.push_str("  nothing here is authenticated; to authenticate it with a key, run `waxseal verify`\n");
         out
     }
 
@@ -43,14 +43,16 @@ impl View {
         row(out, "header", &format!("{header_len} bytes, two banks of {}", bank.len.get()));
         let length = match (self.payload_len(), self.plaintext_len()) {
             (None, _) => "length unknown: only the first bytes were read".into(),
-            (Some(0), _) => "not here, only the header is".into(),
-            (Some(len), None) => format!("{len} bytes, which is no payload's length: cut off, or only the first bytes"),
-            (Some(len), Some(plain)) => format!("{len} bytes, {plain} of plaintext by that length"),
+            (Some(0), _) => "not here, only the header is here".into(),
+            (Some(len), None) => {
+                format!("{len} bytes, which is not a possible length: truncated, or only the first bytes")
+            }
+            (Some(len), Some(plain)) => format!("{len} bytes; for this length, the plaintext has {plain} bytes"),
         };
         row(out, "payload", &length);
         let agrees = match self.prelude {
-            Prelude::Agrees => "as the header repeats them",
-            Prelude::Differs => "not those that the header repeats",
+            Prelude::Agrees => "same as in the header",
+            Prelude::Differs => "not the same as in the header",
             Prelude::Absent => "not here",
         };
         row(out, "salt, commitment", agrees);
@@ -60,7 +62,7 @@ impl View {
         match self.header.state(number) {
             BankState::Damaged(why) => format!("damaged ({why})"),
             BankState::Valid(bank) => {
-                let counts = if number == self.header.bank().number { ", counts" } else { "" };
+                let counts = if number == self.header.bank().number { ", used" } else { "" };
                 let differs = match self.other() {
                     Some(other) if other.number == number => ", differs",
                     _ => "",

@@ -30,14 +30,16 @@ pub(super) fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
     let regions = if args.multi_region { KeyRegions::Multi } else { KeyRegions::Single };
     let made = cloud.kms().create_key(origin, regions, &args.alias).map_err(Failure::from).map(|arn| {
         let next = match origin {
-            KeyOrigin::External => format!("; `waxseal key import {} --generate FILE` gives it material", args.alias),
+            KeyOrigin::External => {
+                format!("; import its key material with `waxseal key import {} --generate FILE`", args.alias)
+            }
             KeyOrigin::AwsKms => String::new(),
         };
         Done {
             key: Some(arn.to_string()),
             request_id: cloud.request_id(),
             stdout: Some(format!("{arn}\n")),
-            note: Some(format!("made the key of {}{next}", args.alias)),
+            note: Some(format!("created the key for {}{next}", args.alias)),
             ..Done::default()
         }
     });
@@ -56,7 +58,7 @@ pub(super) fn import(args: &KeyImportArgs, session: &Session) -> Result<Exit> {
     }
     options.valid_to = args.valid_to;
     if options.valid_to.is_some_and(|at| at <= SystemTime::now()) {
-        return Err(Failure::usage("--valid-to lies in the past"));
+        return Err(Failure::usage("--valid-to is in the past"));
     }
     let cloud = Cloud::new(&args.kms)?;
     Ok(session
@@ -81,7 +83,7 @@ fn import_into(
         match &args.generate {
             Some(path) => {
                 let path = escape::path(path);
-                let message = format!("{}; the new material stands in {path}", failure.message);
+                let message = format!("{}; the new material is in {path}", failure.message);
                 Failure { message, ..failure }.hint(format!("try again with --material {path}"))
             }
             None => failure,
@@ -91,7 +93,9 @@ fn import_into(
         key: Some(arn.to_string()),
         output: args.generate.as_ref().map(Name::of),
         request_id: cloud.request_id(),
-        note: Some(format!("{arn} is enabled; keep the material: only the same can be imported again")),
+        note: Some(format!(
+            "{arn} is enabled; keep the material, because only the same material can be imported again"
+        )),
         ..Done::default()
     })
 }
@@ -113,7 +117,7 @@ fn read_material(path: &Path) -> Result<SecretBytes> {
         len => {
             let has = if len > KEY_LEN { "more".into() } else { len.to_string() };
             let failure = Failure::usage(format!("key material has {KEY_LEN} bytes, {name} has {has}"));
-            Err(failure.hint("raw bytes are taken, neither hex nor base64"))
+            Err(failure.hint("use raw bytes, not hex or base64"))
         }
     }
 }
@@ -131,12 +135,14 @@ fn generate(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
 pub(super) fn delete_material(args: &KeyDeleteMaterialArgs, session: &Session) -> Result<Exit> {
     let name = kms_name(&args.key)?;
     if !args.yes {
-        let failure = Failure::usage("without its material nothing that the key sealed can be opened");
-        return Err(failure.hint("--yes, if the same material can be imported again, or is never to be"));
+        let failure = Failure::usage("without its material, files that this key sealed cannot be opened");
+        return Err(failure.hint(
+            "confirm with --yes if you can import the same material again, or if you never need these files again",
+        ));
     }
     let cloud = Cloud::new(&args.kms)?;
     let deleted = cloud.kms().delete_material(&name).map_err(Failure::from).map(|arn| Done {
-        note: Some(format!("{arn} is pending import: `waxseal key import {arn} --material FILE` brings it back")),
+        note: Some(format!("{arn} is pending import; to use it again, run `waxseal key import {arn} --material FILE`")),
         key: Some(arn.to_string()),
         request_id: cloud.request_id(),
         ..Done::default()
@@ -162,7 +168,10 @@ pub(super) fn show(args: &KeyShowArgs, session: &Session) -> Result<Exit> {
 fn kms_name(key: &str) -> Result<KmsKeyName> {
     match KeySpec::parse(OsStr::new(key))? {
         KeySpec::Kms(name) => Ok(name),
-        _ => Err(Failure::usage("this command is about keys in AWS KMS").hint("name one by its ARN or as alias/NAME")),
+        _ => {
+            Err(Failure::usage("this command works on keys in AWS KMS only")
+                .hint("name one by its ARN or as alias/NAME"))
+        }
     }
 }
 
@@ -178,24 +187,24 @@ fn words(info: &KmsKeyInfo) -> String {
     row("state", &state(info));
     row("origin", origin(&info.origin));
     row("kind", &kind(info));
-    row("regions", if info.arn.is_multi_region() { "a multi-Region key" } else { "this region alone" });
+    row("regions", if info.arn.is_multi_region() { "a multi-Region key" } else { "this region only" });
     row(
         "rotation",
         &match info.rotation {
-            KeyRotation::On(Some(days)) => format!("by AWS KMS, each {days} days"),
+            KeyRotation::On(Some(days)) => format!("by AWS KMS, every {days} days"),
             KeyRotation::On(None) => "by AWS KMS".into(),
-            KeyRotation::Off => "not by itself".into(),
+            KeyRotation::Off => "not automatic".into(),
             _ => "unknown".into(),
         },
     );
     row("expiry", &info.valid_to.map_or("never".into(), |at| format!("its material expires at {}", time_of(at))));
-    row("made", &info.created.map_or("unknown".into(), time_of));
+    row("created", &info.created.map_or("unknown".into(), time_of));
     row(
         "aliases",
         &match &info.aliases {
             Some(aliases) if aliases.is_empty() => "none".into(),
             Some(aliases) => aliases.join(", "),
-            None => "unknown: they may not be listed".into(),
+            None => "unknown: you may not list them".into(),
         },
     );
     out
@@ -204,9 +213,9 @@ fn words(info: &KmsKeyInfo) -> String {
 fn state(info: &KmsKeyInfo) -> String {
     match (info.state.as_str(), info.deletion) {
         ("Enabled", _) => "enabled".into(),
-        ("Disabled", _) => "disabled: nothing can be sealed or opened with it".into(),
+        ("Disabled", _) => "disabled: it cannot seal or open anything".into(),
         ("PendingImport", _) => {
-            format!("pending import: `waxseal key import {} --material FILE` makes it usable", info.arn)
+            format!("pending import; to use it, run `waxseal key import {} --material FILE`", info.arn)
         }
         ("PendingDeletion", Some(at)) => format!("pending deletion, to be deleted at {}", time_of(at)),
         ("PendingDeletion", None) => "pending deletion".into(),
@@ -216,7 +225,7 @@ fn state(info: &KmsKeyInfo) -> String {
 
 fn origin(origin: &str) -> &str {
     match origin {
-        "AWS_KMS" => "made by AWS KMS",
+        "AWS_KMS" => "created by AWS KMS",
         "EXTERNAL" => "imported key material",
         other => other,
     }

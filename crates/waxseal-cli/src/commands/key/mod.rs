@@ -40,15 +40,18 @@ pub(crate) fn run(command: &KeyCommand, session: &Session) -> Result<Exit> {
 
 fn make(path: &Path, reporter: &Reporter) -> Result<Done> {
     let key = KeyFile::generate()?;
-    let made = format!("made by waxseal at {}", stamp(OffsetDateTime::now_utc()));
+    let made = format!("created by waxseal at {}", stamp(OffsetDateTime::now_utc()));
     let id = format!("waxseal key file {}", key.id());
-    let text = key.to_text(&[&id, &made, "whoever reads this file can open what it seals"]);
+    let text = key.to_text(&[&id, &made, "anyone who can read this file can open what it seals"]);
     write_new_secret(path, text.expose(), reporter)?;
     let name = Name::of(path);
     Ok(Done {
         key: Some(key.id().to_owned()),
         output: Some(name.clone()),
-        note: Some(format!("made {name} (key file {}); keep a copy apart from what it seals", key.id())),
+        note: Some(format!(
+            "created {name} (key file {}); keep a copy in another place than the files it seals",
+            key.id()
+        )),
         ..Done::default()
     })
 }
@@ -60,7 +63,7 @@ fn write_new_secret(path: &Path, content: &[u8], reporter: &Reporter) -> Result<
         Ok(Target::File(target, _)) => target,
         Ok(Target::Stdout) => return Err(Failure::usage("a key is written to a file, not to stdout")),
         Ok(Target::Special(_)) => {
-            return Err(Failure::new(Exit::Unmet, format!("{} exists and is no file", escape::path(path))));
+            return Err(Failure::new(Exit::Unmet, format!("{} exists and is not a file", escape::path(path))));
         }
         Err(failure) if failure.exit == Exit::Unmet => return Err(never_overwritten(path)),
         Err(failure) => return Err(failure),

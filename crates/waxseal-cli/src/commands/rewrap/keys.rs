@@ -88,8 +88,10 @@ impl<'a> Keys<'a> {
         // A key that is added is wrapped to a data key that is known to be the file's: KMS cannot tell unseen.
         let unwrapping = to.iter().filter(|spec| needs_unwrapping(spec)).chain(&add).next();
         if let Some(key) = unwrapping.filter(|_| !args.allow_unwrap) {
-            return Err(Failure::usage(format!("to wrap the data key to {key}, it must be unwrapped on this machine"))
-                .hint("--allow-unwrap allows that, with -k where a local key opens the file"));
+            return Err(Failure::usage(format!(
+                "to wrap the data key with {key}, it must be unwrapped on this machine"
+            ))
+            .hint("allow this with --allow-unwrap; if a local key opens the file, also name it with -k"));
         }
         let going = || from.iter().chain(&remove).filter_map(Named::key);
         let inputs: Vec<_> = args.inputs.iter().map(|path| InputName::new(path)).collect();
@@ -228,7 +230,7 @@ impl Named {
         let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
         number.map(Self::Slot).ok_or_else(|| {
             Failure::usage(format!("{} names no slot", escape::os(text)))
-                .hint("slot:0 is the first, as `waxseal inspect` numbers them")
+                .hint("slot:0 is the first slot; `waxseal inspect` shows the numbers")
         })
     }
 

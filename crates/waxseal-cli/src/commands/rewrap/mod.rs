@@ -87,11 +87,13 @@ fn have_one_front(one: &Path, other: &Path) -> bool {
 fn check(args: &RewrapArgs, inputs: &[InputName]) -> Result<()> {
     if args.output.is_some() && inputs.len() > 1 {
         return Err(
-            Failure::usage("several inputs cannot go to one output").hint("without -o each is changed in place")
+            Failure::usage("several inputs cannot go to one output").hint("without -o, each file is changed in place")
         );
     }
     if args.output.is_none() && inputs.contains(&InputName::Stdin) {
-        return Err(Failure::usage("stdin cannot be changed in place").hint("-o OUT writes a copy with the new keys"));
+        return Err(
+            Failure::usage("stdin cannot be changed in place").hint("write a copy with the new keys with -o OUT")
+        );
     }
     Ok(())
 }
@@ -209,8 +211,8 @@ impl Rewrap<'_> {
             match file.prove_end(&self.openers) {
                 Ok(()) | Err(Error::NoKey(_)) => {}
                 Err(error @ Error::Tampered(_)) => {
-                    let hint = "a whole new file is needed, and this one's end does not authenticate: it is damaged, or \
-                                still being written; --yes copies it as it is";
+                    let hint = "the file must be copied, but its end does not authenticate: it is damaged or still being \
+                                written; --yes copies it as it is";
                     return Err(Failure { hint: Some(hint.into()), ..error.into() });
                 }
                 Err(error) => return Err(error.into()),
@@ -219,10 +221,10 @@ impl Rewrap<'_> {
         if file.is_settled() {
             return Ok(());
         }
-        let what = "a whole new file is needed, and this one may still be being written: somebody has it open, or wrote \
+        let what = "the file must be copied, but it may still be in use: a program has it open, or wrote \
                     to it a moment ago";
-        let hint = "try again when nobody has it open and 10 s after the last write; a key (--allow-unwrap -k KEY) proves \
-                    that it is whole, and --yes goes on without a proof";
+        let hint = "try again when no program has it open and 10 s after the last write; a key (--allow-unwrap -k KEY) proves \
+                    that it is complete, and --yes continues without a proof";
         Err(Failure::new(Exit::Io, what).hint(hint))
     }
 
@@ -295,11 +297,11 @@ fn hinted(failure: Failure) -> Failure {
 }
 
 fn confirm_shared(file: &str) -> waxseal::Result<()> {
-    let what = "this file's data key is shared with other files, whose keys do not change with it";
-    match prompt::confirm(&format!("{file}: {what}. Go on?"))? {
+    let what = "this file shares its data key with other files, and their keys do not change";
+    match prompt::confirm(&format!("{file}: {what}. Continue?"))? {
         Some(true) => Ok(()),
         Some(false) => Err(Error::Invalid("not confirmed".into())),
-        None => Err(Error::Invalid(format!("{what}: that asks to be confirmed with --yes"))),
+        None => Err(Error::Invalid(format!("{what}: confirm with --yes"))),
     }
 }
 

@@ -108,8 +108,8 @@ impl Rewrapper for NewKey<'_> {
         match &self.unwrap {
             Some(unwrap) => unwrap.rewrap(bank, slot),
             None => Err(Error::Invalid(format!(
-                "slot {slot} is not one that AWS KMS can rewrap: the data key must be unwrapped on this machine, \
-                 which takes --allow-unwrap"
+                "AWS KMS cannot rewrap slot {slot}: the data key must be unwrapped on this machine, \
+                 which needs --allow-unwrap"
             ))),
         }
     }

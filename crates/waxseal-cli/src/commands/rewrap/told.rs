@@ -68,7 +68,7 @@ fn is_unchanged(done: &Done) -> bool {
 
 /// What was wrong before.
 pub(super) fn warnings(report: &Report, repaired: Option<&RepairPlan>) -> Vec<String> {
-    let mended = if report.outcome == Outcome::Unchanged && repaired.is_none() { "" } else { "; mended now" };
+    let mended = if report.outcome == Outcome::Unchanged && repaired.is_none() { "" } else { "; now repaired" };
     report.warnings.iter().map(|warning| format!("{warning}{mended}")).collect()
 }
 
@@ -118,16 +118,16 @@ fn change_words(change: &Change) -> String {
 /// The bytes that went are printed: what a repair overwrites is gone otherwise.
 fn replaced_words(file: &str, part: &Replacement) -> String {
     let what = match &part.part {
-        Part::Bank(number) => format!("header bank {} was damaged: it is to be as the other one again", number.get()),
+        Part::Bank(number) => format!("header bank {} was damaged and is restored from the other one", number.get()),
         Part::Prelude { key, chunk } => {
             format!(
-                "salt and commitment are those of the header again, as chunk {chunk} proves with {}",
+                "salt and commitment are restored from the header; chunk {chunk} and {} prove that they are right",
                 escape::text(key)
             )
         }
     };
     let (start, before) = difference(part);
-    format!("{file}: {what}; the bytes from {start} on were (base64): {before}\n")
+    format!("{file}: {what}; the old bytes from {start} on were (base64): {before}\n")
 }
 
 /// From the first byte that changed to the last.
