@@ -39,7 +39,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The library was used against its contract; the caller has a bug.
-    #[error("waxseal was used wrongly: {0}")]
+    #[error("the waxseal library was used incorrectly: {0}")]
     ApiMisuse(&'static str),
 }
 
@@ -83,7 +83,7 @@ pub enum FormatError {
     #[error("not a waxseal file")]
     NotWaxseal,
     /// The magic stands somewhere, but no copy of the header is whole.
-    #[error("the header is damaged in both of its copies")]
+    #[error("both copies of the header are damaged")]
     Damaged,
     /// The file ends before its header does.
     #[error("the file ends inside its header, after {len} of {header_len} bytes")]
@@ -114,10 +114,10 @@ pub enum FormatError {
 #[non_exhaustive]
 pub enum Tampered {
     /// The payload does not begin with the salt and commitment that the header repeats.
-    #[error("the payload does not begin with the salt and commitment that its header carries")]
+    #[error("the payload does not start with the salt and commitment that are in the header")]
     Prelude,
     /// The data key and the header do not give the commitment that the file carries.
-    #[error("the commitment does not match: the header or the data key is not the one this file was made with")]
+    #[error("the commitment does not match: the header or the data key does not belong to this file")]
     Commitment,
     /// A key file's slot matched, but its wrapped data key does not authenticate.
     #[error("the wrapped data key of slot {slot} does not authenticate")]
@@ -135,7 +135,7 @@ pub enum Tampered {
     },
     /// The tag of the short chunk at the file's end does not verify: altered, or cut inside a chunk.
     #[error(
-        "the last chunk, {index}, does not authenticate: the file is altered or cut off (plaintext from byte {offset})"
+        "the last chunk, {index}, does not authenticate: the file is altered or truncated (plaintext from byte {offset})"
     )]
     LastChunk {
         /// Number of the chunk, from zero.
@@ -144,7 +144,7 @@ pub enum Tampered {
         offset: u64,
     },
     /// The file ends before its last chunk does.
-    #[error("the file is cut off: it ends before its last chunk (plaintext from byte {offset})")]
+    #[error("the file is truncated: it ends before its last chunk (plaintext from byte {offset})")]
     Truncated {
         /// Where the missing plaintext begins at the earliest, in bytes.
         offset: u64,
@@ -201,7 +201,7 @@ fn describe_attempts(attempts: &[Attempt]) -> String {
 
 /// A condition of the caller's that the file does not meet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the file does not carry the demanded {}", .names.join(", "))]
+#[error("the file does not have the required {}", .names.join(", "))]
 #[non_exhaustive]
 pub struct Unmet {
     /// What was demanded and is not there, as `encryption context NAME` or `label NAME`.

@@ -1,5 +1,6 @@
-//! Envelope encryption of large files and streams: a data key that a key service or a local key wraps, a payload in the
-//! public C2SP chunked encryption, and a header that survives damage and rotates in place.
+//! Envelope encryption of large files and streams. Each file gets its own data key, wrapped by a key service or a local
+//! key. The payload follows the public standard C2SP chunked encryption. The header survives damage, and its keys can be
+//! changed in place.
 //!
 //! Keys in AWS KMS are in the crate `waxseal-aws-kms`, the program is in `waxseal-cli`.
 

@@ -1,4 +1,4 @@
-//! Secrets: wiped on drop, without `Debug`, `Display` or `Clone`, so that no log or error can hold one.
+//! Secrets: wiped on drop, without `Debug`, `Display` or `Clone`, so that no log or error can contain one.
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -9,22 +9,22 @@ pub const KEY_LEN: usize = 32;
 
 /// A data key: the 32 random bytes that a payload's keys derive from.
 ///
-/// It is never on disk, never printed, and wiped on drop. Where the system allows, its memory is kept out of swap and
-/// core dumps; where it does not (`ulimit -l`), the key works all the same.
+/// It is never written to disk, never printed, and is wiped on drop. If the system allows it, its memory is kept out of
+/// swap and core dumps. If the system does not allow it (`ulimit -l`), the key still works.
 pub struct DataKey(KeyMemory);
 
 impl DataKey {
     /// A new data key from the operating system's generator.
     ///
     /// # Errors
-    /// [`Error::Io`] when the system gives no randomness.
+    /// [`Error::Io`] if the system has no randomness.
     pub fn random() -> Result<Self> {
         let mut key = Self(KeyMemory::new());
         fill_random(key.0.bytes_mut())?;
         Ok(key)
     }
 
-    /// Takes a data key from where a key service put it. The caller wipes its own copy.
+    /// Copies a data key from the buffer of a key service. The caller wipes that buffer.
     ///
     /// # Errors
     /// [`Error::Invalid`] unless `bytes` are exactly 32.
@@ -111,7 +111,7 @@ impl SecretBytes {
 /// Fills `out` from the operating system's generator.
 ///
 /// # Errors
-/// [`Error::Io`] when the system gives no randomness.
+/// [`Error::Io`] if the system has no randomness.
 pub fn fill_random(out: &mut [u8]) -> Result<()> {
     getrandom::fill(out).map_err(|error| Error::Io {
         action: "asking the system for randomness".into(),

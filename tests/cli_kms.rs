@@ -213,7 +213,7 @@ fn rewrap_is_reencrypt_and_nothing_else() {
     assert_eq!(again["outcome"], "unchanged");
     assert!(cloud.place.read("in.wax") == after);
     // With --from, another key than the file's is no slot.
-    cloud.run(&["rewrap", "--from", &old, "--to", &old, "in.wax"]).failed(2, &["no slot is of"]);
+    cloud.run(&["rewrap", "--from", &old, "--to", &old, "in.wax"]).failed(2, &["no slot belongs to"]);
     // A rotation that is resumed finds the files that it has reached.
     cloud.proxy.take();
     let resumed = cloud.ok(&["rewrap", "--from", "alias/cli-old", "--to", "alias/cli-new", "in.wax", "copy.wax"]);
@@ -382,7 +382,7 @@ fn a_strangers_key_is_not_called_by_a_rewrap() {
     cloud.proxy.take();
     cloud.run(&["rewrap", "--to", &new, "in.wax"]).failed(5, &["666666666666", "hint: ", "--account"]);
     cloud.run(&["rewrap", "--from", "slot:0", "--to", &new, "in.wax"]).failed(5, &["666666666666"]);
-    cloud.run(&["rewrap", "--from", &old, "--to", &new, "in.wax"]).failed(2, &["no slot is of"]);
+    cloud.run(&["rewrap", "--from", &old, "--to", &new, "in.wax"]).failed(2, &["no slot belongs to"]);
     cloud.run(&["rewrap", "-k", &old, "--to", &new, "in.wax"]).failed(5, &["666666666666"]);
     assert!(cloud.proxy.take().is_empty());
     // Where nothing names an account, the caller's own is asked for.

@@ -172,8 +172,8 @@ fn both_banks_damaged_is_exit_3() {
     let mut sealed = place.sealed("in.wax", b"content");
     sealed[200] ^= 1;
     sealed[4096 + 200] ^= 1;
-    refused(&place, &sealed, 3, &[], &["damaged in both"]);
-    place.fails(&["inspect", "bad.wax"], 3, &["damaged in both"]);
+    refused(&place, &sealed, 3, &[], &["both copies"]);
+    place.fails(&["inspect", "bad.wax"], 3, &["both copies"]);
 }
 
 /// A file of ours in a file of ours, a block put in front, a block lost: never a second plaintext.

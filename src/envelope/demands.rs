@@ -1,9 +1,9 @@
-//! What a caller demands of a file before any key is used (spec 5.3).
+//! The pairs and labels that a caller demands, checked before any key is used (spec 5.3).
 
 use crate::error::{Result, Unmet};
 use crate::format::{Binding, Pairs};
 
-/// Pairs and labels that a file must carry, byte for byte; it may carry others too.
+/// Pairs and labels that a file must have, byte for byte. The file may have others, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Demands {
     /// Of the encryption context.
@@ -16,7 +16,7 @@ impl Demands {
     /// Checks them against a header.
     ///
     /// # Errors
-    /// [`Unmet`] with every name that is not there.
+    /// [`Unmet`] with every missing name.
     pub fn check(&self, binding: &Binding) -> Result<()> {
         let named = |kind: &'static str, names: Vec<&str>| {
             names.into_iter().map(|name| format!("{kind} {name:?}")).collect::<Vec<_>>()

@@ -1,5 +1,5 @@
-//! Ties a header to a data key: what a writer prepares before its first chunk, and what a reader must have
-//! checked before its first chunk (spec 12 and 13).
+//! Connects a header with a data key: what a writer prepares before its first chunk, and what a reader must check before
+//! its first chunk (spec 12 and 13).
 
 mod demands;
 mod read;

@@ -26,8 +26,8 @@ pub fn read_front(reader: &mut impl Read) -> Result<Front> {
 
 /// Reads front and header of something that can be read at any position.
 ///
-/// `read_at(buffer, position)` reads like [`Read::read`], into private memory. Parts that give an error are left
-/// out and count as damaged. Before damaged or differing banks are believed, they are read again.
+/// `read_at(buffer, position)` reads like [`Read::read`], into private memory. Parts that cannot be read count as damaged.
+/// Damaged or differing banks are read again before they are reported.
 ///
 /// # Errors
 /// [`FormatError`] when there is no usable header.
@@ -110,7 +110,7 @@ pub(crate) fn checked(read: usize, room: usize) -> io::Result<usize> {
     if read <= room {
         return Ok(read);
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "the reader claims more bytes than it was asked for"))
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the reader reports more bytes than it was asked for"))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::keys::{AsyncKeySealer, KeySealer};
 use crate::payload::{ChunkSealer, PayloadKeys};
 use crate::secret::{DataKey, fill_random};
 
-/// What a file is to carry beside its content.
+/// What a file contains in addition to its content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SealOptions {
@@ -28,21 +28,21 @@ impl SealOptions {
         Self::default()
     }
 
-    /// Takes another AEAD.
+    /// Sets another AEAD.
     #[must_use]
     pub fn with_suite(mut self, suite: Suite) -> Self {
         self.suite = suite;
         self
     }
 
-    /// Takes the pairs of the encryption context.
+    /// Sets the pairs of the encryption context.
     #[must_use]
     pub fn with_context(mut self, context: Pairs) -> Self {
         self.context = context;
         self
     }
 
-    /// Takes the labels.
+    /// Sets the labels.
     #[must_use]
     pub fn with_labels(mut self, labels: Pairs) -> Self {
         self.labels = labels;
@@ -50,7 +50,7 @@ impl SealOptions {
     }
 }
 
-/// How much input there is, as far as the header cares.
+/// The size of the input, as far as the header depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputSize {
     /// Below 4 MiB: banks of 4096 bytes.
@@ -76,7 +76,7 @@ impl InputSize {
 
 /// A file that has no data key yet: what its slots will be bound to, and its salt.
 ///
-/// For callers who fetch the data key and its wrappings themselves. [`Envelope::new`] does all of it in one.
+/// Use this if you fetch the data key and its wrappings yourself. [`Envelope::new`] does everything in one call.
 pub struct Draft {
     binding: Binding,
     bound: Vec<u8>,
@@ -84,10 +84,10 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Draws the data key's id and the payload's salt.
+    /// Generates the data key's id and the payload's salt.
     ///
     /// # Errors
-    /// [`Error::Limit`] when pairs and labels are too large; [`Error::Io`] when the system gives no randomness.
+    /// [`Error::Limit`] if pairs and labels are too large; [`Error::Io`] if the system has no randomness.
     pub fn new(options: &SealOptions) -> Result<Self> {
         let mut salt = [0; 24];
         fill_random(&mut salt)?;
@@ -106,7 +106,7 @@ impl Draft {
         Ok(Self { binding, bound, salt })
     }
 
-    /// What every slot of the file is to be bound to.
+    /// The bytes that every slot of the file must be bound to.
     #[must_use]
     pub fn binding(&self) -> &Binding {
         &self.binding
@@ -162,14 +162,14 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Asks one of `sealers` for a data key, and the others to wrap it too. Any of them opens the file.
+    /// Asks one of `sealers` for a data key, and asks the others to wrap it, too. Each of these keys opens the file.
     ///
-    /// The data key comes from the first sealer that [makes data keys](KeySealer::makes_data_keys) itself, and from
-    /// the first one where none does. The slots are in the order of `sealers`.
+    /// The data key comes from the first sealer that [makes data keys](KeySealer::makes_data_keys) itself. If there is no
+    /// such sealer, it comes from the first one. The slots are in the order of `sealers`.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] without a sealer, [`Error::Limit`] with too many or too large ones, and whatever the
-    /// key services answer.
+    /// [`Error::ApiMisuse`] without a sealer, [`Error::Limit`] with too many sealers or too large slots, and every error of
+    /// the key services.
     pub fn new(sealers: &[&dyn KeySealer], options: &SealOptions) -> Result<Self> {
         Self::of_draft(Draft::new(options)?, sealers)
     }
@@ -218,7 +218,7 @@ impl Envelope {
         draft.finish(&data_key, slots)
     }
 
-    /// Both banks of a new file (spec 13.1): alike, of generation 1.
+    /// Both banks of a new file (spec 13.1). They are equal, with generation 1.
     ///
     /// # Errors
     /// [`Error::Limit`] when the slots do not fit a header.
@@ -236,12 +236,14 @@ impl Envelope {
         header.extend(Bank { len, ..bank(BankNumber::One) }.encode()?);
         // A wrapped key that holds the magic where readers look for a bank: once in 2^62, or by intent.
         if let Err(error) = Header::read(&Front::new(header.clone())) {
-            return Err(Error::Limit(format!("a key service gave a wrapped key that no header can hold ({error})")));
+            return Err(Error::Limit(format!(
+                "a key service returned a wrapped key that does not fit into a header ({error})"
+            )));
         }
         Ok(header)
     }
 
-    /// Salt and commitment, with which the payload begins.
+    /// Salt and commitment, the first bytes of the payload.
     #[must_use]
     pub fn prelude(&self) -> &Prelude {
         &self.prelude
@@ -259,7 +261,7 @@ impl Envelope {
         &self.slots
     }
 
-    /// Seals the chunks. Each index is to be sealed once, or again with the very same plaintext.
+    /// Seals the chunks. Seal each index only once, or again with exactly the same plaintext.
     pub(crate) fn sealer(&self) -> &ChunkSealer {
         &self.sealer
     }

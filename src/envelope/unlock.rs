@@ -26,13 +26,13 @@ pub struct OpenedBy {
     pub failed: Vec<Attempt>,
 }
 
-/// Tries each opener, in order, on each slot it matches, until one gives the data key that the file commits to.
+/// Tries each opener, in order, on each matching slot, until one returns the data key that matches the commitment.
 ///
-/// `prelude` are the payload's first 56 bytes.
+/// `prelude` is the first 56 bytes of the payload.
 ///
 /// # Errors
-/// [`Tampered`] when a key-file slot matched and does not authenticate, when a data key fails the commitment, or
-/// when the prelude is not the one the bank repeats; else [`NoKey`] with what was tried.
+/// [`Tampered`] if a matching key-file slot does not authenticate, if a data key fails the commitment, or if the prelude
+/// differs from the bank's. Otherwise [`NoKey`] with everything that was tried.
 pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpener]) -> Result<Unlocked> {
     let mut trial = Trial::new(bank, Some(prelude))?;
     match trial.unlock(openers)? {
@@ -156,9 +156,9 @@ pub(crate) fn payload_prelude(front: &Front, header: &Header) -> Result<[u8; PRE
     prelude.ok_or_else(|| Error::io("reading the payload's salt and commitment", std::io::Error::other("unreadable")))
 }
 
-/// Checks the commitment of a bare C2SP chunked-encryption message, whose first 56 bytes `prelude` are.
+/// Checks the commitment of a bare C2SP chunked-encryption message. `prelude` is its first 56 bytes.
 ///
-/// For messages that have no waxseal header. `context` is the message's own.
+/// This is for messages without a waxseal header. `context` is the context of the message.
 ///
 /// # Errors
 /// [`Tampered::Commitment`].

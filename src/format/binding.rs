@@ -55,7 +55,7 @@ impl DataKeyId {
     /// A new random name.
     ///
     /// # Errors
-    /// [`Error::Io`] when the system gives no randomness.
+    /// [`Error::Io`] if the system has no randomness.
     pub fn random() -> Result<Self> {
         let mut id = [0; 16];
         crate::secret::fill_random(&mut id)?;

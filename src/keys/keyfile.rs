@@ -33,7 +33,7 @@ impl KeyFile {
     /// A new key from the operating system's generator.
     ///
     /// # Errors
-    /// [`Error::Io`] when the system gives no randomness.
+    /// [`Error::Io`] if the system has no randomness.
     pub fn generate() -> Result<Self> {
         Ok(Self::from_key(DataKey::random()?))
     }
@@ -55,21 +55,21 @@ impl KeyFile {
     /// Parses a key file's text.
     ///
     /// # Errors
-    /// [`Error::Invalid`] that says what is wrong, and never repeats what the file holds.
+    /// [`Error::Invalid`] that says what is wrong. It never repeats the content of the file.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::Invalid(format!("not a waxseal key file: {why}"));
         let line = lines::only_line(text).map_err(bad)?;
-        let body = line.strip_prefix(PREFIX).ok_or_else(|| bad("its line does not begin with waxseal-key-v1:"))?;
+        let body = line.strip_prefix(PREFIX).ok_or_else(|| bad("its line does not start with waxseal-key-v1:"))?;
         let (digits, check) = body.split_once(':').ok_or_else(|| bad("its check digits are missing"))?;
         let mut key = Zeroizing::new([0; KEY_LEN]);
         parse_hex(digits, key.as_mut_slice()).ok_or_else(|| bad("its key is not 64 lower-case hex digits"))?;
         if check != check_digits(&key) {
-            return Err(bad("its check digits do not fit, as after a typing error"));
+            return Err(bad("its check digits are wrong, perhaps because of a typing error"));
         }
         Ok(Self::from_key(DataKey::from_slice(key.as_slice())?))
     }
 
-    /// The key file's text. Each of `comments` becomes a line behind `# `.
+    /// The key file's text. Each of `comments` becomes a line that starts with `# `.
     #[must_use]
     pub fn to_text(&self, comments: &[&str]) -> SecretBytes {
         let room = comments.iter().map(|line| line.len() + 3).sum::<usize>() + PREFIX.len() + 2 * KEY_LEN + 16;

@@ -38,7 +38,7 @@ impl KeyText {
     /// Parses the text of any of the three kinds.
     ///
     /// # Errors
-    /// [`Error::Invalid`] that says what is wrong, and never repeats what the file holds.
+    /// [`Error::Invalid`] that says what is wrong. It never repeats the content of the file.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::Invalid(format!("not a waxseal key, identity or recipient file: {why}"));
         let line = only_line(text).map_err(bad)?;
@@ -47,7 +47,7 @@ impl KeyText {
             Some("waxseal-identity-v1") => Identity::parse(text).map(Self::Identity),
             Some("waxseal-recipient-v1") => Recipient::parse(text).map(Self::Recipient),
             _ => {
-                Err(bad("its line begins with none of waxseal-key-v1:, waxseal-identity-v1: and waxseal-recipient-v1:"))
+                Err(bad("its line does not start with waxseal-key-v1:, waxseal-identity-v1: or waxseal-recipient-v1:"))
             }
         }
     }

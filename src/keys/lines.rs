@@ -28,9 +28,9 @@ pub(super) fn only_line(text: &[u8]) -> Result<&str, &'static str> {
     // A CR ends a line only before an LF, and a comment may be in any encoding.
     let lines = text.split_inclusive(|byte| *byte == b'\n').map(without_line_end);
     let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-    let line = lines.next().ok_or("it holds no key")?;
+    let line = lines.next().ok_or("it contains no key")?;
     if lines.next().is_some() {
-        return Err("it holds more than one line that is no comment");
+        return Err("it has more than one line that is not a comment");
     }
     std::str::from_utf8(line).map_err(|_| "its line is not text")
 }

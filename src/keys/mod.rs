@@ -1,5 +1,5 @@
-//! Who wraps and unwraps data keys (spec 9 and 10): a key file, a passphrase, a public key, or a key of
-//! a provider's own, such as those in AWS KMS of the crate `waxseal-aws-kms`.
+//! Keys that wrap and unwrap data keys (spec 9 and 10): a key file, a passphrase, a public key, or a key of another
+//! provider. Keys in AWS KMS are in the crate `waxseal-aws-kms`.
 
 mod budget;
 mod keyfile;
@@ -19,14 +19,14 @@ use crate::error::Result;
 use crate::format::{Binding, Slot};
 use crate::secret::DataKey;
 
-/// Wraps data keys under one wrapping key.
+/// Wraps data keys with one wrapping key.
 pub trait KeySealer: Send + Sync {
     /// The wrapping key's name for people; never secret.
     fn name(&self) -> String;
 
     /// Whether the key service makes data keys itself, in the call that also wraps them.
     ///
-    /// The first key that does so makes the data key of a file, whatever was named before it (spec 10.4).
+    /// The first such key makes the data key of a file, even if other keys are named before it (spec 10.4).
     fn makes_data_keys(&self) -> bool {
         false
     }
@@ -37,17 +37,17 @@ pub trait KeySealer: Send + Sync {
     /// does both in one call.
     ///
     /// # Errors
-    /// Whatever the key service answers; nothing was written anywhere then.
+    /// Any error of the key service. Nothing is written in this case.
     fn generate(&self, binding: &Binding) -> Result<(DataKey, Slot)> {
         let data_key = DataKey::random()?;
         let slot = self.wrap(&data_key, binding)?;
         Ok((data_key, slot))
     }
 
-    /// Wraps `data_key` into a slot of a file that carries `binding`.
+    /// Wraps `data_key` into a slot of a file with this `binding`.
     ///
     /// # Errors
-    /// Whatever the key service answers.
+    /// Any error of the key service.
     fn wrap(&self, data_key: &DataKey, binding: &Binding) -> Result<Slot>;
 }
 
@@ -56,19 +56,18 @@ pub trait KeyOpener: Send + Sync {
     /// The key's name for people; never secret.
     fn name(&self) -> String;
 
-    /// Whether `slot` is this key's. Decides from public bytes alone, without any call.
+    /// Whether `slot` belongs to this key. This uses only public bytes and makes no call.
     fn matches(&self, slot: &Slot) -> bool;
 
-    /// Unwraps the data key. The caller checks it against the commitment: a data key from here is not yet the
-    /// file's.
+    /// Unwraps the data key. The caller checks it against the commitment, because it may not be the file's data key.
     ///
     /// # Errors
-    /// [`Tampered::Slot`](crate::error::Tampered::Slot) with any index when the wrapped key does not
-    /// authenticate under a key that matched; a provider's refusal otherwise.
+    /// [`Tampered::Slot`](crate::error::Tampered::Slot) with any index if the wrapped key does not authenticate with a
+    /// matching key. Otherwise the error of the provider.
     fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey>;
 }
 
-/// A future that this crate's asynchronous traits give: of no runtime in particular.
+/// A future of this crate's asynchronous traits. It needs no particular runtime.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// [`KeySealer`] for a key service that answers asynchronously.

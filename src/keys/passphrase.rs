@@ -19,9 +19,9 @@ const WRAP_LABEL: &[u8] = b"waxseal v1 passphrase\0";
 const MAX_PASSPHRASE: usize = 1024;
 const NAME: &str = "passphrase";
 
-/// What Argon2id is to spend.
+/// The cost parameters of Argon2id.
 ///
-/// All derivations of a process together use 1 GiB at once: what would be more than that waits for its turn.
+/// All derivations of a process together use at most 1 GiB at a time. A derivation that would need more waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Argon2Cost {
     /// KiB of memory, 19 MiB to 1 GiB.
@@ -54,7 +54,7 @@ impl Argon2Cost {
             Box::new(ProviderError::new(ProviderCause::Unusable, NAME, format!("Argon2id: {error}")))
         };
         if !self.within_bounds() {
-            return Err(failed(&"its memory, passes or lanes are out of bounds").into());
+            return Err(failed(&"its memory, passes or lanes are out of range").into());
         }
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN)).map_err(|e| failed(&e))?;
         // Given back after the memory itself, which is dropped first.
@@ -91,7 +91,7 @@ pub struct Passphrase {
 }
 
 impl Passphrase {
-    /// Takes the passphrase as typed: 1 to 1024 bytes, without normalization.
+    /// Uses the passphrase exactly as typed: 1 to 1024 bytes, without normalization.
     ///
     /// # Errors
     /// [`Error::Invalid`] for another length.
@@ -99,16 +99,16 @@ impl Passphrase {
         Self::with_cost(secret, Argon2Cost::default())
     }
 
-    /// The same with a cost other than the default.
+    /// The same with another cost than the default.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a passphrase of another length, or a cost that no reader accepts.
+    /// [`Error::Invalid`] for a passphrase of another length, or for a cost that no reader accepts.
     pub fn with_cost(secret: SecretBytes, cost: Argon2Cost) -> Result<Self> {
         if !(1..=MAX_PASSPHRASE).contains(&secret.expose().len()) {
             return Err(Error::Invalid("a passphrase has 1 to 1024 bytes".into()));
         }
         if !cost.within_bounds() {
-            return Err(Error::Invalid("Argon2id takes 19 MiB to 1 GiB, 1 to 16 passes and 1 to 16 lanes".into()));
+            return Err(Error::Invalid("Argon2id needs 19 MiB to 1 GiB, 1 to 16 passes and 1 to 16 lanes".into()));
         }
         Ok(Self { secret, cost })
     }
@@ -126,7 +126,7 @@ fn open_slot(passphrase: &Passphrase, slot: &Slot, binding: &Binding) -> Result<
     let Some((cost, salt)) = fields.split_first_chunk::<12>() else { unreachable!("44 bytes hold 12") };
     let key = Argon2Cost::from_bytes(cost).derive(passphrase.secret.expose(), salt)?;
     unwrap_message(&key, &wrap_context(fields, binding)?, message).ok_or_else(|| {
-        let message = "it does not open the slot: another passphrase, or an altered slot";
+        let message = "it does not open the slot: the passphrase is wrong, or the slot was altered";
         Box::new(ProviderError::new(ProviderCause::WrongPassphrase, NAME, message)).into()
     })
 }
@@ -162,7 +162,7 @@ impl KeyOpener for Passphrase {
     }
 }
 
-/// Opens passphrase slots with a passphrase that is asked for only when one is met.
+/// Opens passphrase slots. It asks for the passphrase only when a file has such a slot.
 pub struct PassphraseOpener<F> {
     ask: F,
 }

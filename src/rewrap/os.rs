@@ -23,10 +23,10 @@ const USUAL_BLOCK: u64 = 4096;
 #[non_exhaustive]
 pub enum Unsuitable {
     /// Two rewraps at once would destroy each other's work, and nothing keeps them apart.
-    #[error("the file system has no locks, which a change in place needs ({0})")]
+    #[error("a change in place needs a lock, and the file system has no locks ({0})")]
     NoLock(io::Error),
     /// A whole new file is needed.
-    #[error("a whole new file is needed, and none can take the place of a mount point")]
+    #[error("the file must be copied, and a copy cannot replace a mount point")]
     MountPoint,
 }
 
@@ -155,7 +155,7 @@ impl HeaderFile for DiskFile {
     fn create_beside(&mut self) -> io::Result<Self> {
         let like = self.file().metadata()?;
         if like.nlink() > 1 {
-            return Err(io::Error::other("a whole new file is needed, and further hard links would keep the old one"));
+            return Err(io::Error::other("the file must be copied, and its other hard links would keep the old file"));
         }
         if self.destination.is_mount_point() {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, Unsuitable::MountPoint));

@@ -72,12 +72,12 @@ impl Plan {
             if let SlotChange::Replace { slot, .. } | SlotChange::Remove { slot } = &change {
                 let touched = touched.get_mut(*slot).ok_or_else(|| no_such_slot(*slot))?;
                 if std::mem::replace(touched, true) {
-                    return Err(Error::Invalid(format!("slot {slot} is to be changed twice")));
+                    return Err(Error::Invalid(format!("slot {slot} is named twice")));
                 }
             }
             if let SlotChange::Add(Rewrapped { verified: Verified::Not, .. }) = &change {
                 return Err(Error::Invalid(
-                    "a key is added only with the data key unwrapped, and checked against the commitment".into(),
+                    "to add a key, the data key must be unwrapped and checked against the commitment".into(),
                 ));
             }
             summary.push(apply(&mut slots, change));
@@ -172,7 +172,7 @@ fn apply(slots: &mut Vec<Option<Entry>>, change: SlotChange) -> Change {
 
 fn check(bank: &Bank, entries: &[Entry]) -> Result<()> {
     let Some(first) = entries.first() else {
-        return Err(Error::Invalid("the last key cannot be removed: nothing would open the file".into()));
+        return Err(Error::Invalid("the last key cannot be removed: no key would open the file".into()));
     };
     if let Some(stranger) = entries.iter().find_map(|entry| match entry.basis {
         Basis::Slot(from) if from >= bank.slots.len() => Some(from),
@@ -185,20 +185,20 @@ fn check(bank: &Bank, entries: &[Entry]) -> Result<()> {
     let one_origin = matches!(first.basis, Basis::Slot(_)) && entries.iter().all(|entry| entry.basis == first.basis);
     if bank.slots.len() > 1 && one_origin {
         return Err(Error::Invalid(
-            "every key left would come from one slot that was not checked: keep another one for now".into(),
+            "every remaining key would come from one unchecked slot: keep another key for now".into(),
         ));
     }
     // Each slot that was not checked may spread to one place at most: its own.
     for (index, entry) in entries.iter().enumerate() {
         if matches!(entry.basis, Basis::Slot(_)) && entries[..index].iter().any(|earlier| earlier.basis == entry.basis)
         {
-            return Err(Error::Invalid("two keys would come from one slot that was not checked".into()));
+            return Err(Error::Invalid("two keys would come from one unchecked slot".into()));
         }
     }
     for (index, entry) in entries.iter().enumerate() {
         if entries[..index].iter().any(|earlier| earlier.slot.same_key(&entry.slot)) {
             let name = if entry.slot.key_id.is_empty() { entry.slot.kind.name() } else { &entry.slot.key_id };
-            return Err(Error::Invalid(format!("{name} would stand in two slots: remove the other slot instead")));
+            return Err(Error::Invalid(format!("{name} would be in two slots: remove the other slot instead")));
         }
     }
     Ok(())

@@ -129,7 +129,7 @@ impl<F: HeaderFile> InPlace<F> {
         Self::read(self.file).map(|session| Self { vouched, ..session })
     }
 
-    /// Whether [`repair`](Self::repair) of `plan` copies the whole file: then something must speak for its being whole.
+    /// Whether [`repair`](Self::repair) of `plan` copies the whole file. If so, there must be evidence that it is complete.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -181,7 +181,9 @@ impl<F: HeaderFile> InPlace<F> {
                 Err(error) => unread = Some(error),
             }
         }
-        Err(unread.map_or(Tampered::Prelude.into(), |error| Error::io("reading a chunk that could prove it", error)))
+        Err(unread.map_or(Tampered::Prelude.into(), |error| {
+            Error::io("reading a chunk that could prove the salt and commitment", error)
+        }))
     }
 
     /// The first chunk, and the last that the file's length allows.

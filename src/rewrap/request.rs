@@ -161,12 +161,12 @@ impl Request<'_> {
         removed.dedup();
         let replaced = self.to.map(|to| Ok::<_, Error>((to, self.replaced(bank, to)?))).transpose()?;
         if replaced.is_none() && self.from.is_some() {
-            return Err(Error::Invalid("a key to replace is named, but none to replace it".into()));
+            return Err(Error::Invalid("a key to replace is named, but no new key".into()));
         }
         let mut changes = Vec::new();
         if let Some((to, Some(slot))) = replaced {
             if removed.contains(&slot) {
-                return Err(Error::Invalid(format!("slot {slot} is to be replaced and removed")));
+                return Err(Error::Invalid(format!("slot {slot} cannot be both replaced and removed")));
             }
             let with = to.rewrap(bank, slot)?;
             if !already(&bank.slots[slot], &with.slot) {
@@ -194,8 +194,11 @@ impl Request<'_> {
         match (candidates.as_slice(), &self.from) {
             ([one], _) => Ok((!to.is_target(&bank.slots[*one])).then_some(*one)),
             ([], _) if to.has_slot(bank)? => Ok(None),
-            ([], Some(from)) => Err(Error::Invalid(format!("no slot is of {}", from.name()))),
-            _ => Err(Error::Invalid(format!("{} slots could be meant: name the one to replace", candidates.len()))),
+            ([], Some(from)) => Err(Error::Invalid(format!("no slot belongs to {}", from.name()))),
+            _ => Err(Error::Invalid(format!(
+                "the file has {} slots that could be replaced: name one of them",
+                candidates.len()
+            ))),
         }
     }
 }
@@ -207,7 +210,7 @@ fn added(bank: &Bank, add: &dyn Rewrapper) -> Result<Option<Rewrapped>> {
     }
     let Some(from) = (0..bank.slots.len()).find(|slot| add.accepts(&bank.slots[*slot])) else {
         return Err(Error::Invalid(format!(
-            "{} cannot be added without unwrapping the data key here, which was not allowed",
+            "to add {}, the data key must be unwrapped on this machine, and this was not allowed",
             add.name()
         )));
     };

@@ -33,7 +33,7 @@ impl<F: HeaderFile> InPlace<F> {
     /// synced, or the file cannot be read; [`Error::Format`] when it has no header to change.
     pub fn begin(mut file: F) -> Result<Self> {
         file.lock().map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => refused("another rewrap holds the file"),
+            io::ErrorKind::WouldBlock => refused("another rewrap is changing the file"),
             _ => Error::io("locking the file", error),
         })?;
         // Whoever held the lock before may have put a new file in this one's place.
@@ -96,9 +96,9 @@ impl<F: HeaderFile> InPlace<F> {
 /// # Errors
 /// [`Error::Io`] of the kind [`io::ErrorKind::ResourceBusy`].
 pub(super) fn check_named<F: HeaderFile>(file: &mut F) -> Result<()> {
-    match file.is_still_named().map_err(|error| Error::io("looking the file up again", error))? {
+    match file.is_still_named().map_err(|error| Error::io("checking the file's name again", error))? {
         true => Ok(()),
-        false => Err(refused("the file has just been replaced by another")),
+        false => Err(refused("another file has just replaced this file")),
     }
 }
 
@@ -112,7 +112,7 @@ fn read_front<F: HeaderFile>(file: &mut F, len: u64) -> io::Result<(Front, Optio
     let mut bytes = vec![0; len];
     let whole = match file.read_past_cache(0, &mut bytes) {
         Ok(count) if count == len => return Ok((Front::new(bytes), None)),
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut while it was read")),
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was truncated while it was read")),
         Err(error) => error,
     };
     let mut unreadable = Vec::new();

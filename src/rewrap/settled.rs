@@ -60,7 +60,7 @@ fn is_at_rest(others: Others, stamp: &Stamp) -> bool {
 }
 
 impl<F: HeaderFile> InPlace<F> {
-    /// Whether [`apply`](Self::apply) with `plan` copies the whole file: then something must speak for its being whole.
+    /// Whether [`apply`](Self::apply) with `plan` copies the whole file. If so, there must be evidence that it is complete.
     ///
     /// # Errors
     /// As [`apply`](Self::apply), of what is looked at before anything is written.
@@ -71,7 +71,7 @@ impl<F: HeaderFile> InPlace<F> {
         }
     }
 
-    /// Shows that the file is whole: its last chunk authenticates in its place, by the data key that `openers` give.
+    /// Proves that the file is complete: its last chunk authenticates with the data key from `openers`.
     ///
     /// # Errors
     /// [`Error::NoKey`] when none of them opens a slot; [`Error::Tampered`] when the end does not authenticate: the file
@@ -90,7 +90,7 @@ impl<F: HeaderFile> InPlace<F> {
         Ok(())
     }
 
-    /// The caller answers for it that the file is whole, and that nobody writes it.
+    /// The caller guarantees that the file is complete and that no other program writes it.
     pub fn vouch(&mut self) {
         self.vouched = true;
     }
@@ -111,7 +111,7 @@ impl<F: HeaderFile> InPlace<F> {
 
     /// Gives this file's name to `made`, a copy of it, unless it has changed since.
     pub(super) fn hand_over(&mut self, made: &mut F) -> Result<()> {
-        let failed = |error| Error::io("writing a new file in the old one's place", error);
+        let failed = |error| Error::io("replacing the file with a new one", error);
         // From here on nobody else gets the file, where the system can see to it.
         let others = self.file.keep_others_out();
         if !self.vouched && !is_at_rest(others, &self.stamp) {
@@ -128,7 +128,7 @@ impl<F: HeaderFile> InPlace<F> {
 }
 
 fn unsettled() -> Error {
-    refused("somebody has the file open, or it was written a moment ago: it may not be whole yet")
+    refused("another program has the file open, or it was written a moment ago: it may be incomplete")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Rewraps a file in passing, from any reader to any writer.
+//! Rewraps a file while it is copied from any reader to any writer.
 
 use std::io::{self, Read, Write};
 
@@ -60,10 +60,10 @@ impl NewFront {
     }
 }
 
-/// Writes `input` to `output` with the slots that `plan` gives it. The payload is copied as it is, unread.
+/// Writes `input` to `output` with the slots of `plan`. The payload is copied unchanged and is not decrypted.
 ///
-/// The header may grow. `input` and `output` are not to be the same file. Output is complete once this returns, and
-/// not before.
+/// The header may grow. `input` and `output` must not be the same file. The output is complete only after this function
+/// has returned.
 ///
 /// # Errors
 /// [`Error::Format`] and what `plan` answers, before anything is written; [`Error::Tampered`] when the payload does

@@ -6,9 +6,9 @@ use crate::error::Result;
 use crate::format::{Bank, Slot};
 use crate::keys::{KeyOpener, KeySealer};
 
-/// A [`Rewrapper`] that unwraps the data key on this machine and wraps it anew (`--allow-unwrap`).
+/// A [`Rewrapper`] that unwraps the data key on this machine and wraps it again (`--allow-unwrap`).
 ///
-/// The data key is checked against the commitment first, so that a slot that was grafted on cannot spread.
+/// It first checks the data key against the commitment, so that a slot of another file cannot spread.
 pub struct Unwrap<'a> {
     /// What may open a slot: the one that goes, or any other.
     pub openers: Vec<&'a dyn KeyOpener>,

@@ -82,7 +82,7 @@ impl<F: HeaderFile> InPlace<F> {
     /// `None` where `bank` can be written in place, else the length of bank that a new file is to have.
     pub(super) fn room_in_place(&mut self, bank: &Bank) -> Result<Option<BankLen>> {
         let len = len_with_room(bank)?;
-        let block = self.file.block_size().map_err(|error| Error::io("asking for the block size", error))?;
+        let block = self.file.block_size().map_err(|error| Error::io("reading the block size", error))?;
         // A torn write must not reach the other bank, nor the payload. Nothing is a multiple of an unknown block, 0.
         let apart = (bank.len.get() as u64).is_multiple_of(block);
         Ok((len != bank.len || !apart).then_some(len))
@@ -106,7 +106,7 @@ impl<F: HeaderFile> InPlace<F> {
     /// Writes a whole new file with both banks like `bank`, and gives it this one's name. Its payload begins with
     /// `prelude`, where one is given.
     pub(super) fn write_new_file(mut self, bank: &Bank, prelude: Option<&[u8; PRELUDE_LEN]>) -> Result<F> {
-        let failed = |error| Error::io("writing a new file in the old one's place", error);
+        let failed = |error| Error::io("replacing the file with a new one", error);
         let old_start = self.header.payload_offset();
         let mut header = both_banks(bank)?;
         let mut image = header.clone();
@@ -166,6 +166,6 @@ pub(super) fn write_part<F: HeaderFile>(file: &mut F, offset: u64, bytes: &[u8])
     if count == bytes.len() && arrived == bytes {
         return Ok(());
     }
-    let lost = io::Error::new(io::ErrorKind::InvalidData, "the disk does not hold what was written");
+    let lost = io::Error::new(io::ErrorKind::InvalidData, "the disk does not contain what was written");
     Err(Error::io("reading back the header that was written", lost))
 }

@@ -16,8 +16,8 @@ use crate::payload::{ChunkIndex, ChunkOpener};
 
 /// Decrypts from any position of a waxseal file in `R`.
 ///
-/// The length is authenticated before it is believed, by opening the last chunk; then a read opens only the chunks
-/// it touches. Errors of authentication are sticky.
+/// The reader opens the last chunk first, so the length is authenticated before it is used. After that, a read opens only
+/// the chunks that it needs. After an authentication error, every later read fails.
 ///
 /// ```
 /// use std::io::{Cursor, Read, Seek, SeekFrom, Write};
@@ -44,7 +44,7 @@ pub struct OpenReaderAt<R> {
 }
 
 impl<R: Read + Seek> OpenReaderAt<R> {
-    /// Reads the header, checks `demands`, tries `openers` in order, checks the commitment and the end.
+    /// Reads the header, checks `demands`, tries `openers` in order, and checks the commitment and the end.
     ///
     /// # Errors
     /// [`Error::Format`], [`Error::Unmet`] before any key is used, [`Error::NoKey`], [`Error::Tampered`],
@@ -97,7 +97,7 @@ pub struct PayloadReaderAt<R> {
 }
 
 impl<R: Read + Seek> PayloadReaderAt<R> {
-    /// The payload begins at `start` of `inner` and ends where `inner` does.
+    /// The payload starts at `start` of `inner` and ends at the end of `inner`.
     ///
     /// # Errors
     /// [`Error::Tampered`] when the end does not authenticate, [`Error::Io`].
@@ -163,7 +163,7 @@ impl<R: Read + Seek> Read for PayloadReaderAt<R> {
 }
 
 impl<R: Read + Seek> Seek for PayloadReaderAt<R> {
-    /// Moves within the plaintext. Beyond its end reads give nothing.
+    /// Moves within the plaintext. Reads after its end return no bytes.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(position) => Some(position),

@@ -11,8 +11,8 @@ use crate::payload::ChunkOpener;
 
 /// Decrypts a waxseal file from any [`Read`].
 ///
-/// Every byte it gives has been authenticated at its place. The end is authenticated too: a file that was cut
-/// gives an error after the verified part, never a quiet end. Errors are sticky.
+/// Every returned byte has been authenticated at its position. The end is authenticated, too: a truncated file gives an
+/// error after the verified part, never a normal end. After an error, every later read fails.
 pub struct OpenReader<R> {
     payload: PayloadReader<io::Chain<Cursor<Vec<u8>>, R>>,
     header: Header,

@@ -12,8 +12,8 @@ const PIECE: usize = 1 << 17;
 
 /// Encrypts what is written to it, chunk by chunk, into `W`.
 ///
-/// Nothing reaches `W` before 4 MiB have come or [`finish`](Self::finish) was called: until then the header's size
-/// is open. Dropped unfinished, it leaves an invalid file behind, which every reader refuses.
+/// Nothing is written to `W` until 4 MiB were received or [`finish`](Self::finish) is called, because the size of the
+/// header depends on that. If the writer is dropped without `finish`, the file is invalid, and every reader refuses it.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -39,7 +39,7 @@ pub struct SealWriter<W> {
 }
 
 impl<W: Write> SealWriter<W> {
-    /// Asks one of `sealers` for a data key, and the others to wrap it too.
+    /// Asks one of `sealers` for a data key, and asks the others to wrap it, too.
     ///
     /// # Errors
     /// As [`Envelope::new`].
@@ -47,7 +47,7 @@ impl<W: Write> SealWriter<W> {
         Ok(Self::with_envelope(inner, Envelope::new(sealers, options)?))
     }
 
-    /// Takes a prepared envelope.
+    /// Uses a prepared envelope.
     pub fn with_envelope(inner: W, envelope: Envelope) -> Self {
         Self { inner, sealing: Sealing::new(envelope), ready: Vec::new(), failed: false }
     }
@@ -64,10 +64,10 @@ impl<W: Write> SealWriter<W> {
         self.sealing.envelope()
     }
 
-    /// Seals the last chunk, writes what is left and flushes. Only now is the file valid.
+    /// Seals the last chunk, writes the rest and flushes. The file is valid only after this call.
     ///
     /// # Errors
-    /// [`Error::Io`]; an error of an earlier write comes again.
+    /// [`Error::Io`], also if an earlier write has failed.
     pub fn finish(self) -> Result<W> {
         let Self { mut inner, sealing, mut ready, failed } = self;
         if failed {
@@ -100,7 +100,7 @@ impl<W: Write> Write for SealWriter<W> {
         })
     }
 
-    /// Does nothing: a chunk leaves when it is full, and a short one ends the file.
+    /// Does nothing, because a chunk is written only when it is full. A short chunk would end the file.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

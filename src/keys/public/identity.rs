@@ -18,7 +18,7 @@ use crate::secret::{DataKey, KEY_LEN, SecretBytes};
 
 const PREFIX: &str = "waxseal-identity-v1:x-wing:";
 
-/// A key pair of one's own: opens what is sealed to its [`Recipient`], and seals too.
+/// Your own key pair. It opens what is sealed to its [`Recipient`], and can also seal.
 ///
 /// ```
 /// use waxseal::keys::Identity;
@@ -37,7 +37,7 @@ impl Identity {
     /// A new key pair from the operating system's generator.
     ///
     /// # Errors
-    /// [`Error::Io`] when the system gives no randomness.
+    /// [`Error::Io`] if the system has no randomness.
     pub fn generate() -> Result<Self> {
         Ok(Self::from_seed(DataKey::random()?))
     }
@@ -58,22 +58,22 @@ impl Identity {
     /// Parses an identity file's text.
     ///
     /// # Errors
-    /// [`Error::Invalid`] that says what is wrong, and never repeats what the file holds.
+    /// [`Error::Invalid`] that says what is wrong. It never repeats the content of the file.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::Invalid(format!("not a waxseal identity file: {why}"));
         let line = only_line(text).map_err(bad)?;
         let body =
-            line.strip_prefix(PREFIX).ok_or_else(|| bad("its line does not begin with waxseal-identity-v1:x-wing:"))?;
+            line.strip_prefix(PREFIX).ok_or_else(|| bad("its line does not start with waxseal-identity-v1:x-wing:"))?;
         let (digits, check) = body.split_once(':').ok_or_else(|| bad("its check digits are missing"))?;
         let mut seed = Zeroizing::new([0; KEY_LEN]);
         parse_hex(digits, seed.as_mut_slice()).ok_or_else(|| bad("its seed is not 64 lower-case hex digits"))?;
         if check != check_digits(&line[..PREFIX.len() + digits.len()]) {
-            return Err(bad("its check digits do not fit, as after a typing error"));
+            return Err(bad("its check digits are wrong, perhaps because of a typing error"));
         }
         Ok(Self::from_seed(DataKey::from_slice(seed.as_slice())?))
     }
 
-    /// The identity file's text. Each of `comments` becomes a line after `# `.
+    /// The identity file's text. Each of `comments` becomes a line that starts with `# `.
     #[must_use]
     pub fn to_text(&self, comments: &[&str]) -> SecretBytes {
         let room = comments.iter().map(|line| line.len() + 3).sum::<usize>() + PREFIX.len() + 2 * KEY_LEN + 16;

@@ -1,4 +1,4 @@
-//! Public keys (spec 9.7 to 9.11): whoever has one can seal, and cannot open.
+//! Public keys (spec 9.7 to 9.11). A public key can seal and cannot open.
 //!
 //! ```text
 //! wrapped = encapsulation || Cobblestone-256 message of the data key (104)
@@ -6,8 +6,8 @@
 //!           context   = "waxseal v1 " || name of the kind || 0x00 || encapsulation || bound bytes
 //! ```
 //!
-//! A [`Recipient`] holds the public key, and seals without any call. The private half is in AWS KMS, or in an
-//! [`Identity`]. A key service that gives the shared secret opens a slot in two steps:
+//! A [`Recipient`] has the public key, and seals without any call. The private key is in AWS KMS, or in an
+//! [`Identity`]. If a key service returns the shared secret, a slot is opened in two steps:
 //!
 //! ```
 //! use waxseal::error::Result;
@@ -39,7 +39,7 @@ use crate::secret::DataKey;
 /// How often a wrapping is made anew that holds the magic. Once is rare already.
 const TRIES: usize = 8;
 
-/// What stands before the message in a slot of kind 4, 5 or 6: the input of `kms:Decapsulate` or `kms:Decrypt`.
+/// The encapsulation in a slot of kind 4, 5 or 6: the input of `kms:Decapsulate` or `kms:Decrypt`.
 /// `None` for a slot of another kind or shape.
 #[must_use]
 pub fn encapsulation(slot: &Slot) -> Option<&[u8]> {
@@ -50,14 +50,13 @@ pub fn encapsulation(slot: &Slot) -> Option<&[u8]> {
         .then(|| &slot.wrapped[..len])
 }
 
-/// Opens the message of a slot of kind 4, 5 or 6 with the shared secret that its encapsulation stands for.
+/// Opens the message of a slot of kind 4, 5 or 6 with the shared secret of its encapsulation.
 ///
-/// The caller checks the data key against the commitment, as one that comes from any
-/// [`KeyOpener`](super::KeyOpener).
+/// The caller checks the data key against the commitment, like a data key from any [`KeyOpener`](super::KeyOpener).
 ///
 /// # Errors
-/// [`Tampered::Slot`] with index 0 when the message does not open: the slot was altered or is of another file, or the
-/// secret is another key's. [`Error::ApiMisuse`] for a slot of another kind or shape.
+/// [`Tampered::Slot`] with index 0 if the message does not open: the slot was altered or belongs to another file, or the
+/// secret belongs to another key. [`Error::ApiMisuse`] for a slot of another kind or shape.
 pub fn finish(slot: &Slot, secret: &DataKey, binding: &Binding) -> Result<DataKey> {
     let sent = encapsulation(slot).ok_or(Error::ApiMisuse("a slot that is not of a public key"))?;
     let context = context(slot.kind, sent, binding)?;
@@ -88,7 +87,7 @@ fn without_magic(mut make: impl FnMut() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
             return Ok(wrapped);
         }
     }
-    Err(Error::Limit("every wrapped key that the public key gives holds the magic of this format".into()))
+    Err(Error::Limit("every wrapped key for this public key contains the magic of this format".into()))
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ use crate::secret::DataKey;
 const PREFIX: &str = "waxseal-recipient-v1:";
 const ID_LABEL: &[u8] = b"waxseal v1 recipient\0";
 
-/// A public key: seals, and does not open. Nothing in it is secret, but whoever can replace it reads what is sealed
-/// from then on.
+/// A public key. It seals and does not open. It is not secret, but anyone who can replace it can read everything that is
+/// sealed after that.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -104,7 +104,7 @@ impl Recipient {
         let (rest, check) = rest.rsplit_once(':').ok_or(shape)?;
         let (key_id, key) = rest.rsplit_once(':').ok_or(shape)?;
         if check != check_digits(&line[..line.len() - check.len() - 1]) {
-            return Err("its check digits do not fit, as after a typing error");
+            return Err("its check digits are wrong, perhaps because of a typing error");
         }
         let public_key = STANDARD.decode(key).map_err(|_| "its public key is not base64")?;
         let kinds = PublicKeySpec::ALL.map(PublicKeySpec::kind);
