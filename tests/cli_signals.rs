@@ -297,7 +297,7 @@ if session == 0:
     print("ended", os.waitstatus_to_exitcode(status), "echo", echo(), flush=True)
     os._exit(0)
 said = b""
-answers = [(b"encrypt with: ", b"half\x1a"), (b"hidden again", b"a-passphrase\n"), (b"again: ", b"a-passphrase\n")]
+answers = [(b"encrypt with: ", b"half\x1a"), (b"hidden again", b"a-passphrase\n"), (b"repeat the passphrase: ", b"a-passphrase\n")]
 while True:
     try:
         more = os.read(terminal, 4096)

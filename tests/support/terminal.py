@@ -15,7 +15,7 @@ import signal
 import sys
 import termios
 
-QUESTION = re.compile(rb"(passphrase|passphrase to encrypt with|the same again): $|\[y/N\] $")
+QUESTION = re.compile(rb"(passphrase|passphrase to encrypt with|repeat the passphrase): $|\[y/N\] $")
 
 
 def start(slave, command):
