@@ -1,8 +1,8 @@
-//! One error type, by culprit: each variant says who must act.
+//! One error type. Each variant says who must act.
 
 use std::io;
 
-/// What can go wrong, by who must act on it.
+/// What can go wrong. Each variant says who must act.
 ///
 /// The command-line tool maps every variant to an exit code; a library caller can do the same.
 #[derive(Debug, thiserror::Error)]
@@ -17,28 +17,28 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The header is not one that this version can read.
+    /// This version cannot read the header.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// Authentication failed: the file was altered or cut.
+    /// Authentication failed: the file was altered or truncated.
     #[error(transparent)]
     Tampered(#[from] Tampered),
     /// No given key opens the file.
     #[error(transparent)]
     NoKey(#[from] NoKey),
-    /// A pair or label that the caller demanded is not what the file carries.
+    /// The file does not have a pair or label that the caller demands.
     #[error(transparent)]
     Unmet(#[from] Unmet),
     /// A key service failed or refused.
     #[error(transparent)]
     Provider(#[from] Box<ProviderError>),
-    /// What was asked for exceeds a limit of the format.
+    /// The request exceeds a limit of the format.
     #[error("{0}")]
     Limit(String),
-    /// An argument of the caller's is malformed (a pair, a label, a key file, a passphrase).
+    /// An argument of the caller is malformed (a pair, a label, a key file, a passphrase).
     #[error("{0}")]
     Invalid(String),
-    /// The library was used against its contract; the caller has a bug.
+    /// The caller broke the contract of the library. The caller has a bug.
     #[error("the waxseal library was used incorrectly: {0}")]
     ApiMisuse(&'static str),
 }
@@ -49,7 +49,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An I/O error with what was being done.
     ///
-    /// An error of this crate that travelled through [`std::io::Read`] comes out as itself.
+    /// An error of this crate that was passed through [`std::io::Read`] is returned unchanged.
     pub fn io(action: impl Into<String>, source: io::Error) -> Self {
         match source.downcast::<Error>() {
             Ok(own) => own,
@@ -59,8 +59,8 @@ impl Error {
 }
 
 impl From<Error> for io::Error {
-    /// So that readers and writers of this crate serve where [`std::io`] is expected. The crate's own error
-    /// is kept inside and [`Error::io`] brings it out again.
+    /// Readers and writers of this crate return [`std::io`] errors. The crate's own error is kept inside, and [`Error::io`]
+    /// returns it.
     fn from(error: Error) -> Self {
         match error {
             Error::Io { source, .. } => source,
@@ -70,7 +70,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// The input was written to while it was read: the source of an [`Error::Io`].
+/// The input changed while it was read. This is the source of an [`Error::Io`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the input changed while it was read")]
 pub struct InputChanged;
@@ -79,21 +79,21 @@ pub struct InputChanged;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// The magic stands nowhere.
+    /// The magic is at none of the six places.
     #[error("not a waxseal file")]
     NotWaxseal,
-    /// The magic stands somewhere, but no copy of the header is whole.
+    /// The magic is at one of the places, but no copy of the header is complete.
     #[error("both copies of the header are damaged")]
     Damaged,
-    /// The file ends before its header does.
+    /// The file ends before the end of its header.
     #[error("the file ends inside its header, after {len} of {header_len} bytes")]
     CutShort {
-        /// Bytes there are.
+        /// Length of the file in bytes.
         len: u64,
-        /// Bytes that the header says it has.
+        /// Length of the header in bytes, as the header states it.
         header_len: u64,
     },
-    /// A whole copy of the header breaks a rule of the format.
+    /// An undamaged copy of the header breaks a rule of the format.
     #[error("malformed header: {field} at byte {offset}")]
     Malformed {
         /// The field, in the spec's words.
@@ -113,10 +113,10 @@ pub enum FormatError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Tampered {
-    /// The payload does not begin with the salt and commitment that the header repeats.
+    /// The payload does not start with the salt and commitment that are in the header.
     #[error("the payload does not start with the salt and commitment that are in the header")]
     Prelude,
-    /// The data key and the header do not give the commitment that the file carries.
+    /// The data key and the header do not match the commitment of the file.
     #[error("the commitment does not match: the header or the data key does not belong to this file")]
     Commitment,
     /// A key file's slot matched, but its wrapped data key does not authenticate.
@@ -133,7 +133,7 @@ pub enum Tampered {
         /// Where the chunk's plaintext begins, in bytes.
         offset: u64,
     },
-    /// The tag of the short chunk at the file's end does not verify: altered, or cut inside a chunk.
+    /// The tag of the short chunk at the file's end does not verify: the file was altered, or truncated inside a chunk.
     #[error(
         "the last chunk, {index}, does not authenticate: the file is altered or truncated (plaintext from byte {offset})"
     )]
@@ -143,23 +143,23 @@ pub enum Tampered {
         /// Where the chunk's plaintext begins, in bytes.
         offset: u64,
     },
-    /// The file ends before its last chunk does.
+    /// The file ends before its last chunk.
     #[error("the file is truncated: it ends before its last chunk (plaintext from byte {offset})")]
     Truncated {
         /// Where the missing plaintext begins at the earliest, in bytes.
         offset: u64,
     },
-    /// The chunk counter would pass 2^38.
+    /// The chunk counter would exceed 2^38.
     #[error("the payload has more than 2^38 chunks")]
     TooLong,
 }
 
-/// No given key opens the file, and why each slot did not.
+/// No given key opens the file. It says why each slot did not open.
 #[derive(Debug, thiserror::Error)]
 #[error("no key opens this file{}", describe_attempts(.attempts))]
 #[non_exhaustive]
 pub struct NoKey {
-    /// What was tried; empty where no slot matched a key.
+    /// What was tried; empty if no slot matched a key.
     pub attempts: Vec<Attempt>,
 }
 
@@ -199,12 +199,12 @@ fn describe_attempts(attempts: &[Attempt]) -> String {
     })
 }
 
-/// A condition of the caller's that the file does not meet.
+/// The file does not meet a condition of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the file does not have the required {}", .names.join(", "))]
 #[non_exhaustive]
 pub struct Unmet {
-    /// What was demanded and is not there, as `encryption context NAME` or `label NAME`.
+    /// What was demanded and is missing, as `encryption context NAME` or `label NAME`.
     pub names: Vec<String>,
 }
 
@@ -216,7 +216,7 @@ impl Unmet {
     }
 }
 
-/// A key service's failure, sorted by what helps.
+/// A failure of a key service, sorted by the remedy.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{key}: {message}")]
 #[non_exhaustive]
@@ -234,7 +234,7 @@ pub struct ProviderError {
 }
 
 impl ProviderError {
-    /// A failure of `cause` about `key`. The message is brought onto one line, whatever the service has sent.
+    /// A failure of `cause` for `key`. Line ends in the service's message become blanks.
     #[must_use]
     pub fn new(cause: ProviderCause, key: impl Into<String>, message: impl Into<String>) -> Self {
         let message = on_one_line(message.into());
@@ -262,14 +262,14 @@ impl ProviderError {
         self
     }
 
-    /// Whether the file itself is at fault: its wrapped key was altered, or somebody answered in the service's place
-    /// (spec 12.2).
+    /// Whether the file itself may be the reason: its wrapped key was altered, or somebody else answered instead of the
+    /// service (spec 12.2).
     #[must_use]
     pub fn tampered(&self) -> bool {
         matches!(self.cause, ProviderCause::WrongCiphertext | ProviderCause::BadAnswer)
     }
 
-    /// Whether the same call may succeed later without anybody's doing.
+    /// Whether the same call may succeed later without any change.
     #[must_use]
     pub fn retryable(&self) -> bool {
         matches!(self.cause, ProviderCause::Throttled | ProviderCause::Unreachable | ProviderCause::Internal)
@@ -289,19 +289,19 @@ fn on_one_line(text: String) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProviderCause {
-    /// The caller may not use the key so, or not with this encryption context.
+    /// The caller may not use the key in this way, or not with this encryption context.
     Denied,
     /// The key is disabled.
     Disabled,
     /// The key is about to be deleted.
     PendingDeletion,
-    /// The key's imported material is not there.
+    /// The key's imported material is missing.
     PendingImport,
     /// There is no such key (in that region).
     NotFound,
     /// The wrapped key, or the encryption context that goes with it, is not what the service wrapped.
     WrongCiphertext,
-    /// The wrapped key is another key's.
+    /// Another key wrapped the data key.
     OtherKey,
     /// The key cannot do this (asymmetric, HMAC, wrong usage).
     WrongKeyType,
@@ -313,17 +313,17 @@ pub enum ProviderCause {
     Throttled,
     /// The service cannot be reached, or did not answer in time.
     Unreachable,
-    /// The service failed by its own fault.
+    /// The service had an internal failure.
     Internal,
-    /// The service's answer is not the one that was asked for (another key, another length).
+    /// The service's answer does not match the request (another key, another length).
     BadAnswer,
-    /// A rule of the caller's forbids asking the service at all (an account that is not allowed).
+    /// A rule of the caller forbids the call (an account that is not allowed).
     NotAllowed,
-    /// What was to be made is there already (an alias).
+    /// The object to create already exists (an alias).
     AlreadyExists,
-    /// The passphrase is not the one the slot was made with.
+    /// The passphrase is wrong for this slot.
     WrongPassphrase,
-    /// The slot asks for more work or memory than this program does for a file.
+    /// The slot needs more work or memory than this program allows.
     Unusable,
     /// Anything else that the service refused.
     Rejected,

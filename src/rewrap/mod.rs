@@ -1,13 +1,13 @@
-//! Changes a file's key slots in place, and mends its header (spec 15).
+//! Changes a file's key slots in place, and repairs its header (spec 15).
 //!
 //! ```text
 //! lock - path check - sync - read both banks past the cache - plan
 //!      - write the bank that does not count - sync - read back past the cache - the other bank likewise
 //! ```
 //!
-//! At every instant one whole, valid bank is on disk, in blocks that the write under way does not touch. Where the
-//! file system's blocks are too large for that, or the slots need more room, a whole new file takes the old one's
-//! place. The payload is never changed, but for the 56 bytes that [`InPlace::repair`] may put back.
+//! At every moment one complete, valid bank is on disk, in blocks that the current write does not touch. If the file
+//! system's blocks are too large for that, or if the slots need more room, a new file replaces the old one. The payload is
+//! never changed, except for the 56 bytes that [`InPlace::repair`] may restore.
 
 mod file;
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Which slots a header is to have, checked before anything is written.
+//! The slots that a header will have, checked before anything is written.
 
 use super::request::{Rewrapped, Verified};
 use crate::error::{Error, Result};
@@ -7,16 +7,16 @@ use crate::format::{Bank, BankLen, Slot, SlotKind};
 /// One change of a slot. Slots are named by their index in the bank that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SlotChange {
-    /// Puts another wrapping of the same data key in the slot's place.
+    /// Replaces the slot with another wrapping of the same data key.
     Replace {
         /// The slot that goes.
         slot: usize,
         /// What comes, and where it came from.
         with: Rewrapped,
     },
-    /// Adds a wrapping behind the last one, of a data key that was checked against the commitment.
+    /// Adds a slot after the last one. Its data key was checked against the commitment.
     Add(Rewrapped),
-    /// Removes a slot, never the last.
+    /// Removes a slot. The last slot cannot be removed.
     Remove {
         /// The slot that goes.
         slot: usize,
@@ -38,18 +38,18 @@ impl From<&Slot> for SlotName {
     }
 }
 
-/// What a change came to, for a summary.
+/// The result of a change, for a summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The slot that went; `None` where one was added.
+    /// The old slot; `None` if a slot was added.
     pub old: Option<SlotName>,
-    /// The slot that came; `None` where one was removed.
+    /// The new slot; `None` if a slot was removed.
     pub new: Option<SlotName>,
     /// The key service's id of the request that wrapped it.
     pub request_id: Option<String>,
 }
 
-/// The slots that a header is to have. Made from one header, and good for that one alone.
+/// The slots that a header will have. A plan is made from one header and is valid only for that header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     base: Bank,
@@ -61,9 +61,9 @@ impl Plan {
     /// Applies `changes` to the slots of `bank`, which must be the one that counts.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when no slot would be left, a slot is named twice or is not there, a slot is added or two
-    /// are made from one that was not checked against the commitment, or none would be left beside what such a slot
-    /// gave; [`Error::Limit`] when the slots fit no header.
+    /// [`Error::Invalid`] if no slot would be left, or if a slot is named twice or does not exist. Also if an unchecked
+    /// slot would give an added slot, two slots, or all remaining slots. [`Error::Limit`] if the slots do not fit into a
+    /// header.
     pub fn new(bank: &Bank, changes: Vec<SlotChange>) -> Result<Self> {
         let mut slots: Vec<Option<Entry>> = bank.slots.iter().cloned().map(|slot| Some(Entry::kept(slot))).collect();
         let mut summary = Vec::with_capacity(changes.len());
@@ -91,7 +91,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// No change: what [`InPlace::apply`](super::InPlace::apply) then does is to bring differing banks together.
+    /// No change. [`InPlace::apply`](super::InPlace::apply) then only makes differing banks equal.
     ///
     /// # Errors
     /// As [`Plan::new`].
@@ -99,7 +99,7 @@ impl Plan {
         Self::new(bank, Vec::new())
     }
 
-    /// The slots as they are to be.
+    /// The new slots.
     #[must_use]
     pub fn slots(&self) -> &[Slot] {
         &self.slots

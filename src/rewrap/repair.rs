@@ -1,4 +1,4 @@
-//! Mends what damage took from a header (spec 16).
+//! Repairs a damaged header (spec 16).
 //!
 //! > Without a key, repair only rewrites a damaged bank from the valid one, and only if that one's prelude equals the
 //! > 56 bytes at 2 * bank_len. The payload's first 56 bytes are rewritten only with a key: when the bank's prelude
@@ -20,7 +20,7 @@ use crate::payload::{ChunkIndex, ChunkOpener};
 /// worth: it is written in place, where disks keep the rest of a sector, or one chunk is lost.
 const COPIED_PAYLOAD: u64 = 64 * 1024 * 1024;
 
-/// What is to be replaced; shown to a person before it is.
+/// The bytes that a repair replaces. The program shows them to the user first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepairPlan {
@@ -28,7 +28,7 @@ pub struct RepairPlan {
     pub replaced: Vec<Replacement>,
 }
 
-/// One range of bytes that is to be replaced.
+/// One range of bytes that is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replacement {
@@ -36,34 +36,35 @@ pub struct Replacement {
     pub part: Part,
     /// Where in the file, in bytes.
     pub offset: u64,
-    /// The bytes that go; `None` where they cannot all be read.
+    /// The old bytes; `None` if they cannot all be read.
     pub before: Option<Vec<u8>>,
-    /// The bytes that come.
+    /// The new bytes.
     pub after: Vec<u8>,
 }
 
-/// A part of a file that can be put back.
+/// A part of a file that can be restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// A damaged bank, from the other one.
+    /// A damaged bank, restored from the other one.
     Bank(BankNumber),
-    /// The payload's salt and commitment, from the bank that counts.
+    /// The payload's salt and commitment, restored from the bank that counts.
     Prelude {
-        /// The key that opened the data key.
+        /// The key that unwrapped the data key.
         key: String,
-        /// The chunk that authenticated in its place: the first, or the last where the first is gone.
+        /// The chunk that authenticated at its place: the first one, or the last one if the first is lost.
         chunk: u64,
     },
 }
 
 impl<F: HeaderFile> InPlace<F> {
-    /// Finds what is damaged and can be put back, and proves that it belongs there. Writes nothing.
+    /// Finds damaged parts that can be restored, and proves that the restored bytes are right. Writes nothing.
     ///
-    /// `openers` are needed only where the payload's first 56 bytes are not what the header repeats.
+    /// `openers` are needed only if the payload's first 56 bytes differ from those in the header.
     ///
     /// # Errors
-    /// [`Tampered::Prelude`] when they are not, and no opener was given or no chunk authenticates: the header may be
-    /// another file's. [`Error::Format`] when the mended file would have a header that no reader takes. What the openers answer, and [`Error::Io`].
+    /// [`Tampered::Prelude`] if they differ and no opener is given or no chunk authenticates: the header may belong to
+    /// another file. [`Error::Format`] if no reader would accept the repaired header. The errors of the openers, and
+    /// [`Error::Io`].
     pub fn plan_repair(&mut self, openers: &[&dyn KeyOpener]) -> Result<RepairPlan> {
         let counts = self.header.bank();
         let after = counts.prelude.to_bytes();
@@ -98,12 +99,11 @@ impl<F: HeaderFile> InPlace<F> {
         check_image(image, &self.header.bank().slots)
     }
 
-    /// Writes what `plan` says, and reads the file anew.
+    /// Writes the bytes of `plan`, and reads the file again.
     ///
     /// # Errors
-    /// [`Error::Io`] when a write, a sync or the reading back fails, or a whole new file is needed and nothing tells that
-    /// this one is whole; [`Error::ApiMisuse`] for a plan that is not this
-    /// file's.
+    /// [`Error::Io`] if a write, a sync or reading back fails, or if the file must be copied and there is no evidence that
+    /// it is complete. [`Error::ApiMisuse`] for a plan of another file.
     pub fn repair(mut self, plan: &RepairPlan) -> Result<Self> {
         let counts = self.header.bank().clone();
         let prelude = counts.prelude.to_bytes();

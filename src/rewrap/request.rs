@@ -7,9 +7,9 @@ use crate::format::{Bank, Binding, Slot, SlotKind};
 /// Whether the data key of a new slot is known to be the file's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verified {
-    /// It was unwrapped here, and gave the commitment that the header carries.
+    /// It was unwrapped on this machine, and it matches the commitment in the header.
     AgainstCommitment,
-    /// It was rewrapped unseen, as by `kms:ReEncrypt`.
+    /// A key service rewrapped it without showing it, as `kms:ReEncrypt` does.
     Not,
 }
 
@@ -26,12 +26,12 @@ pub struct Rewrapped {
     pub request_id: Option<String>,
 }
 
-/// Wraps a file's data key to another key.
+/// Wraps a file's data key with another key.
 pub trait Rewrapper: Send + Sync {
     /// The new key's name for people.
     fn name(&self) -> String;
 
-    /// Whether `slot` is the new key's already. Decides from public bytes alone, without any call.
+    /// Whether `slot` already belongs to the new key. This uses only public bytes and makes no call.
     fn is_target(&self, slot: &Slot) -> bool;
 
     /// Whether it can start from `slot`.
@@ -114,7 +114,7 @@ pub enum Selector<'a> {
 }
 
 impl Selector<'_> {
-    /// Indices of the slots meant. None for a key that has no slot: it is as if it had been removed.
+    /// Indices of the selected slots. Empty for a key without a slot, as if it had already been removed.
     fn find(&self, bank: &Bank) -> Result<Vec<usize>> {
         match self {
             Self::Slot(slot) if *slot >= bank.slots.len() => Err(no_such_slot(*slot)),
@@ -131,27 +131,27 @@ impl Selector<'_> {
     }
 }
 
-/// What is asked of every file: `--from`, `--to`, `--add`, `--remove`. Nothing at all is a valid request: differing
-/// banks are brought together.
+/// The changes requested for every file: `--from`, `--to`, `--add`, `--remove`. An empty request is valid. It makes
+/// differing banks equal.
 #[derive(Default)]
 pub struct Request<'a> {
-    /// The slot that `to` replaces; needed where the header leaves a choice.
+    /// The slot that `to` replaces; needed if the header has several candidates.
     pub from: Option<Selector<'a>>,
-    /// The key that takes its place.
+    /// The new key.
     pub to: Option<&'a dyn Rewrapper>,
     /// Keys that are added, each by a rewrapper that checks the data key against the commitment.
     pub add: Vec<&'a dyn Rewrapper>,
-    /// Slots that go.
+    /// Slots that are removed.
     pub remove: Vec<Selector<'a>>,
 }
 
 impl Request<'_> {
-    /// Works out what changes in `bank`, and has the new slots wrapped. A file that is already as asked costs no
-    /// call and gives a plan without changes.
+    /// Determines the changes of `bank`, and gets the new slots wrapped. If the file needs no change, no call is made, and
+    /// the plan has no changes.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where the header leaves a choice or a named slot is not there, before any call; then
-    /// whatever the key services answer, and as [`Plan::new`].
+    /// [`Error::Invalid`] if the choice of a slot is not clear or a named slot is missing, before any call. Also any error
+    /// of the key services, and the errors of [`Plan::new`].
     pub fn plan(&self, bank: &Bank) -> Result<Plan> {
         let mut removed = Vec::new();
         for selector in &self.remove {

@@ -10,7 +10,7 @@ use crate::format::{FRONT_LEN, Front, Header, MIN_PAYLOAD, PRELUDE_LEN};
 /// Steps in which the front is read where it cannot be read in one: a bad sector takes no more than this with it.
 const PIECE: usize = 4096;
 
-/// A file whose header may be changed: locked, synced, and read past the cache.
+/// A file whose header may be changed. It is locked, synced, and was read from the disk, not from the cache.
 ///
 /// What changes it consumes it: after a failed write or sync the session is over, and nothing is tried again.
 #[derive(Debug)]
@@ -26,11 +26,11 @@ pub struct InPlace<F> {
 }
 
 impl<F: HeaderFile> InPlace<F> {
-    /// Takes the lock and reads the header that the disk holds. Writes nothing.
+    /// Takes the lock and reads the header from the disk. Writes nothing.
     ///
     /// # Errors
-    /// [`Error::Io`] when another rewrap holds the file or has replaced it, when what an earlier run left cannot be
-    /// synced, or the file cannot be read; [`Error::Format`] when it has no header to change.
+    /// [`Error::Io`] if another rewrap is changing the file or has replaced it, if the file cannot be synced, or if it
+    /// cannot be read. [`Error::Format`] if it has no header to change.
     pub fn begin(mut file: F) -> Result<Self> {
         file.lock().map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => refused("another rewrap is changing the file"),
@@ -59,7 +59,7 @@ impl<F: HeaderFile> InPlace<F> {
         Ok(Self { file, front, header, len, stamp, vouched: false })
     }
 
-    /// The header, as the disk holds it.
+    /// The header, as it is on the disk.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header

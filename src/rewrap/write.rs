@@ -15,9 +15,9 @@ use crate::format::{Bank, BankLen, BankNumber, FRONT_LEN, Front, Header, PRELUDE
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing: the file is as asked, and both banks are alike.
+    /// Nothing. The file already had these slots, and both banks are equal.
     Unchanged,
-    /// The slots were as asked, but a bank was damaged or older: an interrupted run has been completed.
+    /// The file already had these slots, but a bank was damaged or older. An interrupted run is now complete.
     BroughtTogether(Place),
     /// The slots have changed.
     Changed(Place),
@@ -28,20 +28,20 @@ pub enum Outcome {
 pub enum Place {
     /// Into the file.
     InPlace,
-    /// Into a new file, which has taken the old one's place: the header needed more room, or the file system's
-    /// blocks are larger than a bank.
+    /// Into a new file, which has replaced the old one. The header needed more room, or the file system's blocks are
+    /// larger than a bank.
     NewFile,
 }
 
 impl<F: HeaderFile> InPlace<F> {
-    /// Brings the header to `plan`. On success both banks are on disk, alike, and hold no slot that `plan` has not.
+    /// Writes the header of `plan`. On success, both banks are on disk and equal, and have only the slots of `plan`.
     ///
     /// # Errors
-    /// [`Error::Tampered`] when the payload does not begin with what the header repeats: nothing is written then.
-    /// [`Error::Io`] when a write, a sync or the reading back fails: the slots are all the old or all the new ones
-    /// then, and the next run sees which; also when a whole new file is needed and nothing tells that this one is whole
-    /// (see [`prove_end`](Self::prove_end), [`vouch`](Self::vouch)). [`Error::Limit`] when the slots fit no header. [`Error::ApiMisuse`] when
-    /// `plan` was made from another header.
+    /// [`Error::Tampered`] if the payload does not start with the salt and commitment of the header. Nothing is written in
+    /// this case. [`Error::Io`] if a write, a sync or reading back fails. The file then has either all old or all new
+    /// slots, and the next run detects which. [`Error::Io`] also if the file must be copied and there is no evidence that it
+    /// is complete (see [`prove_end`](Self::prove_end), [`vouch`](Self::vouch)). [`Error::Limit`] if the slots do not fit
+    /// into a header. [`Error::ApiMisuse`] if `plan` was made from another header.
     pub fn apply(mut self, plan: &Plan) -> Result<Report> {
         let counts = self.header.bank().clone();
         if !plan.is_for(&counts) {

@@ -7,7 +7,7 @@ use super::header::HeaderSource;
 use crate::envelope::OpenedBy;
 use crate::format::Binding;
 
-/// A piece of the file, in both countings.
+/// A part of the file, in plaintext and in ciphertext offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
     /// Bytes of the plaintext, and of the output.
@@ -16,35 +16,35 @@ pub struct Region {
     pub ciphertext: Range<u64>,
 }
 
-/// Bytes were lost or put in here.
+/// A place where bytes were lost or inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shift {
-    /// The first byte of the damaged file that stands at another place than what is before it.
+    /// The first byte of the damaged file after the lost or inserted bytes.
     pub ciphertext: u64,
-    /// The plaintext of that byte.
+    /// The plaintext offset of that byte.
     pub plaintext: u64,
-    /// So many bytes were put in before it, or, negative, lost.
+    /// The number of inserted bytes before it. Negative if bytes were lost.
     pub bytes: i64,
 }
 
 /// Where the plaintext ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaintextEnd {
-    /// The short last chunk authenticates: it has this many bytes.
+    /// The short last chunk authenticates. The plaintext has this many bytes.
     Known(u64),
-    /// It does not. This is what the file's size suggests; there may be more, or less.
+    /// The last chunk does not authenticate. The length is estimated from the file's size; it may be more or less.
     Unknown {
         /// In bytes.
         suggested: u64,
     },
 }
 
-/// Where salt and commitment stand whole.
+/// Where salt and commitment are complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreludeSource {
     /// In the header and at the payload's start.
     Both,
-    /// In the header alone: the payload's own are damaged or not at their place.
+    /// Only in the header: those of the payload are damaged or at another place.
     HeaderOnly,
 }
 
@@ -52,7 +52,7 @@ pub enum PreludeSource {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SalvageReport {
-    /// Which copy of the header served.
+    /// The copy of the header that was used.
     pub header: HeaderSource,
     /// Suite, encryption context and labels, all authenticated by the commitment.
     pub binding: Binding,
@@ -60,37 +60,37 @@ pub struct SalvageReport {
     pub prelude: PreludeSource,
     /// Which slot and key opened the file.
     pub by: OpenedBy,
-    /// What authenticated and was written, ascending.
+    /// The parts that authenticated and were written, in ascending order.
     pub recovered: Vec<Region>,
-    /// What is missing: zeros in the output. Ascending; one of the two ranges may be empty, for bytes that are
-    /// nowhere in the file, or for a last chunk that was empty.
+    /// The missing parts, which are zeros in the output, in ascending order. One of the two ranges may be empty: for bytes
+    /// that are not in the file, or for an empty last chunk.
     pub lost: Vec<Region>,
-    /// Bytes of the damaged file, behind its header, that belong to no chunk though none is missing there.
+    /// Bytes of the damaged file after its header that belong to no chunk, although no chunk is missing there.
     pub surplus: Vec<Range<u64>>,
     /// Bytes of the damaged file that could not be read, as far as they were needed.
     pub unreadable: Vec<Range<u64>>,
-    /// Where bytes were lost or put in, as far as a chunk behind them was found.
+    /// Where bytes were lost or inserted, if a chunk after them was found.
     pub shifts: Vec<Shift>,
     /// Where the plaintext ends.
     pub end: PlaintextEnd,
     /// Length of the damaged file.
     pub input_len: u64,
-    /// Trials of the search that failed.
+    /// The number of failed attempts of the search.
     pub failed_trials: u64,
-    /// Whether the search stopped at its limit of trials: a higher one may find more.
+    /// Whether the search stopped at its limit of attempts. A higher limit may find more.
     pub search_cut_short: bool,
     /// Bytes of the header and of the payload's salt and commitment that are damaged.
     pub(super) damaged_front: Vec<Range<u64>>,
 }
 
 impl SalvageReport {
-    /// Whether the output is the whole plaintext, end included. (A damaged header or surplus bytes do not count.)
+    /// Whether the output is the complete plaintext, including its end. A damaged header or surplus bytes do not matter.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.lost.is_empty() && matches!(self.end, PlaintextEnd::Known(_))
     }
 
-    /// Length of the output: to the end if that is known, else to where the file's size suggests it.
+    /// Length of the output. If the end is not known, it is estimated from the file's size.
     #[must_use]
     pub fn output_len(&self) -> u64 {
         match self.end {
@@ -104,19 +104,20 @@ impl SalvageReport {
         self.recovered.iter().map(|region| region.plaintext.end - region.plaintext.start).sum()
     }
 
-    /// Bytes of plaintext known to be missing. Where the end is unknown there may be more.
+    /// Number of plaintext bytes that are known to be missing. If the end is unknown, there may be more.
     #[must_use]
     pub fn lost_bytes(&self) -> u64 {
         self.lost.iter().map(|region| region.plaintext.end - region.plaintext.start).sum()
     }
 
-    /// Writes a map file as GNU ddrescue does, in offsets of the damaged file: `-` what is damaged, `+` all else.
+    /// Writes a map file in the format of GNU ddrescue, with offsets of the damaged file. `-` marks damaged parts, and `+`
+    /// marks all other parts.
     ///
-    /// With it, `ddrescue -r1` reads just the damaged places again, from the medium or from another copy that was
-    /// damaged elsewhere. Places behind a shift are those of this file, not of an undamaged one.
+    /// With this map, `ddrescue -r1` reads only the damaged places again, from the medium or from another copy with other
+    /// damage. After lost or inserted bytes, the offsets are those of this file, not of an undamaged file.
     ///
     /// # Errors
-    /// As those of `out`.
+    /// The errors of `out`.
     pub fn write_ddrescue_map(&self, out: &mut impl Write) -> io::Result<()> {
         let lost = self.lost.iter().map(|region| region.ciphertext.clone());
         let mut bad: Vec<_> = lost.chain(self.unreadable.clone()).chain(self.damaged_front.clone()).collect();
