@@ -277,9 +277,9 @@ impl<'a> Reading<'a> {
             section.get("role_arn").is_some() && section.get("mfa_serial").is_some()
         };
         let Some((name, _)) = self.chain.iter().find(asks).filter(|_| !self.own_keys) else { return Ok(()) };
-        let why = "its role asks for an MFA code (mfa_serial): a session is needed";
+        let why = "its role needs an MFA code (mfa_serial), so a session is needed";
         let hint = format!(
-            "open one, and give its credentials: eval \"$(aws configure export-credentials --profile '{name}' --format env)\""
+            "start a session and use its credentials: eval \"$(aws configure export-credentials --profile '{name}' --format env)\""
         );
         let error = ProviderError::new(ProviderCause::Credentials, format!("the profile {name:?}"), why);
         Err(Box::new(error.with_hint(hint)).into())
@@ -297,7 +297,7 @@ impl<'a> Reading<'a> {
         let Some(own) = self.own_endpoint() else { return Ok(()) };
         let (name, _) = self.value(variable, key).unwrap_or_default();
         Err(Error::Invalid(format!(
-            "{name} asks for AWS's {what} endpoints, and {own} names another: give one of them"
+            "{name} selects AWS's {what} endpoints, but {own} names another endpoint: set only one of them"
         )))
     }
 

@@ -18,7 +18,7 @@ pub(super) enum Use {
 /// The words. They repeat nothing of `url`: a password may stand in it.
 pub(super) fn check(url: &str, used: Use) -> Result<(), &'static str> {
     if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("it holds a blank or a character that no address has");
+        return Err("it contains a blank or a character that no address has");
     }
     if url.len() > MAX_LEN {
         return Err("it is too long for an address");
@@ -31,7 +31,7 @@ pub(super) fn check(url: &str, used: Use) -> Result<(), &'static str> {
         return Err("an address ends before \"?\" and \"#\"");
     }
     if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/?:@!$&'()*+,;=-._~%".contains(&byte)) {
-        return Err("its path holds a character that no address has");
+        return Err("its path contains a character that no address has");
     }
     Ok(())
 }
@@ -56,7 +56,7 @@ fn check_authority(authority: &str, used: Use) -> Result<(), &'static str> {
     let place = match authority.rsplit_once('@') {
         Some((user, place)) if used == Use::Proxy && is_user(user) => place,
         Some(_) if used == Use::Proxy => return Err("its user name and password must be percent-encoded"),
-        Some(_) => return Err("a user name cannot stand in it"),
+        Some(_) => return Err("it must not contain a user name"),
         None => authority,
     };
     let (host, port) = match place.strip_prefix('[') {
@@ -71,7 +71,7 @@ fn check_authority(authority: &str, used: Use) -> Result<(), &'static str> {
         },
     };
     if !host.is_none_or(is_host) {
-        return Err("it names no host");
+        return Err("it has no host");
     }
     match port {
         Some(port) if !is_port(port) => Err("its port is not a number from 1 to 65535"),

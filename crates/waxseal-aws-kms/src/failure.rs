@@ -41,7 +41,7 @@ where
     let key = blamed(call, cause, raw);
     let hint = match service.and_then(ProvideErrorMetadata::code) {
         Some("IncorrectKeyMaterialException") => {
-            Some("the key takes the material that it was first given, and no other".into())
+            Some("the key accepts only the material that was first imported into it".into())
         }
         _ => hint(call, cause, key),
     };
@@ -130,7 +130,7 @@ where
             Verdict::new(ProviderCause::Internal, format!("AWS failed with HTTP status {status}"))
         }
         SdkError::ResponseError(_) if trouble::is_cut(error) => {
-            unreachable("the connection was cut before the end of the answer".into())
+            unreachable("the connection was closed before the end of the answer".into())
         }
         SdkError::ResponseError(answer) => unreachable(not_of_aws(answer.raw().status().as_u16())),
         _ if trouble::says(error, &["timed out"]) => unreachable("there was no answer in time".into()),
@@ -140,7 +140,9 @@ where
 
 /// A captive portal or a proxy, not the file.
 fn not_of_aws(status: u16) -> String {
-    format!("the answer, with HTTP status {status}, is not one of AWS: a proxy or a login page may stand between")
+    format!(
+        "the answer, with HTTP status {status}, is not one of AWS: a proxy or a login page may have answered instead"
+    )
 }
 
 /// Which of a call's keys it was that failed. Of two, AWS's words name one, or only the source can be meant.
@@ -242,7 +244,7 @@ fn cause_of(code: &str, words: &str, status: u16) -> ProviderCause {
 fn in_words(call: &KmsCall, cause: ProviderCause, code: &str, words: &str) -> String {
     let own = match cause {
         ProviderCause::NotFound => return join(&format!("there is no such key in {}", call.region), words),
-        ProviderCause::OtherKey => "it is not the key that wrapped this",
+        ProviderCause::OtherKey => "another key wrapped this data key",
         ProviderCause::WrongCiphertext => "the wrapped bytes or their encryption context are not what the key wrapped",
         ProviderCause::ClockSkew => "this machine's clock and AWS's differ too much",
         ProviderCause::Throttled => "AWS asks for fewer requests",
@@ -260,20 +262,18 @@ fn join(own: &str, words: &str) -> String {
 fn hint(call: &KmsCall, cause: ProviderCause, key: &str) -> Option<String> {
     Some(match cause {
         ProviderCause::Denied => format!(
-            "the caller needs {} on the key, by its IAM and key policies; they may also demand an encryption context",
+            "the caller needs {} on the key in its IAM policy and the key policy; they may also require an encryption context",
             call.action()
         ),
         ProviderCause::Disabled => format!("enable it: aws kms enable-key --region {} --key-id {key}", call.region),
         ProviderCause::PendingDeletion => {
-            format!("while it still can be: aws kms cancel-key-deletion --region {} --key-id {key}", call.region)
+            format!("cancel the deletion in time: aws kms cancel-key-deletion --region {} --key-id {key}", call.region)
         }
         ProviderCause::PendingImport => {
             format!("import the same material again: waxseal key import {key} --material FILE")
         }
         ProviderCause::NotFound => "check the name, the account and --region".into(),
-        ProviderCause::WrongKeyType => {
-            "it takes a symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)".into()
-        }
+        ProviderCause::WrongKeyType => "use a symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)".into(),
         ProviderCause::Credentials => {
             "try `aws sts get-caller-identity`; after `aws sso login`, or with other credentials, try again".into()
         }

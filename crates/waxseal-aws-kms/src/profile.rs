@@ -127,7 +127,7 @@ impl Reader {
             return self.begin(kind, text);
         }
         if !self.begun {
-            return Err("a section must stand before the first key");
+            return Err("the first key must come after a section");
         }
         let (key, value) = pair(text)?;
         self.key = Some((key.clone(), indent));
@@ -203,10 +203,10 @@ fn unquoted(name: &str) -> &str {
 fn pair(text: &str) -> Result<(String, &str), &'static str> {
     let remark = [" #", " ;", "\t#", "\t;"].into_iter().filter_map(|mark| text.find(mark)).min();
     let text = &text[..remark.unwrap_or(text.len())];
-    let (key, value) = text.split_once(['=', ':']).ok_or("a key must stand before \"=\"")?;
+    let (key, value) = text.split_once(['=', ':']).ok_or("there must be a key before \"=\"")?;
     let key = key.trim_matches(BLANKS);
     if key.is_empty() {
-        return Err("a key must stand before \"=\"");
+        return Err("there must be a key before \"=\"");
     }
     Ok((key.to_ascii_lowercase(), value.trim_matches(BLANKS)))
 }

@@ -127,15 +127,15 @@ impl Kind {
         match self {
             Self::Credential => allowed(
                 |c| c.is_ascii_graphic(),
-                "it holds a blank, a line end or another character that no credential has",
+                "it contains a blank, a line end or another character that no credential has",
             ),
             Self::Header | Self::Ascii => {
-                allowed(|c| c.is_ascii_graphic() || c == ' ', "it holds a line end or a character that is not ASCII")
+                allowed(|c| c.is_ascii_graphic() || c == ' ', "it contains a line end or a character that is not ASCII")
             }
-            Self::Text => allowed(|c| !c.is_control(), "it holds a line end or another control character"),
+            Self::Text => allowed(|c| !c.is_control(), "it contains a line end or another control character"),
             Self::AppName => allowed(
                 |c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c),
-                "it holds a character that no application's name has",
+                "it contains a character that no application name has",
             ),
             Self::Flag => self.one_of(value, &["true", "false"]),
             Self::Choice(choices) => self.one_of(value, choices),
@@ -174,7 +174,7 @@ impl Kind {
 /// Credentials that cannot be used: `name` says where they stand.
 pub(super) fn bad_credential(name: &str, why: &str) -> Error {
     let error = ProviderError::new(ProviderCause::Credentials, name, why);
-    Box::new(error.with_hint("give it again, without blanks and line ends")).into()
+    Box::new(error.with_hint("set it again, without blanks and line ends")).into()
 }
 
 #[cfg(test)]
