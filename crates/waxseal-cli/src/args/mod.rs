@@ -154,10 +154,10 @@ pub(crate) struct OpenArgs {
 /// What a file carries, or is demanded to carry.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct PairArgs {
-    /// Encryption context: bound to the file, visible, sent to KMS and CloudTrail; required to match when a file is opened
+    /// Encryption context: bound to the file, visible, sent to KMS and CloudTrail. To open: the file must have this pair
     #[arg(short = 'c', long = "encryption-context", value_name = "NAME=VALUE")]
     pub(crate) context: Vec<String>,
-    /// Label: bound to the file, visible, sent nowhere; required to match when a file is opened
+    /// Label: bound to the file, visible, sent nowhere. To open: the file must have this label
     #[arg(short = 'l', long = "label", value_name = "NAME=VALUE")]
     pub(crate) labels: Vec<String>,
 }
