@@ -23,6 +23,10 @@ pub use salvage::{SalvageOptions, SalvageReport, salvage};
 pub use seek::OpenReaderAt;
 pub use stream::{OpenReader, SealWriter};
 
+#[cfg(test)]
+#[path = "../tests/skipped/mod.rs"]
+mod skipped;
+
 /// The README's examples are run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

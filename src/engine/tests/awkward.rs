@@ -369,7 +369,7 @@ fn a_limit_on_the_length_of_files() {
     // On a file system in memory, room beyond the limit counts as written.
     for folder in [std::env::temp_dir(), "/dev/shm".into()].iter() {
         if !folder.is_dir() {
-            super::skipped::skipped("a_limit_on_the_length_of_files", "there is no /dev/shm");
+            crate::skipped::skipped("a_limit_on_the_length_of_files", "there is no /dev/shm");
             continue;
         }
         let seal = |source: Source<'_>| {

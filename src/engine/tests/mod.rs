@@ -3,10 +3,6 @@
 mod awkward;
 mod damage;
 mod round_trip;
-#[cfg(target_os = "linux")]
-#[allow(clippy::duplicate_mod, reason = "a helper of a few lines for two folders of tests")]
-#[path = "../../../tests/skipped/mod.rs"]
-mod skipped;
 mod wycheproof;
 
 use std::io::{Read, Write};
