@@ -117,7 +117,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
         match (self.failures.into_first(), claims.ended) {
             (Some((_, error)), _) => Err(error),
             (None, Some(lengths)) => Ok(lengths),
-            (None, None) => Err(Error::ApiMisuse("sealing stopped in a panic")),
+            (None, None) => Err(Error::Bug("sealing stopped in a panic")),
         }
     }
 
@@ -262,7 +262,7 @@ fn seal_piece(sealer: &ChunkSealer, first: u64, (plaintext, end): (&[u8], End), 
 }
 
 fn seal_chunk(sealer: &ChunkSealer, index: u64, plaintext: &[u8], out: &mut [u8]) -> io::Result<()> {
-    let index = ChunkIndex::new(index).ok_or(Error::ApiMisuse("a chunk beyond the format's limit"))?;
+    let index = ChunkIndex::new(index).ok_or(Error::Bug("a chunk beyond the format's limit"))?;
     Ok(sealer.seal(index, plaintext, out)?)
 }
 

@@ -5,10 +5,10 @@
 
 use crate::engine::Observer;
 use crate::envelope::{Demands, Unlocked, read_header_at, unlock};
-use crate::error::{Error, FormatError, Result};
+use crate::error::{Error, Field, FormatError, Result};
 use crate::format::{
-    Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, FRONT_LEN, Header, MAGIC, MISPLACED, PLACES,
-    PRELUDE_LEN, Prelude,
+    Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, FRONT_LEN, Header, MAGIC, PLACES, PRELUDE_LEN,
+    Prelude,
 };
 use crate::keys::KeyOpener;
 
@@ -95,7 +95,7 @@ fn is_damage(error: &FormatError) -> bool {
         FormatError::Damaged | FormatError::NotWaxseal | FormatError::CutShort { .. } => true,
         // A bank moved to where none may stand. Other readers refuse this, so that no file shows two plaintexts; here
         // the report names the bank that was used.
-        FormatError::Malformed { field, .. } => *field == MISPLACED,
+        FormatError::Malformed { field, .. } => *field == Field::Misplaced,
         FormatError::Newer { .. } => false,
     }
 }
@@ -203,7 +203,7 @@ fn read_remains(bytes: &[u8], check: Check) -> Option<Bank> {
     seal_check(&mut mended);
     match Bank::decode(&mended, place) {
         // Damage in the filling is no loss.
-        Err(BankFault::Malformed { field: "filling that is not zero", offset }) => {
+        Err(BankFault::Malformed { field: Field::Filling, offset }) => {
             mended[offset..].fill(0);
             seal_check(&mut mended);
             Bank::decode(&mended, place).ok()

@@ -54,7 +54,7 @@ impl ChunkCache {
         }
         self.clock += 1;
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.index == index) else {
-            return Err(Error::ApiMisuse("a chunk that was loaded is not there").into());
+            return Err(Error::Bug("a chunk that was loaded is not there").into());
         };
         entry.used = self.clock;
         Ok(&entry.bytes[..entry.len])

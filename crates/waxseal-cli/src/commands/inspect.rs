@@ -118,7 +118,7 @@ impl View {
 
     fn bank_json(&self, number: BankNumber) -> Value {
         match self.header.state(number) {
-            BankState::Damaged(why) => json!({"number": number.get(), "state": "damaged", "why": why}),
+            BankState::Damaged(why) => json!({"number": number.get(), "state": "damaged", "why": why.to_string()}),
             BankState::Valid(bank) => json!({
                 "number": number.get(),
                 "state": "valid",
