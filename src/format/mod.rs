@@ -19,8 +19,8 @@ pub use front::{FRONT_LEN, Front, PLACES};
 pub use header::{BankState, Header, Warning};
 pub use layout::{
     CHUNK_LEN, LARGE_INPUT, MAX_CHUNKS, MAX_PLAINTEXT, MIN_PAYLOAD, PRELUDE_LEN, SEALED_CHUNK_LEN, TAG_LEN,
-    chunk_count, chunk_offset, payload_len, plaintext_len,
 };
+pub(crate) use layout::{chunk_offset, payload_len, plaintext_len};
 pub use pairs::{MAX_PAIRS, Pairs};
 pub use slot::{
     ARGON2_FIELDS_LEN, KEYFILE_WRAPPED_LEN, KMS_WRAPPED_MAX, MAX_SLOTS, ML_KEM_ENCAPSULATION_LENS,

@@ -75,13 +75,13 @@ pub(super) fn open_header(
             demands.check(&header.bank().binding)?;
             // Not the payload's own first bytes but the bank's: they may be what is damaged.
             let unlocked = unlock(header.bank(), &header.bank().prelude.to_bytes(), openers)?;
-            let (bank, len) = (header.bank().clone(), header.bank_len().get());
+            let (bank, len) = (header.bank().clone(), header.bank_len());
             let behind = match header.state(BankNumber::One).bank() {
-                Some(_) => 2 * len,
-                None => len,
+                Some(_) => len.header_len(),
+                None => len.get(),
             };
             let source = HeaderSource::Header(Box::new(header));
-            Ok(Opened { bank, source, payload: 2 * len as i64, behind: behind as i64, unlocked })
+            Ok(Opened { bank, source, payload: len.header_len() as i64, behind: behind as i64, unlocked })
         }
         Err(Error::Format(error)) if is_damage(&error) => open_remains(input, openers, demands, error),
         Err(error) => Err(error),
@@ -136,7 +136,7 @@ fn open_remains(
         }
         let len = bank.len.get();
         let start = offset as i64 - bank.number.get() as i64 * len as i64;
-        let payload = start + 2 * len as i64;
+        let payload = start + bank.len.header_len() as i64;
         // The prelude stands in the file three times; each copy is tried with this bank.
         let own = bank.prelude;
         let payload_copy = front.get(size(payload)..).and_then(|bytes| bytes.first_chunk::<PRELUDE_LEN>());

@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::container::Plaintext;
-use crate::envelope::fill_at;
 use crate::error::{Error, Tampered};
 use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN};
+use crate::io::fill_at;
 use crate::payload::ChunkIndex;
 
 /// Chunks kept: 256 KiB.
