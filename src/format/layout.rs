@@ -26,14 +26,12 @@ pub const LARGE_INPUT: u64 = 4 * 1024 * 1024;
 const _: () = assert!(SEALED_CHUNK_LEN == 16_400 && PRELUDE_LEN == 56 && MIN_PAYLOAD == 72);
 
 /// Number of chunks of a plaintext of `plaintext_len` bytes; the last is shorter than [`CHUNK_LEN`].
-#[must_use]
-pub fn chunk_count(plaintext_len: u64) -> u64 {
+fn chunk_count(plaintext_len: u64) -> u64 {
     plaintext_len / CHUNK_LEN as u64 + 1
 }
 
 /// Where chunk `index` begins in the payload, in bytes. For every index below [`MAX_CHUNKS`] this fits.
-#[must_use]
-pub fn chunk_offset(index: u64) -> u64 {
+pub(crate) fn chunk_offset(index: u64) -> u64 {
     PRELUDE_LEN as u64 + index * SEALED_CHUNK_LEN as u64
 }
 
@@ -41,7 +39,7 @@ pub fn chunk_offset(index: u64) -> u64 {
 ///
 /// # Errors
 /// [`Error::Limit`] above [`MAX_PLAINTEXT`].
-pub fn payload_len(plaintext_len: u64) -> Result<u64> {
+pub(crate) fn payload_len(plaintext_len: u64) -> Result<u64> {
     if plaintext_len > MAX_PLAINTEXT {
         return Err(Error::Limit(format!("the input has more than {MAX_PLAINTEXT} bytes, the format's limit")));
     }
@@ -52,7 +50,7 @@ pub fn payload_len(plaintext_len: u64) -> Result<u64> {
 ///
 /// # Errors
 /// [`Tampered::Truncated`] for a length that no payload has; [`Tampered::TooLong`] above the limit.
-pub fn plaintext_len(payload_len: u64) -> Result<u64, Tampered> {
+pub(crate) fn plaintext_len(payload_len: u64) -> Result<u64, Tampered> {
     let chunks = payload_len.checked_sub(PRELUDE_LEN as u64).ok_or(Tampered::Truncated { offset: 0 })?;
     let (full, rest) = (chunks / SEALED_CHUNK_LEN as u64, chunks % SEALED_CHUNK_LEN as u64);
     if full >= MAX_CHUNKS {

@@ -13,15 +13,14 @@ mod slot;
 mod tests;
 mod wire;
 
-pub use bank::{Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, MAGIC, Prelude, VERSION};
+pub use bank::{Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, Damage, FIXED_LEN, MAGIC, Prelude, VERSION};
 pub use binding::{BINDING_MAX, Binding, DataKeyId, Sharing, Suite};
 pub use front::{FRONT_LEN, Front, PLACES};
-pub(crate) use header::MISPLACED;
 pub use header::{BankState, Header, Warning};
 pub use layout::{
     CHUNK_LEN, LARGE_INPUT, MAX_CHUNKS, MAX_PLAINTEXT, MIN_PAYLOAD, PRELUDE_LEN, SEALED_CHUNK_LEN, TAG_LEN,
-    chunk_count, chunk_offset, payload_len, plaintext_len,
 };
+pub(crate) use layout::{chunk_offset, payload_len, plaintext_len};
 pub use pairs::{MAX_PAIRS, Pairs};
 pub use slot::{
     ARGON2_FIELDS_LEN, KEYFILE_WRAPPED_LEN, KMS_WRAPPED_MAX, MAX_SLOTS, ML_KEM_ENCAPSULATION_LENS,

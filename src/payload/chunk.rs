@@ -33,6 +33,14 @@ impl ChunkIndex {
         Self::new(self.0 + 1)
     }
 
+    /// Itself, as the number of a chunk of `sealed_len` bytes.
+    ///
+    /// # Errors
+    /// [`Tampered::TooLong`]: a full chunk is followed by another one, for which there must be a number too.
+    pub(crate) fn of_len(self, sealed_len: usize) -> Result<Self, Tampered> {
+        if sealed_len == SEALED_CHUNK_LEN && self.next().is_none() { Err(Tampered::TooLong) } else { Ok(self) }
+    }
+
     /// Where the chunk's plaintext begins, in bytes.
     #[must_use]
     pub fn plaintext_offset(self) -> u64 {

@@ -10,7 +10,9 @@ use super::file::HeaderFile;
 use super::lease;
 use super::settled::{Others, Stamp};
 use crate::error::{Error, Result};
-use crate::io::{AtomicFile, Destination, OpenFor, Overwrite, Temporaries, Untold, sync_folder};
+use crate::io::{
+    AtomicFile, Destination, OpenFor, Overwrite, Temporaries, Untold, read_full_at, sync_folder, write_all_at,
+};
 
 /// Blocks on disk are at most this long.
 const MAX_BLOCK: u64 = 65_536;
@@ -147,8 +149,8 @@ impl HeaderFile for DiskFile {
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match &self.body {
-            Body::Named(file) => self.temporaries.commit(&mut || file.write_all_at(bytes, offset)),
-            Body::Made(made) => made.file().write_all_at(bytes, offset),
+            Body::Named(file) => self.temporaries.commit(&mut || write_all_at(file, bytes, offset)),
+            Body::Made(made) => write_all_at(made.file(), bytes, offset),
         }
     }
 
@@ -296,7 +298,7 @@ mod past_cache {
         match direct {
             Err(error) if refuses_direct(&error) => {
                 drop_pages(file)?;
-                super::read_up_to(file, offset, buffer)
+                super::read_full_at(file, buffer, offset)
             }
             done => done,
         }
@@ -347,26 +349,12 @@ mod past_cache {
 
     pub(super) fn read(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         drop_pages(file)?;
-        super::read_up_to(file, offset, buffer)
+        super::read_full_at(file, buffer, offset)
     }
 
     pub(super) fn drop_pages(file: &File) -> io::Result<()> {
         file.sync_all()
     }
-}
-
-/// Reads until `buffer` is full or the file ends.
-fn read_up_to(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]
@@ -411,7 +399,7 @@ mod tests {
             assert!(buffer[count..].iter().all(|byte| *byte == 0xee), "{len} {offset} {wanted}");
         };
         read_by(past_cache::read);
-        read_by(read_up_to);
+        read_by(|file, offset, buffer| read_full_at(file, buffer, offset));
         #[cfg(target_os = "linux")]
         {
             let flags = rustix::fs::fcntl_getfl(&file).unwrap();

@@ -291,7 +291,7 @@ impl Kms {
             (Source::Environment(_), Some(sdk)) => {
                 aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(sdk).region(at).build())
             }
-            (Source::Environment(_), None) => return Err(Error::ApiMisuse("no configuration")),
+            (Source::Environment(_), None) => return Err(Error::Bug("no configuration")),
         };
         clients.insert(region.to_owned(), client.clone());
         Ok(client)

@@ -189,7 +189,7 @@ impl KmsOpener {
                 answer => return answer,
             }
         }
-        Err(first.unwrap_or(Error::ApiMisuse("a slot without a region to call")))
+        Err(first.unwrap_or(Error::Bug("a slot without a region to call")))
     }
 
     async fn decrypt(&self, ask: &Ask, slot: &Slot, context: HashMap<String, String>) -> Result<DataKey> {

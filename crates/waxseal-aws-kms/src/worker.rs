@@ -84,7 +84,7 @@ pub(super) fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
 }
 
 /// The handle was dropped while it ran.
-pub(super) const ENDED: Error = Error::ApiMisuse("a call to AWS KMS ended without an answer");
+pub(super) const ENDED: Error = Error::Bug("a call to AWS KMS ended without an answer");
 
 #[cfg(test)]
 mod tests {

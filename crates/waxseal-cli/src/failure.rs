@@ -127,7 +127,7 @@ fn hint_of(error: &Error) -> Option<String> {
         }
         Error::Tampered(_) => "take another copy; `waxseal salvage` rescues what still authenticates of this one",
         Error::Unmet(_) => "`waxseal inspect` shows what the file carries",
-        Error::ApiMisuse(_) => "this is a bug in waxseal: please report it",
+        Error::ApiMisuse(_) | Error::Bug(_) => "this is a bug in waxseal: please report it",
         Error::NoKey(no_key) if !no_key.attempts.is_empty() && provider_of(error).is_none() => {
             "`waxseal inspect` shows the keys it is sealed for; -k names one"
         }
@@ -183,6 +183,7 @@ mod tests {
             (Error::Limit("too long".into()), Exit::Usage),
             (Error::Invalid("bad pair".into()), Exit::Usage),
             (Error::ApiMisuse("never"), Exit::Bug),
+            (Error::Bug("never"), Exit::Bug),
         ];
         for (error, exit) in cases {
             let text = format!("{error:?}");

@@ -121,7 +121,7 @@ fn an_input_that_changes() {
                 match change {
                     Change::Grow => write_at_end(&file),
                     Change::Shrink => file.set_len(size as u64 - 1).unwrap(),
-                    Change::Touch => super::system::write_all_at(&file, b"x", 7).unwrap(),
+                    Change::Touch => crate::io::write_all_at(&file, b"x", 7).unwrap(),
                 }
                 envelope()
             };
@@ -147,7 +147,7 @@ enum Change {
 
 fn write_at_end(file: &File) {
     let len = file.metadata().unwrap().len();
-    super::system::write_all_at(file, b"more", len).unwrap();
+    crate::io::write_all_at(file, b"more", len).unwrap();
 }
 
 #[test]
