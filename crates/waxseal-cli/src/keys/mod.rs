@@ -1,6 +1,6 @@
 //! KEY on the command line and in `WAXSEAL_KEY`, and the sealers and openers that it means.
 //!
-//! One file for each kind of key. A new kind is a file with a [`Provider`] and its [`Key`], and a line in
+//! One file for each kind of key. A new kind is a file with a [`Provider`] and its [`provider::Key`], and a line in
 //! [`PROVIDERS`]: the commands know of no kind.
 
 mod by_hand;
@@ -17,7 +17,7 @@ use waxseal::format::{Binding, Slot};
 
 pub(crate) use self::kms::Cloud;
 pub(crate) use self::opening::{Opening, Origin, key_of};
-pub(crate) use self::provider::{Key, KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Unseen};
+pub(crate) use self::provider::{KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Unseen};
 pub(crate) use self::sealing::{Sealers, Sealing};
 pub(crate) use self::spec::parse;
 

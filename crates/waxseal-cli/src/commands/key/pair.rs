@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, unlinkat};
 use time::OffsetDateTime;
@@ -16,6 +18,7 @@ use crate::cli::args::KeyNewArgs;
 use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::input::Identity as FileIdentity;
 use crate::cli::output::{NewFile, Overwrite};
 use crate::cli::report::{Done, Reporter};
 use crate::cli::signals;
@@ -58,33 +61,60 @@ fn with_suffix(path: &Path) -> PathBuf {
 
 /// A file that is written, and has no name yet.
 struct Made<'a> {
-    path: &'a Path,
     file: NewFile,
-    remove: Box<dyn FnOnce() -> rustix::io::Result<()>>,
+    trace: Trace<'a>,
+}
+
+/// How a file is found again that got its name.
+struct Trace<'a> {
+    path: &'a Path,
+    folder: Arc<OwnedFd>,
+    name: OsString,
+    is: Option<FileIdentity>,
 }
 
 impl<'a> Made<'a> {
     fn write(path: &'a Path, place: Destination, mode: u32, content: &[u8]) -> Result<Self> {
-        let (folder, name) = (place.folder().clone(), place.name().to_owned());
+        let (folder, name) = (Arc::clone(place.folder()), place.name().to_owned());
         let file = NewFile::at(place, Overwrite::Refuse, mode)?;
         file.file().write_all(content).map_err(|error| Failure::io("writing the key file", error))?;
-        Ok(Self { path, file, remove: Box::new(move || unlinkat(&folder, &name, AtFlags::empty())) })
+        let is = file.file().metadata().ok().as_ref().and_then(FileIdentity::of);
+        Ok(Self { file, trace: Trace { path, folder, name, is } })
+    }
+
+    fn commit(self, reporter: &Reporter) -> (Trace<'a>, Result<()>) {
+        let done = match self.file.commit(Durability::Synced, reporter) {
+            Err(failure) if failure.exit == Exit::Unmet => Err(never_overwritten(self.trace.path)),
+            done => done,
+        };
+        (self.trace, done)
+    }
+}
+
+impl Trace<'_> {
+    /// Removes the file, if it is there and is the one that was made: a failure can come after it got its name.
+    fn remove(&self, failure: Failure) -> Failure {
+        if self.is.is_none() || FileIdentity::at(self.path) != self.is {
+            return failure;
+        }
+        match unlinkat(&self.folder, &self.name, AtFlags::empty()) {
+            Ok(()) => failure,
+            Err(error) => {
+                let name = escape::path(self.path);
+                Failure {
+                    message: format!("{}; {name} could not be removed again: {error}", failure.message),
+                    ..failure
+                }
+            }
+        }
     }
 }
 
 /// The identity first: should the machine stop between the two, its recipient file can be made from it. A recipient file
 /// without its identity would seal what nobody can open.
 fn commit_both(secret: Made<'_>, public: Made<'_>, reporter: &Reporter) -> Result<()> {
-    let commit = |file: NewFile, path: &Path| match file.commit(Durability::Synced, reporter) {
-        Err(failure) if failure.exit == Exit::Unmet => Err(never_overwritten(path)),
-        done => done,
-    };
-    commit(secret.file, secret.path)?;
-    commit(public.file, public.path).map_err(|failure| match (secret.remove)() {
-        Ok(()) => failure,
-        Err(error) => {
-            let name = escape::path(secret.path);
-            Failure { message: format!("{}; {name} could not be removed again: {error}", failure.message), ..failure }
-        }
-    })
+    let (secret, done) = secret.commit(reporter);
+    done.map_err(|failure| secret.remove(failure))?;
+    let (public, done) = public.commit(reporter);
+    done.map_err(|failure| secret.remove(public.remove(failure)))
 }
