@@ -11,6 +11,7 @@ Examples:
   waxseal encrypt -k file:backup.key backup.tar                 makes backup.tar.wax beside it
   waxseal encrypt -k alias/backups -c env=prod backup.tar       with a key in AWS KMS
   waxseal encrypt -k file:a.key -k passphrase backup.tar        any one of the two opens it
+  waxseal encrypt -k file:backup.pub backup.tar                 offline, with a public key
   waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
   tar -c folder | waxseal encrypt -k file:backup.key -o folder.tar.wax
   tar --use-compress-program='waxseal encrypt -k file:backup.key' -cf folder.tar.wax folder
@@ -47,6 +48,7 @@ Examples:
   waxseal rewrap --from alias/old --to alias/new --json *.wax
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax
+  waxseal rewrap --remove file:b.pub db.wax                     a recipient file names its slot
   waxseal rewrap --repair db.wax                                puts a damaged copy of the header back
 
 Removing a key is not revocation: older copies of the header keep it, and the data key stays the same.";
@@ -59,58 +61,23 @@ Every part that authenticates goes to its place; what is missing is zeros, and i
 
 pub(super) const KEY: &str = "\
 Examples:
-  waxseal key new backup.key";
+  waxseal key new backup.key
+  waxseal key new --pair backup.identity";
 
 pub(super) const KEY_NEW: &str = "\
 Examples:
   waxseal key new backup.key
   waxseal encrypt -k file:backup.key backup.tar
+  waxseal key new --pair backup.identity                        makes backup.identity.pub too
+  waxseal encrypt -k file:backup.identity.pub backup.tar        seals, and cannot open
 
 Keep a copy of the key apart from the backups: without it they are lost.";
 
-#[cfg(feature = "aws-kms")]
-pub(super) const KEY_CREATE: &str = "\
-Examples:
-  waxseal key create --alias alias/backups
-  waxseal key create --external --alias alias/backups           for material of your own: see `key import`";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const KEY_IMPORT: &str = "\
-Examples:
-  waxseal key import alias/backups --generate backups.material
-  waxseal key import alias/backups --material backups.material --valid-to 2027-12-31T00:00:00Z";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const KEY_DELETE_MATERIAL: &str = "\
-Examples:
-  waxseal key delete-material alias/backups --yes
-
-Until the same material is imported again, nothing that the key sealed can be opened.";
-
-#[cfg(feature = "aws-kms")]
 pub(super) const KEY_SHOW: &str = "\
 Examples:
+  waxseal key show file:backup.pub
   waxseal key show alias/backups
   waxseal key show --json alias/backups";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const DIRECT: &str = "\
-Examples:
-  waxseal direct encrypt -k alias/backups -o token.blob token
-  waxseal direct decrypt -o - token.blob";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const DIRECT_ENCRYPT: &str = "\
-Examples:
-  waxseal direct encrypt -k alias/backups -c app=web -o token.blob token
-
-The blob is the one of `aws kms encrypt`. Files and streams of any size: `waxseal encrypt`.";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const DIRECT_DECRYPT: &str = "\
-Examples:
-  waxseal direct decrypt -c app=web -o token token.blob
-  waxseal direct decrypt -k alias/backups -o - token.blob";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

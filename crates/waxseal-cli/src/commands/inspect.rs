@@ -1,6 +1,5 @@
 //! `inspect`: the header, without any key.
 
-mod by_hand;
 mod text;
 
 use base64::Engine as _;
@@ -14,6 +13,7 @@ use crate::cli::Result;
 use crate::cli::args::InspectArgs;
 use crate::cli::exit::Exit;
 use crate::cli::input::{Input, InputName};
+use crate::cli::keys;
 use crate::cli::once;
 use crate::cli::report::Done;
 use crate::cli::session::Session;
@@ -140,7 +140,7 @@ fn slots_json(bank: &Bank) -> Vec<Value> {
             "kind_number": slot.kind.0,
             "key_id": slot.key_id,
             "wrapped_key": STANDARD.encode(&slot.wrapped),
-            "by_hand": by_hand::kms_command(slot, &bank.binding),
+            "by_hand": keys::by_hand(slot, &bank.binding),
         })
     };
     bank.slots.iter().enumerate().map(slot_json).collect()

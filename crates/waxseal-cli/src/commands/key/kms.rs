@@ -15,16 +15,25 @@ use waxseal_aws_kms::{
 
 use super::{stamp, write_new_secret};
 use crate::cli::Result;
-use crate::cli::args::{KeyCreateArgs, KeyDeleteMaterialArgs, KeyImportArgs, KeyShowArgs};
+use crate::cli::args::{KeyCreateArgs, KeyDeleteMaterialArgs, KeyImportArgs, KeyShowArgs, KmsCommand};
 use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::keys::{Cloud, KeySpec};
+use crate::cli::keys::{self, Cloud};
 use crate::cli::report::{Done, Reporter};
 use crate::cli::session::Session;
 
+/// Runs the command.
+pub(super) fn run(command: &KmsCommand, session: &Session) -> Result<Exit> {
+    match command {
+        KmsCommand::Create(args) => create(args, session),
+        KmsCommand::Import(args) => import(args, session),
+        KmsCommand::DeleteMaterial(args) => delete_material(args, session),
+    }
+}
+
 /// `key create`: prints the ARN alone, for scripts.
-pub(super) fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
+fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
     let cloud = Cloud::new(&args.kms)?;
     let origin = if args.external { KeyOrigin::External } else { KeyOrigin::AwsKms };
     let regions = if args.multi_region { KeyRegions::Multi } else { KeyRegions::Single };
@@ -45,7 +54,7 @@ pub(super) fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
 }
 
 /// `key import`.
-pub(super) fn import(args: &KeyImportArgs, session: &Session) -> Result<Exit> {
+fn import(args: &KeyImportArgs, session: &Session) -> Result<Exit> {
     let name = kms_name(&args.key)?;
     let mut options = ImportOptions::new();
     if let Some(algorithm) = &args.wrapping_algorithm {
@@ -128,7 +137,7 @@ fn generate(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
 }
 
 /// `key delete-material`.
-pub(super) fn delete_material(args: &KeyDeleteMaterialArgs, session: &Session) -> Result<Exit> {
+fn delete_material(args: &KeyDeleteMaterialArgs, session: &Session) -> Result<Exit> {
     let name = kms_name(&args.key)?;
     if !args.yes {
         let failure = Failure::usage("without its material nothing that the key sealed can be opened");
@@ -155,15 +164,13 @@ pub(super) fn show(args: &KeyShowArgs, session: &Session) -> Result<Exit> {
         more: json_of(&info),
         ..Done::default()
     });
-    Ok(session.reporter.finished(Some(&Name::plain(&args.key)), shown))
+    Ok(session.reporter.finished(Some(&Name::plain(&name.to_string())), shown))
 }
 
 /// A key in KMS, and no local one.
-fn kms_name(key: &str) -> Result<KmsKeyName> {
-    match KeySpec::parse(OsStr::new(key))? {
-        KeySpec::Kms(name) => Ok(name),
-        _ => Err(Failure::usage("this command is about keys in AWS KMS").hint("name one by its ARN or as alias/NAME")),
-    }
+fn kms_name(key: impl AsRef<OsStr>) -> Result<KmsKeyName> {
+    let none = || Failure::usage("this command is about keys in AWS KMS").hint("name one by its ARN or as alias/NAME");
+    keys::kms::named(key.as_ref())?.ok_or_else(none)
 }
 
 fn time_of(at: SystemTime) -> String {

@@ -100,7 +100,7 @@ impl fmt::Display for Summary {
 fn name_of(slot: &SlotName) -> String {
     match slot.key_id.as_str() {
         "" => slot.kind.name().to_owned(),
-        id if slot.kind.name() == "aws-kms" => id.to_owned(),
+        id if id.starts_with("arn:") => id.to_owned(),
         id => format!("{} {id}", slot.kind.name()),
     }
 }

@@ -1,50 +1,69 @@
-//! Arguments of the commands that work on keys, and of those that let KMS itself encrypt.
+//! Arguments that are about AWS KMS: options of many commands, and commands of its own.
+
+mod examples;
 
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::examples;
-#[cfg(feature = "aws-kms")]
-use super::{FileArgs, KeyArgs, KmsArgs};
+use super::{FileArgs, KeyArgs};
 
-/// `key`.
+/// Commands of `key` that work on keys in AWS KMS.
 #[derive(Debug, Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Make a local key file, readable by its owner alone
-    #[command(after_help = examples::KEY_NEW)]
-    New(KeyNewArgs),
+pub(crate) enum KmsCommand {
     /// Make a key in AWS KMS with an alias, and print its ARN
-    #[cfg(feature = "aws-kms")]
     #[command(after_help = examples::KEY_CREATE)]
     Create(KeyCreateArgs),
     /// Import key material of your own into a key in AWS KMS, and wait until it is enabled
-    #[cfg(feature = "aws-kms")]
     #[command(after_help = examples::KEY_IMPORT)]
     Import(KeyImportArgs),
     /// Take imported key material away from AWS KMS
-    #[cfg(feature = "aws-kms")]
     #[command(after_help = examples::KEY_DELETE_MATERIAL)]
     DeleteMaterial(KeyDeleteMaterialArgs),
-    /// Show state, origin, rotation and expiry of a key in AWS KMS
-    #[cfg(feature = "aws-kms")]
-    #[command(after_help = examples::KEY_SHOW)]
-    Show(KeyShowArgs),
 }
 
-/// `key new`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct KeyNewArgs {
-    /// The file to make; an existing one is never overwritten
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Taken and without effect: a key is never overwritten
-    #[arg(short, long, hide = true)]
-    pub(crate) force: bool,
+/// Commands that let KMS itself encrypt.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Encrypt or decrypt up to 4096 bytes with AWS KMS itself
+    #[command(subcommand, after_help = examples::DIRECT)]
+    Direct(DirectCommand),
+}
+
+impl ServiceCommand {
+    /// Whether stdout carries data.
+    pub(crate) fn fills_stdout(&self) -> bool {
+        let Self::Direct(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) = self;
+        args.files.fills_stdout()
+    }
+}
+
+/// How AWS KMS is reached; everything else is the environment's, as for every AWS tool.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct KmsArgs {
+    /// The profile of the AWS configuration files
+    #[arg(long, value_name = "NAME", help_heading = "AWS KMS")]
+    pub(crate) profile: Option<String>,
+    /// The AWS region, for keys whose name states none, and for multi-Region keys
+    #[arg(long, value_name = "REGION", help_heading = "AWS KMS")]
+    pub(crate) region: Option<String>,
+    /// The longest wait for one call, with its retries; 30 unless told
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "AWS KMS")]
+    pub(crate) kms_timeout: Option<std::time::Duration>,
+}
+
+/// Whose KMS keys may open a file where no key is named.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct AccountArgs {
+    /// Without -k, use KMS keys of this account; may be given several times, and needs no call to STS
+    #[arg(long, value_name = "ID", conflicts_with_all = ["keys", "any_account"], help_heading = "AWS KMS")]
+    pub(crate) account: Vec<String>,
+    /// Without -k, use KMS keys of anybody's account: the file's maker may learn that it is opened
+    #[arg(long, conflicts_with = "keys", help_heading = "AWS KMS")]
+    pub(crate) any_account: bool,
 }
 
 /// `key create`.
-#[cfg(feature = "aws-kms")]
 #[derive(Debug, ClapArgs)]
 pub(crate) struct KeyCreateArgs {
     /// For key material of your own: it is pending import until `key import`
@@ -61,7 +80,6 @@ pub(crate) struct KeyCreateArgs {
 }
 
 /// `key import`.
-#[cfg(feature = "aws-kms")]
 #[derive(Debug, ClapArgs)]
 #[command(group = clap::ArgGroup::new("source").required(true))]
 pub(crate) struct KeyImportArgs {
@@ -88,7 +106,6 @@ pub(crate) struct KeyImportArgs {
 }
 
 /// `key delete-material`.
-#[cfg(feature = "aws-kms")]
 #[derive(Debug, ClapArgs)]
 pub(crate) struct KeyDeleteMaterialArgs {
     /// The key: an ARN, alias/NAME, a UUID or mrk-ID
@@ -101,19 +118,7 @@ pub(crate) struct KeyDeleteMaterialArgs {
     pub(crate) kms: KmsArgs,
 }
 
-/// `key show`.
-#[cfg(feature = "aws-kms")]
-#[derive(Debug, ClapArgs)]
-pub(crate) struct KeyShowArgs {
-    /// The key: an ARN, alias/NAME, a UUID or mrk-ID
-    #[arg(value_name = "KEY")]
-    pub(crate) key: String,
-    #[command(flatten)]
-    pub(crate) kms: KmsArgs,
-}
-
 /// `direct`.
-#[cfg(feature = "aws-kms")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum DirectCommand {
     /// Encrypt 1 to 4096 bytes, as `aws kms encrypt` does
@@ -125,7 +130,6 @@ pub(crate) enum DirectCommand {
 }
 
 /// `direct encrypt` and `direct decrypt`.
-#[cfg(feature = "aws-kms")]
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DirectArgs {
     #[command(flatten)]
@@ -139,10 +143,30 @@ pub(crate) struct DirectArgs {
     pub(crate) kms: KmsArgs,
 }
 
-#[cfg(feature = "aws-kms")]
 fn parse_time(text: &str) -> Result<std::time::SystemTime, String> {
     use time::OffsetDateTime;
     use time::format_description::well_known::Rfc3339;
     let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is not a time like 2027-12-31T00:00:00Z")?;
     Ok(at.into())
+}
+
+fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is not a number of seconds")?;
+    match std::time::Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() && seconds <= 86_400.0 => Ok(duration),
+        _ => Err("it must be more than 0 and at most a day".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds() {
+        assert_eq!(parse_seconds("2.5"), Ok(std::time::Duration::from_millis(2500)));
+        for bad in ["", "0", "-1", "x", "1e9", "inf", "NaN"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,0 +1,45 @@
+//! AWS KMS, as far as the command line is concerned. Nothing of AWS is touched before a key or a slot needs it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use waxseal_aws_kms::{Kms, KmsCall, KmsConfig, KmsTimeouts};
+
+use crate::cli::Result;
+use crate::cli::args::KmsArgs;
+
+/// A handle on KMS that remembers its calls.
+pub(crate) struct Cloud {
+    kms: Kms,
+    calls: Arc<Mutex<Vec<KmsCall>>>,
+}
+
+impl Cloud {
+    /// Configures the handle; nothing is read or connected.
+    pub(crate) fn new(args: &KmsArgs) -> Result<Self> {
+        let mut config = KmsConfig::new();
+        config.profile.clone_from(&args.profile);
+        config.region.clone_from(&args.region);
+        if let Some(timeout) = args.kms_timeout {
+            config.timeouts = KmsTimeouts::within(timeout);
+        }
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&calls);
+        let kms = Kms::new(config)?.for_one_run().listening(move |call| {
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
+        });
+        Ok(Self { kms, calls })
+    }
+
+    /// The handle.
+    pub(crate) fn kms(&self) -> &Kms {
+        &self.kms
+    }
+
+    /// AWS's id of the call that gave the data key since the last question.
+    pub(crate) fn request_id(&self) -> Option<String> {
+        let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        let decisive = calls.iter().find(|call| matches!(call.operation, "GenerateDataKey" | "ReEncrypt"));
+        let decisive = decisive.or_else(|| calls.iter().rev().find(|call| call.operation != "GetCallerIdentity"));
+        decisive.and_then(|call| call.request_id.clone())
+    }
+}
