@@ -17,6 +17,8 @@ pub(crate) use self::keys::KeyCommand;
 pub(crate) use self::keys::{
     DirectArgs, DirectCommand, KeyCreateArgs, KeyDeleteMaterialArgs, KeyImportArgs, KeyShowArgs,
 };
+#[cfg(feature = "aws-kms")]
+pub(crate) use self::keys::{KeyAliasArgs, KeyNameArgs, KeyPublicArgs, KeyScheduleDeletionArgs};
 use super::exit;
 
 const ABOUT: &str = "Envelope encryption of large files and streams, with AWS KMS or a local key";

@@ -79,7 +79,8 @@ impl<'a> Open<'a> {
     /// What was opened, by which key, with which call.
     pub(crate) fn done(&self, header: &Header, slot: usize, key: String, bytes: u64) -> Done {
         let key = key_of(header, slot, key);
-        Done { bytes: Some(bytes), key: Some(key), request_id: self.cloud.request_id(), ..Done::default() }
+        let (request_id, key_material_id) = self.cloud.answered();
+        Done { bytes: Some(bytes), key: Some(key), request_id, key_material_id, ..Done::default() }
     }
 
     /// Says what is wrong with a file that opened all the same.

@@ -182,7 +182,9 @@ impl KeyOpener for Asked {
 /// The key that opened `slot`, by its own name: an ARN says more than the alias or the rule that led to it.
 pub(crate) fn key_of(header: &Header, slot: usize, name: String) -> String {
     match header.bank().slots.get(slot) {
-        Some(slot) if slot.kind == SlotKind::AWS_KMS => slot.key_id.clone(),
+        Some(slot) if [SlotKind::AWS_KMS, SlotKind::AWS_KMS_ML_KEM, SlotKind::AWS_KMS_RSA].contains(&slot.kind) => {
+            slot.key_id.clone()
+        }
         _ => name,
     }
 }

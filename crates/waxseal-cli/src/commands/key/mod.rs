@@ -2,6 +2,12 @@
 
 #[cfg(feature = "aws-kms")]
 mod kms;
+#[cfg(feature = "aws-kms")]
+mod manage;
+#[cfg(feature = "aws-kms")]
+mod public;
+#[cfg(feature = "aws-kms")]
+mod shown;
 
 use std::io::Write;
 use std::path::Path;
@@ -35,6 +41,20 @@ pub(crate) fn run(command: &KeyCommand, session: &Session) -> Result<Exit> {
         KeyCommand::DeleteMaterial(args) => kms::delete_material(args, session),
         #[cfg(feature = "aws-kms")]
         KeyCommand::Show(args) => kms::show(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::Public(args) => public::public(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::Rotate(args) => manage::rotate(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::Alias(args) => manage::alias(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::Disable(args) => manage::disable(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::Enable(args) => manage::enable(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::ScheduleDeletion(args) => manage::schedule_deletion(args, session),
+        #[cfg(feature = "aws-kms")]
+        KeyCommand::CancelDeletion(args) => manage::cancel_deletion(args, session),
     }
 }
 

@@ -12,6 +12,7 @@ use waxseal_aws_kms::{KeyArn, KmsKeyName};
 #[cfg(feature = "aws-kms")]
 use super::new_key::SourceRule;
 use super::new_key::{NewKey, SlotMatch};
+use super::told;
 use crate::cli::Result;
 use crate::cli::args::RewrapArgs;
 use crate::cli::escape;
@@ -20,6 +21,7 @@ use crate::cli::input::InputName;
 use crate::cli::keys::{Cloud, KeySpec, Opening, Origin, forbidden, load_key_file, load_sealer};
 use crate::cli::once;
 use crate::cli::output::Forbidden;
+use crate::cli::report::Done;
 use crate::cli::session::Session;
 
 /// What `--from` and `--remove` may name beside a key.
@@ -125,6 +127,15 @@ impl<'a> Keys<'a> {
     /// Files that an output must not replace.
     pub(super) fn forbidden(&self) -> Forbidden {
         self.forbidden.clone()
+    }
+
+    /// Adds which key materials AWS's calls took.
+    pub(super) fn with_materials(&self, done: Done) -> Done {
+        #[cfg(feature = "aws-kms")]
+        let of = |id: &str| self.cloud.materials_of(id);
+        #[cfg(not(feature = "aws-kms"))]
+        let of = |_: &str| (None, None);
+        told::with_materials(done, of)
     }
 
     /// What may unwrap a data key or prove a repair.
