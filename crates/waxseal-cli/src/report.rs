@@ -48,6 +48,8 @@ pub(crate) struct Done {
     pub(crate) output: Option<Name>,
     /// The key service's id of the request.
     pub(crate) request_id: Option<String>,
+    /// Which of the key's materials sealed or opened, by KMS's id of it.
+    pub(crate) key_material_id: Option<String>,
     /// More fields for `--json`.
     pub(crate) more: Map<String, Value>,
     /// One line for a person at a terminal.
@@ -192,6 +194,7 @@ fn json_object(file: Option<&Name>, done: Option<&Done>, failure: Option<&Failur
             Some(failure) => failure.request_id.as_ref(),
             None => done.and_then(|done| done.request_id.as_ref()),
         },
+        "key_material_id": done.and_then(|done| done.key_material_id.as_ref()),
         "bytes": done.and_then(|done| done.bytes),
         "failed_at": failure.and_then(|failure| failure.failed_at),
         "message": failure.map(|failure| &failure.message),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use waxseal::keys::public::PublicKeySpec;
+
 use super::{FileArgs, KeyArgs};
 
 /// Commands of `key` that work on keys in AWS KMS.
@@ -20,6 +22,27 @@ pub(crate) enum KmsCommand {
     /// Take imported key material away from AWS KMS
     #[command(after_help = examples::KEY_DELETE_MATERIAL)]
     DeleteMaterial(KeyDeleteMaterialArgs),
+    /// Write the public half of an ML-KEM or RSA key in AWS KMS to a recipient file
+    #[command(after_help = examples::KEY_PUBLIC)]
+    Public(KeyPublicArgs),
+    /// Give a key in AWS KMS its next material, and wait until it is in use
+    #[command(after_help = examples::KEY_ROTATE)]
+    Rotate(KeyNameArgs),
+    /// Have an alias name another key in AWS KMS; make it where there is none
+    #[command(after_help = examples::KEY_ALIAS)]
+    Alias(KeyAliasArgs),
+    /// Make a key in AWS KMS unusable, until it is enabled again
+    #[command(after_help = examples::KEY_DISABLE)]
+    Disable(KeyNameArgs),
+    /// Make a disabled key in AWS KMS usable again
+    #[command(after_help = examples::KEY_ENABLE)]
+    Enable(KeyNameArgs),
+    /// Have AWS KMS delete a key after some days
+    #[command(after_help = examples::KEY_SCHEDULE_DELETION)]
+    ScheduleDeletion(KeyScheduleDeletionArgs),
+    /// Keep a key that AWS KMS was to delete
+    #[command(after_help = examples::KEY_CANCEL_DELETION)]
+    CancelDeletion(KeyNameArgs),
 }
 
 /// Commands that let KMS itself encrypt.
@@ -72,6 +95,18 @@ pub(crate) struct KeyCreateArgs {
     /// One that can be replicated into other regions
     #[arg(long)]
     pub(crate) multi_region: bool,
+    /// A key with a public half: ML_KEM_768, ML_KEM_1024, RSA_3072 or RSA_4096; symmetric, unless told
+    #[arg(long, value_name = "SPEC", value_parser = parse_spec, conflicts_with = "external")]
+    pub(crate) spec: Option<PublicKeySpec>,
+    /// What it is for; AWS shows it, so no secret
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// A tag of it; AWS shows it, so no secret
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
+    pub(crate) tags: Vec<(String, String)>,
+    /// A file with its key policy (JSON); AWS's default policy, unless told
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
     /// Its name; one that exists is not taken over
     #[arg(long, value_name = "alias/NAME")]
     pub(crate) alias: String,
@@ -98,9 +133,15 @@ pub(crate) struct KeyImportArgs {
     /// The key that wraps it: RSA_4096 (unless told), RSA_3072 or RSA_2048
     #[arg(long, value_name = "SPEC")]
     pub(crate) wrapping_key_spec: Option<String>,
-    /// When KMS forgets the material, as 2027-12-31T00:00:00Z; never, unless told
+    /// When KMS forgets the material, at most 365 days ahead, as 2027-06-30T00:00:00Z; never, unless told
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) valid_to: Option<std::time::SystemTime>,
+    /// It is a material that the key has not had: it waits for `key rotate`
+    #[arg(long)]
+    pub(crate) new_material: bool,
+    /// What the material is; AWS shows it, so no secret
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
     #[command(flatten)]
     pub(crate) kms: KmsArgs,
 }
@@ -111,7 +152,62 @@ pub(crate) struct KeyDeleteMaterialArgs {
     /// The key: an ARN, alias/NAME, a UUID or mrk-ID
     #[arg(value_name = "KEY")]
     pub(crate) key: String,
+    /// Which of several materials, as `key show` lists them; the current one, unless told
+    #[arg(long, value_name = "ID")]
+    pub(crate) key_material_id: Option<String>,
     /// Required: what the key sealed cannot be opened until the same material is imported again
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) kms: KmsArgs,
+}
+
+/// `key public`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct KeyPublicArgs {
+    /// The key: an ARN, alias/NAME, a UUID or mrk-ID
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
+    /// The recipient file to make; one that holds another key is never overwritten; "-" is stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) kms: KmsArgs,
+}
+
+/// A command about one key, and nothing else.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct KeyNameArgs {
+    /// The key: an ARN, alias/NAME, a UUID or mrk-ID
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) kms: KmsArgs,
+}
+
+/// `key alias`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct KeyAliasArgs {
+    /// The alias
+    #[arg(value_name = "alias/NAME")]
+    pub(crate) alias: String,
+    /// The key that it is to name: an ARN, alias/NAME, a UUID or mrk-ID
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) kms: KmsArgs,
+}
+
+/// `key schedule-deletion`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct KeyScheduleDeletionArgs {
+    /// The key: an ARN, alias/NAME, a UUID or mrk-ID
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
+    /// After how many days, 7 to 30
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(i32).range(7..=30))]
+    pub(crate) days: i32,
+    /// Required: afterwards nothing opens what the key alone can open
     #[arg(long)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -143,10 +239,20 @@ pub(crate) struct DirectArgs {
     pub(crate) kms: KmsArgs,
 }
 
+fn parse_spec(text: &str) -> Result<PublicKeySpec, &'static str> {
+    let mut of_kms = PublicKeySpec::ALL.into_iter().filter(|spec| *spec != PublicKeySpec::XWing);
+    of_kms.find(|spec| spec.name() == text).ok_or("it is none of ML_KEM_768, ML_KEM_1024, RSA_3072, RSA_4096")
+}
+
+fn parse_tag(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("it is not NAME=VALUE")?;
+    if name.is_empty() { Err("its name is empty") } else { Ok((name.into(), value.into())) }
+}
+
 fn parse_time(text: &str) -> Result<std::time::SystemTime, String> {
     use time::OffsetDateTime;
     use time::format_description::well_known::Rfc3339;
-    let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is not a time like 2027-12-31T00:00:00Z")?;
+    let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is not a time like 2027-06-30T00:00:00Z")?;
     Ok(at.into())
 }
 

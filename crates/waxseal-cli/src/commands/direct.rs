@@ -124,8 +124,8 @@ impl Direct<'_> {
     }
 
     fn done(&self, len: usize, key: String, output: Option<Name>) -> Done {
-        let request_id = self.cloud.request_id();
-        Done { bytes: Some(len as u64), key: Some(key), output, request_id, ..Done::default() }
+        let (request_id, key_material_id) = self.cloud.answered();
+        Done { bytes: Some(len as u64), key: Some(key), output, request_id, key_material_id, ..Done::default() }
     }
 }
 

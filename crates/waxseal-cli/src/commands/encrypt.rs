@@ -130,7 +130,8 @@ impl Seal<'_> {
     fn done(&self, sealed: &Sealed, output: Option<Name>) -> Done {
         let keys = self.sealers.names().join(", ");
         let note = output.as_ref().map(|output| format!("made {output} for {keys}"));
-        let request_id = self.cloud.request_id();
-        Done { bytes: Some(sealed.plaintext_len), key: Some(keys), output, request_id, note, ..Done::default() }
+        let (request_id, key_material_id) = self.cloud.answered();
+        let bytes = Some(sealed.plaintext_len);
+        Done { bytes, key: Some(keys), output, request_id, key_material_id, note, ..Done::default() }
     }
 }

@@ -83,7 +83,8 @@ impl<'a> Open<'a> {
         let kind = header.bank().slots.get(slot).map(|slot| slot.kind.name());
         let more = Map::from_iter([("slot_kind".to_owned(), kind.into())]);
         let key = key_of(header, slot, key);
-        Done { bytes: Some(bytes), key: Some(key), request_id: self.cloud.request_id(), more, ..Done::default() }
+        let (request_id, key_material_id) = self.cloud.answered();
+        Done { bytes: Some(bytes), key: Some(key), request_id, key_material_id, more, ..Done::default() }
     }
 
     /// Says what is wrong with a file that opened all the same.

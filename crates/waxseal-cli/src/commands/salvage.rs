@@ -85,11 +85,13 @@ fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Inp
             open.session.reporter.warn("no copy of the header is whole at its place; the file opened with what is left")
         }
     }
+    let (request_id, key_material_id) = open.cloud.answered();
     let mut done = Done {
         bytes: Some(report.recovered_bytes()),
         key: Some(report.by.key.clone()),
         output: Some(Name::of(&args.output)),
-        request_id: open.cloud.request_id(),
+        request_id,
+        key_material_id,
         more: json_of(report),
         note: Some(format!("everything authenticates: {} bytes", report.recovered_bytes())),
         ..Done::default()

@@ -34,7 +34,13 @@ impl Cloud {
 
     /// None.
     #[expect(clippy::unused_self, reason = "with AWS KMS it has the calls")]
-    pub(crate) fn request_id(&self) -> Option<String> {
-        None
+    pub(crate) fn answered(&self) -> (Option<String>, Option<String>) {
+        (None, None)
+    }
+
+    /// None.
+    #[expect(clippy::unused_self, reason = "with AWS KMS it has the calls")]
+    pub(crate) fn materials_of(&self, _: &str) -> (Option<String>, Option<String>) {
+        (None, None)
     }
 }

@@ -3,18 +3,74 @@
 pub(super) const KEY_CREATE: &str = "\
 Examples:
   waxseal key create --alias alias/backups
-  waxseal key create --external --alias alias/backups           for material of your own: see `key import`";
+  waxseal key create --external --alias alias/backups           for material of your own: see `key import`
+  waxseal key create --spec ML_KEM_768 --alias alias/backups    for hosts that seal offline: see `key public`
+  waxseal key create --alias alias/backups --description 'database backups' --tag team=dba --policy policy.json";
 
 pub(super) const KEY_IMPORT: &str = "\
 Examples:
   waxseal key import alias/backups --generate backups.material
-  waxseal key import alias/backups --material backups.material --valid-to 2027-12-31T00:00:00Z";
+  waxseal key import alias/backups --material backups.material --valid-to 2027-06-30T00:00:00Z
+  waxseal key import alias/backups --new-material --generate second.material    then: waxseal key rotate alias/backups
+
+A key with several materials is usable while KMS has all of them: what is missing is listed after each import.";
 
 pub(super) const KEY_DELETE_MATERIAL: &str = "\
 Examples:
   waxseal key delete-material alias/backups --yes
+  waxseal key delete-material alias/backups --key-material-id ID --yes      the ids: waxseal key show alias/backups
 
 Until the same material is imported again, nothing that the key sealed can be opened.";
+
+pub(super) const KEY_PUBLIC: &str = "\
+Examples:
+  waxseal key create --spec ML_KEM_768 --alias alias/backups
+  waxseal key public alias/backups -o backups.pub
+  waxseal decrypt -k alias/backups backup.tar.wax               what a host sealed with -k file:backups.pub
+
+Whoever has the file can seal, and cannot open; sealing makes no call and needs no credentials. The file is not secret,
+but who can replace it reads what is sealed from then on.";
+
+pub(super) const KEY_ROTATE: &str = "\
+Examples:
+  waxseal key rotate alias/backups
+  waxseal key import alias/backups --new-material --generate second.material && waxseal key rotate alias/backups
+
+The key stays the same key: what was sealed before still opens, and no file has to change. A key whose material is
+yours takes the one that was imported for it.";
+
+pub(super) const KEY_ALIAS: &str = "\
+Examples:
+  waxseal key alias alias/backups 1234abcd-12ab-34cd-56ef-1234567890ab
+  waxseal rewrap --from OLD-KEY-ARN --to alias/backups *.wax    moves the files to the new key
+
+Files keep the key that they were sealed with. From then on, -k alias/NAME seals with the new key and does not open what
+the old one sealed: open that with the old key's ARN, or without -k; the old key must stay enabled until no file needs
+it.";
+
+pub(super) const KEY_DISABLE: &str = "\
+Examples:
+  waxseal key disable alias/backups
+  waxseal key enable alias/backups
+
+Nothing can be sealed or opened with it until it is enabled again. Hosts that seal to its recipient file do not notice.";
+
+pub(super) const KEY_ENABLE: &str = "\
+Examples:
+  waxseal key enable alias/backups";
+
+pub(super) const KEY_SCHEDULE_DELETION: &str = "\
+Examples:
+  waxseal key schedule-deletion alias/backups --days 30 --yes
+  waxseal key cancel-deletion alias/backups                     until then
+
+During these days the key is unusable, and each use that is tried shows in CloudTrail. Afterwards it is gone, with all
+that it alone can open.";
+
+pub(super) const KEY_CANCEL_DELETION: &str = "\
+Examples:
+  waxseal key cancel-deletion alias/backups
+  waxseal key enable alias/backups                              it is disabled until then";
 
 pub(super) const DIRECT: &str = "\
 Examples:

@@ -8,6 +8,7 @@ use waxseal::keys::KeyOpener;
 use waxseal::rewrap::{Request, Rewrapper, Selector, Unwrap};
 
 use super::new_key::NewKey;
+use super::told;
 use crate::cli::Result;
 use crate::cli::args::RewrapArgs;
 use crate::cli::escape;
@@ -18,6 +19,7 @@ use crate::cli::keys::{
 };
 use crate::cli::once;
 use crate::cli::output::Forbidden;
+use crate::cli::report::Done;
 use crate::cli::session::Session;
 
 /// What `--from` and `--remove` may name beside a key.
@@ -33,6 +35,7 @@ pub(super) struct Keys<'a> {
     remove: Vec<Going>,
     /// Every key file that was named.
     forbidden: Forbidden,
+    cloud: Cloud,
 }
 
 /// A key that a slot is to be made for.
@@ -85,12 +88,17 @@ impl<'a> Keys<'a> {
         let sources = sources(args, from.as_ref(), &opening);
         let unseen = to.as_ref().and_then(|key| key.unseen(&cloud, &sources));
         let to = sealers.map(|key| Coming { key, unseen });
-        Ok(Self { args, openers, to, add, from, remove, forbidden })
+        Ok(Self { args, openers, to, add, from, remove, forbidden, cloud })
     }
 
     /// Files that an output must not replace.
     pub(super) fn forbidden(&self) -> Forbidden {
         self.forbidden.clone()
+    }
+
+    /// Adds which key materials AWS's calls took.
+    pub(super) fn with_materials(&self, done: Done) -> Done {
+        told::with_materials(done, |id| self.cloud.materials_of(id))
     }
 
     /// What may unwrap a data key or prove a repair.

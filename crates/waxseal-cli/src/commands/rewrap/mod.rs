@@ -43,12 +43,13 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
     check(args, &inputs)?;
     let keys = Keys::load(args, session)?;
     let new_keys = keys.new_keys();
-    let rewrap = Rewrap { args, request: keys.request(&new_keys), openers: keys.openers() };
+    let rewrap = Rewrap { args, request: keys.request(&new_keys), openers: keys.openers(), keys: &keys };
     match (&args.output, inputs.as_slice()) {
         (Some(output), [input]) => {
             let job = Job { input: input.clone(), output: output.clone(), naming: Naming::Given };
             let (result, warnings) = rewrap.copy(&job, &keys, &session.reporter);
             warnings.iter().for_each(|warning| session.reporter.warn(warning));
+            let result = result.map(|done| keys.with_materials(done));
             Ok(session.reporter.finished(Some(&input.name()), result))
         }
         _ => Ok(rewrap.all(&inputs, session)),
@@ -104,6 +105,7 @@ struct Rewrap<'a> {
     args: &'a RewrapArgs,
     request: Request<'a>,
     openers: Vec<&'a dyn KeyOpener>,
+    keys: &'a Keys<'a>,
 }
 
 impl Rewrap<'_> {
@@ -138,7 +140,7 @@ impl Rewrap<'_> {
         let mut exit = Exit::Done;
         let mut told = |(file, (result, warnings)): (Name, Told)| {
             summary.add(&result);
-            let result = result.map(|done| told::audible(done, &session.reporter));
+            let result = result.map(|done| told::audible(self.keys.with_materials(done), &session.reporter));
             exit = exit.graver(count.finished(|| {
                 warnings.iter().for_each(|warning| session.reporter.warn(&format!("{file}: {warning}")));
                 session.reporter.finished(Some(&file), result)

@@ -30,6 +30,19 @@ pub(super) fn done(file: &str, report: &Report, repaired: Option<&RepairPlan>) -
     }
 }
 
+/// Beside each call's id, which materials the new key and the old one took: `of` knows them.
+pub(super) fn with_materials(mut done: Done, of: impl Fn(&str) -> (Option<String>, Option<String>)) -> Done {
+    let changes = done.more.get_mut("changes").and_then(Value::as_array_mut);
+    for change in changes.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let id = change.get("aws_request_id").and_then(Value::as_str);
+        let (new, old) = id.map_or((None, None), &of);
+        change.insert("key_material_id".into(), new.into());
+        change.insert("old_key_material_id".into(), old.into());
+    }
+    let (new, _) = done.request_id.as_deref().map_or((None, None), &of);
+    Done { key_material_id: new, ..done }
+}
+
 /// A failure after bytes were, or may have been, overwritten by a repair: they stand nowhere else any more.
 pub(super) fn cut_short(file: &str, repaired: &RepairPlan, failure: Failure) -> Done {
     Done {

@@ -37,9 +37,21 @@ impl Cloud {
 
     /// AWS's id of the call that gave the data key since the last question.
     pub(crate) fn request_id(&self) -> Option<String> {
+        self.answered().0
+    }
+
+    /// The same, with the id of the key material that the call took.
+    pub(crate) fn answered(&self) -> (Option<String>, Option<String>) {
         let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
         let decisive = calls.iter().find(|call| matches!(call.operation, "GenerateDataKey" | "ReEncrypt"));
         let decisive = decisive.or_else(|| calls.iter().rev().find(|call| call.operation != "GetCallerIdentity"));
-        decisive.and_then(|call| call.request_id.clone())
+        decisive.map_or((None, None), |call| (call.request_id.clone(), call.key_material_id.clone()))
+    }
+
+    /// The key materials of the call with this id: the new key's, and the old one's of a `ReEncrypt`.
+    pub(crate) fn materials_of(&self, request_id: &str) -> (Option<String>, Option<String>) {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let call = calls.iter().rev().find(|call| call.request_id.as_deref() == Some(request_id));
+        call.map_or((None, None), |call| (call.key_material_id.clone(), call.source_key_material_id.clone()))
     }
 }
