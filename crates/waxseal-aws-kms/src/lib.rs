@@ -41,7 +41,7 @@ pub use helpers::end_credential_processes;
 pub use import::{ImportAlgorithm, ImportKeySpec, ImportOptions};
 pub use life::{KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo};
 pub use name::{AliasArn, KeyArn, KmsKeyName};
-pub use open::{AccountRule, KmsOpener};
+pub use open::{AccountRule, Doubt, KmsOpener, Permitted};
 pub use seal::{KmsKey, context};
 pub use source::SourceRule;
 

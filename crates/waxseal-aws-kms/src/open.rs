@@ -3,6 +3,8 @@
 //! The ARN in a slot comes from whoever could write the file. It never chooses an endpoint beyond a region of
 //! AWS's form, and a call in a stranger's account would tell the stranger who opens the file, when and from where.
 
+mod dry_run;
+
 use std::collections::HashMap;
 
 use aws_sdk_kms::primitives::Blob;
@@ -15,6 +17,8 @@ use super::client::{Kms, KmsCall, is_account};
 use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
 use super::seal::{answered_arn, context, decrypted, secret};
+pub use dry_run::{Doubt, Permitted};
+pub(super) use dry_run::{Told, would_decrypt};
 
 /// Whose keys may open a file when no key is named.
 #[derive(Debug, Clone, PartialEq, Eq)]

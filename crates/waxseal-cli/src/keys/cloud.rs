@@ -60,6 +60,12 @@ mod with_kms {
             args: &AccountArgs,
             reporter: &Reporter,
         ) -> Result<Vec<Box<dyn KeyOpener>>> {
+            let openers = self.kms_openers_by_account(args, reporter)?;
+            Ok(openers.into_iter().map(|opener| Box::new(opener) as Box<dyn KeyOpener>).collect())
+        }
+
+        /// The same, by their own type.
+        pub(crate) fn kms_openers_by_account(&self, args: &AccountArgs, reporter: &Reporter) -> Result<Vec<KmsOpener>> {
             let rule = match (args.any_account, args.account.as_slice()) {
                 (true, _) => {
                     reporter.warn("--any-account: keys of strangers are used, who may learn that the file is opened");
@@ -68,8 +74,7 @@ mod with_kms {
                 (false, []) => AccountRule::Own,
                 (false, ids) => AccountRule::Ids(ids.to_vec()),
             };
-            let openers = KmsOpener::by_account(&self.kms, rule)?;
-            Ok(openers.into_iter().map(|opener| Box::new(opener) as Box<dyn KeyOpener>).collect())
+            Ok(KmsOpener::by_account(&self.kms, rule)?)
         }
 
         /// AWS's id of the call that gave the data key since the last question.
