@@ -118,6 +118,8 @@ pub(crate) struct RewrapArgs {
     #[arg(long, value_name = "KEY|slot:N")]
     pub(crate) remove: Vec<OsString>,
     /// Put a damaged copy of the header back, and with -k the payload's salt and commitment too
+    ///
+    /// The damaged copy is first kept beside the input, as NAME.replaced-bank0 or NAME.replaced-bank1. Where a file has that name, -2 is added to it, then -3, and so on.
     #[arg(long, conflicts_with = "output")]
     pub(crate) repair: bool,
     /// Let the data key be unwrapped on this machine, where KMS cannot rewrap it unseen
