@@ -213,12 +213,14 @@ impl Answer for DecapsulateOutput {
 }
 
 /// Takes AWS's way to say that a `Decrypt` with `DryRun` would succeed for what it is.
+#[expect(clippy::result_large_err, reason = "the SDK's own error, handed on as it came")]
 pub(crate) fn would_decrypt(
     answer: Result<DecryptOutput, SdkError<DecryptError, HttpResponse>>,
 ) -> Result<Told, SdkError<DecryptError, HttpResponse>> {
     told(answer, DecryptError::is_dry_run_operation_exception)
 }
 
+#[expect(clippy::result_large_err, reason = "the SDK's own error, handed on as it came")]
 fn told<O: Answer, E>(
     answer: Result<O, SdkError<E, HttpResponse>>,
     would_succeed: fn(&E) -> bool,
