@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{File, Permissions};
 use std::io::{self, Seek};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::sync::Arc;
 
 use super::Durability;
@@ -103,6 +103,11 @@ impl AtomicFile {
         &self.file
     }
 
+    /// The permissions that it has once it is committed.
+    pub(crate) fn set_mode_to_be(&mut self, mode: u32) {
+        self.mode = mode;
+    }
+
     /// Where it is to be.
     #[must_use]
     pub fn destination(&self) -> &Destination {
@@ -168,6 +173,10 @@ impl AtomicFile {
     /// Copies what has no name, and cannot get one, into a file that has one.
     fn move_to_temporary(&mut self) -> io::Result<()> {
         let named = self.naming.make_temporary()?;
+        let (old, new) = (self.file.metadata()?, named.metadata()?);
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            fchown(&named, Some(old.uid()), Some(old.gid()))?;
+        }
         self.file.rewind()?;
         io::copy(&mut &self.file, &mut &named)?;
         self.file = named;

@@ -1,5 +1,6 @@
 //! [`HeaderFile`] on a real file.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
@@ -80,6 +81,32 @@ impl DiskFile {
     pub fn with_temporaries(mut self, temporaries: Arc<dyn Temporaries>) -> Self {
         self.temporaries = temporaries;
         self
+    }
+
+    /// A new, empty file in the same folder, to be committed under the name that `name` makes of this one's: with this
+    /// one's owner and mode, as far as the system allows, and never wider. `None`: something has that name.
+    pub(super) fn create_new_beside(&self, name: impl FnOnce(&OsStr) -> OsString) -> Result<Option<AtomicFile>> {
+        let failed = |error| Error::io("looking at the file and its folder", error);
+        let there = self.destination.beside(name(self.destination.name())).map_err(failed)?;
+        if there.found().is_some() {
+            return Ok(None);
+        }
+        let like = self.file().metadata().map_err(failed)?;
+        let mut made = AtomicFile::create_known(there, Overwrite::Refuse, 0o600, self.temporaries.clone())?;
+        let mode = self.make_like(made.file(), &like);
+        made.set_mode_to_be(mode.map_err(|error| Error::io("giving a file the owner of another", error))? & 0o777);
+        Ok(Some(made))
+    }
+
+    /// Gives `made` this file's owner, access lists and attributes; the mode that it is to have after that. The owner
+    /// first: a change of owner clears mode bits. The mode last: until then, nobody else may read it.
+    fn make_like(&self, made: &File, like: &Metadata) -> io::Result<u32> {
+        let owner = give_owner(made, like)?;
+        #[cfg(target_os = "linux")]
+        let has_list = copy_attributes(self.file(), made, owner);
+        #[cfg(not(target_os = "linux"))]
+        let has_list = false;
+        Ok(mode_for(like.mode() & 0o7777, owner, has_list))
     }
 
     fn file(&self) -> &File {
@@ -166,13 +193,7 @@ impl HeaderFile for DiskFile {
         let made = AtomicFile::create_known(destination.clone(), Overwrite::Replace, 0o600, temporaries.clone())?;
         let mut made = Self { body: Body::Made(Box::new(made)), destination, temporaries };
         made.lock()?;
-        // The owner first: a change of owner clears mode bits. The mode last: until then, nobody else may read it.
-        let owner = give_owner(made.file(), &like)?;
-        #[cfg(target_os = "linux")]
-        let has_list = copy_attributes(self.file(), made.file(), owner);
-        #[cfg(not(target_os = "linux"))]
-        let has_list = false;
-        let mode = mode_for(like.mode() & 0o7777, owner, has_list);
+        let mode = self.make_like(made.file(), &like)?;
         // Where the file system takes no modes, both files have the one that it gives to all.
         let _ = made.file().set_permissions(Permissions::from_mode(mode));
         Ok(made)

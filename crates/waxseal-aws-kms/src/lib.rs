@@ -49,7 +49,7 @@ pub use life::{KeyRotation, KmsKeyInfo};
 pub use manage::PointedAlias;
 pub use materials::KeyMaterial;
 pub use name::{AliasArn, KeyArn, KmsKeyName};
-pub use open::{AccountRule, KmsOpener};
+pub use open::{AccountRule, Doubt, KmsOpener, Permitted};
 pub use seal::{KmsKey, context};
 pub use source::SourceRule;
 

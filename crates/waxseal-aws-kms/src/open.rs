@@ -5,6 +5,8 @@
 //! AWS's form, and a call in a stranger's account would tell the stranger who opens the file, when and from where.
 
 use aws_sdk_kms::operation::decapsulate::DecapsulateOutput;
+mod dry_run;
+
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{EncapsulationAlgorithmSpec, EncryptionAlgorithmSpec};
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
@@ -16,6 +18,8 @@ use super::client::{Kms, KmsCall, is_account};
 use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
 use super::seal::{answered_arn, context, decrypted, secret};
+pub use dry_run::{Doubt, Permitted};
+pub(super) use dry_run::{Told, would_decrypt};
 
 /// Whose keys may open a file when no key is named.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,7 +29,11 @@ In a pipe, what comes out is a verified prefix: the exit code says whether it wa
 pub(super) const VERIFY: &str = "\
 Examples:
   waxseal verify -k file:backup.key *.wax
-  waxseal verify -k file:backup.key -l host=db1 db.wax";
+  waxseal verify -k file:backup.key -l host=db1 db.wax
+  waxseal verify --quick *.wax                  the key, the length and the end of each file, in milliseconds
+  waxseal verify --dry-run *.wax                may I restore? AWS KMS is asked, and opens nothing
+
+`--quick` and `--dry-run` do not read the content: damage in it goes unnoticed.";
 
 pub(super) const INSPECT: &str = "\
 Examples:

@@ -137,7 +137,8 @@ pub(crate) fn warn_of_header(reporter: &Reporter, header: &Header) {
     }
 }
 
-fn sealed_for(bank: &Bank) -> String {
+/// Whose keys open it.
+pub(super) fn sealed_for(bank: &Bank) -> String {
     let names: Vec<String> = bank.slots.iter().map(name_of_slot).collect();
     names.join(", ")
 }

@@ -17,7 +17,7 @@ use waxseal::engine::Patient;
 use waxseal::format::{FRONT_LEN, Header, Sharing};
 use waxseal::io::{Destination, DestinationError};
 use waxseal::keys::KeyOpener;
-use waxseal::rewrap::{DiskFile, InPlace, Plan, RepairPlan, Report, Request, rewrap_stream};
+use waxseal::rewrap::{DiskFile, InPlace, Plan, Report, Request, rewrap_stream};
 
 use self::keys::Keys;
 use crate::cli::Result;
@@ -173,18 +173,19 @@ impl Rewrap<'_> {
         let mut repaired = None;
         match self.change(path, &mut repaired) {
             Ok(report) => {
-                let warnings = told::warnings(&report, repaired.as_ref());
+                let mut warnings = told::warnings(&report, repaired.as_ref());
+                warnings.extend(repaired.iter().flat_map(told::Repaired::warnings));
                 (Ok(told::done(&name, &report, repaired.as_ref())), warnings)
             }
             Err(failure) => match &repaired {
-                Some(plan) => (Ok(told::cut_short(&name, plan, hinted(failure))), Vec::new()),
+                Some(repaired) => (Ok(told::cut_short(&name, repaired, hinted(failure))), Vec::new()),
                 None => (Err(hinted(failure)), Vec::new()),
             },
         }
     }
 
     /// `repaired` is what was, or may have been, overwritten by a repair, also where something fails after it.
-    fn change(&self, path: &Path, repaired: &mut Option<RepairPlan>) -> Result<Report> {
+    fn change(&self, path: &Path, repaired: &mut Option<told::Repaired>) -> Result<Report> {
         let file = DiskFile::at(input_at(path)?)?.with_temporaries(Arc::new(Registered));
         let mut file = InPlace::begin(file)?;
         let warnings = file.header().warnings();
@@ -195,8 +196,9 @@ impl Rewrap<'_> {
         if repairs || file.copies(&plan)? {
             self.see_that_it_is_whole(&mut file)?;
         }
-        if let Some(repair) = repair.filter(|repair| !repair.replaced.is_empty()) {
-            file = file.repair(repaired.insert(repair))?;
+        if let Some(plan) = repair.filter(|repair| !repair.replaced.is_empty()) {
+            let kept = file.keep_replaced(&plan)?;
+            file = file.repair(&repaired.insert(told::Repaired { plan, kept }).plan)?;
         }
         let mut report = file.apply(&plan)?;
         report.warnings = warnings;

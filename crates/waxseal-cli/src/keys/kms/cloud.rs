@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use waxseal_aws_kms::{Kms, KmsCall, KmsConfig, KmsTimeouts};
+use waxseal_aws_kms::{AccountRule, Kms, KmsCall, KmsConfig, KmsOpener, KmsTimeouts};
 
 use crate::cli::Result;
-use crate::cli::args::KmsArgs;
+use crate::cli::args::{AccountArgs, KmsArgs};
+use crate::cli::report::Reporter;
 
 /// A handle on KMS that remembers its calls.
 pub(crate) struct Cloud {
@@ -33,6 +34,19 @@ impl Cloud {
     /// The handle.
     pub(crate) fn kms(&self) -> &Kms {
         &self.kms
+    }
+
+    /// Openers for the keys of the accounts that count.
+    pub(crate) fn openers_by_account(&self, args: &AccountArgs, reporter: &Reporter) -> Result<Vec<KmsOpener>> {
+        let rule = match (args.any_account, args.account.as_slice()) {
+            (true, _) => {
+                reporter.warn("--any-account: keys of strangers are used, who may learn that the file is opened");
+                AccountRule::Any
+            }
+            (false, []) => AccountRule::Own,
+            (false, ids) => AccountRule::Ids(ids.to_vec()),
+        };
+        Ok(KmsOpener::by_account(&self.kms, rule)?)
     }
 
     /// AWS's id of the call that gave the data key since the last question.

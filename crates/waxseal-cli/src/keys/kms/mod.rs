@@ -8,7 +8,7 @@ use std::fmt;
 
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::KeyOpener;
-use waxseal_aws_kms::{AccountRule, KeyArn, KmsKey, KmsKeyName, KmsOpener, looks_like_kms_blob};
+use waxseal_aws_kms::{KeyArn, KmsKey, KmsKeyName, KmsOpener, looks_like_kms_blob};
 
 pub(crate) use self::cloud::Cloud;
 use self::unseen::ReEncrypted;
@@ -38,15 +38,7 @@ impl Provider for AwsKms {
 
     /// The keys of the accounts that count, whatever the variable names.
     fn offered(&self, args: &AccountArgs, ring: &Keyring<'_>) -> Result<Vec<Box<dyn KeyOpener>>> {
-        let rule = match (args.any_account, args.account.as_slice()) {
-            (true, _) => {
-                ring.reporter.warn("--any-account: keys of strangers are used, who may learn that the file is opened");
-                AccountRule::Any
-            }
-            (false, []) => AccountRule::Own,
-            (false, ids) => AccountRule::Ids(ids.to_vec()),
-        };
-        let openers = KmsOpener::by_account(ring.cloud.kms(), rule)?;
+        let openers = ring.cloud.openers_by_account(args, ring.reporter)?;
         Ok(openers.into_iter().map(|opener| Box::new(opener) as Box<dyn KeyOpener>).collect())
     }
 
