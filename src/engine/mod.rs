@@ -49,8 +49,8 @@ pub enum Source<'a> {
     Pipe(&'a File),
     /// Any other reader.
     Stream(&'a mut (dyn Read + Send)),
-    /// Anything else that can be read at any position, such as an object in a store. Several threads read at once, up
-    /// to 256 KiB each, about in order.
+    /// Anything else that can be read at any position, such as an object in a store. Several threads read at once, each
+    /// about 256 KiB, roughly in order.
     At(&'a dyn ReadAt),
 }
 
