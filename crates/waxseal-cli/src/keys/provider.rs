@@ -45,6 +45,7 @@ pub(crate) type SlotTest = Box<dyn Fn(&Slot) -> bool + Send + Sync>;
 #[derive(Clone, Copy)]
 pub(crate) struct Keyring<'a> {
     /// Where KMS keys are.
+    #[allow(dead_code, reason = "a build without key services has no use for it")]
     pub(crate) cloud: &'a Cloud,
     /// Says what is wrong with a key that can be used all the same.
     pub(crate) reporter: &'a Reporter,
@@ -56,6 +57,7 @@ pub(crate) enum Turn {
     /// It is on this machine.
     Local,
     /// A key service has it.
+    #[allow(dead_code, reason = "a build without key services has no use for it")]
     Service,
     /// A person is asked.
     Person,
@@ -129,6 +131,7 @@ pub(crate) struct Going {
 }
 
 /// Whose keys a key service may be asked to rewrap from.
+#[allow(dead_code, reason = "a build without key services has no use for it")]
 pub(crate) struct Sources<'a> {
     /// The accounts that the caller named.
     pub(crate) accounts: &'a AccountArgs,
