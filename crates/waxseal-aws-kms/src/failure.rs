@@ -51,9 +51,9 @@ where
         {
             Some(format!("import its next material first: waxseal key import {key} --new-material --generate FILE"))
         }
-        Some("IncorrectKeyMaterialException") => {
-            Some("the key takes a material that it has had before, and no other, unless it is --new-material".into())
-        }
+        Some("IncorrectKeyMaterialException") => Some(
+            "the key takes a material that it has had before, and no other; --new-material imports its next one".into(),
+        ),
         _ => hint(call, cause, key),
     };
     let id = words::request_id(error.request_id(), secret);
