@@ -11,7 +11,7 @@ use waxseal::format;
 
 /// The modules of the library and the crates above it, each allowed to import those before it. Modules of one line do
 /// not know each other.
-const ORDER: [&[&str]; 14] = [
+const ORDER: [&[&str]; 15] = [
     &["error"],
     &["io"],
     &["secret"],
@@ -23,6 +23,7 @@ const ORDER: [&[&str]; 14] = [
     &["stream"],
     &["seek"],
     &["engine"],
+    &["files"],
     &["rewrap", "salvage"],
     &[AWS_KMS],
     &[CLI],
@@ -354,7 +355,8 @@ fn files_stay_readable() {
 fn the_architecture_names_the_order_and_every_module() {
     let text = read("ARCHITECTURE.md");
     let order = ORDER.map(|modules| modules.join(", ")).join(" < ");
-    assert!(text.contains(&order), "ARCHITECTURE.md does not hold the line\n{order}");
+    let on_one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(on_one_line.contains(&order), "ARCHITECTURE.md does not hold the line\n{order}");
     for source in sources() {
         let shown = if source.is_of_library() { source.module().0.to_owned() } else { source.of.replace('_', "-") };
         assert!(text.contains(&format!("  {shown}")), "ARCHITECTURE.md does not show {shown}");
