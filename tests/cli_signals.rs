@@ -299,13 +299,7 @@ if session == 0:
     os._exit(0)
 said = b""
 answers = [(b"encrypt with: ", b"half\x1a"), (b"hidden again", b"a-passphrase\n"), (b"again: ", b"a-passphrase\n")]
-while True:
-    try:
-        more = os.read(terminal, 4096)
-    except OSError:
-        break
-    if not more:
-        break
+for more in pieces(terminal):
     said += more
     if answers and said.endswith(answers[0][0] + (b"\r\n" if answers[0][0] == b"hidden again" else b"")):
         os.write(terminal, answers.pop(0)[1])
@@ -319,7 +313,8 @@ fn ctrl_z_at_the_question_for_a_passphrase_stops() {
     place.write("in", "content");
     place.write("pass", "a-passphrase\n");
     let mut command = Command::new("python3");
-    command.args(["-c", STOPPED, WAXSEAL, "encrypt", "-k", "passphrase", "in"]).current_dir(place.path(""));
+    let script = [cli_support::PIECES, STOPPED].concat();
+    command.args(["-c", &script, WAXSEAL, "encrypt", "-k", "passphrase", "in"]).current_dir(place.path(""));
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     for words in ["stopped True echo True", "hidden again", "ended 0 echo True"] {

@@ -11,5 +11,5 @@ mod unlock;
 pub use demands::Demands;
 pub use read::{read_front, read_header_at};
 pub use seal::{Draft, Envelope, InputSize, SealOptions};
-pub use unlock::{OpenedBy, Unlocked, open_payload, unlock, unlock_async};
-pub(crate) use unlock::{Right, Trial};
+pub use unlock::{OpenedBy, open_payload};
+pub(crate) use unlock::{Right, Trial, Unlocked, unlock, unlock_async};

@@ -7,7 +7,7 @@ use crate::payload::{ChunkOpener, PayloadKeys};
 use crate::secret::DataKey;
 
 /// A payload whose commitment has been checked.
-pub struct Unlocked {
+pub(crate) struct Unlocked {
     /// Opens the chunks.
     pub opener: ChunkOpener,
     /// Which slot and key opened it.
@@ -33,7 +33,7 @@ pub struct OpenedBy {
 /// # Errors
 /// [`Tampered`] when a key-file slot matched and does not authenticate, when a data key fails the commitment, or
 /// when the prelude is not the one the bank repeats; else [`NoKey`] with what was tried.
-pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpener]) -> Result<Unlocked> {
+pub(crate) fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpener]) -> Result<Unlocked> {
     let mut trial = Trial::new(bank, Some(prelude))?;
     match trial.unlock(openers)? {
         Some(right) => Ok(trial.unlocked(right)),
@@ -45,7 +45,7 @@ pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpene
 ///
 /// # Errors
 /// As [`unlock`].
-pub async fn unlock_async(
+pub(crate) async fn unlock_async(
     bank: &Bank,
     prelude: &[u8; PRELUDE_LEN],
     openers: &[&dyn AsyncKeyOpener],

@@ -18,11 +18,11 @@ use crate::error::{Error, Field, Result};
 /// The first eight bytes of a bank: text-mode and 7-bit damage shows, as in PNG.
 pub const MAGIC: [u8; 8] = *b"\x89WAX\r\n\x1a\n";
 /// The one version there is.
-pub const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 1;
 /// Bytes of the SHA-256 at a bank's end.
-pub const CHECKSUM_LEN: usize = 32;
+pub(crate) const CHECKSUM_LEN: usize = 32;
 /// Bytes of a bank before its pairs.
-pub const FIXED_LEN: usize = 98;
+pub(crate) const FIXED_LEN: usize = 98;
 
 /// Length of one bank in bytes; the header is two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ pub struct Prelude {
 impl Prelude {
     /// Takes it from the start of a payload.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8; super::PRELUDE_LEN]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; super::PRELUDE_LEN]) -> Self {
         let mut prelude = Self { salt: [0; 24], commitment: [0; 32] };
         prelude.salt.copy_from_slice(&bytes[..24]);
         prelude.commitment.copy_from_slice(&bytes[24..]);
@@ -200,7 +200,7 @@ impl Bank {
     ///
     /// # Errors
     /// [`Error::Limit`] when not even the largest bank holds the binding and the slots.
-    pub fn fitting_len(binding: &Binding, slots: &[Slot], least: BankLen) -> Result<BankLen> {
+    pub(crate) fn fitting_len(binding: &Binding, slots: &[Slot], least: BankLen) -> Result<BankLen> {
         let end = 80 + binding.tail()?.len() + slots.iter().map(Slot::encoded_len).sum::<usize>();
         let roomy = |len: &BankLen| *len >= least && end <= len.get() / 2 - CHECKSUM_LEN;
         match BankLen::ALL.into_iter().find(roomy) {

@@ -15,18 +15,18 @@ pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
 /// Salt and commitment at the payload's start.
 pub const PRELUDE_LEN: usize = 24 + 32;
 /// The shortest payload: the prelude and an empty last chunk.
-pub const MIN_PAYLOAD: usize = PRELUDE_LEN + TAG_LEN;
+pub(crate) const MIN_PAYLOAD: usize = PRELUDE_LEN + TAG_LEN;
 /// A payload has at most this many chunks.
-pub const MAX_CHUNKS: u64 = 1 << 38;
+pub(crate) const MAX_CHUNKS: u64 = 1 << 38;
 /// The longest plaintext, 4 PiB - 1 byte.
-pub const MAX_PLAINTEXT: u64 = MAX_CHUNKS * CHUNK_LEN as u64 - 1;
+pub(crate) const MAX_PLAINTEXT: u64 = MAX_CHUNKS * CHUNK_LEN as u64 - 1;
 /// From this many bytes of input on, a writer takes the large bank.
-pub const LARGE_INPUT: u64 = 4 * 1024 * 1024;
+pub(crate) const LARGE_INPUT: u64 = 4 * 1024 * 1024;
 
 const _: () = assert!(SEALED_CHUNK_LEN == 16_400 && PRELUDE_LEN == 56 && MIN_PAYLOAD == 72);
 
 /// Number of chunks of a plaintext of `plaintext_len` bytes; the last is shorter than [`CHUNK_LEN`].
-fn chunk_count(plaintext_len: u64) -> u64 {
+pub(super) fn chunk_count(plaintext_len: u64) -> u64 {
     plaintext_len / CHUNK_LEN as u64 + 1
 }
 

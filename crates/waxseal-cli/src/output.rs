@@ -123,21 +123,10 @@ impl Target {
         }
     }
 
-    /// The mode of a file that is sealed from `input`: the input's, never wider.
-    ///
-    /// What is no regular file has no mode to follow; its seal is for the owner alone.
+    /// The mode of a file that is sealed from `input`. What goes to a stream has none of its own.
     pub(crate) fn sealed_mode(&self, input: &Input) -> u32 {
-        let input = &input.metadata;
         let Self::File(there, _) = self else { return 0o600 };
-        if !input.is_file() {
-            return 0o600;
-        }
-        let mode = input.mode() & 0o777;
-        // The group's bits are for the input's group. A new file has another: its process's, or a set-gid folder's.
-        let folder = there.folder_metadata().ok().filter(|folder| folder.mode() & 0o2000 != 0);
-        let own = folder.map_or_else(|| rustix::process::getegid().as_raw(), |folder| folder.gid());
-        let group = if own == input.gid() { 0o070 } else { (mode & 0o007) << 3 };
-        mode & (0o707 | group)
+        waxseal::files::sealed_mode(there, &input.metadata)
     }
 }
 
