@@ -15,7 +15,7 @@ use crate::stream::{OpenReader, SealWriter};
 const CHUNK: u64 = crate::format::CHUNK_LEN as u64;
 
 fn text(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at / 7 % 251) as u8).collect()
+    (0..len).map(|at| u8::try_from(at / 7 % 251).unwrap()).collect()
 }
 
 fn seal(key: &KeyFile, plaintext: &[u8]) -> Vec<u8> {
