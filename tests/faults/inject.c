@@ -546,6 +546,7 @@ static void start(char **command) {
         if (ptrace(PTRACE_TRACEME, 0, 0, 0)) give_up("ptrace");
         raise(SIGSTOP);
         /* A background job is started with signals ignored. */
+        signal(SIGHUP, SIG_DFL);
         signal(SIGINT, SIG_DFL);
         signal(SIGQUIT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
