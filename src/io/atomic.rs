@@ -90,6 +90,19 @@ impl AtomicFile {
         Self::made_by(Naming::make, Naming::new(destination, overwrite, temporaries), mode)
     }
 
+    /// As [`AtomicFile::create_known`], for [`AtomicFile::name_as_it_is`].
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create`].
+    pub(crate) fn create_nameable(
+        destination: Destination,
+        overwrite: Overwrite,
+        mode: u32,
+        temporaries: Arc<dyn Temporaries>,
+    ) -> Result<Self> {
+        Self::made_by(Naming::make_nameable, Naming::new(destination, overwrite, temporaries), mode)
+    }
+
     fn made_by(make: fn(&mut Naming) -> io::Result<File>, mut naming: Naming, mode: u32) -> Result<Self> {
         let file = make(&mut naming).map_err(|error| {
             Error::io(format!("creating a file in {}", naming.destination.folder_path().display()), error)

@@ -190,7 +190,7 @@ impl HeaderFile for DiskFile {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, Unsuitable::MountPoint));
         }
         let (destination, temporaries) = (self.destination.clone(), self.temporaries.clone());
-        let made = AtomicFile::create_known(destination.clone(), Overwrite::Replace, 0o600, temporaries.clone())?;
+        let made = AtomicFile::create_nameable(destination.clone(), Overwrite::Replace, 0o600, temporaries.clone())?;
         let mut made = Self { body: Body::Made(Box::new(made)), destination, temporaries };
         made.lock()?;
         let mode = self.make_like(made.file(), &like)?;
@@ -201,7 +201,11 @@ impl HeaderFile for DiskFile {
 
     fn copy_tail(&mut self, offset: u64, successor: &mut Self, to: u64) -> io::Result<u64> {
         let (mut own, mut other) = (self.file(), successor.file());
-        past_cache::drop_pages(own)?;
+        match past_cache::drop_pages(own) {
+            // The system takes no such advice. What its pages hold is what every reader of the file gets.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+            done => done?,
+        }
         own.seek(SeekFrom::Start(offset))?;
         other.seek(SeekFrom::Start(to))?;
         // Between two files the system copies, or shares the blocks where it can.

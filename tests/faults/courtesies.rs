@@ -10,6 +10,7 @@ use crate::counts;
 use crate::injector::{End, Fault, Ground, How, Injected, Mode};
 
 const ENOLCK: i32 = 37;
+const TERM: i32 = 15;
 
 /// The case of 40 KiB whose command line has these words.
 fn case(args: &str) -> Case {
@@ -138,6 +139,7 @@ impl Drop for Disk {
     }
 }
 
+/// ... and not after a signal: its last bytes and its sync are asked for like the name of a file.
 #[test]
 fn a_block_device_is_synced() {
     let plain = case("encrypt -q -k file:k in");
@@ -150,5 +152,11 @@ fn a_block_device_is_synced() {
         let args = ["encrypt", "-f", "-k", "file:k", more, "-o", "disk", "in"].map(str::to_owned);
         let injected = ground.inject(Mode::Strike(fault), &args, None);
         assert_eq!((injected.end, injected.was_hit()), (end, is_hit), "{more}: {}", injected.ran.stderr);
+    }
+    for number in 0..2 {
+        let args = ["encrypt", "-f", "-k", "file:k", "-o", "disk", "in"].map(str::to_owned);
+        let fault = Fault { kind: "gate", number, how: How::Before(TERM) };
+        let injected = ground.inject(Mode::Strike(fault), &args, None);
+        assert_eq!((injected.end, injected.was_hit()), (End::Signal(TERM), true), "{number}");
     }
 }

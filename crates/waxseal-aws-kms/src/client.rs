@@ -185,6 +185,12 @@ impl Kms {
         if self.inner.worker.get().is_some() {
             return;
         }
+        if let Ok(worker) = self.worker() {
+            let this = self.clone();
+            // What fails here fails again, and is told, in the call.
+            drop(worker.spawn(async move { this.sdk().await.map(|_| ()) }));
+        }
+        // Afterwards: where threads are few, it is the other ones that are needed.
         if !endpoint_is_plain() {
             // The seed is the process's, so another thread may pay for it. Where none can be started, the
             // handshake pays as it would have.
@@ -192,11 +198,6 @@ impl Kms {
                 let _ = aws_lc_rs::rand::fill(&mut [0; 1]);
             };
             let _ = std::thread::Builder::new().name("waxseal-seed".into()).spawn(seed);
-        }
-        if let Ok(worker) = self.worker() {
-            let this = self.clone();
-            // What fails here fails again, and is told, in the call.
-            drop(worker.spawn(async move { this.sdk().await.map(|_| ()) }));
         }
     }
 

@@ -21,7 +21,8 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::input::{Identity, Input};
 use super::report::Reporter;
-use super::signals::Registered;
+use super::signals::{self, Registered};
+use super::streams;
 
 /// What is about to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +87,7 @@ impl Target {
     /// Opens it. `mode` is a new file's.
     pub(crate) fn open(self, content: Content, mode: u32) -> Result<Output> {
         let (stream, is_disk) = match self {
-            Self::Stdout => (io::stdout().as_fd().try_clone_to_owned().map(File::from), false),
+            Self::Stdout => (streams::stdout(), false),
             Self::Special(there) => {
                 let is_disk = there.found().is_some_and(|there| there.file_type().is_block_device());
                 (there.open(OpenFor::Write), is_disk)
@@ -208,6 +209,8 @@ impl Output {
         let stream = match self {
             Self::File(file) => return file.commit(durability, reporter),
             Self::Disk(disk) => {
+                // Who was told to end does not say that all is on the disk.
+                signals::check();
                 if durability != Durability::Unsynced {
                     disk.sync_all().map_err(|error| Failure::io("syncing the output", error))?;
                 }

@@ -115,7 +115,7 @@ impl Direct<'_> {
     }
 
     fn write(&self, output: Output, bytes: &[u8]) -> Result<()> {
-        if let Output::Stream(_) = &output {
+        if let Output::Stream(_) | Output::Disk(_) = &output {
             signals::check();
         }
         let written = Patient(output.file()).write_all(bytes).map_err(|error| Error::io("writing the output", error));

@@ -307,6 +307,14 @@ fn confirm_shared(file: &str) -> waxseal::Result<()> {
     }
 }
 
+/// Where the file is: a link of somebody else could lead to any other.
+fn input_at(path: &Path) -> Result<Destination> {
+    Destination::at(path).map_err(|error| match error {
+        DestinationError::ForeignLink { link, owner } => foreign_link(&link, owner),
+        other => Error::from(other).into(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,12 +331,4 @@ mod tests {
         assert!(!have_one_front(&one, &other));
         assert!(!have_one_front(&missing, &missing));
     }
-}
-
-/// Where the file is: a link of somebody else could lead to any other.
-fn input_at(path: &Path) -> Result<Destination> {
-    Destination::at(path).map_err(|error| match error {
-        DestinationError::ForeignLink { link, owner } => foreign_link(&link, owner),
-        other => Error::from(other).into(),
-    })
 }
