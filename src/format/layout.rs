@@ -26,7 +26,7 @@ pub(crate) const LARGE_INPUT: u64 = 4 * 1024 * 1024;
 const _: () = assert!(SEALED_CHUNK_LEN == 16_400 && PRELUDE_LEN == 56 && MIN_PAYLOAD == 72);
 
 /// Number of chunks of a plaintext of `plaintext_len` bytes; the last is shorter than [`CHUNK_LEN`].
-pub(super) fn chunk_count(plaintext_len: u64) -> u64 {
+fn chunk_count(plaintext_len: u64) -> u64 {
     plaintext_len / CHUNK_LEN as u64 + 1
 }
 

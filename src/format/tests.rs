@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::binding::BINDING_MAX;
-use super::layout::chunk_count;
 use super::pairs::MAX_PAIRS;
 use super::*;
 use crate::error::{Field, FormatError};
