@@ -41,6 +41,9 @@ pub enum Error {
     /// The caller broke the contract of the library. The caller has a bug.
     #[error("the waxseal library was used incorrectly: {0}")]
     ApiMisuse(&'static str),
+    /// Something that this crate holds for certain is not so; the crate has a bug.
+    #[error("waxseal has a bug: {0}")]
+    Bug(&'static str),
 }
 
 /// `Result` with this crate's [`enum@Error`].
@@ -96,8 +99,8 @@ pub enum FormatError {
     /// An undamaged copy of the header breaks a rule of the format.
     #[error("malformed header: {field} at byte {offset}")]
     Malformed {
-        /// The field, in the spec's words.
-        field: &'static str,
+        /// The field.
+        field: Field,
         /// Where in the file, in bytes.
         offset: u64,
     },
@@ -107,6 +110,61 @@ pub enum FormatError {
         /// The version the file states.
         version: u16,
     },
+}
+
+/// What of a whole copy of the header breaks a rule. Its text is in the spec's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Field {
+    /// The fields before the pairs.
+    Fixed,
+    /// The suite.
+    Suite,
+    /// The flags.
+    Flags,
+    /// The number of slots.
+    SlotCount,
+    /// The encryption context.
+    Context,
+    /// The labels.
+    Labels,
+    /// Encryption context and labels together are too long.
+    BindingLen,
+    /// Bytes after the slots that are not zero.
+    Filling,
+    /// A slot is cut.
+    Slot,
+    /// A slot's key id is no text.
+    KeyIdText,
+    /// A slot breaks this rule of its kind.
+    SlotRule(&'static str),
+    /// Two slots are of one key.
+    SlotTwice,
+    /// The magic is at a place where no bank may be.
+    Misplaced,
+    /// The two banks bind different things.
+    BanksDisagree,
+}
+
+impl std::fmt::Display for Field {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Fixed => "fixed fields",
+            Self::Suite => "suite",
+            Self::Flags => "flags",
+            Self::SlotCount => "number of slots",
+            Self::Context => "encryption context",
+            Self::Labels => "labels",
+            Self::BindingLen => "length of encryption context and labels",
+            Self::Filling => "filling that is not zero",
+            Self::Slot => "slot",
+            Self::KeyIdText => "slot key id is not UTF-8",
+            Self::SlotRule(rule) => rule,
+            Self::SlotTwice => "slot of a key that has one already",
+            Self::Misplaced => "magic where none may stand",
+            Self::BanksDisagree => "bank 1 disagrees with bank 0",
+        })
+    }
 }
 
 /// Which authentication failed.

@@ -2,12 +2,120 @@
 //! key. The payload follows the public standard C2SP chunked encryption. The header survives damage, and its keys can be
 //! changed in place.
 //!
-//! Keys in AWS KMS are in the crate `waxseal-aws-kms`, the program is in `waxseal-cli`.
+//! # Which type do I need?
+//!
+//! | task | type |
+//! | --- | --- |
+//! | one file to another, on all cores | [`encrypt_file`], [`decrypt_file`]; [`FileOptions`] has the choices |
+//! | write or read a stream | [`SealWriter`], [`OpenReader`] |
+//! | read parts of a file | [`OpenReaderAt`] |
+//! | pipes and streams on all cores, or your own threads | [`engine::Engine`] |
+//! | bytes that are in no file on this machine | [`container`]: the same without any I/O |
+//! | a key in a local file | [`keys::KeyFile`] |
+//! | a passphrase | [`keys::Passphrase`], [`keys::PassphraseOpener`] |
+//! | a public key, so that who seals cannot open | [`keys::Recipient`], [`keys::Identity`] |
+//! | a key in AWS KMS | the crate `waxseal-aws-kms` |
+//! | a key service of your own | [`keys::KeySealer`], [`keys::KeyOpener`]; `examples/own_key_service.rs` |
+//! | pairs and labels: to set, and to demand | [`SealOptions`], [`Demands`] |
+//! | which keys would open a file | [`envelope::read_front`], then [`format::Header`] |
+//! | change the keys of a file | [`rewrap`] |
+//! | read a damaged file | [`salvage()`] |
+//! | an output that appears whole or not at all | [`io::AtomicFile`] |
+//!
+//! Whatever reads a file gives out no byte that was not authenticated at its place, and fails at the end of one that was
+//! cut. All errors are one type, [`enum@Error`], whose variants say who must act.
+//!
+//! # From file to file
+//!
+//! On all cores. The output is there when all of it is, or not at all, and replaces nothing.
+//!
+//! ```standalone_crate
+//! use waxseal::format::Pairs;
+//! use waxseal::keys::KeyFile;
+//! use waxseal::{Demands, SealOptions, decrypt_file, encrypt_file};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     # let folder = tempfile::tempdir()?;
+//!     # std::env::set_current_dir(&folder)?;
+//!     # std::fs::write("home.tar", "all that is mine")?;
+//!     let key = KeyFile::generate()?; // `KeyFile::load` reads one, `waxseal key new` makes one
+//!     let labels = Pairs::parse(["host=db1"])?;
+//!     encrypt_file("home.tar", "home.tar.wax", &[&key], &SealOptions::new().with_labels(labels.clone()))?;
+//!
+//!     let opened = decrypt_file("home.tar.wax", "again.tar", &[&key], &Demands::new().with_labels(labels))?;
+//!     println!("{} bytes, opened by {}", opened.plaintext_len, opened.by.key);
+//!     # assert_eq!(std::fs::read("again.tar")?, b"all that is mine");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # A stream
+//!
+//! Any [`Write`](std::io::Write) takes what is sealed, any [`Read`](std::io::Read) gives it back, in constant memory.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use waxseal::keys::KeyFile;
+//! use waxseal::{Demands, OpenReader, SealOptions, SealWriter};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let key = KeyFile::generate()?;
+//!     let mut writer = SealWriter::new(Vec::new(), &[&key], &SealOptions::new())?;
+//!     for day in 1..=3 {
+//!         writeln!(writer, "day {day}: all is well")?;
+//!     }
+//!     let sealed = writer.finish()?; // without this call, no reader accepts it as whole
+//!
+//!     let mut log = String::new();
+//!     OpenReader::new(sealed.as_slice(), &[&key], &Demands::new())?.read_to_string(&mut log)?;
+//!     assert!(log.ends_with("day 3: all is well\n"));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Reads at any place
+//!
+//! The length is authenticated first. Then each read opens only the chunks of 16 KiB that it touches.
+//!
+//! ```
+//! use std::io::{Cursor, Read, Seek, SeekFrom, Write};
+//! use waxseal::keys::KeyFile;
+//! use waxseal::{Demands, OpenReaderAt, SealOptions, SealWriter};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let key = KeyFile::generate()?;
+//!     let mut writer = SealWriter::new(Vec::new(), &[&key], &SealOptions::new())?;
+//!     for number in 0..100_000_u32 {
+//!         writer.write_all(&number.to_be_bytes())?;
+//!     }
+//!     let sealed = Cursor::new(writer.finish()?); // a `File` does as well
+//!
+//!     let mut reader = OpenReaderAt::new(sealed, &[&key], &Demands::new())?;
+//!     assert_eq!(reader.plaintext_len(), 400_000);
+//!     reader.seek(SeekFrom::Start(4 * 77_777))?;
+//!     let mut record = [0; 4];
+//!     reader.read_exact(&mut record)?;
+//!     assert_eq!(u32::from_be_bytes(record), 77_777);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The folder `examples/` has these as programs, and one with a key service of its own.
+//!
+//! # Features
+//!
+//! `aws-lc` and `ring`, on by default, compute the AEADs by AWS-LC and *ring*. Without both, or with `pure-rust`, they
+//! are pure Rust, need no C compiler, and give the same bytes.
+//!
+//! The library installs no signal handler, prints nothing and changes no state of the process. It starts threads in
+//! [`engine`] and [`salvage()`] alone.
 
 pub mod container;
 pub mod engine;
 pub mod envelope;
 pub mod error;
+#[cfg(unix)]
+pub mod files;
 pub mod format;
 pub mod io;
 pub mod keys;
@@ -20,9 +128,15 @@ pub mod stream;
 
 pub use envelope::{Demands, Envelope, SealOptions};
 pub use error::{Error, Result};
+#[cfg(unix)]
+pub use files::{FileOptions, decrypt_file, encrypt_file};
 pub use salvage::{SalvageOptions, SalvageReport, salvage};
 pub use seek::OpenReaderAt;
 pub use stream::{OpenReader, SealWriter};
+
+#[cfg(test)]
+#[path = "../tests/skipped/mod.rs"]
+mod skipped;
 
 /// The README's examples are run as tests.
 #[cfg(doctest)]

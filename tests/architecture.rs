@@ -7,11 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use waxseal::format;
-
 /// The modules of the library and the crates above it, each allowed to import those before it. Modules of one line do
 /// not know each other.
-const ORDER: [&[&str]; 14] = [
+const ORDER: [&[&str]; 15] = [
     &["error"],
     &["io"],
     &["secret"],
@@ -23,6 +21,7 @@ const ORDER: [&[&str]; 14] = [
     &["stream"],
     &["seek"],
     &["engine"],
+    &["files"],
     &["rewrap", "salvage"],
     &[AWS_KMS],
     &[CLI],
@@ -354,7 +353,9 @@ fn files_stay_readable() {
 fn the_architecture_names_the_order_and_every_module() {
     let text = read("ARCHITECTURE.md");
     let order = ORDER.map(|modules| modules.join(", ")).join(" < ");
-    assert!(text.contains(&order), "ARCHITECTURE.md does not hold the line\n{order}");
+    // The line may be broken, since lines have at most 120 characters.
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains(&order), "ARCHITECTURE.md does not hold the line\n{order}");
     for source in sources() {
         let shown = if source.is_of_library() { source.module().0.to_owned() } else { source.of.replace('_', "-") };
         assert!(text.contains(&format!("  {shown}")), "ARCHITECTURE.md does not show {shown}");
@@ -440,40 +441,6 @@ fn every_test_is_a_target_of_one_package() {
 fn rows(text: &str) -> Vec<Vec<&str>> {
     let rows = text.lines().filter_map(|line| line.trim().strip_prefix('|')?.strip_suffix('|'));
     rows.map(|row| row.split('|').map(str::trim).collect()).collect()
-}
-
-#[test]
-fn the_spec_and_the_code_have_the_same_constants() {
-    let spec = read("spec/waxseal-v1.md");
-    let rows = rows(&spec);
-    let says = |cells: &[&str]| assert!(rows.iter().any(|row| row.starts_with(cells)), "the spec has no row {cells:?}");
-    let magic = format::MAGIC.map(|byte| format!("{byte:02X}")).join(" ");
-    says(&["0", "8", "magic", &format!("`{magic}`"), "yes"]);
-    says(&["8", "2", "version", &format::VERSION.to_string(), "yes"]);
-    let lens = format::BankLen::ALL.map(|len| len.get().to_string());
-    let (last, others) = lens.split_last().unwrap();
-    says(&["12", "4", "bank_len", &format!("{} or {last}", others.join(", ")), "no"]);
-    says(&["20", "2", "slot_count", &format!("1 to {}", format::MAX_SLOTS), "no"]);
-    says(&["98", "2", "pair_count", &format!("0 to {}", format::MAX_PAIRS), "yes"]);
-    says(&["bank_len - 32", &format::CHECKSUM_LEN.to_string(), "check"]);
-    says(&["2", "`keyfile`", "32 lower-case hexadecimal digits", &format!("{} bytes", format::KEYFILE_WRAPPED_LEN)]);
-    says(&["3", "`passphrase`", "empty", &format!("{} bytes", format::PASSPHRASE_WRAPPED_LEN)]);
-    says(&["chunks", &format!("2^{}", format::MAX_CHUNKS.ilog2())]);
-    says(&["plaintext", &format!("2^{} - 1 bytes", (format::MAX_PLAINTEXT + 1).ilog2())]);
-    says(&["header", &format!("{} bytes", format::BankLen::MAX.header_len())]);
-    says(&["slots", &format!("1 to {}", format::MAX_SLOTS)]);
-    says(&["pairs; labels", &format!("{0}; {0}", format::MAX_PAIRS)]);
-    says(&["p - 96 (flags, counts, pairs and labels)", &format!("{} bytes", format::BINDING_MAX)]);
-    says(&["KMS blob", &format!("1 to {} bytes", format::KMS_WRAPPED_MAX)]);
-    let read_most = format!("{} + {}", format::BankLen::MAX.header_len(), format::MIN_PAYLOAD);
-    says(&["bytes read before the first chunk", &read_most]);
-    assert_eq!(format::FRONT_LEN, format::BankLen::MAX.header_len() + format::MIN_PAYLOAD);
-    let places = format::PLACES.map(|place| place.to_string()).join(", ").replace(", 65536", " and 65536");
-    assert!(spec.contains(&format!("The six places are the offsets {places}.")), "the six places: {places}");
-    let large = format::LARGE_INPUT.to_string();
-    assert!(spec.contains(&format!("4 MiB ({large} bytes) or more")), "the large input: {large}");
-    let chunk = format::CHUNK_LEN;
-    assert!(spec.contains(&format!("cut into chunks of {chunk} bytes")), "the chunk: {chunk}");
 }
 
 /// The exit codes are an interface: README.md and the program's help say the same.

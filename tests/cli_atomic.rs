@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "says what could not be tried, and figures")]
 
 mod cli_support;
+mod skipped;
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -13,13 +14,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use cli_support::{NOBODY, Place, Ran, WAXSEAL, is_root, noise, sealed_len};
+use skipped::skipped;
 
 const ENCRYPT: [&str; 4] = ["encrypt", "-f", "-k", "file:k"];
 
 /// Whether the test can go on: it needs root's rights.
 fn needs_root(test: &str) -> bool {
     if !is_root() {
-        eprintln!("{test}: NOT TRIED, it needs root");
+        skipped(test, "it needs root");
     }
     is_root()
 }
@@ -76,8 +78,7 @@ fn a_killed_run_leaves_nothing_of_a_new_file() {
     let place = Place::new();
     let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::WRONLY;
     if rustix::fs::open(place.path(""), flags, rustix::fs::Mode::RUSR).is_err() {
-        eprintln!("NOT TRIED: the file system of {} has no O_TMPFILE", place.path("").display());
-        return;
+        return skipped("a_killed_run_leaves_nothing_of_a_new_file", "the file system has no O_TMPFILE");
     }
     let child = begun(&place, "d/out.wax");
     assert_eq!(told_to(child, "-KILL").signal, Some(9));
@@ -97,8 +98,8 @@ fn shared(place: &Place, link: &str) {
 
 #[test]
 fn a_link_of_somebody_else_in_a_shared_folder_is_not_followed() {
-    if !needs_root("a_link_of_somebody_else_in_a_shared_folder_is_not_followed") {
-        return;
+    if !is_root() {
+        return skipped("a_link_of_somebody_else_in_a_shared_folder_is_not_followed", "it needs root");
     }
     let place = Place::new();
     place.sealed("in.wax", b"content");
@@ -228,8 +229,7 @@ fn a_mount_point_is_recognised_before_the_work() {
         Mounted::new(&place.path("other"), &place.path("out.wax")),
         Mounted::new(&place.path("other"), &place.path("in.wax")),
     ) else {
-        eprintln!("a_mount_point_is_recognised_before_the_work: NOT TRIED, nothing can be mounted here");
-        return;
+        return skipped("a_mount_point_is_recognised_before_the_work", "nothing can be mounted here");
     };
     let words = ["out.wax is a mount point", "hint: `-o - > out.wax`"];
     let command = ["-o", "out.wax", "--from-command", "--", "touch", "ran"];
@@ -268,8 +268,7 @@ fn a_block_device_is_overwritten_with_force_alone() {
     let place = Place::new();
     place.write("in", noise(50_000));
     let Some(disk) = Disk::new(&place.path("image")) else {
-        eprintln!("a_block_device_is_overwritten_with_force_alone: NOT TRIED, it needs a loop device");
-        return;
+        return skipped("a_block_device_is_overwritten_with_force_alone", "it needs a loop device");
     };
     let before = fs::read(&disk.0).unwrap();
     place.fails(&["encrypt", "-k", "file:k", "-o", &disk.0, "in"], 8, &["block device", "hint: overwrite it with -f"]);

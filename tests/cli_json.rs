@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use cli_support::{Place, noise};
 use serde_json::Value;
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "aws_request_id",
     "bytes",
     "exit",
@@ -17,6 +17,7 @@ const FIELDS: [&str; 15] = [
     "file_bytes",
     "hint",
     "key",
+    "key_material_id",
     "kind",
     "message",
     "ok",

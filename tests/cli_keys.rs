@@ -245,13 +245,7 @@ pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
 said = b""
-while True:
-    try:
-        more = os.read(terminal, 4096)
-    except OSError:
-        break
-    if not more:
-        break
+for more in pieces(terminal):
     # Failures say the word too, but not at the start of a line.
     asked = lambda said: (b"\n" + said).count(b"\npassphrase: ")
     for _ in range(asked(said + more) - asked(said)):
@@ -277,7 +271,8 @@ fn a_mistyped_passphrase_is_asked_for_again() {
         ("the-wrong-one\nthe-wrong-one\nthe-wrong-one\nthe-right-one\n", 3, 0),
     ] {
         let mut command = std::process::Command::new("python3");
-        command.args(["-c", ON_A_TERMINAL, cli_support::WAXSEAL, "verify", "-k", "passphrase", "--json"]);
+        let script = [cli_support::PIECES, ON_A_TERMINAL].concat();
+        command.args(["-c", &script, cli_support::WAXSEAL, "verify", "-k", "passphrase", "--json"]);
         command.args(&sealed).current_dir(place.path(""));
         let ran = cli_support::feed(&mut command, answers.as_bytes());
         assert_eq!(ran.text().trim(), format!("{asked} {good}"), "{answers:?}: {}", ran.stderr);

@@ -105,6 +105,38 @@ fn where_no_thread_can_be_started_kms_is_an_error() {
     }
 }
 
+/// One more, two more, and so on: whichever of the threads that the AWS library takes is the one that cannot be started,
+/// and whether it looks up a name or reads a file.
+#[cfg(feature = "aws-kms")]
+#[test]
+fn where_few_threads_can_be_started_kms_is_an_error() {
+    let place = place();
+    place.write("in", b"content");
+    place.write("config", b"[default]\nregion = us-east-1\n");
+    place.write("credentials", b"[default]\naws_access_key_id = x\naws_secret_access_key = x\n");
+    let mut codes = std::collections::BTreeSet::new();
+    for threads in 1..=6 {
+        for args in [&["encrypt", "-k", "alias/a", "in"][..], &["key", "show", "alias/a"]] {
+            for endpoint in ["http://127.0.0.1:9", "http://localhost:9", "https://localhost:9"] {
+                let mut command = limited(&place, &format!("--nproc={threads}:{threads}"), args);
+                command.env("AWS_CONFIG_FILE", "config").env("AWS_SHARED_CREDENTIALS_FILE", "credentials");
+                command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_MAX_ATTEMPTS", "1");
+                let ran = run(command);
+                assert!(
+                    matches!(ran.code, Some(6 | 7)),
+                    "{threads} {args:?} {endpoint}: {:?} {}",
+                    ran.code,
+                    ran.stderr
+                );
+                assert_eq!(ran.stderr.matches("waxseal: error: ").count(), 1, "{}", ran.stderr);
+                assert!(!place.exists("in.wax"));
+                codes.extend(ran.code);
+            }
+        }
+    }
+    assert!(codes.contains(&7), "{codes:?}");
+}
+
 /// What a file claims by its length takes no room before its end is authenticated.
 #[test]
 fn a_claimed_length_takes_no_room() {

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 
 use cli_support::{Place, Ran, noise};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 fn json_of(place: &Place, args: &[&str]) -> Value {
     serde_json::from_str(&place.run(args).text()).unwrap()
@@ -109,12 +110,13 @@ fn repair_puts_a_bank_back() {
         file[bank + 100..bank + 300].fill(0xff);
         place.write("in.wax", &file);
         let ran = place.ok(&["rewrap", "--repair", "in.wax"]);
-        assert!(
-            ran.stderr.contains("damaged") && ran.text().contains("were (base64): "),
-            "{} {}",
-            ran.stderr,
-            ran.text()
-        );
+        assert!(ran.stderr.contains("damaged"), "{}", ran.stderr);
+        let kept = place.read(&format!("in.wax.replaced-bank{}", bank / 4096));
+        assert!(kept == file[bank..bank + 4096]);
+        let sum: String = Sha256::digest(&kept).iter().map(|byte| format!("{byte:02x}")).collect();
+        let said = ran.text();
+        assert!(said.contains(&format!("in.wax.replaced-bank{} (SHA-256 {sum})", bank / 4096)), "{said}");
+        assert!(said.len() < 400, "{said}");
         assert!(place.read("in.wax") == whole);
     }
     let told = json_of(&place, &["rewrap", "--repair", "--json", "in.wax"]);
@@ -131,10 +133,81 @@ fn the_bytes_that_a_repair_replaced_are_told() {
     place.write("in.wax", &file);
     place.fails(&["rewrap", "--repair", "--remove", "slot:0", "in.wax"], 2, &["last key"]);
     assert!(place.read("in.wax") == file, "refused before anything is written");
+    assert_eq!(place.names(), ["in.wax", "k"], "nor is anything kept");
     let ran = place.ok(&["rewrap", "-q", "--repair", "in.wax"]);
-    assert!(ran.text().contains("were (base64): "));
+    assert!(ran.text().contains("in.wax.replaced-bank0"), "{}", ran.text());
     let ran = place.ok(&["rewrap", "-q", "in.wax"]);
     assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""), "quiet");
+}
+
+/// Damages bank 0 of `in.wax`. What that bank is then.
+fn damaged(place: &Place, whole: &[u8], filler: u8) -> Vec<u8> {
+    let mut file = whole.to_vec();
+    file[100..300].fill(filler);
+    place.write("in.wax", &file);
+    file[..4096].to_vec()
+}
+
+#[test]
+fn what_a_repair_replaced_never_replaces_a_file() {
+    let place = Place::new();
+    let whole = place.sealed("in.wax", &noise(10_000));
+    let first = damaged(&place, &whole, 1);
+    place.ok(&["rewrap", "--repair", "in.wax"]);
+    let second = damaged(&place, &whole, 2);
+    let told = json_of(&place, &["rewrap", "--repair", "--json", "in.wax"]);
+    assert_eq!(told["repaired"][0]["before_file"], "in.wax.replaced-bank0-2");
+    assert!(place.read("in.wax.replaced-bank0") == first && place.read("in.wax.replaced-bank0-2") == second);
+    // A link is a name that is taken, wherever it leads.
+    std::os::unix::fs::symlink("elsewhere", place.path("in.wax.replaced-bank0-3")).unwrap();
+    damaged(&place, &whole, 3);
+    let told = json_of(&place, &["rewrap", "--repair", "--json", "in.wax"]);
+    assert_eq!(told["repaired"][0]["before_file"], "in.wax.replaced-bank0-4");
+    assert!(!place.exists("elsewhere"));
+    // Where every name is taken, nothing is overwritten: not even the damage.
+    for number in 5..=100 {
+        place.write(&format!("in.wax.replaced-bank0-{number}"), "");
+    }
+    damaged(&place, &whole, 4);
+    let before = place.read("in.wax");
+    place.fails(&["rewrap", "--repair", "in.wax"], 7, &["replaced-bank0-100 are taken"]);
+    assert!(place.read("in.wax") == before);
+    for entry in place.names() {
+        assert!(!entry.starts_with(".waxseal-"), "{entry}");
+    }
+}
+
+#[test]
+fn what_a_repair_replaced_is_as_private_as_the_file() {
+    let place = Place::new();
+    let whole = place.sealed("in.wax", &noise(10_000));
+    for mode in [0o600, 0o640, 0o644] {
+        damaged(&place, &whole, 1);
+        fs::set_permissions(place.path("in.wax"), Permissions::from_mode(mode)).unwrap();
+        if cli_support::is_root() {
+            chown(place.path("in.wax"), Some(12_345), Some(12_346)).unwrap();
+        }
+        let told = json_of(&place, &["rewrap", "--repair", "--json", "in.wax"]);
+        let kept = fs::metadata(place.path(told["repaired"][0]["before_file"].as_str().unwrap())).unwrap();
+        let own = fs::metadata(place.path("in.wax")).unwrap();
+        assert_eq!((kept.mode() & 0o7777, kept.uid(), kept.gid()), (mode, own.uid(), own.gid()));
+    }
+    if !cli_support::is_root() {
+        skipped::skipped("what_a_repair_replaced_is_as_private_as_the_file: the owner", "only root gives files away");
+    }
+}
+
+#[test]
+fn a_name_that_is_as_long_as_names_may_be_is_cut() {
+    let place = Place::new();
+    let name = format!("{}.wax", "x".repeat(251));
+    let mut file = place.sealed(&name, &noise(10_000));
+    file[100..300].fill(0xff);
+    place.write(&name, &file);
+    let told = json_of(&place, &["rewrap", "--repair", "--json", &name]);
+    let kept = told["repaired"][0]["before_file"].as_str().unwrap().to_owned();
+    assert!(kept.len() == 255 && kept.ends_with("x.replaced-bank0"), "{kept}");
+    assert!(place.read(&kept) == file[..4096]);
 }
 
 #[test]
@@ -150,6 +223,11 @@ fn repair_of_the_prelude_takes_a_key() {
     let told = json_of(&place, &["rewrap", "--repair", "-k", "file:k", "--json", "in.wax"]);
     assert_eq!((&told["outcome"], &told["repaired"][0]["part"]), (&json!("repaired"), &json!("salt and commitment")));
     assert!(place.read("in.wax") == whole);
+    // So few bytes are told, and there is no file of them.
+    place.write("in.wax", &file);
+    let ran = place.ok(&["rewrap", "--repair", "-k", "file:k", "in.wax"]);
+    assert!(ran.text().contains("were (base64): "), "{}", ran.text());
+    assert_eq!(place.names(), ["in.wax", "k"]);
 }
 
 #[test]
@@ -214,7 +292,6 @@ fn salvage_never_writes_to_a_pipe_nor_reads_one() {
 /// Who shares the data key is not rotated with this file: that is to be known before.
 #[test]
 fn a_shared_data_key_asks_to_be_confirmed() {
-    use sha2::{Digest, Sha256};
     let place = Place::new();
     place.ok(&["key", "new", "k2"]);
     place.write("in", "content");

@@ -29,6 +29,8 @@ mod full;
 mod habits;
 #[path = "faults/injector.rs"]
 mod injector;
+#[path = "faults/limits.rs"]
+mod limits;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -13,7 +13,7 @@ use fuzz::encode::{ARN, CHEAP, MAGIC, Make, Wrap, file_key, key_line, list};
 use fuzz::recipe;
 
 /// So that no folder of seeds silently holds nothing.
-const SEEDS: usize = 528;
+const SEEDS: usize = 600;
 
 type Seeds = BTreeMap<String, Vec<u8>>;
 
@@ -192,6 +192,20 @@ fn rewraps() -> Seeds {
     seeds
 }
 
+/// Ranges of a [`fuzz::container`]: sound ones, one beyond all numbers, one to their end, and one backwards.
+fn asked() -> Vec<u8> {
+    let range = |kind: u8, start: u32, len: u32| [&[kind], &start.to_le_bytes()[..3], &len.to_le_bytes()[..3]].concat();
+    let ranges = [
+        range(0, 0, 10),
+        range(0, 16_380, 20),
+        range(0, 90, 40_000),
+        range(1, 7, 9),
+        range(2, 16_384, 0),
+        range(3, 20_000, 10_000),
+    ];
+    [&[ranges.len() as u8], ranges.concat().as_slice()].concat()
+}
+
 fn made() -> BTreeMap<&'static str, Seeds> {
     let range = |start: u32, len: u32| [&start.to_le_bytes()[..3], &len.to_le_bytes()[..3]].concat();
     let ranges = [&[3], range(0, 10).as_slice(), &range(16_380, 20), &range(90, 40_000)].concat();
@@ -202,6 +216,7 @@ fn made() -> BTreeMap<&'static str, Seeds> {
         ("split", prefixed(&[4, 1, 0, 255, 90])),
         ("parallel_vs_serial", parallel()),
         ("seek_vs_serial", prefixed(&ranges)),
+        ("container", prefixed(&asked())),
         ("rewrap", rewraps()),
         ("names", texts()),
         ("keyfile", key_files()),

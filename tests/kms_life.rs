@@ -67,7 +67,7 @@ fn a_key_with_material_of_its_own() {
     assert_eq!(error.hint.as_deref(), Some(hint.as_str()));
 
     let material = secret(&[0x5a; 32]);
-    assert_eq!(kms.import_material(&alias, &material, &ImportOptions::new()).unwrap(), arn);
+    assert_eq!(kms.import_material(&alias, &material, &ImportOptions::new()).unwrap().key, arn);
     let shown = kms.show_key(&alias).unwrap();
     assert_eq!((shown.state.as_str(), shown.origin.as_str()), ("Enabled", "EXTERNAL"));
     assert_eq!((shown.spec.as_str(), shown.usage.as_str()), ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"));
@@ -77,7 +77,7 @@ fn a_key_with_material_of_its_own() {
     assert!(opener.open(&slot, &binding).unwrap().expose() == data_key.expose());
 
     // Without its material the key opens nothing.
-    assert_eq!(kms.delete_material(&alias).unwrap(), arn);
+    assert_eq!(kms.delete_material(&alias, None).unwrap(), arn);
     assert_eq!(refusal(opener.open(&slot, &binding)).cause, ProviderCause::PendingImport);
 
     // Other material is refused in KMS's words (the emulator would take it); the same opens old files again.
@@ -138,7 +138,7 @@ fn what_cannot_be_imported_is_refused_before_any_call() {
     let own = name(&shared_moto().aws().create_key());
     let error = refusal(kms.import_material(&own, &secret(&[1; 32]), &ImportOptions::new()));
     assert_eq!(error.cause, ProviderCause::WrongKeyType, "{error}");
-    assert_eq!(refusal(kms.delete_material(&own)).cause, ProviderCause::WrongKeyType);
+    assert_eq!(refusal(kms.delete_material(&own, None)).cause, ProviderCause::WrongKeyType);
     assert_eq!(proxy.take(), ["DescribeKey", "DescribeKey"]);
 }
 

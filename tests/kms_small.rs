@@ -10,7 +10,7 @@ fn another_client_finds_it_to_be_kms() {
     let kms = support::small_kms();
     let port = kms.address().rsplit_once(':').unwrap().1.to_owned();
     let script = support::root().join("tests/support/kms_client.py");
-    let mut client = Command::new(support::python());
+    let mut client = Command::new(support::kms_python());
     support::clear_aws_environment(&mut client);
     let ran = client.arg(script).arg(port).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));

@@ -41,7 +41,7 @@ fn key() -> KeyFile {
 
 fn demands() -> Demands {
     let pairs = |text| Pairs::parse([text]).unwrap();
-    Demands { context: pairs("project=demo"), labels: pairs("host=example") }
+    Demands::new().with_context(pairs("project=demo")).with_labels(pairs("host=example"))
 }
 
 /// The bytes that count from `range.start` on: what the example takes for random values.

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use waxseal::container::Layout;
 use waxseal::envelope::InputSize;
-use waxseal::format::{Binding, CHUNK_LEN, Slot, chunk_offset, payload_len};
+use waxseal::format::{Binding, CHUNK_LEN, Slot};
 use waxseal::keys::{KeyFile, KeySealer};
 use waxseal::payload::{ChunkIndex, ChunkSealer, PayloadKeys};
 use waxseal::secret::DataKey;
@@ -45,14 +46,16 @@ pub(crate) fn make(path: &Path, len: u64, places: &[u64]) -> KeyFile {
     let start = header.len() as u64;
     file.write_all_at(&header, 0).unwrap();
     file.write_all_at(&prelude.to_bytes(), start).unwrap();
-    file.set_len(start + payload_len(len).unwrap()).unwrap();
+    let layout = Layout::new(start);
+    file.set_len(layout.file_len(len).unwrap()).unwrap();
 
     let chunk = CHUNK_LEN as u64;
     for index in places.iter().map(|place| place / chunk).chain([0, len / chunk]) {
         let plaintext = vec![0; usize::try_from(chunk.min(len - index * chunk)).unwrap()];
         let mut sealed = vec![0; plaintext.len() + waxseal::format::TAG_LEN];
-        sealer.seal(ChunkIndex::new(index).unwrap(), &plaintext, &mut sealed).unwrap();
-        file.write_all_at(&sealed, start + chunk_offset(index)).unwrap();
+        let index = ChunkIndex::new(index).unwrap();
+        sealer.seal(index, &plaintext, &mut sealed).unwrap();
+        file.write_all_at(&sealed, layout.chunk_at(index)).unwrap();
     }
     key
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a target says by a panic what it found")]
 #![allow(unreachable_pub, dead_code, reason = "shared with the tests of the package, which use a part")]
 
+mod container;
 #[path = "../../tests/kit/encode.rs"]
 pub(crate) mod encode;
 mod header;
@@ -21,6 +22,7 @@ use waxseal::keys::{Identity, KeyFile, KeyOpener, public};
 use waxseal::secret::DataKey;
 use waxseal::{Demands, OpenReader, OpenReaderAt};
 
+pub use container::container;
 pub use header::header;
 pub use names::{keyfile, keytext, names};
 use recipe::Recipe;
@@ -30,13 +32,14 @@ pub use rewrap::rewrap;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// The targets by name.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("header", header),
     ("open_serial", open_serial),
     ("malleability", malleability),
     ("split", split),
     ("parallel_vs_serial", parallel_vs_serial),
     ("seek_vs_serial", seek_vs_serial),
+    ("container", container),
     ("rewrap", rewrap),
     ("names", names),
     ("keyfile", keyfile),

@@ -53,15 +53,14 @@ impl InOrder {
             }
         };
         let full = sealed.len() == SEALED_CHUNK_LEN;
-        let next = index.next();
-        let opened = if full && next.is_none() {
-            // A full chunk is followed by another one, for which there is no number.
-            zeroize::Zeroize::zeroize(sealed);
-            Err(Tampered::TooLong)
-        } else {
-            self.opener.open(index, sealed)
+        let opened = match index.of_len(sealed.len()) {
+            Ok(index) => self.opener.open(index, sealed),
+            Err(tampered) => {
+                zeroize::Zeroize::zeroize(sealed);
+                Err(tampered)
+            }
         };
-        self.state = match (&opened, next) {
+        self.state = match (&opened, index.next()) {
             (Err(tampered), _) => State::Failed(tampered.clone()),
             (Ok(_), Some(next)) if full => State::Next(next),
             (Ok(_), _) => State::Ended,

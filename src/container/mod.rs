@@ -37,6 +37,7 @@
 //! ```
 
 mod in_order;
+mod layout;
 mod opening;
 mod payload;
 mod plaintext;
@@ -45,12 +46,15 @@ mod sealing;
 mod tests;
 
 pub use in_order::InOrder;
+pub(crate) use layout::prelude_of;
+pub use layout::{End, Layout};
 pub use opening::{Opened, Opening};
-pub use payload::{End, Payload};
+pub use payload::Payload;
 pub use plaintext::Plaintext;
 pub use sealing::Sealing;
+pub(crate) use sealing::{front_of, least_layout};
 
-use crate::format::{BankLen, LARGE_INPUT, plaintext_len};
+use crate::format::{BankLen, LARGE_INPUT};
 
 /// Length of the plaintext of a file of `file_len` bytes, as its length alone suggests: a guess for a progress bar or a
 /// buffer, no more. `None` where no file that this crate writes has that length.
@@ -59,6 +63,6 @@ use crate::format::{BankLen, LARGE_INPUT, plaintext_len};
 /// a writer gives a file with few keys.
 #[must_use]
 pub fn plaintext_len_hint(file_len: u64) -> Option<u64> {
-    let with = |bank: BankLen| plaintext_len(file_len.checked_sub(bank.header_len() as u64)?).ok();
+    let with = |bank: BankLen| Layout::new(bank.header_len() as u64).end(file_len).ok().map(|end| end.plaintext_len);
     with(BankLen::MAX).filter(|len| *len >= LARGE_INPUT).or_else(|| with(BankLen::MIN))
 }

@@ -1,7 +1,8 @@
 //! From the first bytes of a file to a checked commitment (spec 12).
 
+use super::layout::{Layout, prelude_of};
 use super::payload::Payload;
-use crate::envelope::{Demands, OpenedBy, Trial, Unlocked, payload_prelude, unlock, unlock_async};
+use crate::envelope::{Demands, OpenedBy, Trial, Unlocked, unlock, unlock_async};
 use crate::error::Result;
 use crate::format::{Front, Header, PRELUDE_LEN, Slot};
 use crate::keys::{AsyncKeyOpener, KeyOpener};
@@ -34,7 +35,7 @@ impl Opening {
     /// As [`read`](Self::read).
     pub fn with_header(front: Front, header: Header, demands: &Demands) -> Result<Self> {
         // The least length is looked at before what the caller demands (spec 12.1).
-        let prelude = payload_prelude(&front, &header)?;
+        let prelude = prelude_of(&front, &header)?;
         demands.check(&header.bank().binding)?;
         Ok(Self { front, header, prelude })
     }
@@ -53,8 +54,7 @@ impl Opening {
     /// What the front holds of the chunks already.
     #[must_use]
     pub fn begun(&self) -> &[u8] {
-        let from = self.header.bank_len().header_len() + PRELUDE_LEN;
-        self.front.bytes().get(from..).unwrap_or_default()
+        Layout::of(&self.header).begun(&self.front)
     }
 
     /// Tries each opener, in order, on each slot it matches.

@@ -1,5 +1,6 @@
 //! Plaintext in, the bytes of a file out.
 
+use super::layout::Layout;
 use crate::envelope::{Envelope, InputSize};
 use crate::error::{Error, Result};
 use crate::format::{CHUNK_LEN, LARGE_INPUT, MAX_PLAINTEXT, TAG_LEN};
@@ -104,11 +105,26 @@ impl Sealing {
     /// Gives out the header and what waited for it.
     fn start(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let Some(held) = self.held.take() else { return Ok(()) };
-        out.extend(self.envelope.header(InputSize::of(self.total))?);
-        out.extend(self.envelope.prelude().to_bytes());
+        out.extend(front_of(&self.envelope, InputSize::of(self.total))?.0);
         out.extend(held);
         Ok(())
     }
+}
+
+/// Header and prelude, and where the chunks after them are.
+///
+/// # Errors
+/// As [`Envelope::header`].
+pub(crate) fn front_of(envelope: &Envelope, size: InputSize) -> Result<(Vec<u8>, Layout)> {
+    let mut front = envelope.header(size)?;
+    let layout = Layout::new(front.len() as u64);
+    front.extend_from_slice(&envelope.prelude().to_bytes());
+    Ok((front, layout))
+}
+
+/// Where the parts of a new file are unless its keys need a longer header.
+pub(crate) fn least_layout(size: InputSize) -> Layout {
+    Layout::new(size.least_bank().header_len() as u64)
 }
 
 impl Drop for Sealing {

@@ -15,7 +15,7 @@ use crate::stream::{OpenReader, SealWriter};
 const CHUNK: u64 = crate::format::CHUNK_LEN as u64;
 
 fn text(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at / 7 % 251) as u8).collect()
+    (0..len).map(|at| u8::try_from(at / 7 % 251).unwrap()).collect()
 }
 
 fn seal(key: &KeyFile, plaintext: &[u8]) -> Vec<u8> {
@@ -95,6 +95,24 @@ fn a_length_is_authenticated_before_it_is_believed() {
     let payload = opened(&key, &file).into_payload();
     let claimed = payload.end(9_000_000_000).unwrap();
     assert!(payload.with_end(&claimed, &[]).is_err());
+}
+
+/// Its fields are the caller's to change: a file is not cut by that.
+#[test]
+fn a_full_chunk_ends_no_file() {
+    let key = KeyFile::generate().unwrap();
+    let file = seal(&key, &text(40_000));
+    let end_with = |index, plaintext_len| {
+        let payload = opened(&key, &file).into_payload();
+        let mut end = payload.end(file.len() as u64).unwrap();
+        (end.index, end.plaintext_len) = (ChunkIndex::new(index).unwrap(), plaintext_len);
+        let start = payload.chunk_at(end.index);
+        payload.with_end(&end, part(&file, start..(start + SEALED_CHUNK_LEN as u64).min(file.len() as u64))).is_ok()
+    };
+    assert!(end_with(2, 40_000));
+    for (index, plaintext_len) in [(0, CHUNK), (1, 2 * CHUNK), (1, 0), (2, 0), (2, u64::MAX)] {
+        assert!(!end_with(index, plaintext_len), "{index} {plaintext_len}");
+    }
 }
 
 #[test]

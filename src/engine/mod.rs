@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-pub use crate::io::Durability;
+pub use crate::io::{Durability, ReadAt, WriteAt};
 
 use buffers::{Buffers, Shelf};
 pub use patient::Patient;
@@ -41,6 +41,7 @@ const _: () = assert!(UNIT / CHUNK_LEN * SEALED_CHUNK_LEN <= buffers::BUFFER_LEN
 const _: () = assert!(UNIT + crate::format::FRONT_LEN + SEALED_CHUNK_LEN <= buffers::BUFFER_LEN);
 
 /// Where the input comes from.
+#[non_exhaustive]
 pub enum Source<'a> {
     /// A regular file (or anything else that can be read at any position), from its start.
     File(&'a File),
@@ -48,9 +49,13 @@ pub enum Source<'a> {
     Pipe(&'a File),
     /// Any other reader.
     Stream(&'a mut (dyn Read + Send)),
+    /// Anything else that can be read at any position, such as an object in a store. Several threads read at once, each
+    /// about 256 KiB, roughly in order.
+    At(&'a dyn ReadAt),
 }
 
 /// Where the output goes.
+#[non_exhaustive]
 pub enum Sink<'a> {
     /// An empty regular file that nobody else writes, written at its positions by several threads, and synced or not.
     ///
@@ -60,6 +65,8 @@ pub enum Sink<'a> {
     Pipe(&'a File),
     /// Any other writer: written in order.
     Stream(&'a mut (dyn Write + Send)),
+    /// Anything else that takes bytes at their positions, such as an object that a store puts together from parts.
+    At(Box<dyn WriteAt + 'a>),
     /// Nowhere: everything is authenticated and nothing written.
     Nowhere,
 }

@@ -9,27 +9,28 @@ use std::sync::{Mutex, PoisonError};
 use super::buffers::Buffers;
 use super::ordered::{Failures, TaskGuard};
 use super::sink::Output;
-use super::source::FileInput;
+use super::source::Positioned;
 use super::{Observer, PIECE_CHUNKS};
-use crate::envelope::read_full;
+use crate::container::Payload;
 use crate::error::{Error, Result, Tampered};
-use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN};
+use crate::format::SEALED_CHUNK_LEN;
+use crate::io::read_full;
 use crate::payload::{ChunkIndex, ChunkOpener};
 
 /// The chunks of a payload.
 pub(super) enum Chunks<'a> {
-    /// In a file, from a position on.
-    At(&'a FileInput<'a>, u64),
+    /// At their places.
+    At(&'a Positioned<'a>),
     /// All that comes.
     Ordered(Box<dyn Read + Send + 'a>),
 }
 
 /// One payload being opened by several threads.
 pub(super) struct OpenJob<'a, 'o> {
-    opener: &'a ChunkOpener,
+    payload: &'a Payload,
     /// Chunks in a task.
     unit: usize,
-    file: Option<(&'a FileInput<'a>, u64)>,
+    file: Option<&'a Positioned<'a>>,
     claims: Mutex<Claims<'a>>,
     output: &'a Output<'o>,
     failures: Failures,
@@ -39,7 +40,8 @@ pub(super) struct OpenJob<'a, 'o> {
 struct Claims<'a> {
     stream: Option<Box<dyn Read + Send + 'a>>,
     task: u64,
-    chunk: u64,
+    /// The next one. `None`: there is no such number, and the chunk before it fails.
+    chunk: Option<ChunkIndex>,
     ended: bool,
     /// Length of the plaintext, once the last chunk has been opened.
     plaintext_len: Option<u64>,
@@ -47,7 +49,7 @@ struct Claims<'a> {
 
 struct Task {
     number: u64,
-    first: u64,
+    first: ChunkIndex,
     /// Bytes of chunks.
     sealed: usize,
 }
@@ -65,18 +67,18 @@ struct Opened {
 impl<'a, 'o> OpenJob<'a, 'o> {
     /// Tasks of `unit` chunks, at most 64. The first of `chunks` has number `first`: zero, but for tests.
     pub(super) fn new(
-        opener: &'a ChunkOpener,
+        payload: &'a Payload,
         chunks: Chunks<'a>,
         (output, unit): (&'a Output<'o>, usize),
         observer: &'a dyn Observer,
-        first: u64,
+        first: ChunkIndex,
     ) -> Self {
         let (file, stream) = match chunks {
-            Chunks::At(file, position) => (Some((file, position)), None),
+            Chunks::At(file) => (Some(file), None),
             Chunks::Ordered(stream) => (None, Some(stream)),
         };
-        let claims = Mutex::new(Claims { stream, task: 0, chunk: first, ended: false, plaintext_len: None });
-        Self { opener, unit, file, claims, output, failures: Failures::default(), observer }
+        let claims = Mutex::new(Claims { stream, task: 0, chunk: Some(first), ended: false, plaintext_len: None });
+        Self { payload, unit, file, claims, output, failures: Failures::default(), observer }
     }
 
     /// One thread's part: task after task, until there is none.
@@ -94,7 +96,7 @@ impl<'a, 'o> OpenJob<'a, 'o> {
         match (self.failures.into_first(), claims.plaintext_len) {
             (Some(failure), _) => Err(failure),
             (None, Some(len)) => Ok(len),
-            (None, None) => Err((0, Error::ApiMisuse("opening stopped in a panic"))),
+            (None, None) => Err((0, Error::Bug("opening stopped in a panic"))),
         }
     }
 
@@ -108,11 +110,12 @@ impl<'a, 'o> OpenJob<'a, 'o> {
         if claims.ended || self.failures.any() {
             return None;
         }
+        let first = claims.chunk?;
         let whole = self.unit * SEALED_CHUNK_LEN;
         let there = match (&mut claims.stream, self.file) {
             (Some(stream), _) => read_full(stream.as_mut(), &mut buffers.input[..whole]),
-            (None, Some((file, position))) => {
-                let left = file.len.saturating_sub(position + claims.chunk * SEALED_CHUNK_LEN as u64);
+            (None, Some(file)) => {
+                let left = file.len.saturating_sub(self.payload.chunk_at(first));
                 Ok(usize::try_from(left).unwrap_or(usize::MAX).min(whole))
             }
             (None, None) => Ok(0),
@@ -120,15 +123,15 @@ impl<'a, 'o> OpenJob<'a, 'o> {
         let sealed = match there {
             Ok(there) => there,
             Err(error) => {
-                self.failures.add(claims.chunk, Error::io("reading the input", error));
+                self.failures.add(first.get(), Error::io("reading the input", error));
                 self.output.close_behind(claims.task);
                 return None;
             }
         };
-        let task = Task { number: claims.task, first: claims.chunk, sealed };
+        let task = Task { number: claims.task, first, sealed };
         claims.ended = sealed < whole;
         claims.task += 1;
-        claims.chunk += self.unit as u64;
+        claims.chunk = ChunkIndex::new(first.get() + self.unit as u64);
         Some(task)
     }
 
@@ -142,9 +145,9 @@ impl<'a, 'o> OpenJob<'a, 'o> {
             self.output.wait(task.number);
             self.observer.ending();
         }
-        let position = task.first * CHUNK_LEN as u64;
+        let position = task.first.plaintext_offset();
         let written = self.output.put(task.number, position, &buffers.output[..plain]);
-        let unwritten = written.err().map(|error| (task.first, Error::io("writing the output", error)));
+        let unwritten = written.err().map(|error| (task.first.get(), Error::io("writing the output", error)));
         if let Some((chunk, error)) = unwritten.or(failed) {
             self.failures.add(chunk, error);
             self.output.close_behind(task.number);
@@ -152,7 +155,7 @@ impl<'a, 'o> OpenJob<'a, 'o> {
         }
         if ended {
             let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-            claims.plaintext_len = Some(task.first * CHUNK_LEN as u64 + plain as u64);
+            claims.plaintext_len = Some(position + plain as u64);
         }
         self.observer.advanced(task.sealed as u64);
     }
@@ -162,15 +165,19 @@ impl<'a, 'o> OpenJob<'a, 'o> {
         let mut read = 0;
         loop {
             let len = (PIECE_CHUNKS * SEALED_CHUNK_LEN).min(task.sealed - read);
-            let first = task.first + (read / SEALED_CHUNK_LEN) as u64;
+            let number = task.first.get() + (read / SEALED_CHUNK_LEN) as u64;
+            let Some(first) = ChunkIndex::new(number) else {
+                done.failed = Some((number, Tampered::TooLong.into()));
+                return done;
+            };
             let piece = match self.file {
-                Some((file, position)) => {
+                Some(file) => {
                     let piece = &mut buffers.input[..len];
-                    match file.read_at(piece, position + first * SEALED_CHUNK_LEN as u64) {
+                    match file.read_at(piece, self.payload.chunk_at(first)) {
                         // Fewer where the file was cut meanwhile: the chunk that is short then is no last one.
                         Ok(there) => &piece[..there],
                         Err(error) => {
-                            done.failed = Some((first, Error::io("reading the input", error)));
+                            done.failed = Some((number, Error::io("reading the input", error)));
                             return done;
                         }
                     }
@@ -180,7 +187,7 @@ impl<'a, 'o> OpenJob<'a, 'o> {
             read += len;
             let last = read == task.sealed && task.sealed < self.unit * SEALED_CHUNK_LEN;
             let last = last || piece.len() < len;
-            let part = open_piece(self.opener, first, piece, last, &mut buffers.output[done.plain..]);
+            let part = open_piece(self.payload.opener(), number, piece, last, &mut buffers.output[done.plain..]);
             done.plain += part.plain;
             done.failed = part.failed;
             done.ended = part.ended;
@@ -199,11 +206,8 @@ fn open_piece(opener: &ChunkOpener, first: u64, sealed: &[u8], last: bool, out: 
     let mut done = Opened { plain: 0, failed: None, ended: false };
     let full = full.iter().map(|chunk| &chunk[..]);
     for (number, chunk) in (first..).zip(full.chain(last.then_some(rest))) {
-        let is_full = chunk.len() == SEALED_CHUNK_LEN;
-        // A full chunk is followed by another one, for which there must be a number.
-        let index = ChunkIndex::new(number).filter(|index| !is_full || index.next().is_some());
-        let opened =
-            index.ok_or(Tampered::TooLong).and_then(|index| opener.open_into(index, chunk, &mut out[done.plain..]));
+        let index = ChunkIndex::new(number).ok_or(Tampered::TooLong).and_then(|index| index.of_len(chunk.len()));
+        let opened = index.and_then(|index| opener.open_into(index, chunk, &mut out[done.plain..]));
         match opened {
             Ok(len) => done.plain += len,
             Err(tampered) => {
@@ -211,7 +215,7 @@ fn open_piece(opener: &ChunkOpener, first: u64, sealed: &[u8], last: bool, out: 
                 return done;
             }
         }
-        done.ended = !is_full;
+        done.ended = chunk.len() < SEALED_CHUNK_LEN;
     }
     done
 }

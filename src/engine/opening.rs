@@ -4,13 +4,14 @@ use std::io::{Cursor, Read};
 
 use super::open::{Chunks, OpenJob};
 use super::sink::Output;
-use super::source::{FileInput, Input};
-use super::{Engine, Observer, Opened, SMALL_INPUT, Sink, Source, UNIT, system};
-use crate::envelope::{Demands, Unlocked, payload_prelude, read_front, read_header_at, unlock};
+use super::source::{Input, Positioned};
+use super::{Engine, Observer, Opened, SMALL_INPUT, Sink, Source, UNIT};
+use crate::container::{End, Opening, Payload};
+use crate::envelope::{Demands, read_front, read_header_at};
 use crate::error::Result;
-use crate::format::{CHUNK_LEN, FRONT_LEN, Front, Header, PRELUDE_LEN, SEALED_CHUNK_LEN, plaintext_len};
+use crate::format::{CHUNK_LEN, FRONT_LEN, Front, Header, SEALED_CHUNK_LEN};
 use crate::keys::KeyOpener;
-use crate::payload::{ChunkIndex, ChunkOpener};
+use crate::payload::ChunkIndex;
 use zeroize::Zeroizing;
 
 pub(super) fn open(
@@ -22,38 +23,31 @@ pub(super) fn open(
     observer: &dyn Observer,
 ) -> Result<Opened> {
     let output = Output::new(sink)?;
-    let check = |front: &Front, header: &Header| -> Result<_> {
-        observer.header(header);
-        // The least length is looked at before what the caller demands (spec 12.1).
-        let prelude = payload_prelude(front, header)?;
-        demands.check(&header.bank().binding)?;
-        Ok(prelude)
+    let check = |front: Front, header: Header| {
+        observer.header(&header);
+        Opening::with_header(front, header, demands)
     };
     match Input::new(source)? {
-        Input::At(file) => {
-            observer.total(file.len);
-            let (front, header) = read_header_at(&mut |buffer, at| system::read_at(file.file, buffer, at))?;
-            let prelude = check(&front, &header)?;
-            drop(front);
-            let unlocked = unlock(header.bank(), &prelude, openers)?;
-            let chunks_at = chunks_at(&header);
-            observer.advanced(chunks_at);
-            let len = open_file(engine, &unlocked.opener, (&file, chunks_at), output, observer)?;
-            Ok(opened(header, unlocked, len))
+        Input::At(input) => {
+            observer.total(input.len);
+            let (front, header) = read_header_at(&mut |buffer, at| input.read_some_at(buffer, at))?;
+            let (payload, header, by) = check(front, header)?.open(openers)?.into_parts();
+            observer.advanced(payload.chunk_at(ChunkIndex::FIRST));
+            let plaintext_len = open_positioned(engine, &payload, &input, output, observer)?;
+            Ok(Opened { header, by, plaintext_len })
         }
         Input::Ordered(mut stream) => {
             let front = read_front(&mut stream)?;
-            let header = Header::read(&front)?;
-            let prelude = check(&front, &header)?;
-            let unlocked = unlock(header.bank(), &prelude, openers)?;
-            let chunks_at = chunks_at(&header);
-            observer.advanced(chunks_at);
-            let begun = front.bytes().get(usize::try_from(chunks_at).unwrap_or(usize::MAX)..).unwrap_or_default();
             let ended = front.bytes().len() < FRONT_LEN;
-            let chunks = begun_stream(begun.to_vec(), stream, ended);
-            let small = if ended { Threads::One } else { Threads::All };
-            let len = open_chunks(engine, &unlocked.opener, Chunks::Ordered(chunks), (small, 0), output, observer)?;
-            Ok(opened(header, unlocked, len))
+            let header = Header::read(&front)?;
+            let opening = check(front, header)?;
+            let chunks = begun_stream(opening.begun().to_vec(), stream, ended);
+            let (payload, header, by) = opening.open(openers)?.into_parts();
+            observer.advanced(payload.chunk_at(ChunkIndex::FIRST));
+            let threads = if ended { Threads::One } else { Threads::All };
+            let chunks = Chunks::Ordered(chunks);
+            let plaintext_len = open_chunks(engine, &payload, chunks, threads, output, observer)?;
+            Ok(Opened { header, by, plaintext_len })
         }
     }
 }
@@ -64,71 +58,54 @@ fn begun_stream<'a>(begun: Vec<u8>, stream: Box<dyn Read + Send + 'a>, ended: bo
     if ended { Box::new(begun) } else { Box::new(begun.chain(stream)) }
 }
 
-fn chunks_at(header: &Header) -> u64 {
-    header.payload_offset() + PRELUDE_LEN as u64
-}
-
-fn opened(header: Header, unlocked: Unlocked, plaintext_len: u64) -> Opened {
-    Opened { header, by: unlocked.by, plaintext_len }
-}
-
 /// How many threads the work is worth.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Threads {
+enum Threads {
     One,
     All,
 }
 
-fn open_file(
+fn open_positioned(
     engine: &Engine,
-    opener: &ChunkOpener,
-    (file, chunks_at): (&FileInput<'_>, u64),
+    payload: &Payload,
+    input: &Positioned<'_>,
     output: Output<'_>,
     observer: &dyn Observer,
 ) -> Result<u64> {
-    let threads = if file.len < SMALL_INPUT as u64 { Threads::One } else { Threads::All };
-    if threads == Threads::All {
-        system::will_read_in_order(file.file);
-    }
+    let threads = if input.len < SMALL_INPUT as u64 { Threads::One } else { Threads::All };
     // A terabyte that was cut off is refused at once, unless its good part may be wanted.
     if !output.is_ordered() {
-        let payload_at = chunks_at - PRELUDE_LEN as u64;
-        let end = plaintext_len(file.len.saturating_sub(payload_at))?;
+        let end = payload.end(input.len)?;
         // Only now: who has no key takes no room. Nor does who claims a length that the last chunk does not bear out:
         // then room is got as chunks are written, and the first that fails ends it.
-        if threads == Threads::All && is_last_chunk(opener, file, chunks_at, end) {
-            output.expect(end)?;
+        if threads == Threads::All && is_last_chunk(payload, input, &end) {
+            output.expect(end.plaintext_len)?;
         }
     }
-    open_chunks(engine, opener, Chunks::At(file, chunks_at), (threads, 0), output, observer)
+    open_chunks(engine, payload, Chunks::At(input), threads, output, observer)
 }
 
-/// Whether the last chunk of a plaintext that ends at `end` authenticates in its place, and so that length with it.
-fn is_last_chunk(opener: &ChunkOpener, file: &FileInput<'_>, chunks_at: u64, end: u64) -> bool {
-    let number = end / CHUNK_LEN as u64;
-    let position = chunks_at + number * SEALED_CHUNK_LEN as u64;
+/// Whether the last chunk authenticates in its place, and so the length with it.
+fn is_last_chunk(payload: &Payload, input: &Positioned<'_>, end: &End) -> bool {
     let mut sealed = Zeroizing::new([0; SEALED_CHUNK_LEN]);
-    let len = usize::try_from(file.len.saturating_sub(position)).unwrap_or(SEALED_CHUNK_LEN).min(SEALED_CHUNK_LEN);
-    match file.read_at(&mut sealed[..len], position) {
-        Ok(read) if read == len => {
-            ChunkIndex::new(number).is_some_and(|index| opener.open(index, &mut sealed[..len]).is_ok())
-        }
+    let len = usize::try_from(end.range.end - end.range.start).unwrap_or(SEALED_CHUNK_LEN).min(SEALED_CHUNK_LEN);
+    match input.read_at(&mut sealed[..len], end.range.start) {
+        Ok(read) if read == len => payload.opener().open(end.index, &mut sealed[..len]).is_ok(),
         // Who reads on there will tell.
         _ => false,
     }
 }
 
-/// Opens the chunks of a payload, of which the first has number `first`.
-pub(super) fn open_chunks(
+fn open_chunks(
     engine: &Engine,
-    opener: &ChunkOpener,
+    payload: &Payload,
     chunks: Chunks<'_>,
-    (threads, first): (Threads, u64),
+    threads: Threads,
     output: Output<'_>,
     observer: &dyn Observer,
 ) -> Result<u64> {
     let unit = UNIT / CHUNK_LEN;
-    let job = OpenJob::new(opener, chunks, (&output, unit), observer, first);
+    let job = OpenJob::new(payload, chunks, (&output, unit), observer, ChunkIndex::FIRST);
     match threads {
         Threads::One => engine.run_small(|buffers| job.work(buffers)),
         Threads::All => engine.run(|buffers| job.work(buffers)),
@@ -139,7 +116,7 @@ pub(super) fn open_chunks(
             Ok(len)
         }
         Err((chunk, error)) => {
-            output.abandon(chunk.saturating_sub(first) * CHUNK_LEN as u64);
+            output.abandon(ChunkIndex::new(chunk).map_or(0, ChunkIndex::plaintext_offset));
             Err(error)
         }
     }

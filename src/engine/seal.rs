@@ -16,11 +16,12 @@ use std::sync::{Mutex, PoisonError};
 use super::buffers::Buffers;
 use super::ordered::{Failures, TaskGuard};
 use super::sink::Output;
-use super::source::FileInput;
+use super::source::Positioned;
 use super::{Observer, PIECE_LEN};
-use crate::envelope::read_full;
+use crate::container::Layout;
 use crate::error::{Error, Result};
 use crate::format::{CHUNK_LEN, MAX_PLAINTEXT, SEALED_CHUNK_LEN, TAG_LEN};
+use crate::io::read_full;
 use crate::payload::{ChunkIndex, ChunkSealer};
 
 /// Whether a stretch of plaintext ends the payload.
@@ -32,7 +33,7 @@ enum End {
 
 /// Plaintext to be sealed.
 pub(super) enum Plaintext<'a> {
-    At(&'a FileInput<'a>),
+    At(&'a Positioned<'a>),
     Ordered(Box<dyn Read + Send + 'a>),
 }
 
@@ -41,9 +42,9 @@ pub(super) struct SealJob<'a, 'o> {
     sealer: &'a ChunkSealer,
     /// The output is cut at its multiples.
     unit: usize,
-    /// Where chunk 0 goes.
-    chunks_at: u64,
-    file: Option<&'a FileInput<'a>>,
+    /// Where the chunks go.
+    layout: Layout,
+    file: Option<&'a Positioned<'a>>,
     claims: Mutex<Claims<'a>>,
     output: &'a Output<'o>,
     failures: Failures,
@@ -80,21 +81,20 @@ struct Task {
 }
 
 impl<'a, 'o> SealJob<'a, 'o> {
-    /// `front` is header and prelude; the payload's chunks follow. `unit` is at most 1 MiB.
+    /// `front` is header and prelude; the payload's chunks follow, as `layout` says. `unit` is at most 1 MiB.
     pub(super) fn new(
         sealer: &'a ChunkSealer,
         plaintext: Plaintext<'a>,
         (output, unit): (&'a Output<'o>, usize),
-        front: Vec<u8>,
+        (front, layout): (Vec<u8>, Layout),
         observer: &'a dyn Observer,
     ) -> Self {
         let (file, stream) = match plaintext {
             Plaintext::At(file) => (Some(file), None),
             Plaintext::Ordered(stream) => (None, Some(stream)),
         };
-        let chunks_at = front.len() as u64;
         let claims = Mutex::new(Claims { stream, task: 0, chunk: 0, position: 0, carried: front, ended: None });
-        Self { sealer, unit, chunks_at, file, claims, output, failures: Failures::default(), observer }
+        Self { sealer, unit, layout, file, claims, output, failures: Failures::default(), observer }
     }
 
     /// One thread's part: task after task, until there is none.
@@ -117,7 +117,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
         match (self.failures.into_first(), claims.ended) {
             (Some((_, error)), _) => Err(error),
             (None, Some(lengths)) => Ok(lengths),
-            (None, None) => Err(Error::ApiMisuse("sealing stopped in a panic")),
+            (None, None) => Err(Error::Bug("sealing stopped in a panic")),
         }
     }
 
@@ -142,7 +142,8 @@ impl<'a, 'o> SealJob<'a, 'o> {
     }
 
     fn claim_next(&self, claims: &mut Claims<'_>, buffers: &mut Buffers) -> Result<Task> {
-        let first_at = self.chunks_at + claims.chunk * SEALED_CHUNK_LEN as u64;
+        let first = numbered(claims.chunk)?;
+        let first_at = self.layout.chunk_at(first);
         let unit = self.unit as u64;
         let cut = (first_at / unit + 1) * unit;
         let to_cut = to_usize(cut - first_at);
@@ -151,7 +152,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
         let reading = |error| Error::io("reading the input", error);
         let there = match &mut claims.stream {
             Some(stream) => read_full(stream.as_mut(), &mut buffers.input[..whole]).map_err(reading)?,
-            None => to_usize((self.plaintext_len() - claims.chunk * CHUNK_LEN as u64).min(whole as u64)),
+            None => to_usize((self.plaintext_len() - first.plaintext_offset()).min(whole as u64)),
         };
         let carried = claims.carried.len();
         buffers.output[..carried].copy_from_slice(&claims.carried);
@@ -165,15 +166,14 @@ impl<'a, 'o> SealJob<'a, 'o> {
             head: 0,
             done: there as u64,
         };
-        let plaintext_end = task.first * CHUNK_LEN as u64 + there as u64;
+        let plaintext_end = first.plaintext_offset() + there as u64;
         if plaintext_end > MAX_PLAINTEXT {
             return Err(Error::Limit(format!("the input has more than {MAX_PLAINTEXT} bytes, the format's limit")));
         }
         claims.carried.clear();
         match task.end {
             End::Last => {
-                let sealed = there + (there / CHUNK_LEN + 1) * TAG_LEN;
-                claims.ended = Some((plaintext_end, claims.position + (carried + sealed) as u64));
+                claims.ended = Some((plaintext_end, self.layout.file_len(plaintext_end)?));
             }
             End::More => {
                 let straddles = chunks * SEALED_CHUNK_LEN > to_cut;
@@ -196,7 +196,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
         let index = task.first + chunks_before as u64;
         let plaintext = &mut buffers.input[task.plain..][..CHUNK_LEN];
         if let Some(file) = self.file {
-            file.read_exact_at(plaintext, index * CHUNK_LEN as u64)?;
+            file.read_exact_at(plaintext, numbered(index)?.plaintext_offset())?;
         }
         let mut sealed = [0; SEALED_CHUNK_LEN];
         seal_chunk(self.sealer, index, plaintext, &mut sealed)?;
@@ -212,10 +212,11 @@ impl<'a, 'o> SealJob<'a, 'o> {
             let len = PIECE_LEN.min(task.plain - read);
             let first = task.first + (read / CHUNK_LEN) as u64;
             let failed = |error| (first, Error::io("reading the input", error));
+            let position = numbered(first).map_err(|error| (first, error))?.plaintext_offset();
             let piece = match self.file {
                 Some(file) => {
                     let piece = &mut buffers.input[..len];
-                    file.read_exact_at(piece, first * CHUNK_LEN as u64).map_err(failed)?;
+                    file.read_exact_at(piece, position).map_err(failed)?;
                     &*piece
                 }
                 None => &buffers.input[read..][..len],
@@ -262,8 +263,12 @@ fn seal_piece(sealer: &ChunkSealer, first: u64, (plaintext, end): (&[u8], End), 
 }
 
 fn seal_chunk(sealer: &ChunkSealer, index: u64, plaintext: &[u8], out: &mut [u8]) -> io::Result<()> {
-    let index = ChunkIndex::new(index).ok_or(Error::ApiMisuse("a chunk beyond the format's limit"))?;
-    Ok(sealer.seal(index, plaintext, out)?)
+    Ok(sealer.seal(numbered(index)?, plaintext, out)?)
+}
+
+/// A number that was compared with the format's limit before.
+fn numbered(index: u64) -> Result<ChunkIndex> {
+    ChunkIndex::new(index).ok_or(Error::Bug("a chunk beyond the format's limit"))
 }
 
 /// For lengths that a buffer holds.

@@ -4,11 +4,13 @@ use std::io::{Cursor, Read};
 
 use super::seal::{Plaintext, SealJob};
 use super::sink::Output;
-use super::source::{FileInput, Input};
-use super::{Engine, Observer, SMALL_INPUT, Sealed, Sink, Source, UNIT, system};
-use crate::envelope::{Envelope, InputSize, checked};
+use super::source::{Input, Positioned};
+use super::{Engine, Observer, SMALL_INPUT, Sealed, Sink, Source, UNIT};
+use crate::container::{front_of, least_layout};
+use crate::envelope::{Envelope, InputSize};
 use crate::error::{Error, Result};
-use crate::format::{BankLen, LARGE_INPUT, payload_len};
+use crate::format::LARGE_INPUT;
+use crate::io::checked;
 
 fn reading(error: std::io::Error) -> Error {
     Error::io("reading the input", error)
@@ -46,18 +48,14 @@ pub(super) fn seal(
 
 fn seal_file(
     engine: &Engine,
-    file: &FileInput<'_>,
+    file: &Positioned<'_>,
     output: Output<'_>,
     envelope: impl FnOnce() -> Result<Envelope>,
     observer: &dyn Observer,
 ) -> Result<Sealed> {
     let size = InputSize::of(file.len);
-    let end = usual_header_len(size) + payload_len(file.len)?;
-    let prepare = || {
-        system::will_read_in_order(file.file);
-        output.expect(end)
-    };
-    let (prepared, envelope) = engine.helpers.beside(prepare, envelope);
+    let end = least_layout(size).file_len(file.len)?;
+    let (prepared, envelope) = engine.helpers.beside(|| output.expect(end), envelope);
     let sealed = prepared.and(envelope).and_then(|envelope| {
         let front = front_of(&envelope, size)?;
         let job = SealJob::new(envelope.sealer(), Plaintext::At(file), (&output, UNIT), front, observer);
@@ -127,20 +125,4 @@ impl<R: Read> Read for Checked<'_, R> {
         let read = self.0.read(out)?;
         checked(read, out.len())
     }
-}
-
-/// Header and prelude.
-fn front_of(envelope: &Envelope, size: InputSize) -> Result<Vec<u8>> {
-    let mut front = envelope.header(size)?;
-    front.extend_from_slice(&envelope.prelude().to_bytes());
-    Ok(front)
-}
-
-/// Unless the keys need more.
-fn usual_header_len(size: InputSize) -> u64 {
-    let bank = match size {
-        InputSize::Small => BankLen::MIN,
-        InputSize::Large => BankLen::MAX,
-    };
-    bank.header_len() as u64
 }

@@ -1,4 +1,4 @@
-//! Where bytes go: a file, written at positions by every worker, or a stream, written in order.
+//! Where bytes go: what is written at positions by every worker, such as a file, or a stream, written in order.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::ordered::Ordered;
 use super::{Durability, Patient, Sink, system};
 use crate::error::{Error, Result};
+use crate::io::{WriteAt, write_all_at};
 
 /// So much room is got at once for an output of unknown length.
 const AHEAD: u64 = 64 << 20;
@@ -20,7 +21,7 @@ const WRITE_LEN: usize = 256 << 10;
 /// A sink, made ready.
 pub(super) enum Output<'a> {
     /// Can be written at any position by several threads.
-    At(FileOutput<'a>),
+    At(Box<dyn WriteAt + 'a>),
     /// Can only be written on.
     Ordered(Ordered<'a>),
     /// Takes everything.
@@ -30,7 +31,10 @@ pub(super) enum Output<'a> {
 impl<'a> Output<'a> {
     pub(super) fn new(sink: Sink<'a>) -> Result<Self> {
         match sink {
-            Sink::File(file, durability) if cfg!(any(unix, windows)) => Ok(Self::At(FileOutput::new(file, durability))),
+            Sink::File(file, durability) if cfg!(any(unix, windows)) => {
+                Ok(Self::At(Box::new(FileOutput::new(file, durability))))
+            }
+            Sink::At(output) => Ok(Self::At(output)),
             Sink::File(file, durability) => {
                 Ok(Self::Ordered(Ordered::new(Box::new(SyncedOnFlush { file, durability }))))
             }
@@ -46,7 +50,7 @@ impl<'a> Output<'a> {
     /// Expects the output to end at `end` or little later.
     pub(super) fn expect(&self, end: u64) -> Result<()> {
         match self {
-            Self::At(output) => output.reserve(end, 0).map_err(|error| Error::io("making room for the output", error)),
+            Self::At(output) => output.expect(end).map_err(|error| Error::io("making room for the output", error)),
             Self::Ordered(_) | Self::Nowhere => Ok(()),
         }
     }
@@ -54,7 +58,7 @@ impl<'a> Output<'a> {
     /// Writes what task number `task` made, whose place is `position`. On a stream, waits for all tasks before it.
     pub(super) fn put(&self, task: u64, position: u64, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::At(output) => output.put(position, bytes),
+            Self::At(output) => output.write_all_at(bytes, position),
             Self::Ordered(ordered) => ordered.put(task, bytes),
             Self::Nowhere => Ok(()),
         }
@@ -111,7 +115,7 @@ impl<'a> Sink<'a> {
 }
 
 /// A file that is written at positions. Unless it is finished or abandoned, it is left empty.
-pub(super) struct FileOutput<'a> {
+struct FileOutput<'a> {
     file: &'a File,
     durability: Durability,
     /// Longer the file may not become; a process that tries is killed.
@@ -152,31 +156,6 @@ impl<'a> FileOutput<'a> {
         if end <= self.limit { Ok(()) } else { Err(io::ErrorKind::FileTooLarge.into()) }
     }
 
-    fn put(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        self.touched.store(true, Ordering::Relaxed);
-        self.check_limit(position + bytes.len() as u64)?;
-        // A single short write is not worth a call more.
-        if position > 0 || bytes.len() >= super::SMALL_INPUT {
-            self.reserve(position + bytes.len() as u64, AHEAD)?;
-        }
-        for (piece, at) in bytes.chunks(WRITE_LEN).zip((position..).step_by(WRITE_LEN)) {
-            system::write_all_at(self.file, piece, at)?;
-        }
-        if self.durability != Durability::Unsynced {
-            system::start_write_back(self.file, position, bytes.len() as u64);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self, end: u64) -> io::Result<()> {
-        self.trim(end)?;
-        if self.durability == Durability::Synced {
-            self.file.sync_data()?;
-        }
-        self.settled = true;
-        Ok(())
-    }
-
     /// Gives back the room behind `end`, which is where the file ends already.
     fn trim(&self, end: u64) -> io::Result<()> {
         let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,9 +164,40 @@ impl<'a> FileOutput<'a> {
         }
         self.file.set_len(end)
     }
+}
+
+impl WriteAt for FileOutput<'_> {
+    fn expect(&self, end: u64) -> io::Result<()> {
+        self.reserve(end, 0)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.touched.store(true, Ordering::Relaxed);
+        self.check_limit(position + bytes.len() as u64)?;
+        // A single short write is not worth a call more.
+        if position > 0 || bytes.len() >= super::SMALL_INPUT {
+            self.reserve(position + bytes.len() as u64, AHEAD)?;
+        }
+        for (piece, at) in bytes.chunks(WRITE_LEN).zip((position..).step_by(WRITE_LEN)) {
+            write_all_at(self.file, piece, at)?;
+        }
+        if self.durability != Durability::Unsynced {
+            system::start_write_back(self.file, position, bytes.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, end: u64) -> io::Result<()> {
+        self.trim(end)?;
+        if self.durability == Durability::Synced {
+            self.file.sync_data()?;
+        }
+        self.settled = true;
+        Ok(())
+    }
 
     /// Errors here would hide the one that led here.
-    fn abandon(mut self, end: u64) {
+    fn abandon(mut self: Box<Self>, end: u64) {
         self.settled = !self.touched.load(Ordering::Relaxed) || self.file.set_len(end).is_ok();
     }
 }

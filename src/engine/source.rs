@@ -1,26 +1,34 @@
-//! Where bytes come from: a file of known length, read at positions by every worker, or a stream, read in order.
+//! Where bytes come from: what can be read at positions by every worker, or a stream, read in order.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::time::SystemTime;
 
-use super::system;
-use super::{Patient, Source};
+use super::{Patient, SMALL_INPUT, Source, system};
 use crate::error::{Error, InputChanged, Result};
+use crate::io::{ReadAt, read_full_at};
 
 /// A source, looked at.
 pub(super) enum Input<'a> {
     /// Can be read at any position by several threads.
-    At(FileInput<'a>),
+    At(Positioned<'a>),
     /// Can only be read on.
     Ordered(Box<dyn Read + Send + 'a>),
 }
 
 impl<'a> Input<'a> {
     pub(super) fn new(source: Source<'a>) -> Result<Self> {
+        let looking = |error| Error::io("looking at the input", error);
         match source {
             Source::File(file) if cfg!(any(unix, windows)) => {
-                Ok(Self::At(FileInput::new(file).map_err(|error| Error::io("looking at the input", error))?))
+                let input = FileInput::new(file).map_err(looking)?;
+                if input.len >= SMALL_INPUT as u64 {
+                    system::will_read_in_order(file);
+                }
+                Ok(Self::At(Positioned { len: input.len, source: Box::new(input) }))
+            }
+            Source::At(source) => {
+                Ok(Self::At(Positioned { len: source.size().map_err(looking)?, source: Box::new(source) }))
             }
             Source::File(file) | Source::Pipe(file) => {
                 system::enlarge_pipe(file);
@@ -53,11 +61,47 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A file of known length.
-pub(super) struct FileInput<'a> {
-    pub(super) file: &'a File,
+/// What is read at positions, and the length that it had at first.
+pub(super) struct Positioned<'a> {
+    source: Box<dyn ReadAt + 'a>,
     /// In bytes. Zero for what has no length, such as the files in `/proc`.
     pub(super) len: u64,
+}
+
+impl Positioned<'_> {
+    /// Reads as much as one call gives.
+    pub(super) fn read_some_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.source.read_at(buffer, position)
+    }
+
+    /// Reads until `buffer` is full or the input ends; the number of bytes.
+    pub(super) fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        read_full_at(&*self.source, buffer, position)
+    }
+
+    /// Reads exactly `buffer`, which is within the length.
+    pub(super) fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        if self.read_at(buffer, position)? == buffer.len() { Ok(()) } else { Err(changed()) }
+    }
+
+    /// Fails where the input is not what it was at first.
+    ///
+    /// No chunk is sealed from two different contents in any case, since each is read once. But a backup of what
+    /// changed meanwhile is a copy of nothing that ever was.
+    pub(super) fn check_unchanged(&self) -> io::Result<()> {
+        self.source.check_unchanged()
+    }
+
+    /// A reader from the start on.
+    pub(super) fn reader(&self) -> FromStart<'_> {
+        FromStart { source: &*self.source, position: 0 }
+    }
+}
+
+/// A file of known length. Its cursor is left alone.
+struct FileInput<'a> {
+    file: &'a File,
+    len: u64,
     modified: Option<SystemTime>,
     /// Of the file's state, which no program can set: seconds and nanoseconds. `None` where the system has none.
     changed: Option<(i64, i64)>,
@@ -67,25 +111,23 @@ impl<'a> FileInput<'a> {
     fn new(file: &'a File) -> io::Result<Self> {
         let meta = file.metadata()?;
         let (modified, changed) = (meta.modified().ok(), system::change_time(&meta));
-        Ok(Self { file, len: length(file, &meta)?, modified, changed })
+        let len = if system::is_block_device(meta.file_type()) { ReadAt::size(file)? } else { meta.len() };
+        Ok(Self { file, len, modified, changed })
+    }
+}
+
+impl ReadAt for FileInput<'_> {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        ReadAt::read_at(self.file, buffer, position)
     }
 
-    /// Reads until `buffer` is full or the file ends; the number of bytes.
-    pub(super) fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        crate::envelope::fill_at(&mut |buffer, position| system::read_at(self.file, buffer, position), buffer, position)
-    }
-
-    /// Reads exactly `buffer`, which is within the length.
-    pub(super) fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
-        if self.read_at(buffer, position)? == buffer.len() { Ok(()) } else { Err(changed()) }
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len)
     }
 
     /// Fails unless the file has the length and the times of its last change that it had at first. Who writes through a
     /// mapping may leave no trace in them, as may who writes twice within one tick of the file system's clock.
-    ///
-    /// No chunk is sealed from two different contents in any case, since each is read once. But a backup of what
-    /// changed meanwhile is a copy of nothing that ever was.
-    pub(super) fn check_unchanged(&self) -> io::Result<()> {
+    fn check_unchanged(&self) -> io::Result<()> {
         if self.len == 0 {
             return Ok(());
         }
@@ -93,37 +135,22 @@ impl<'a> FileInput<'a> {
         let is_same = (now.len, now.modified, now.changed) == (self.len, self.modified, self.changed);
         if is_same { Ok(()) } else { Err(changed()) }
     }
-
-    /// A reader from the start on, which leaves the cursor alone.
-    pub(super) fn reader(&self) -> FromStart<'a> {
-        FromStart { file: self.file, position: 0 }
-    }
 }
 
-/// What a file that changes under the reader's hands gives.
+/// What an input that changes under the reader's hands gives.
 fn changed() -> io::Error {
     io::Error::other(InputChanged)
 }
 
-fn length(mut file: &File, meta: &Metadata) -> io::Result<u64> {
-    if !system::is_block_device(meta.file_type()) {
-        return Ok(meta.len());
-    }
-    let stands = file.stream_position()?;
-    let len = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(stands))?;
-    Ok(len)
-}
-
-/// Reads a file by its positions, one after the other.
+/// Reads by positions, one after the other.
 pub(super) struct FromStart<'a> {
-    file: &'a File,
+    source: &'a dyn ReadAt,
     position: u64,
 }
 
 impl Read for FromStart<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = system::read_at(self.file, out, self.position)?;
+        let read = self.source.read_at(out, self.position)?;
         self.position += read as u64;
         Ok(read)
     }

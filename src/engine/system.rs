@@ -4,47 +4,6 @@
 use std::fs::File;
 use std::io;
 
-/// Reads at a position, like [`std::io::Read::read`] otherwise.
-pub(super) fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::read_at(file, buffer, position);
-    #[cfg(windows)]
-    return std::os::windows::fs::FileExt::seek_read(file, buffer, position);
-    #[cfg(not(any(unix, windows)))]
-    {
-        let _ = (file, buffer, position);
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-/// Writes all of `bytes` at a position.
-pub(super) fn write_all_at(file: &File, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match write_at(file, bytes, position) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                bytes = &bytes[written..];
-                position += written as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::write_at(file, bytes, position);
-    #[cfg(windows)]
-    return std::os::windows::fs::FileExt::seek_write(file, bytes, position);
-    #[cfg(not(any(unix, windows)))]
-    {
-        let _ = (file, bytes, position);
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
 /// Gets room for `len` bytes from `start` on. Whether it did. The file's length stays what was written: were it ahead,
 /// a process that is killed would leave a file that looks whole.
 ///

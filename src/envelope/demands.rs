@@ -5,6 +5,7 @@ use crate::format::{Binding, Pairs};
 
 /// Pairs and labels that a file must have, byte for byte. The file may have others, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Demands {
     /// Of the encryption context.
     pub context: Pairs,
@@ -13,6 +14,26 @@ pub struct Demands {
 }
 
 impl Demands {
+    /// Nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the pairs that the encryption context must hold.
+    #[must_use]
+    pub fn with_context(mut self, context: Pairs) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// Takes the labels that the file must carry.
+    #[must_use]
+    pub fn with_labels(mut self, labels: Pairs) -> Self {
+        self.labels = labels;
+        self
+    }
+
     /// Checks them against a header.
     ///
     /// # Errors

@@ -9,8 +9,7 @@ mod tests;
 mod unlock;
 
 pub use demands::Demands;
-pub(crate) use read::{checked, fill_at, read_full};
 pub use read::{read_front, read_header_at};
 pub use seal::{Draft, Envelope, InputSize, SealOptions};
-pub use unlock::{OpenedBy, Unlocked, open_payload, unlock, unlock_async};
-pub(crate) use unlock::{Right, Trial, payload_prelude};
+pub use unlock::{OpenedBy, open_payload};
+pub(crate) use unlock::{Right, Trial, Unlocked, unlock, unlock_async};

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use crate::error::{Error, FormatError, Result};
 use crate::format::{FRONT_LEN, Front, Header};
+use crate::io::{Around, read_around, read_full};
 
-/// Damage is looked for again in pieces of this size, which divides every bank.
-const BLOCK: usize = 4096;
 /// A rewrap may be under way: banks are read again this often, this far apart, before they count as damaged.
 const RETRIES: usize = 3;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -50,67 +49,13 @@ pub fn read_header_at(read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usiz
 }
 
 fn read_front_at(read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>) -> Result<Front> {
-    let mut bytes = vec![0; FRONT_LEN];
-    if let Ok(len) = fill_at(read_at, &mut bytes, 0) {
-        bytes.truncate(len);
-        return Ok(Front::new(bytes));
-    }
-    let (mut end, mut unreadable, mut last_error) = (0, Vec::new(), None);
-    for start in (0..FRONT_LEN).step_by(BLOCK) {
-        let block = start..FRONT_LEN.min(start + BLOCK);
-        match fill_at(read_at, &mut bytes[block.clone()], start as u64) {
-            Ok(len) if len < block.len() => {
-                end = end.max(start + len);
-                break;
-            }
-            Ok(_) => end = block.end,
-            Err(error) => {
-                end = block.end;
-                unreadable.push(block);
-                last_error = Some(error);
-            }
-        }
-    }
-    bytes.truncate(end);
-    match last_error {
+    let Around { bytes, unreadable, error } = read_around(read_at, FRONT_LEN);
+    let lost = unreadable.iter().map(ExactSizeIterator::len).sum::<usize>();
+    match error {
         // Nothing at all could be read: that is no damaged block but a wrong or broken file.
-        Some(error) if unreadable.len() * BLOCK >= end => Err(Error::io("reading the header", error)),
+        Some(error) if lost >= bytes.len() => Err(Error::io("reading the header", error)),
         _ => Ok(Front::with_unreadable(bytes, unreadable)),
     }
-}
-
-/// Reads until `buffer` is full or the end is met; the number of bytes read.
-pub(crate) fn fill_at(
-    read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
-    buffer: &mut [u8],
-    position: u64,
-) -> io::Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match read_at(&mut buffer[done..], position + done as u64) {
-            Ok(0) => break,
-            Ok(read) => done += checked(read, buffer.len() - done)?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
-}
-
-/// Reads until `buffer` is full or the end is met; the number of bytes. A short read is not the end.
-pub(crate) fn read_full(reader: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
-    fill_at(&mut |buffer, _| reader.read(buffer), buffer, 0)
-}
-
-/// What a reader says it read into `room` bytes.
-///
-/// A count beyond that is a reader's bug. Were it believed, what the buffer holds of old would pass for input, and
-/// chunk numbers would be counted from a length that never was.
-pub(crate) fn checked(read: usize, room: usize) -> io::Result<usize> {
-    if read <= room {
-        return Ok(read);
-    }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "the reader reports more bytes than it was asked for"))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl InputSize {
         if len < LARGE_INPUT { Self::Small } else { Self::Large }
     }
 
-    fn least_bank(self) -> BankLen {
+    pub(crate) fn least_bank(self) -> BankLen {
         match self {
             Self::Small => BankLen::MIN,
             Self::Large => BankLen::MAX,

@@ -1,13 +1,13 @@
 //! A reader's side: from a header to a checked commitment (spec 12).
 
 use crate::error::{Attempt, Error, NoKey, Result, Tampered};
-use crate::format::{Bank, Front, Header, MIN_PAYLOAD, PRELUDE_LEN, Prelude, Suite};
+use crate::format::{Bank, PRELUDE_LEN, Prelude, Suite};
 use crate::keys::{AsyncKeyOpener, KeyOpener};
 use crate::payload::{ChunkOpener, PayloadKeys};
 use crate::secret::DataKey;
 
 /// A payload whose commitment has been checked.
-pub struct Unlocked {
+pub(crate) struct Unlocked {
     /// Opens the chunks.
     pub opener: ChunkOpener,
     /// Which slot and key opened it.
@@ -33,7 +33,7 @@ pub struct OpenedBy {
 /// # Errors
 /// [`Tampered`] if a matching key-file slot does not authenticate, if a data key fails the commitment, or if the prelude
 /// differs from the bank's. Otherwise [`NoKey`] with everything that was tried.
-pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpener]) -> Result<Unlocked> {
+pub(crate) fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpener]) -> Result<Unlocked> {
     let mut trial = Trial::new(bank, Some(prelude))?;
     match trial.unlock(openers)? {
         Some(right) => Ok(trial.unlocked(right)),
@@ -45,7 +45,7 @@ pub fn unlock(bank: &Bank, prelude: &[u8; PRELUDE_LEN], openers: &[&dyn KeyOpene
 ///
 /// # Errors
 /// As [`unlock`].
-pub async fn unlock_async(
+pub(crate) async fn unlock_async(
     bank: &Bank,
     prelude: &[u8; PRELUDE_LEN],
     openers: &[&dyn AsyncKeyOpener],
@@ -140,20 +140,6 @@ impl<'a> Trial<'a> {
             None => NoKey::new(self.failed).into(),
         }
     }
-}
-
-/// The payload's first 56 bytes, from the front of a file whose header was read from it.
-///
-/// # Errors
-/// [`Tampered::Truncated`] when the file ends before the shortest payload does; [`Error::Io`] when they could not
-/// be read.
-pub(crate) fn payload_prelude(front: &Front, header: &Header) -> Result<[u8; PRELUDE_LEN]> {
-    let start = header.bank_len().header_len();
-    if front.bytes().len() < start + MIN_PAYLOAD {
-        return Err(Tampered::Truncated { offset: 0 }.into());
-    }
-    let prelude = front.get(start..start + PRELUDE_LEN).and_then(|bytes| bytes.try_into().ok());
-    prelude.ok_or_else(|| Error::io("reading the payload's salt and commitment", std::io::Error::other("unreadable")))
 }
 
 /// Checks the commitment of a bare C2SP chunked-encryption message. `prelude` is its first 56 bytes.

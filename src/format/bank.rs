@@ -13,16 +13,16 @@ use super::binding::{BINDING_MAX, Binding, DataKeyId, Sharing, Suite};
 use super::pairs::{MAX_PAIRS, Pairs};
 use super::slot::{MAX_SLOTS, Slot, SlotKind};
 use super::wire::{self, RawPair, RawSlot};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// The first eight bytes of a bank: text-mode and 7-bit damage shows, as in PNG.
 pub const MAGIC: [u8; 8] = *b"\x89WAX\r\n\x1a\n";
 /// The one version there is.
-pub const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 1;
 /// Bytes of the SHA-256 at a bank's end.
-pub const CHECKSUM_LEN: usize = 32;
+pub(crate) const CHECKSUM_LEN: usize = 32;
 /// Bytes of a bank before its pairs.
-pub const FIXED_LEN: usize = 98;
+pub(crate) const FIXED_LEN: usize = 98;
 
 /// Length of one bank in bytes; the header is two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ pub struct Prelude {
 impl Prelude {
     /// Takes it from the start of a payload.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8; super::PRELUDE_LEN]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; super::PRELUDE_LEN]) -> Self {
         let mut prelude = Self { salt: [0; 24], commitment: [0; 32] };
         prelude.salt.copy_from_slice(&bytes[..24]);
         prelude.commitment.copy_from_slice(&bytes[24..]);
@@ -148,17 +148,51 @@ pub struct Bank {
 /// Why a bank does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BankFault {
-    /// Its bytes are not what was written; the other copy serves. Says what showed it.
-    Damaged(&'static str),
+    /// Its bytes are not what was written; the other copy serves.
+    Damaged(Damage),
     /// Whole, and of a newer version: no fallback.
     Newer(u16),
     /// Whole, and against the rules: no fallback.
     Malformed {
-        /// The field, in the spec's words.
-        field: &'static str,
+        /// The field.
+        field: Field,
         /// Where it stands in the bank, in bytes.
         offset: usize,
     },
+}
+
+/// What showed that a bank is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// It does not begin with the magic.
+    NoMagic,
+    /// It states a length that no bank has.
+    BankLen,
+    /// It is not at the place that its length gives it.
+    Misplaced,
+    /// The bytes end before it does.
+    CutShort,
+    /// Its checksum is not that of its bytes.
+    Checksum,
+    /// It has the number of the other bank.
+    OtherNumber,
+    /// The medium did not give all of its bytes.
+    Unreadable,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::NoMagic => "no magic",
+            Self::BankLen => "bank_len",
+            Self::Misplaced => "not at its place",
+            Self::CutShort => "cut short",
+            Self::Checksum => "checksum",
+            Self::OtherNumber => "the other bank's number",
+            Self::Unreadable => "unreadable",
+        })
+    }
 }
 
 impl Bank {
@@ -166,7 +200,7 @@ impl Bank {
     ///
     /// # Errors
     /// [`Error::Limit`] when not even the largest bank holds the binding and the slots.
-    pub fn fitting_len(binding: &Binding, slots: &[Slot], least: BankLen) -> Result<BankLen> {
+    pub(crate) fn fitting_len(binding: &Binding, slots: &[Slot], least: BankLen) -> Result<BankLen> {
         let end = 80 + binding.tail()?.len() + slots.iter().map(Slot::encoded_len).sum::<usize>();
         let roomy = |len: &BankLen| *len >= least && end <= len.get() / 2 - CHECKSUM_LEN;
         match BankLen::ALL.into_iter().find(roomy) {
@@ -237,20 +271,20 @@ impl Bank {
     pub fn decode(bytes: &[u8], place: usize) -> Result<Self, BankFault> {
         let number = if place == 0 { BankNumber::Zero } else { BankNumber::One };
         if bytes.get(..MAGIC.len()) != Some(&MAGIC) {
-            return Err(BankFault::Damaged("no magic"));
+            return Err(BankFault::Damaged(Damage::NoMagic));
         }
         let stated = bytes.get(12..16).and_then(|field| field.try_into().ok()).map(u32::from_le_bytes);
-        let len = stated.and_then(|len| BankLen::new(len.into())).ok_or(BankFault::Damaged("bank_len"))?;
+        let len = stated.and_then(|len| BankLen::new(len.into())).ok_or(BankFault::Damaged(Damage::BankLen))?;
         if number == BankNumber::One && place != len.get() {
-            return Err(BankFault::Damaged("not at its place"));
+            return Err(BankFault::Damaged(Damage::Misplaced));
         }
-        let bytes = bytes.get(..len.get()).ok_or(BankFault::Damaged("cut short"))?;
+        let bytes = bytes.get(..len.get()).ok_or(BankFault::Damaged(Damage::CutShort))?;
         let (content, checksum) = bytes.split_at(len.get() - CHECKSUM_LEN);
         if Sha256::digest(content).as_slice() != checksum {
-            return Err(BankFault::Damaged("checksum"));
+            return Err(BankFault::Damaged(Damage::Checksum));
         }
         if content[22..24] != number.get().to_le_bytes() {
-            return Err(BankFault::Damaged("the other bank's number"));
+            return Err(BankFault::Damaged(Damage::OtherNumber));
         }
         Decoder { content, rest: content }.bank(len)
     }
@@ -265,28 +299,28 @@ struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     fn bank(mut self, len: BankLen) -> Result<Bank, BankFault> {
         let malformed = |field, offset| BankFault::Malformed { field, offset };
-        let fixed: Fixed = self.take("fixed fields")?;
+        let fixed: Fixed = self.take(Field::Fixed)?;
         if fixed.version != VERSION {
             return Err(BankFault::Newer(fixed.version));
         }
         let number = if fixed.number == 0 { BankNumber::Zero } else { BankNumber::One };
-        let suite = Suite::from_number(fixed.suite).ok_or(malformed("suite", 10))?;
+        let suite = Suite::from_number(fixed.suite).ok_or(malformed(Field::Suite, 10))?;
         let sharing = match fixed.flags {
             0 => Sharing::Exclusive,
             1 => Sharing::Shared,
-            _ => return Err(malformed("flags", 96)),
+            _ => return Err(malformed(Field::Flags, 96)),
         };
         if !(1..=MAX_SLOTS).contains(&usize::from(fixed.slots)) {
-            return Err(malformed("number of slots", 20));
+            return Err(malformed(Field::SlotCount, 20));
         }
-        let context = self.pairs("encryption context")?;
-        let labels = self.pairs("labels")?;
+        let context = self.pairs(Field::Context)?;
+        let labels = self.pairs(Field::Labels)?;
         if self.offset() - 96 > BINDING_MAX {
-            return Err(malformed("length of encryption context and labels", 96));
+            return Err(malformed(Field::BindingLen, 96));
         }
         let slots = self.slots(fixed.slots)?;
         if let Some(index) = self.rest.iter().position(|byte| *byte != 0) {
-            return Err(malformed("filling that is not zero", self.offset() + index));
+            return Err(malformed(Field::Filling, self.offset() + index));
         }
         let data_key_id = DataKeyId(fixed.data_key_id);
         let binding = Binding { suite, data_key_id, sharing, context, labels };
@@ -297,12 +331,12 @@ impl<'a> Decoder<'a> {
         self.content.len() - self.rest.len()
     }
 
-    fn take<T: wincode::SchemaRead<'a, wire::Wire, Dst = T>>(&mut self, field: &'static str) -> Result<T, BankFault> {
+    fn take<T: wincode::SchemaRead<'a, wire::Wire, Dst = T>>(&mut self, field: Field) -> Result<T, BankFault> {
         let offset = self.offset();
         wire::take(&mut self.rest).ok_or(BankFault::Malformed { field, offset })
     }
 
-    fn pairs(&mut self, field: &'static str) -> Result<Pairs, BankFault> {
+    fn pairs(&mut self, field: Field) -> Result<Pairs, BankFault> {
         let start = self.offset();
         let count: u16 = self.take(field)?;
         if usize::from(count) > MAX_PAIRS {
@@ -326,14 +360,14 @@ impl<'a> Decoder<'a> {
         for _ in 0..count {
             let offset = self.offset();
             let malformed = |field| BankFault::Malformed { field, offset };
-            let raw: RawSlot<'_> = self.take("slot")?;
-            let key_id = std::str::from_utf8(raw.key_id).map_err(|_| malformed("slot key id is not UTF-8"))?;
+            let raw: RawSlot<'_> = self.take(Field::Slot)?;
+            let key_id = std::str::from_utf8(raw.key_id).map_err(|_| malformed(Field::KeyIdText))?;
             let slot = Slot { kind: SlotKind(raw.kind), key_id: key_id.into(), wrapped: raw.wrapped.into() };
             if let Some(rule) = slot.broken_rule() {
-                return Err(malformed(rule));
+                return Err(malformed(Field::SlotRule(rule)));
             }
             if slots.iter().any(|earlier| earlier.same_key(&slot)) {
-                return Err(malformed("slot of a key that has one already"));
+                return Err(malformed(Field::SlotTwice));
             }
             slots.push(slot);
         }

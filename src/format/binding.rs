@@ -11,7 +11,7 @@ use super::wire;
 use crate::error::{Error, Result};
 
 /// Pairs and labels together, with their counts and the flags, take at most this many bytes (`p - 96`).
-pub const BINDING_MAX: usize = 8192;
+pub(crate) const BINDING_MAX: usize = 8192;
 
 /// The AEAD of the payload; the hash is SHA-512 in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

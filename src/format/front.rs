@@ -8,7 +8,7 @@ use super::layout::MIN_PAYLOAD;
 /// A reader never takes more than this of a file before it has decided on the header.
 pub const FRONT_LEN: usize = 2 * 65_536 + MIN_PAYLOAD;
 /// The places where the magic may show: bank 0, and bank 1 behind a bank of each length.
-pub const PLACES: [usize; 6] = [0, 4096, 8192, 16_384, 32_768, 65_536];
+pub(crate) const PLACES: [usize; 6] = [0, 4096, 8192, 16_384, 32_768, 65_536];
 
 /// The first [`FRONT_LEN`] bytes of a file, as far as it has them, in private memory.
 ///

@@ -1,16 +1,16 @@
 //! Which bank counts (spec 7).
 
-use super::bank::{Bank, BankFault, BankLen, BankNumber};
+use super::bank::{Bank, BankFault, BankLen, BankNumber, Damage};
 use super::front::{Front, PLACES};
-use crate::error::{FormatError, Result};
+use crate::error::{Field, FormatError, Result};
 
 /// What a reader found of one bank.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BankState {
     /// Whole and well-formed.
     Valid(Box<Bank>),
-    /// Not usable; says what showed it.
-    Damaged(&'static str),
+    /// Not usable.
+    Damaged(Damage),
 }
 
 impl BankState {
@@ -29,7 +29,7 @@ impl BankState {
 #[non_exhaustive]
 pub enum Warning {
     /// One of the two banks is damaged; says which, and what showed it.
-    BankDamaged(BankNumber, &'static str),
+    BankDamaged(BankNumber, Damage),
     /// The banks differ in generation or slots: a rewrap was interrupted, or somebody put an old bank back.
     BanksDiffer,
 }
@@ -111,7 +111,7 @@ impl Header {
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let damaged = |number: BankNumber| match self.state(number) {
-            BankState::Damaged(why) => Some(Warning::BankDamaged(number, why)),
+            BankState::Damaged(why) => Some(Warning::BankDamaged(number, *why)),
             BankState::Valid(_) => None,
         };
         let differ = match (self.banks[0].bank(), self.banks[1].bank()) {
@@ -123,11 +123,8 @@ impl Header {
     }
 }
 
-/// The field of [`FormatError::Malformed`] where a bank's magic stands at a place that is no bank's.
-pub(crate) const MISPLACED: &str = "magic where none may stand";
-
 fn misplaced(place: usize) -> FormatError {
-    FormatError::Malformed { field: MISPLACED, offset: place as u64 }
+    FormatError::Malformed { field: Field::Misplaced, offset: place as u64 }
 }
 
 /// Damage is an answer; a newer version or a broken rule ends the reading: no fallback.
@@ -136,8 +133,8 @@ fn read_bank(front: &Front, place: usize) -> Result<BankState, FormatError> {
     let unread = place + bytes.len() < front.bytes().len();
     match Bank::decode(bytes, place) {
         Ok(bank) => Ok(BankState::Valid(Box::new(bank))),
-        Err(BankFault::Damaged("cut short" | "no magic")) if unread && bytes.len() < BankLen::MAX.get() => {
-            Ok(BankState::Damaged("unreadable"))
+        Err(BankFault::Damaged(Damage::CutShort | Damage::NoMagic)) if unread && bytes.len() < BankLen::MAX.get() => {
+            Ok(BankState::Damaged(Damage::Unreadable))
         }
         Err(BankFault::Damaged(why)) => Ok(BankState::Damaged(why)),
         Err(BankFault::Newer(version)) => Err(FormatError::Newer { version }),
@@ -154,7 +151,7 @@ fn counting<'a>(zero: &'a BankState, one: &'a BankState) -> Result<&'a Bank, For
         (Some(zero), Some(one)) => {
             if zero.binding != one.binding || zero.prelude != one.prelude {
                 let offset = one.len.get() as u64;
-                return Err(FormatError::Malformed { field: "bank 1 disagrees with bank 0", offset });
+                return Err(FormatError::Malformed { field: Field::BanksDisagree, offset });
             }
             // Newer by wrapping distance, so that there is no largest generation to be stuck at.
             let ahead = one.generation.wrapping_sub(zero.generation);

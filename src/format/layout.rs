@@ -15,25 +15,23 @@ pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
 /// Salt and commitment at the payload's start.
 pub const PRELUDE_LEN: usize = 24 + 32;
 /// The shortest payload: the prelude and an empty last chunk.
-pub const MIN_PAYLOAD: usize = PRELUDE_LEN + TAG_LEN;
+pub(crate) const MIN_PAYLOAD: usize = PRELUDE_LEN + TAG_LEN;
 /// A payload has at most this many chunks.
-pub const MAX_CHUNKS: u64 = 1 << 38;
+pub(crate) const MAX_CHUNKS: u64 = 1 << 38;
 /// The longest plaintext, 4 PiB - 1 byte.
-pub const MAX_PLAINTEXT: u64 = MAX_CHUNKS * CHUNK_LEN as u64 - 1;
+pub(crate) const MAX_PLAINTEXT: u64 = MAX_CHUNKS * CHUNK_LEN as u64 - 1;
 /// From this many bytes of input on, a writer takes the large bank.
-pub const LARGE_INPUT: u64 = 4 * 1024 * 1024;
+pub(crate) const LARGE_INPUT: u64 = 4 * 1024 * 1024;
 
 const _: () = assert!(SEALED_CHUNK_LEN == 16_400 && PRELUDE_LEN == 56 && MIN_PAYLOAD == 72);
 
 /// Number of chunks of a plaintext of `plaintext_len` bytes; the last is shorter than [`CHUNK_LEN`].
-#[must_use]
-pub fn chunk_count(plaintext_len: u64) -> u64 {
+fn chunk_count(plaintext_len: u64) -> u64 {
     plaintext_len / CHUNK_LEN as u64 + 1
 }
 
 /// Where chunk `index` begins in the payload, in bytes. For every index below [`MAX_CHUNKS`] this fits.
-#[must_use]
-pub fn chunk_offset(index: u64) -> u64 {
+pub(crate) fn chunk_offset(index: u64) -> u64 {
     PRELUDE_LEN as u64 + index * SEALED_CHUNK_LEN as u64
 }
 
@@ -41,7 +39,7 @@ pub fn chunk_offset(index: u64) -> u64 {
 ///
 /// # Errors
 /// [`Error::Limit`] above [`MAX_PLAINTEXT`].
-pub fn payload_len(plaintext_len: u64) -> Result<u64> {
+pub(crate) fn payload_len(plaintext_len: u64) -> Result<u64> {
     if plaintext_len > MAX_PLAINTEXT {
         return Err(Error::Limit(format!("the input has more than {MAX_PLAINTEXT} bytes, the format's limit")));
     }
@@ -52,7 +50,7 @@ pub fn payload_len(plaintext_len: u64) -> Result<u64> {
 ///
 /// # Errors
 /// [`Tampered::Truncated`] for a length that no payload has; [`Tampered::TooLong`] above the limit.
-pub fn plaintext_len(payload_len: u64) -> Result<u64, Tampered> {
+pub(crate) fn plaintext_len(payload_len: u64) -> Result<u64, Tampered> {
     let chunks = payload_len.checked_sub(PRELUDE_LEN as u64).ok_or(Tampered::Truncated { offset: 0 })?;
     let (full, rest) = (chunks / SEALED_CHUNK_LEN as u64, chunks % SEALED_CHUNK_LEN as u64);
     if full >= MAX_CHUNKS {

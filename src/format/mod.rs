@@ -10,20 +10,24 @@ mod layout;
 mod pairs;
 mod slot;
 #[cfg(test)]
+mod spec_constants;
+#[cfg(test)]
 mod tests;
 mod wire;
 
-pub use bank::{Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, MAGIC, Prelude, VERSION};
-pub use binding::{BINDING_MAX, Binding, DataKeyId, Sharing, Suite};
-pub use front::{FRONT_LEN, Front, PLACES};
-pub(crate) use header::MISPLACED;
+pub use bank::{Bank, BankFault, BankLen, BankNumber, Damage, MAGIC, Prelude};
+pub(crate) use bank::{CHECKSUM_LEN, FIXED_LEN};
+pub use binding::{Binding, DataKeyId, Sharing, Suite};
+pub(crate) use front::PLACES;
+pub use front::{FRONT_LEN, Front};
 pub use header::{BankState, Header, Warning};
-pub use layout::{
-    CHUNK_LEN, LARGE_INPUT, MAX_CHUNKS, MAX_PLAINTEXT, MIN_PAYLOAD, PRELUDE_LEN, SEALED_CHUNK_LEN, TAG_LEN,
-    chunk_count, chunk_offset, payload_len, plaintext_len,
+pub use layout::{CHUNK_LEN, PRELUDE_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+pub(crate) use layout::{
+    LARGE_INPUT, MAX_CHUNKS, MAX_PLAINTEXT, MIN_PAYLOAD, chunk_offset, payload_len, plaintext_len,
 };
-pub use pairs::{MAX_PAIRS, Pairs};
-pub use slot::{
-    ARGON2_FIELDS_LEN, KEYFILE_WRAPPED_LEN, KMS_WRAPPED_MAX, MAX_SLOTS, ML_KEM_ENCAPSULATION_LENS,
-    PASSPHRASE_WRAPPED_LEN, RSA_ENCAPSULATION_LENS, Slot, SlotKind, X_WING_ENCAPSULATION_LEN, is_kms_key_arn,
+pub use pairs::Pairs;
+pub(crate) use slot::{
+    ARGON2_FIELDS_LEN, KEYFILE_WRAPPED_LEN, MAX_SLOTS, ML_KEM_ENCAPSULATION_LENS, RSA_ENCAPSULATION_LENS,
+    X_WING_ENCAPSULATION_LEN,
 };
+pub use slot::{KMS_WRAPPED_MAX, Slot, SlotKind, is_kms_key_arn};

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// At most this many pairs, and as many labels.
-pub const MAX_PAIRS: usize = 64;
+pub(crate) const MAX_PAIRS: usize = 64;
 /// Name and value are each at most this long, by their u16 length.
 const MAX_TEXT: usize = u16::MAX as usize;
 /// Names that begin so, in any case, belong to waxseal and to AWS.

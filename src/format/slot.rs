@@ -11,24 +11,24 @@ use super::layout::TAG_LEN;
 use crate::secret::KEY_LEN;
 
 /// At most this many slots.
-pub const MAX_SLOTS: usize = 16;
+pub(crate) const MAX_SLOTS: usize = 16;
 /// Longest wrapped key of kind 1 (a KMS CiphertextBlob).
 pub const KMS_WRAPPED_MAX: usize = 6144;
 /// Wrapped key of kind 2: a Cobblestone-256 message of 32 bytes.
-pub const KEYFILE_WRAPPED_LEN: usize = PRELUDE_LEN + KEY_LEN + TAG_LEN;
+pub(crate) const KEYFILE_WRAPPED_LEN: usize = PRELUDE_LEN + KEY_LEN + TAG_LEN;
 /// Argon2id parameters and salt in front of a wrapped key of kind 3.
-pub const ARGON2_FIELDS_LEN: usize = 3 * 4 + 32;
+pub(crate) const ARGON2_FIELDS_LEN: usize = 3 * 4 + 32;
 /// Wrapped key of kind 3.
-pub const PASSPHRASE_WRAPPED_LEN: usize = ARGON2_FIELDS_LEN + KEYFILE_WRAPPED_LEN;
+pub(crate) const PASSPHRASE_WRAPPED_LEN: usize = ARGON2_FIELDS_LEN + KEYFILE_WRAPPED_LEN;
 
 const _: () = assert!(KEYFILE_WRAPPED_LEN == 104 && PASSPHRASE_WRAPPED_LEN == 148);
 
 /// Lengths of an encapsulation of kind 4: an ML-KEM-768 or ML-KEM-1024 ciphertext.
-pub const ML_KEM_ENCAPSULATION_LENS: [usize; 2] = [1088, 1568];
+pub(crate) const ML_KEM_ENCAPSULATION_LENS: [usize; 2] = [1088, 1568];
 /// Lengths of an encapsulation of kind 5: one block of RSA_3072 or RSA_4096.
-pub const RSA_ENCAPSULATION_LENS: [usize; 2] = [384, 512];
+pub(crate) const RSA_ENCAPSULATION_LENS: [usize; 2] = [384, 512];
 /// Length of an encapsulation of kind 6: an ML-KEM-768 ciphertext and an X25519 key.
-pub const X_WING_ENCAPSULATION_LEN: usize = 1088 + 32;
+pub(crate) const X_WING_ENCAPSULATION_LEN: usize = 1088 + 32;
 
 /// What wraps the data key. Kinds from 0x8000 are private; unknown ones are skipped and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,7 +50,7 @@ impl SlotKind {
 
     /// Whether the kind is left to later revisions of the format: it is skipped and kept, and not written.
     #[must_use]
-    pub fn is_reserved(self) -> bool {
+    pub(crate) fn is_reserved(self) -> bool {
         (1..0x8000).contains(&self.0) && self.rules().is_none()
     }
 

@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::binding::BINDING_MAX;
+use super::pairs::MAX_PAIRS;
 use super::*;
-use crate::error::FormatError;
+use crate::error::{Field, FormatError};
 
 /// A change to a bank's bytes.
 type Change = fn(&mut [u8]);
@@ -47,9 +49,9 @@ fn forge(bytes: &mut [u8], place: usize, len: BankLen, change: impl FnOnce(&mut 
     checksum.copy_from_slice(&Sha256::digest(content));
 }
 
-fn malformed(bytes: &[u8]) -> (&'static str, u64) {
+fn malformed(bytes: &[u8]) -> (String, u64) {
     match read(bytes) {
-        Err(FormatError::Malformed { field, offset }) => (field, offset),
+        Err(FormatError::Malformed { field, offset }) => (field.to_string(), offset),
         other => panic!("not malformed: {other:?}"),
     }
 }
@@ -109,13 +111,13 @@ fn the_magic_stands_where_a_bank_may() {
     bytes[16_384..16_392].copy_from_slice(&MAGIC);
     forge(&mut bytes, 0, BankLen::MAX, |_| {});
     // Filling that is not zero comes first; behind a bank it is the place that counts.
-    assert_eq!(malformed(&bytes), ("filling that is not zero", 16_384));
+    assert_eq!(malformed(&bytes), ("filling that is not zero".into(), 16_384));
     let mut small = file(BankLen::MIN);
     small.resize(80_000, 0);
     small[65_536..65_544].copy_from_slice(&MAGIC);
-    assert_eq!(malformed(&small), ("magic where none may stand", 65_536));
+    assert_eq!(malformed(&small), ("magic where none may stand".into(), 65_536));
     small[0] = 0;
-    assert_eq!(malformed(&small), ("magic where none may stand", 65_536));
+    assert_eq!(malformed(&small), ("magic where none may stand".into(), 65_536));
     // The file lost its first bank, or has something in front.
     assert_eq!(read(&file(BankLen::MIN)[4096..]), Err(FormatError::Damaged));
     let shifted = [vec![0; 4096], file(BankLen::MIN)].concat();
@@ -236,8 +238,7 @@ fn the_longest_binding_is_written_and_read() {
     longer.insert(end, b'v');
     longer.remove(BankLen::MAX.get() - CHECKSUM_LEN);
     forge(&mut longer, 0, BankLen::MAX, |_| {});
-    let field = "length of encryption context and labels";
-    assert_eq!(Bank::decode(&longer, 0), Err(BankFault::Malformed { field, offset: 96 }));
+    assert_eq!(Bank::decode(&longer, 0), Err(BankFault::Malformed { field: Field::BindingLen, offset: 96 }));
 }
 
 #[test]
@@ -356,7 +357,7 @@ fn names_and_messages() {
     assert_eq!(others.map(SlotKind::is_reserved), [false, true, true, false]);
     assert_eq!([Suite::Aes256Gcm, Suite::ChaCha20Poly1305].map(Suite::name), ["aes-256-gcm", "chacha20-poly1305"]);
     assert_eq!(DataKeyId(*b"\0\x01\xab\xff 23456789abc").to_string(), "0001abff203233343536373839616263");
-    let damaged = Warning::BankDamaged(BankNumber::One, "checksum").to_string();
+    let damaged = Warning::BankDamaged(BankNumber::One, Damage::Checksum).to_string();
     assert!(damaged.contains("bank 1") && damaged.contains("checksum"), "{damaged}");
     assert!(Warning::BanksDiffer.to_string().contains("differ"));
     for len in BankLen::ALL {
@@ -375,9 +376,9 @@ fn what_could_not_be_read_is_told_from_what_is_wrong() {
     for (number, start) in [(BankNumber::Zero, 0), (BankNumber::One, 4096)] {
         let mut wiped = good.clone();
         wiped[start..start + 4096].fill(0);
-        assert_eq!(warning(&wiped, None), [Warning::BankDamaged(number, "no magic")]);
+        assert_eq!(warning(&wiped, None), [Warning::BankDamaged(number, Damage::NoMagic)]);
         for hole in [start..start + 1, start + 4095..start + 4096] {
-            assert_eq!(warning(&good, Some(hole)), [Warning::BankDamaged(number, "unreadable")]);
+            assert_eq!(warning(&good, Some(hole)), [Warning::BankDamaged(number, Damage::Unreadable)]);
         }
         // A hole in the payload is none of the banks' affair.
         assert_eq!(warning(&good, Some(8192..8193)), []);
@@ -386,8 +387,8 @@ fn what_could_not_be_read_is_told_from_what_is_wrong() {
     let mut long = good;
     long[..4096].fill(0);
     long.resize(70_000, 0);
-    assert_eq!(warning(&long, Some(65_536..66_000)), [Warning::BankDamaged(BankNumber::Zero, "no magic")]);
-    assert_eq!(warning(&long, Some(65_535..66_000)), [Warning::BankDamaged(BankNumber::Zero, "unreadable")]);
+    assert_eq!(warning(&long, Some(65_536..66_000)), [Warning::BankDamaged(BankNumber::Zero, Damage::NoMagic)]);
+    assert_eq!(warning(&long, Some(65_535..66_000)), [Warning::BankDamaged(BankNumber::Zero, Damage::Unreadable)]);
 }
 
 #[test]
@@ -420,7 +421,7 @@ fn constants() {
     assert_eq!(LARGE_INPUT, 4_194_304);
     assert_eq!([chunk_offset(0), chunk_offset(1), chunk_offset(3)], [56, 16_456, 49_256]);
     for plaintext in [0, 1, 16_383, 16_384, 1_000_000, MAX_PLAINTEXT] {
-        let last = chunk_count(plaintext) - 1;
+        let last = plaintext / CHUNK_LEN as u64;
         let sealed = plaintext - last * CHUNK_LEN as u64 + TAG_LEN as u64;
         assert_eq!(chunk_offset(last) + sealed, payload_len(plaintext).unwrap(), "{plaintext}");
     }

@@ -33,7 +33,7 @@ pub(super) fn put<T: SchemaWrite<Wire, Src = T>>(out: &mut Vec<u8>, value: &T) {
 
 /// A count, then each pair.
 pub(super) fn put_pairs(out: &mut Vec<u8>, pairs: &Pairs) {
-    debug_assert!(pairs.len() <= super::MAX_PAIRS);
+    debug_assert!(pairs.len() <= super::pairs::MAX_PAIRS);
     put(out, &u16::try_from(pairs.len()).unwrap_or(u16::MAX));
     for (name, value) in pairs.iter() {
         put(out, &RawPair { name: name.as_bytes(), value: value.as_bytes() });

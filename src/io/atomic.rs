@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{File, Permissions};
 use std::io::{self, Seek};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::sync::Arc;
 
 use super::Durability;
@@ -90,6 +90,19 @@ impl AtomicFile {
         Self::made_by(Naming::make, Naming::new(destination, overwrite, temporaries), mode)
     }
 
+    /// As [`AtomicFile::create_known`], for [`AtomicFile::name_as_it_is`].
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create`].
+    pub(crate) fn create_nameable(
+        destination: Destination,
+        overwrite: Overwrite,
+        mode: u32,
+        temporaries: Arc<dyn Temporaries>,
+    ) -> Result<Self> {
+        Self::made_by(Naming::make_nameable, Naming::new(destination, overwrite, temporaries), mode)
+    }
+
     fn made_by(make: fn(&mut Naming) -> io::Result<File>, mut naming: Naming, mode: u32) -> Result<Self> {
         let file = make(&mut naming).map_err(|error| {
             Error::io(format!("creating a file in {}", naming.destination.folder_path().display()), error)
@@ -101,6 +114,11 @@ impl AtomicFile {
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// The permissions that it has once it is committed.
+    pub(crate) fn set_mode_to_be(&mut self, mode: u32) {
+        self.mode = mode;
     }
 
     /// Where it is to be.
@@ -168,6 +186,10 @@ impl AtomicFile {
     /// Copies what has no name, and cannot get one, into a file that has one.
     fn move_to_temporary(&mut self) -> io::Result<()> {
         let named = self.naming.make_temporary()?;
+        let (old, new) = (self.file.metadata()?, named.metadata()?);
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            fchown(&named, Some(old.uid()), Some(old.gid()))?;
+        }
         self.file.rewind()?;
         io::copy(&mut &self.file, &mut &named)?;
         self.file = named;

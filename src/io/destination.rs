@@ -128,6 +128,18 @@ impl Destination {
         Err(DestinationError::Io { action: format!("following {}", path.display()), source })
     }
 
+    /// Another name in the same folder. What has that name, a symbolic link too, is looked at as it is and not followed.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
+    pub(crate) fn beside(&self, name: OsString) -> io::Result<Self> {
+        let path = self.path.with_file_name(&name);
+        let item = look(&self.folder, &name, &path, OFlags::NOFOLLOW)?;
+        let found =
+            item.map(|item| Found { metadata: item.metadata, is_mount_point: item.is_mount_point, follow: Follow::No });
+        Ok(Self { folder: Arc::clone(&self.folder), name, path, found })
+    }
+
     /// The path, with its symbolic links at the end followed: for people.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,4 +1,5 @@
-//! Files that appear whole or not at all, on file systems as they are.
+//! The one place for reads and writes at positions ([`ReadAt`], [`WriteAt`]), and for files that appear whole or not at
+//! all, on file systems as they are.
 //!
 //! A [`Destination`] is a folder that is held open and a name in it. An [`AtomicFile`] is written without that name,
 //! and gets it in one step when it is committed. Neither looks at a path twice: who renames the folder, or puts a
@@ -25,6 +26,7 @@ mod atomic;
 mod destination;
 #[cfg(unix)]
 mod naming;
+mod positioned;
 #[cfg(unix)]
 mod system;
 
@@ -36,6 +38,8 @@ pub use destination::{Destination, DestinationError, OpenFor};
 pub(crate) use naming::Untold;
 #[cfg(unix)]
 pub use naming::{Overwrite, Temporaries};
+pub(crate) use positioned::{Around, checked, fill_at, read_around, read_full, read_full_at, write_all_at};
+pub use positioned::{ReadAt, WriteAt};
 #[cfg(unix)]
 pub use system::close;
 #[cfg(unix)]

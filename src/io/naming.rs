@@ -94,6 +94,18 @@ impl Naming {
         system::make_nameless(&self.destination.folder).or_else(|_| self.make_temporary())
     }
 
+    /// As [`make`](Self::make), for a file that cannot be copied into another: without a name only where such files are
+    /// seen to get one.
+    pub(super) fn make_nameable(&mut self) -> io::Result<File> {
+        if self.names_are_given() { self.make() } else { self.make_temporary() }
+    }
+
+    /// What was linked once and unlinked gets no second name, so this tries it with another file.
+    fn names_are_given(&self) -> bool {
+        let mut trial = Self::new(self.destination.clone(), self.overwrite, Arc::clone(&self.temporaries));
+        system::make_nameless(&self.destination.folder).is_ok_and(|file| trial.link_temporary(&file).is_ok())
+    }
+
     /// Makes the file under a temporary name.
     pub(super) fn make_temporary(&mut self) -> io::Result<File> {
         let name = temporary_name()?;

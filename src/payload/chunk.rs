@@ -29,19 +29,27 @@ impl ChunkIndex {
 
     /// The chunk behind this one, or `None` at the limit.
     #[must_use]
-    pub fn next(self) -> Option<Self> {
+    pub(crate) fn next(self) -> Option<Self> {
         Self::new(self.0 + 1)
+    }
+
+    /// Itself, as the number of a chunk of `sealed_len` bytes.
+    ///
+    /// # Errors
+    /// [`Tampered::TooLong`]: a full chunk is followed by another one, for which there must be a number too.
+    pub(crate) fn of_len(self, sealed_len: usize) -> Result<Self, Tampered> {
+        if sealed_len == SEALED_CHUNK_LEN && self.next().is_none() { Err(Tampered::TooLong) } else { Ok(self) }
     }
 
     /// Where the chunk's plaintext begins, in bytes.
     #[must_use]
-    pub fn plaintext_offset(self) -> u64 {
+    pub(crate) fn plaintext_offset(self) -> u64 {
         self.0 * CHUNK_LEN as u64
     }
 
     /// The error of a chunk of `sealed_len` bytes that does not authenticate here. A short one ends the file.
     #[must_use]
-    pub fn tampered(self, sealed_len: usize) -> Tampered {
+    pub(crate) fn tampered(self, sealed_len: usize) -> Tampered {
         let (index, offset) = (self.0, self.plaintext_offset());
         match sealed_len {
             0..TAG_LEN => Tampered::Truncated { offset },

@@ -11,6 +11,8 @@
 
 mod file;
 #[cfg(unix)]
+mod keep;
+#[cfg(unix)]
 mod lease;
 #[cfg(unix)]
 mod os;
@@ -27,6 +29,8 @@ mod write;
 mod tests;
 
 pub use file::HeaderFile;
+#[cfg(unix)]
+pub use keep::Kept;
 #[cfg(unix)]
 pub use os::{DiskFile, Unsuitable};
 pub use plan::{Change, Plan, SlotChange, SlotName};

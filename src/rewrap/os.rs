@@ -1,5 +1,6 @@
 //! [`HeaderFile`] on a real file.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
@@ -10,7 +11,9 @@ use super::file::HeaderFile;
 use super::lease;
 use super::settled::{Others, Stamp};
 use crate::error::{Error, Result};
-use crate::io::{AtomicFile, Destination, OpenFor, Overwrite, Temporaries, Untold, sync_folder};
+use crate::io::{
+    AtomicFile, Destination, OpenFor, Overwrite, Temporaries, Untold, read_full_at, sync_folder, write_all_at,
+};
 
 /// Blocks on disk are at most this long.
 const MAX_BLOCK: u64 = 65_536;
@@ -80,6 +83,32 @@ impl DiskFile {
         self
     }
 
+    /// A new, empty file in the same folder, to be committed under the name that `name` makes of this one's: with this
+    /// one's owner and mode, as far as the system allows, and never wider. `None`: something has that name.
+    pub(super) fn create_new_beside(&self, name: impl FnOnce(&OsStr) -> OsString) -> Result<Option<AtomicFile>> {
+        let failed = |error| Error::io("looking at the file and its folder", error);
+        let there = self.destination.beside(name(self.destination.name())).map_err(failed)?;
+        if there.found().is_some() {
+            return Ok(None);
+        }
+        let like = self.file().metadata().map_err(failed)?;
+        let mut made = AtomicFile::create_known(there, Overwrite::Refuse, 0o600, self.temporaries.clone())?;
+        let mode = self.make_like(made.file(), &like);
+        made.set_mode_to_be(mode.map_err(|error| Error::io("giving a file the owner of another", error))? & 0o777);
+        Ok(Some(made))
+    }
+
+    /// Gives `made` this file's owner, access lists and attributes; the mode that it is to have after that. The owner
+    /// first: a change of owner clears mode bits. The mode last: until then, nobody else may read it.
+    fn make_like(&self, made: &File, like: &Metadata) -> io::Result<u32> {
+        let owner = give_owner(made, like)?;
+        #[cfg(target_os = "linux")]
+        let has_list = copy_attributes(self.file(), made, owner);
+        #[cfg(not(target_os = "linux"))]
+        let has_list = false;
+        Ok(mode_for(like.mode() & 0o7777, owner, has_list))
+    }
+
     fn file(&self) -> &File {
         match &self.body {
             Body::Named(file) => file,
@@ -147,8 +176,8 @@ impl HeaderFile for DiskFile {
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match &self.body {
-            Body::Named(file) => self.temporaries.commit(&mut || file.write_all_at(bytes, offset)),
-            Body::Made(made) => made.file().write_all_at(bytes, offset),
+            Body::Named(file) => self.temporaries.commit(&mut || write_all_at(file, bytes, offset)),
+            Body::Made(made) => write_all_at(made.file(), bytes, offset),
         }
     }
 
@@ -161,16 +190,10 @@ impl HeaderFile for DiskFile {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, Unsuitable::MountPoint));
         }
         let (destination, temporaries) = (self.destination.clone(), self.temporaries.clone());
-        let made = AtomicFile::create_known(destination.clone(), Overwrite::Replace, 0o600, temporaries.clone())?;
+        let made = AtomicFile::create_nameable(destination.clone(), Overwrite::Replace, 0o600, temporaries.clone())?;
         let mut made = Self { body: Body::Made(Box::new(made)), destination, temporaries };
         made.lock()?;
-        // The owner first: a change of owner clears mode bits. The mode last: until then, nobody else may read it.
-        let owner = give_owner(made.file(), &like)?;
-        #[cfg(target_os = "linux")]
-        let has_list = copy_attributes(self.file(), made.file(), owner);
-        #[cfg(not(target_os = "linux"))]
-        let has_list = false;
-        let mode = mode_for(like.mode() & 0o7777, owner, has_list);
+        let mode = self.make_like(made.file(), &like)?;
         // Where the file system takes no modes, both files have the one that it gives to all.
         let _ = made.file().set_permissions(Permissions::from_mode(mode));
         Ok(made)
@@ -178,7 +201,11 @@ impl HeaderFile for DiskFile {
 
     fn copy_tail(&mut self, offset: u64, successor: &mut Self, to: u64) -> io::Result<u64> {
         let (mut own, mut other) = (self.file(), successor.file());
-        past_cache::drop_pages(own)?;
+        match past_cache::drop_pages(own) {
+            // The system takes no such advice. What its pages hold is what every reader of the file gets.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+            done => done?,
+        }
         own.seek(SeekFrom::Start(offset))?;
         other.seek(SeekFrom::Start(to))?;
         // Between two files the system copies, or shares the blocks where it can.
@@ -296,7 +323,7 @@ mod past_cache {
         match direct {
             Err(error) if refuses_direct(&error) => {
                 drop_pages(file)?;
-                super::read_up_to(file, offset, buffer)
+                super::read_full_at(file, buffer, offset)
             }
             done => done,
         }
@@ -347,26 +374,12 @@ mod past_cache {
 
     pub(super) fn read(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         drop_pages(file)?;
-        super::read_up_to(file, offset, buffer)
+        super::read_full_at(file, buffer, offset)
     }
 
     pub(super) fn drop_pages(file: &File) -> io::Result<()> {
         file.sync_all()
     }
-}
-
-/// Reads until `buffer` is full or the file ends.
-fn read_up_to(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]
@@ -411,7 +424,7 @@ mod tests {
             assert!(buffer[count..].iter().all(|byte| *byte == 0xee), "{len} {offset} {wanted}");
         };
         read_by(past_cache::read);
-        read_by(read_up_to);
+        read_by(|file, offset, buffer| read_full_at(file, buffer, offset));
         #[cfg(target_os = "linux")]
         {
             let flags = rustix::fs::fcntl_getfl(&file).unwrap();

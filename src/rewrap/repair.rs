@@ -11,7 +11,7 @@ use super::session::{InPlace, check_named};
 use super::unwrap::open_checked;
 use super::write::{check_image, write_part};
 use crate::error::{Error, Result, Tampered};
-use crate::format::{BankNumber, BankState, PRELUDE_LEN, SEALED_CHUNK_LEN, chunk_offset, plaintext_len};
+use crate::format::{BankNumber, BankState, SEALED_CHUNK_LEN};
 use crate::keys::KeyOpener;
 use crate::payload::{ChunkIndex, ChunkOpener};
 
@@ -68,7 +68,7 @@ impl<F: HeaderFile> InPlace<F> {
     pub fn plan_repair(&mut self, openers: &[&dyn KeyOpener]) -> Result<RepairPlan> {
         let counts = self.header.bank();
         let after = counts.prelude.to_bytes();
-        let before = self.payload_prelude()?.map(<[u8]>::to_vec);
+        let before = self.payload_prelude()?.map(|bytes| bytes.to_vec());
         let mut replaced = Vec::new();
         let other = counts.number.other();
         if let BankState::Damaged(_) = self.header.state(other) {
@@ -80,7 +80,7 @@ impl<F: HeaderFile> InPlace<F> {
         if before.as_deref() != Some(&after) {
             let (key, chunk) = self.prove(openers)?;
             let part = Part::Prelude { key, chunk: chunk.get() };
-            replaced.push(Replacement { part, offset: self.header.payload_offset(), before, after: after.to_vec() });
+            replaced.push(Replacement { part, offset: self.layout().prelude().start, before, after: after.to_vec() });
         }
         self.check_mended(&replaced)?;
         Ok(RepairPlan { replaced })
@@ -137,7 +137,7 @@ impl<F: HeaderFile> InPlace<F> {
         if plan.replaced.is_empty() {
             return Ok(false);
         }
-        let small = self.len - self.header.payload_offset() <= COPIED_PAYLOAD;
+        let small = self.layout().payload_len(self.len) <= COPIED_PAYLOAD;
         let in_payload = plan.replaced.iter().any(|part| matches!(part.part, Part::Prelude { .. }));
         let counts = self.header.bank().clone();
         Ok((small && in_payload) || self.room_in_place(&counts)?.is_some())
@@ -159,7 +159,7 @@ impl<F: HeaderFile> InPlace<F> {
                     && mended.as_deref() == Some(&part.after)
             }
             Part::Prelude { .. } => {
-                part.offset == self.header.payload_offset() && part.after == counts.prelude.to_bytes()
+                part.offset == self.layout().prelude().start && part.after == counts.prelude.to_bytes()
             }
         }
     }
@@ -188,21 +188,19 @@ impl<F: HeaderFile> InPlace<F> {
 
     /// The first chunk, and the last that the file's length allows.
     fn witnesses(&self) -> Vec<ChunkIndex> {
-        let payload_len = self.len - self.header.payload_offset();
-        let last = match plaintext_len(payload_len) {
-            Ok(len) => len / crate::format::CHUNK_LEN as u64,
+        let last = match self.layout().end(self.len) {
+            Ok(end) => Some(end.index),
             // A file that was cut ends in no whole chunk; the one before it may be whole.
-            Err(_) => (payload_len.saturating_sub(PRELUDE_LEN as u64) / SEALED_CHUNK_LEN as u64).saturating_sub(1),
+            Err(_) => ChunkIndex::new(self.layout().full_chunks(self.len).saturating_sub(1)),
         };
-        let mut indices: Vec<ChunkIndex> = [0, last].into_iter().filter_map(ChunkIndex::new).collect();
+        let mut indices: Vec<ChunkIndex> = std::iter::once(ChunkIndex::FIRST).chain(last).collect();
         indices.dedup();
         indices
     }
 
     pub(super) fn authenticates(&mut self, chunks: &ChunkOpener, index: ChunkIndex) -> io::Result<bool> {
         let mut sealed = zeroize::Zeroizing::new(vec![0; SEALED_CHUNK_LEN]);
-        let offset = self.header.payload_offset() + chunk_offset(index.get());
-        let count = self.file.read_past_cache(offset, &mut sealed)?;
+        let count = self.file.read_past_cache(self.layout().chunk_at(index), &mut sealed)?;
         Ok(chunks.open(index, &mut sealed[..count]).is_ok())
     }
 }

@@ -4,11 +4,10 @@ use std::io;
 
 use super::file::HeaderFile;
 use super::settled::Stamp;
+use crate::container::Layout;
 use crate::error::{Error, FormatError, Result, Tampered};
-use crate::format::{FRONT_LEN, Front, Header, MIN_PAYLOAD, PRELUDE_LEN};
-
-/// Steps in which the front is read where it cannot be read in one: a bad sector takes no more than this with it.
-const PIECE: usize = 4096;
+use crate::format::{FRONT_LEN, Front, Header, PRELUDE_LEN};
+use crate::io::{Around, read_around};
 
 /// A file whose header may be changed. It is locked, synced, and was read from the disk, not from the cache.
 ///
@@ -69,12 +68,13 @@ impl<F: HeaderFile> InPlace<F> {
     ///
     /// # Errors
     /// [`Tampered::Truncated`] when the file is too short to have a payload.
-    pub(super) fn payload_prelude(&self) -> Result<Option<&[u8]>, Tampered> {
-        let start = self.header.bank_len().header_len();
-        if self.len < (start + MIN_PAYLOAD) as u64 {
-            return Err(Tampered::Truncated { offset: 0 });
-        }
-        Ok(self.front.get(start..start + PRELUDE_LEN))
+    pub(super) fn payload_prelude(&self) -> Result<Option<&[u8; PRELUDE_LEN]>, Tampered> {
+        self.layout().carried(&self.front, self.len)
+    }
+
+    /// Where the parts of the payload are.
+    pub(super) fn layout(&self) -> Layout {
+        Layout::of(&self.header)
     }
 
     /// Without this, a header that was copied over another file would have its second copy written into that
@@ -84,7 +84,7 @@ impl<F: HeaderFile> InPlace<F> {
     /// [`Tampered::Prelude`] when the payload does not begin with what the header repeats.
     pub(super) fn check_prelude(&self) -> Result<()> {
         match self.payload_prelude()? {
-            Some(bytes) if bytes == self.header.bank().prelude.to_bytes() => Ok(()),
+            Some(bytes) if *bytes == self.header.bank().prelude.to_bytes() => Ok(()),
             _ => Err(Tampered::Prelude.into()),
         }
     }
@@ -109,23 +109,16 @@ pub(super) fn refused(why: &'static str) -> Error {
 /// Reads the front past the cache, around parts that cannot be read, which hold zeros then. Gives the error with them.
 fn read_front<F: HeaderFile>(file: &mut F, len: u64) -> io::Result<(Front, Option<io::Error>)> {
     let len = usize::try_from(len).unwrap_or(FRONT_LEN).min(FRONT_LEN);
-    let mut bytes = vec![0; len];
-    let whole = match file.read_past_cache(0, &mut bytes) {
-        Ok(count) if count == len => return Ok((Front::new(bytes), None)),
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was truncated while it was read")),
-        Err(error) => error,
-    };
-    let mut unreadable = Vec::new();
-    for start in (0..len).step_by(PIECE) {
-        let piece = start..len.min(start + PIECE);
-        match file.read_past_cache(start as u64, &mut bytes[piece.clone()]) {
-            Ok(count) if count == piece.len() => {}
-            _ => {
-                bytes[piece.clone()].fill(0);
-                unreadable.push(piece);
-            }
+    let mut read_at = |buffer: &mut [u8], position| file.read_past_cache(position, buffer);
+    let Around { mut bytes, mut unreadable, error } = read_around(&mut read_at, len);
+    let read = bytes.len();
+    if read < len {
+        if error.is_none() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was truncated while it was read"));
         }
+        // Beside a bad sector: what is missing is one of the parts that could not be read.
+        bytes.resize(len, 0);
+        unreadable.push(read..len);
     }
-    let error = (!unreadable.is_empty()).then_some(whole);
     Ok((Front::with_unreadable(bytes, unreadable), error))
 }

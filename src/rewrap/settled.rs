@@ -19,9 +19,8 @@ use super::plan::Plan;
 use super::session::{InPlace, check_named, refused};
 use super::unwrap::open_checked;
 use crate::error::{Error, Result, Tampered};
-use crate::format::{CHUNK_LEN, plaintext_len};
 use crate::keys::KeyOpener;
-use crate::payload::{ChunkIndex, ChunkOpener};
+use crate::payload::ChunkOpener;
 
 /// Who writes without a pause of this length is noticed by the time of modification.
 const QUIET: Duration = Duration::from_secs(10);
@@ -78,13 +77,11 @@ impl<F: HeaderFile> InPlace<F> {
     /// is not whole, or it is damaged. [`Error::Io`] when the end cannot be read.
     pub fn prove_end(&mut self, openers: &[&dyn KeyOpener]) -> Result<()> {
         self.payload_prelude()?;
-        let len = plaintext_len(self.len - self.header.payload_offset())?;
+        let index = self.layout().end(self.len)?.index;
         let chunks = ChunkOpener::new(open_checked(self.header.bank(), openers)?.keys);
-        let number = len / CHUNK_LEN as u64;
-        let index = ChunkIndex::new(number).ok_or(Tampered::TooLong)?;
         let proven = self.authenticates(&chunks, index);
         if !proven.map_err(|error| Error::io("reading the end of the file", error))? {
-            return Err(Tampered::LastChunk { index: number, offset: number * CHUNK_LEN as u64 }.into());
+            return Err(Tampered::LastChunk { index: index.get(), offset: index.plaintext_offset() }.into());
         }
         self.vouched = true;
         Ok(())

@@ -1,15 +1,17 @@
 //! Rewraps a file while it is copied from any reader to any writer.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
 use super::Report;
 use super::plan::Plan;
 use super::write::{Outcome, Place, both_banks, check_image, len_with_room};
-use crate::envelope::{payload_prelude, read_front};
+use crate::container::prelude_of;
+use crate::envelope::read_front;
 use crate::error::{Error, Result, Tampered};
 #[cfg(doc)]
 use crate::format::FRONT_LEN;
 use crate::format::{Bank, Front, Header};
+use crate::io::read_full;
 
 /// The front of a rewrapped file, made without the file: for an object store, which puts the front and copies the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl NewFront {
     pub fn of(front: &Front, plan: impl FnOnce(&Header) -> Result<Plan>) -> Result<Self> {
         let header = Header::read(front)?;
         let counts = header.bank();
-        if payload_prelude(front, &header)? != counts.prelude.to_bytes() {
+        if prelude_of(front, &header)? != counts.prelude.to_bytes() {
             return Err(Tampered::Prelude.into());
         }
         let plan = plan(&header)?;
@@ -85,19 +87,16 @@ pub fn rewrap_stream(
     Ok(Report { payload_len: payload.len() as u64 + rest, ..made.report })
 }
 
-/// As [`io::copy`], but tells which side failed.
+/// As [`std::io::copy`], but tells which side failed.
 fn copy(input: &mut impl Read, output: &mut impl Write) -> Result<u64> {
     let mut buffer = vec![0; 256 * 1024];
     let mut copied = 0;
     loop {
-        match input.read(&mut buffer) {
-            Ok(0) => return Ok(copied),
-            Ok(count) => {
-                output.write_all(&buffer[..count]).map_err(|error| Error::io("writing the output", error))?;
-                copied += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("reading the input", error)),
+        let count = read_full(input, &mut buffer).map_err(|error| Error::io("reading the input", error))?;
+        output.write_all(&buffer[..count]).map_err(|error| Error::io("writing the output", error))?;
+        copied += count as u64;
+        if count < buffer.len() {
+            return Ok(copied);
         }
     }
 }

@@ -52,7 +52,7 @@ impl<F: HeaderFile> InPlace<F> {
             outcome: Outcome::Unchanged,
             changes: plan.changes().to_vec(),
             warnings: self.header.warnings(),
-            payload_len: self.len - self.header.payload_offset(),
+            payload_len: self.layout().payload_len(self.len),
         };
         let Some((bank, order)) = self.next_bank(plan) else { return Ok(report) };
         let place = match self.room_in_place(&bank)? {

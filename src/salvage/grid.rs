@@ -9,10 +9,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::crew::Crew;
-use super::input::{Input, write_all_at};
+use super::input::Input;
 use crate::engine::Observer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use crate::io::write_all_at;
 use crate::payload::{ChunkIndex, ChunkOpener};
 
 /// Ciphertext bytes of a full chunk, as places count.
@@ -65,6 +66,12 @@ impl Work<'_> {
     /// The input's length.
     pub(super) fn len(&self) -> i64 {
         i64::try_from(self.input.len()).unwrap_or(i64::MAX)
+    }
+
+    /// Writes the plaintext of chunks from number `index` on to its place.
+    pub(super) fn write(&self, plaintext: &[u8], index: i64) -> Result<()> {
+        let written = write_all_at(self.out, plaintext, unsigned(index) * CHUNK_LEN as u64);
+        written.map_err(|error| Error::io("writing the output", error))
     }
 
     /// Whether the search has used up its trials.
@@ -144,7 +151,7 @@ impl Work<'_> {
         }
         for run in &runs {
             let plain = size(run.first - indexes.start) * CHUNK_LEN..size(run.end - indexes.start) * CHUNK_LEN;
-            write_all_at(self.out, &buffer[plain], unsigned(run.first) * CHUNK_LEN as u64)?;
+            self.write(&buffer[plain], run.first)?;
         }
         Ok(runs)
     }

@@ -5,10 +5,10 @@
 
 use crate::engine::Observer;
 use crate::envelope::{Demands, Unlocked, read_header_at, unlock};
-use crate::error::{Error, FormatError, Result};
+use crate::error::{Error, Field, FormatError, Result};
 use crate::format::{
-    Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, FRONT_LEN, Header, MAGIC, MISPLACED, PLACES,
-    PRELUDE_LEN, Prelude,
+    Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, FRONT_LEN, Header, MAGIC, PLACES, PRELUDE_LEN,
+    Prelude,
 };
 use crate::keys::KeyOpener;
 
@@ -75,13 +75,13 @@ pub(super) fn open_header(
             demands.check(&header.bank().binding)?;
             // Not the payload's own first bytes but the bank's: they may be what is damaged.
             let unlocked = unlock(header.bank(), &header.bank().prelude.to_bytes(), openers)?;
-            let (bank, len) = (header.bank().clone(), header.bank_len().get());
+            let (bank, len) = (header.bank().clone(), header.bank_len());
             let behind = match header.state(BankNumber::One).bank() {
-                Some(_) => 2 * len,
-                None => len,
+                Some(_) => len.header_len(),
+                None => len.get(),
             };
             let source = HeaderSource::Header(Box::new(header));
-            Ok(Opened { bank, source, payload: 2 * len as i64, behind: behind as i64, unlocked })
+            Ok(Opened { bank, source, payload: len.header_len() as i64, behind: behind as i64, unlocked })
         }
         Err(Error::Format(error)) if is_damage(&error) => open_remains(input, openers, demands, error),
         Err(error) => Err(error),
@@ -95,7 +95,7 @@ fn is_damage(error: &FormatError) -> bool {
         FormatError::Damaged | FormatError::NotWaxseal | FormatError::CutShort { .. } => true,
         // A bank moved to where none may stand. Other readers refuse this, so that no file shows two plaintexts; here
         // the report names the bank that was used.
-        FormatError::Malformed { field, .. } => *field == MISPLACED,
+        FormatError::Malformed { field, .. } => *field == Field::Misplaced,
         FormatError::Newer { .. } => false,
     }
 }
@@ -136,7 +136,7 @@ fn open_remains(
         }
         let len = bank.len.get();
         let start = offset as i64 - bank.number.get() as i64 * len as i64;
-        let payload = start + 2 * len as i64;
+        let payload = start + bank.len.header_len() as i64;
         // The prelude stands in the file three times; each copy is tried with this bank.
         let own = bank.prelude;
         let payload_copy = front.get(size(payload)..).and_then(|bytes| bytes.first_chunk::<PRELUDE_LEN>());
@@ -203,7 +203,7 @@ fn read_remains(bytes: &[u8], check: Check) -> Option<Bank> {
     seal_check(&mut mended);
     match Bank::decode(&mended, place) {
         // Damage in the filling is no loss.
-        Err(BankFault::Malformed { field: "filling that is not zero", offset }) => {
+        Err(BankFault::Malformed { field: Field::Filling, offset }) => {
             mended[offset..].fill(0);
             seal_check(&mut mended);
             Bank::decode(&mended, place).ok()

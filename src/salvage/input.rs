@@ -1,91 +1,13 @@
 //! Reads a medium that fails in places: around the bad blocks, and never twice into the same one.
 
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 
-use crate::envelope::fill_at;
 use crate::error::{Error, Result};
+use crate::io::{ReadAt, read_full_at};
 
 /// Where a large read fails, it is repeated in pieces of these sizes, in bytes: a page, then a sector.
 const PIECES: [u64; 2] = [4096, 512];
-
-/// Something that can be read at any position, by several threads.
-pub trait ReadAt: Sync {
-    /// Reads like [`io::Read::read`], from `position` on.
-    ///
-    /// # Errors
-    /// An error says that this range cannot be read; others may.
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
-
-    /// Its length in bytes.
-    ///
-    /// # Errors
-    /// As the system's.
-    fn size(&self) -> io::Result<u64>;
-
-    /// Where the first byte stands, from `position` on, that may have been written: before it there is a hole, which is
-    /// read as zeros. `None` where nothing was written up to the end. Whoever knows of no holes answers `position`.
-    ///
-    /// # Errors
-    /// An error says that it cannot be told; then everything is read.
-    fn data_from(&self, position: u64) -> io::Result<Option<u64>> {
-        Ok(Some(position))
-    }
-}
-
-impl ReadAt for File {
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        #[cfg(unix)]
-        return std::os::unix::fs::FileExt::read_at(self, buffer, position);
-        #[cfg(windows)]
-        return std::os::windows::fs::FileExt::seek_read(self, buffer, position);
-        #[cfg(not(any(unix, windows)))]
-        return Err(io::Error::new(io::ErrorKind::Unsupported, format!("no positioned reads: {position}, {buffer:?}")));
-    }
-
-    /// A block device has no length but where a seek to its end arrives.
-    fn size(&self) -> io::Result<u64> {
-        let mut file = self;
-        file.seek(SeekFrom::End(0))
-    }
-
-    /// Moves the file's cursor, which nothing here reads by.
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
-    fn data_from(&self, position: u64) -> io::Result<Option<u64>> {
-        match rustix::fs::seek(self, rustix::fs::SeekFrom::Data(position)) {
-            Ok(data) => Ok(Some(data)),
-            Err(rustix::io::Errno::NXIO) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// Writes all of `bytes` at `position`.
-pub(super) fn write_all_at(file: &File, bytes: &[u8], position: u64) -> Result<()> {
-    #[cfg(unix)]
-    let written = std::os::unix::fs::FileExt::write_all_at(file, bytes, position);
-    #[cfg(not(unix))]
-    let written = write_slowly(file, bytes, position);
-    written.map_err(|error| Error::io("writing the output", error))
-}
-
-#[cfg(not(unix))]
-fn write_slowly(file: &File, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        #[cfg(windows)]
-        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, position)?;
-        #[cfg(not(windows))]
-        let written = return Err(io::Error::new(io::ErrorKind::Unsupported, format!("no positioned writes: {file:?}")));
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        bytes = &bytes[written..];
-        position += written as u64;
-    }
-    Ok(())
-}
 
 /// The damaged file, with what of it is known to be unreadable.
 pub(super) struct Input<'a> {
@@ -144,7 +66,7 @@ impl<'a> Input<'a> {
         let within = self.len.saturating_sub(position).min(buffer.len() as u64);
         let (buffer, behind) = buffer.split_at_mut(usize::try_from(within).unwrap_or(usize::MAX));
         behind.fill(0);
-        let read = fill_at(&mut |buffer, position| self.source.read_at(buffer, position), buffer, position);
+        let read = read_full_at(self.source, buffer, position);
         read.is_ok_and(|read| read == buffer.len())
     }
 
@@ -189,6 +111,7 @@ impl<'a> Input<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     struct Bad(Range<u64>, AtomicU64);

@@ -29,15 +29,17 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use crate::io::ReadAt;
 pub use header::{Check, HeaderSource};
-pub use input::ReadAt;
 pub use report::{PlaintextEnd, PreludeSource, Region, SalvageReport, Shift};
 
+use crate::container::Layout;
 use crate::engine::Observer;
 use crate::envelope::Demands;
 use crate::error::{Error, Result};
-use crate::format::{BankNumber, CHUNK_LEN, PRELUDE_LEN, TAG_LEN};
+use crate::format::{BankLen, BankNumber, CHUNK_LEN, PRELUDE_LEN, TAG_LEN};
 use crate::keys::KeyOpener;
+use crate::payload::ChunkIndex;
 use crew::Crew;
 use grid::{Run, STRIDE, Work, unsigned};
 use header::Opened;
@@ -151,7 +153,7 @@ pub fn salvage(
     observer.total(input.len());
     let Opened { bank, source, payload, behind, unlocked } =
         header::open_header(&input, openers, &options.demands, observer)?;
-    let start = payload + PRELUDE_LEN as i64;
+    let start = i64::try_from(Layout::new(unsigned(payload)).chunk_at(ChunkIndex::FIRST)).unwrap_or(i64::MAX);
     let (failed, limit) = (AtomicU64::new(0), options.max_failed_trials);
     let crew = Crew::gather();
     let work = Work { input, out, crew, opener: unlocked.opener, start, failed, limit };
@@ -164,7 +166,7 @@ pub fn salvage(
     let lost = salvage.lost(plaintext_end);
     let first_shift = salvage.runs.first_key_value().filter(|(first, _)| **first == 0).map_or(0, |(_, run)| run.shift);
     let prelude = prelude_source(&work, payload + first_shift, &bank.prelude.to_bytes());
-    let damaged_front = damaged_front(&source, bank.len.get(), prelude);
+    let damaged_front = damaged_front(&source, bank.len, prelude);
     let report = SalvageReport {
         header: source,
         binding: bank.binding,
@@ -192,14 +194,14 @@ fn prelude_source(work: &Work<'_>, payload: i64, prelude: &[u8; PRELUDE_LEN]) ->
 }
 
 /// Damaged banks, and the payload's first bytes if they are, where the file has them at their place.
-fn damaged_front(source: &HeaderSource, bank_len: usize, prelude: PreludeSource) -> Vec<Range<u64>> {
-    let bank_len = bank_len as u64;
+fn damaged_front(source: &HeaderSource, len: BankLen, prelude: PreludeSource) -> Vec<Range<u64>> {
+    let (bank_len, header_len) = (len.get() as u64, len.header_len() as u64);
+    let payload = Layout::new(header_len).prelude();
     let HeaderSource::Header(header) = source else {
-        return std::iter::once(0..2 * bank_len + PRELUDE_LEN as u64).collect();
+        return std::iter::once(0..payload.end).collect();
     };
-    let banks = [(BankNumber::Zero, 0..bank_len), (BankNumber::One, bank_len..2 * bank_len)];
+    let banks = [(BankNumber::Zero, 0..bank_len), (BankNumber::One, bank_len..header_len)];
     let damaged = banks.into_iter().filter(|(number, _)| header.state(*number).bank().is_none());
-    let payload = 2 * bank_len..2 * bank_len + PRELUDE_LEN as u64;
     let payload = (prelude == PreludeSource::HeaderOnly).then_some(payload);
     damaged.map(|(_, range)| range).chain(payload).collect()
 }

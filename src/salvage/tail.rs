@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use super::grid::{STRIDE, Work, size, unsigned};
-use super::input::write_all_at;
 use super::search::Gap;
 use crate::error::Result;
 use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN};
@@ -108,7 +107,7 @@ impl Work<'_> {
             return Ok(None);
         }
         let plaintext = &sealed[..size(end.len) - TAG_LEN];
-        write_all_at(self.out, plaintext, unsigned(end.index) * CHUNK_LEN as u64)?;
+        self.write(plaintext, end.index)?;
         Ok(Some(end))
     }
 }

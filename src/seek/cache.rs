@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::container::Plaintext;
-use crate::envelope::fill_at;
 use crate::error::{Error, Tampered};
 use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN};
+use crate::io::fill_at;
 use crate::payload::ChunkIndex;
 
 /// Chunks kept: 256 KiB.
@@ -54,7 +54,7 @@ impl ChunkCache {
         }
         self.clock += 1;
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.index == index) else {
-            return Err(Error::ApiMisuse("a chunk that was loaded is not there").into());
+            return Err(Error::Bug("a chunk that was loaded is not there").into());
         };
         entry.used = self.clock;
         Ok(&entry.bytes[..entry.len])

@@ -8,9 +8,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use self::cache::ChunkCache;
 use crate::container::{Opening, Payload};
-use crate::envelope::{Demands, OpenedBy, fill_at, read_header_at};
+use crate::envelope::{Demands, OpenedBy, read_header_at};
 use crate::error::{Error, Result, Tampered};
 use crate::format::Header;
+use crate::io::fill_at;
 use crate::keys::KeyOpener;
 use crate::payload::{ChunkIndex, ChunkOpener};
 

@@ -3,9 +3,10 @@
 use std::io::{self, Cursor, Read};
 
 use crate::container::{InOrder, Opening};
-use crate::envelope::{Demands, OpenedBy, read_front, read_full};
+use crate::envelope::{Demands, OpenedBy, read_front};
 use crate::error::{Error, Result};
 use crate::format::{Header, SEALED_CHUNK_LEN};
+use crate::io::read_full;
 use crate::keys::KeyOpener;
 use crate::payload::ChunkOpener;
 

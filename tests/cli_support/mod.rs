@@ -15,6 +15,21 @@ use tempfile::TempDir;
 
 pub(crate) const WAXSEAL: &str = env!("CARGO_BIN_EXE_waxseal");
 
+/// The start of a script in Python that has the program on a terminal of its own: what that shows, until its last
+/// process has ended.
+pub(crate) const PIECES: &str = r#"
+import os
+def pieces(terminal):
+    while True:
+        try:
+            more = os.read(terminal, 4096)
+        except OSError:
+            return
+        if not more:
+            return
+        yield more
+"#;
+
 /// A user and a group without privileges.
 pub(crate) const NOBODY: u32 = 65_534;
 

@@ -230,9 +230,14 @@ static int is_in_folder(const char *path) {
     return path[0] != '/' || (!strncmp(path, folder, len) && (path[len] == '/' || path[len] == 0));
 }
 
+/* Habits have no kind. */
+static int is_kind(const struct call *call, const char *kind) {
+    return call->kind && !strcmp(call->kind, kind);
+}
+
 /* What the call is about: a path, or empty where it is none of what the command was given to work on. */
 static void find_subject(const struct call *call, const uint64_t *args, char *subject) {
-    snprintf(subject, PATH_MAX, "%s", strcmp(call->kind, "gate") ? "" : "-");
+    snprintf(subject, PATH_MAX, "%s", is_kind(call, "gate") ? "-" : "");
     if (call->path != NONE) {
         read_path(args[call->path], subject);
         if (subject[0] && !is_in_folder(subject)) subject[0] = 0;
@@ -250,7 +255,7 @@ static void find_subject(const struct call *call, const uint64_t *args, char *su
     ssize_t len = readlink(link, subject, PATH_MAX - 1);
     subject[len > 0 ? len : 0] = 0;
     /* To close a pipe never fails. */
-    int is_pipe = !strncmp(subject, "pipe:", 5) && strcmp(call->kind, "close");
+    int is_pipe = !strncmp(subject, "pipe:", 5) && !is_kind(call, "close");
     if (!is_pipe && (subject[0] != '/' || !is_in_folder(subject))) subject[0] = 0;
 }
 
@@ -413,8 +418,8 @@ static void on_call(pid_t tid) {
     for (int i = 0; i < CALL_COUNT; i++)
         if (!strcmp(CALLS[i].kind, call->kind)) number += seen[i];
     seen[call - CALLS]++;
-    int is_kind = mode == STRIKE && !strcmp(call->kind, struck_kind);
-    if (is_kind && (number == struck_number || (is_struck && !strcmp(how, "broken"))))
+    int is_struck_kind = mode == STRIKE && is_kind(call, struck_kind);
+    if (is_struck_kind && (number == struck_number || (is_struck && !strcmp(how, "broken"))))
         strike(tid, call, args, subject);
     else
         let_go(tid, call, args);
@@ -541,6 +546,7 @@ static void start(char **command) {
         if (ptrace(PTRACE_TRACEME, 0, 0, 0)) give_up("ptrace");
         raise(SIGSTOP);
         /* A background job is started with signals ignored. */
+        signal(SIGHUP, SIG_DFL);
         signal(SIGINT, SIG_DFL);
         signal(SIGQUIT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);

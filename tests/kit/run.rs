@@ -130,7 +130,7 @@ fn openers(vector: &Vector) -> Result<Openers, Error> {
 }
 
 fn demands(vector: &Vector) -> Result<Demands, Error> {
-    Ok(Demands { context: Pairs::parse(vector.all("pair"))?, labels: Pairs::parse(vector.all("label"))? })
+    Ok(Demands::new().with_context(Pairs::parse(vector.all("pair"))?).with_labels(Pairs::parse(vector.all("label"))?))
 }
 
 /// A reader that gives one byte at a time.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::python;
+use super::{kms_python, python};
 
 /// The account that the emulators take their callers to be of, unless they have assumed a role.
 pub const ACCOUNT: &str = "123456789012";
@@ -81,7 +81,7 @@ impl Certificates {
 impl Server {
     fn start(what: &'static str, more: &[&str], scheme: &str) -> Self {
         let script = super::root().join("tests/support/serve.py");
-        let mut command = Command::new(python());
+        let mut command = Command::new(if what == "small_kms" { kms_python() } else { python() });
         super::clear_aws_environment(&mut command);
         let mut child = command
             .arg(script)

@@ -518,9 +518,9 @@ class Kms:
         raise Refused("NotFoundException", "The key has no such material.")
 
     def rotate_key_on_demand(self, region, body):
+        if self.find(region, body["KeyId"]).private is not None:
+            raise Refused("UnsupportedOperationException", "The key is an asymmetric key.")
         key = self.usable(region, body["KeyId"], "ENCRYPT_DECRYPT")
-        if key.private is not None:
-            raise Refused("UnsupportedOperationException", f"{key.arn} is an asymmetric key.")
         if key.looks:
             raise Refused("ConflictException", "A rotation is under way.")
         if sum(material.rotation is not None for material in key.materials) >= 25:

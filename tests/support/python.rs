@@ -18,6 +18,17 @@ pub fn python() -> &'static Path {
     }
 }
 
+/// The interpreter of an environment for this project's own small KMS.
+///
+/// # Panics
+/// As [`python`].
+pub fn kms_python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    let pins = include_str!("requirements-kms.txt");
+    PYTHON
+        .get_or_init(|| environment("kms-python", pins).unwrap_or_else(|missing| panic!("these tests need {missing}")))
+}
+
 /// The same for who can do without; or what is missing.
 pub fn try_python() -> Result<&'static Path, &'static str> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::credentials::Remembered;
 use super::failure::{self, Verdict};
 use super::http::Bounded;
+use super::materials;
 use super::name::{KmsKeyName, is_region};
 use super::words;
 use super::worker::{ENDED, Worker, wait};
@@ -34,13 +35,25 @@ pub struct KmsCall {
     pub region: String,
     /// AWS's id of the request.
     pub request_id: Option<String>,
+    /// Which of the key's materials sealed or opened, by KMS's id of it. Of a `ReEncrypt`, the new one's.
+    pub key_material_id: Option<String>,
+    /// Which material of the old key a `ReEncrypt` opened with.
+    pub source_key_material_id: Option<String>,
     /// The other key of a call that takes two: the one that the data key comes from.
     pub(super) source: Option<String>,
 }
 
 impl KmsCall {
     pub(super) fn new(operation: &'static str, key: impl ToString, region: &str) -> Self {
-        Self { operation, key: key.to_string(), region: region.to_owned(), request_id: None, source: None }
+        Self {
+            operation,
+            key: key.to_string(),
+            region: region.to_owned(),
+            request_id: None,
+            key_material_id: None,
+            source_key_material_id: None,
+            source: None,
+        }
     }
 
     /// The IAM action that allows the call.
@@ -172,6 +185,12 @@ impl Kms {
         if self.inner.worker.get().is_some() {
             return;
         }
+        if let Ok(worker) = self.worker() {
+            let this = self.clone();
+            // What fails here fails again, and is told, in the call.
+            drop(worker.spawn(async move { this.sdk().await.map(|_| ()) }));
+        }
+        // Afterwards: where threads are few, it is the other ones that are needed.
         if !endpoint_is_plain() {
             // The seed is the process's, so another thread may pay for it. Where none can be started, the
             // handshake pays as it would have.
@@ -179,11 +198,6 @@ impl Kms {
                 let _ = aws_lc_rs::rand::fill(&mut [0; 1]);
             };
             let _ = std::thread::Builder::new().name("waxseal-seed".into()).spawn(seed);
-        }
-        if let Ok(worker) = self.worker() {
-            let this = self.clone();
-            // What fails here fails again, and is told, in the call.
-            drop(worker.spawn(async move { this.sdk().await.map(|_| ()) }));
         }
     }
 
@@ -291,7 +305,7 @@ impl Kms {
             (Source::Environment(_), Some(sdk)) => {
                 aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(sdk).region(at).build())
             }
-            (Source::Environment(_), None) => return Err(Error::ApiMisuse("no configuration")),
+            (Source::Environment(_), None) => return Err(Error::Bug("no configuration")),
         };
         clients.insert(region.to_owned(), client.clone());
         Ok(client)
@@ -321,7 +335,7 @@ impl Kms {
         send: impl Future<Output = Result<O, SdkError<E, HttpResponse>>>,
     ) -> Result<O>
     where
-        O: RequestId,
+        O: RequestId + 'static,
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         self.call_with(call, &[], |_| &[], send).await
@@ -337,7 +351,7 @@ impl Kms {
         send: impl Future<Output = Result<O, SdkError<E, HttpResponse>>>,
     ) -> Result<O>
     where
-        O: RequestId,
+        O: RequestId + 'static,
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let limit = self.limit();
@@ -352,6 +366,12 @@ impl Kms {
             Ok(Ok(Err(error))) => words::request_id(error.request_id(), secret),
             _ => None,
         };
+        if let Ok(Ok(Ok(output))) = &answer {
+            let told =
+                |id| words::material_id(id, secret).and_then(|id| words::material_id(Some(&id), in_answer(output)));
+            let (own, source) = materials::ids(output);
+            (call.key_material_id, call.source_key_material_id) = (told(own), told(source));
+        }
         if let Some(listener) = &self.listener {
             listener(call);
         }

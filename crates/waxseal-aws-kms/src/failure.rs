@@ -40,9 +40,20 @@ where
     let raw = service.and_then(ProvideErrorMetadata::message).unwrap_or_default();
     let key = blamed(call, cause, raw);
     let hint = match service.and_then(ProvideErrorMetadata::code) {
-        Some("IncorrectKeyMaterialException") => {
-            Some("the key accepts only the material that was first imported into it".into())
+        Some("KMSInvalidStateException") if raw.contains("unavailable") => {
+            Some("its key store outside of KMS is not connected: `aws kms describe-custom-key-stores` shows why".into())
         }
+        Some("ConflictException") if call.operation == "RotateKeyOnDemand" => {
+            Some(format!("a rotation is under way: `waxseal key show {key}` tells when it is done"))
+        }
+        Some("KMSInvalidStateException")
+            if call.operation == "RotateKeyOnDemand" && cause == ProviderCause::Rejected =>
+        {
+            Some(format!("import its next material first: waxseal key import {key} --new-material --generate FILE"))
+        }
+        Some("IncorrectKeyMaterialException") => Some(
+            "the key accepts only material that it has had before; use --new-material to import its next one".into(),
+        ),
         _ => hint(call, cause, key),
     };
     let id = words::request_id(error.request_id(), secret);
@@ -261,6 +272,10 @@ fn join(own: &str, words: &str) -> String {
 
 fn hint(call: &KmsCall, cause: ProviderCause, key: &str) -> Option<String> {
     Some(match cause {
+        // Such calls carry no encryption context.
+        ProviderCause::Denied if matches!(call.operation, "Decapsulate" | "GetPublicKey") => {
+            format!("the caller needs {} on the key, by its IAM and key policies", call.action())
+        }
         ProviderCause::Denied => format!(
             "the caller needs {} on the key in its IAM policy and the key policy; they may also require an encryption context",
             call.action()
@@ -273,7 +288,7 @@ fn hint(call: &KmsCall, cause: ProviderCause, key: &str) -> Option<String> {
             format!("import the same material again: waxseal key import {key} --material FILE")
         }
         ProviderCause::NotFound => "check the name, the account and --region".into(),
-        ProviderCause::WrongKeyType => "use a symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT)".into(),
+        ProviderCause::WrongKeyType => return Some(other_type(call, key)),
         ProviderCause::Credentials => {
             "try `aws sts get-caller-identity`; after `aws sso login`, or with other credentials, try again".into()
         }
@@ -284,6 +299,22 @@ fn hint(call: &KmsCall, cause: ProviderCause, key: &str) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// The way out where a key cannot do what was asked.
+fn other_type(call: &KmsCall, key: &str) -> String {
+    match call.operation {
+        "RotateKeyOnDemand" => {
+            "only symmetric keys in KMS rotate; another key is replaced: `waxseal key create`, `waxseal rewrap --to`"
+                .into()
+        }
+        "Decapsulate" => "the slot is of an ML-KEM key, and this is none".into(),
+        "GenerateDataKey" | "Encrypt" | "ReEncrypt" => format!(
+            "it takes a symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT); of an ML-KEM or RSA key, \
+             `waxseal key public {key} -o FILE` makes a recipient file, and -k file:FILE seals with that"
+        ),
+        _ => "it takes a symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT), or the key of the slot".into(),
+    }
 }
 
 /// Where no provider is configured at all the SDK has no type for it.

@@ -6,13 +6,16 @@ use aws_lc_rs::rsa::{
     OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPublicEncryptingKey, PublicEncryptingKey,
 };
 use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::{AlgorithmSpec, ExpirationModelType, KeyState, WrappingKeySpec};
+use aws_sdk_kms::types::{
+    AlgorithmSpec, ExpirationModelType, ImportType, KeyMetadata, KeyState, MultiRegionKeyType, WrappingKeySpec,
+};
 use aws_smithy_types::DateTime;
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 use waxseal::secret::{DataKey, KEY_LEN, SecretBytes};
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
+use super::materials::KeyMaterial;
 use super::name::{KeyArn, KmsKeyName};
 use super::words;
 
@@ -95,15 +98,20 @@ impl ImportKeySpec {
 }
 
 /// How material is imported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ImportOptions {
     /// How it is wrapped.
     pub algorithm: ImportAlgorithm,
     /// With which key of KMS's.
     pub wrapping_key: ImportKeySpec,
-    /// When KMS forgets it; `None`: when it is told to.
+    /// When KMS forgets it, at most 365 days from now; `None`: when it is told to.
     pub valid_to: Option<SystemTime>,
+    /// Whether it is a material that the key has not had: the next rotation takes it. Otherwise KMS takes no other
+    /// than the key has had, and the first.
+    pub new_material: bool,
+    /// What it is, in its owner's words.
+    pub description: Option<String>,
 }
 
 impl ImportOptions {
@@ -114,16 +122,46 @@ impl ImportOptions {
     }
 }
 
+/// A material that KMS took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportedMaterial {
+    /// The key.
+    pub key: KeyArn,
+    /// KMS's id of the material.
+    pub id: Option<String>,
+    /// Whether it waits for the key's next rotation.
+    pub is_waiting: bool,
+    /// The ids of other materials that the key needs before it can be used; empty where it is enabled.
+    pub missing: Vec<String>,
+}
+
+/// KMS takes no expiry further ahead.
+const VALID_AT_MOST: Duration = Duration::from_secs(365 * 86_400);
+
+/// That KMS will take an expiry.
+fn check_expiry(at: SystemTime) -> Result<()> {
+    let now = SystemTime::now();
+    if at <= now {
+        return Err(Error::Invalid("key material cannot expire in the past".into()));
+    }
+    // A clock that differs from AWS's by seconds is no reason to refuse.
+    if at > now + VALID_AT_MOST {
+        return Err(Error::Invalid("key material expires at most 365 days from now: KMS takes no later time".into()));
+    }
+    Ok(())
+}
+
 /// KMS takes the material at once, and shows the key as enabled a little later.
 const ENABLED_WITHIN: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 impl Kms {
-    /// Imports 32 bytes of key material and waits until the key is enabled.
+    /// Imports 32 bytes of key material and waits until the key is enabled, or KMS says which other materials it lacks.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless the material has 32 bytes and any expiry is to come;
+    /// [`Error::Invalid`] unless the material has 32 bytes and any expiry is to come, within 365 days;
     /// [`ProviderCause::WrongKeyType`] for a key whose material KMS made; whatever KMS answers: it takes no other
     /// material than the key had before.
     pub fn import_material(
@@ -131,21 +169,22 @@ impl Kms {
         name: &KmsKeyName,
         material: &SecretBytes,
         options: &ImportOptions,
-    ) -> Result<KeyArn> {
+    ) -> Result<ImportedMaterial> {
         let bytes = material.expose();
         if bytes.len() != KEY_LEN {
             return Err(Error::Invalid(format!("key material has {KEY_LEN} bytes, not {}", bytes.len())));
         }
-        if options.valid_to.is_some_and(|at| at <= SystemTime::now()) {
-            return Err(Error::Invalid("key material cannot expire in the past".into()));
-        }
-        let (this, name, options) = (self.clone(), name.clone(), *options);
+        options.valid_to.map_or(Ok(()), check_expiry)?;
+        let (this, name, options) = (self.clone(), name.clone(), options.clone());
         let material = DataKey::from_slice(bytes)?;
-        self.block_on(async move { this.import(&name, &material, options).await })
+        self.block_on(async move { this.import(&name, &material, &options).await })
     }
 
-    async fn import(&self, name: &KmsKeyName, material: &DataKey, options: ImportOptions) -> Result<KeyArn> {
-        let (arn, _) = self.external_key(name, material.expose()).await?;
+    async fn import(&self, name: &KmsKeyName, material: &DataKey, options: &ImportOptions) -> Result<ImportedMaterial> {
+        let (arn, metadata) = self.external_key(name, material.expose()).await?;
+        if options.new_material {
+            check_primary(&arn, &metadata)?;
+        }
         let client = self.client(arn.region()).await?;
         let mut call = KmsCall::new("GetParametersForImport", &arn, arn.region());
         let request = client.get_parameters_for_import().key_id(arn.to_string());
@@ -158,31 +197,51 @@ impl Kms {
         let mut call = KmsCall::new("ImportKeyMaterial", &arn, arn.region());
         let request = client.import_key_material().key_id(arn.to_string());
         let request = request.set_import_token(parameters.import_token).encrypted_key_material(Blob::new(wrapped));
+        let request = request.set_key_material_description(options.description.clone());
+        // What the parameter did not exist for goes without it.
+        let request = if options.new_material { request.import_type(ImportType::NewKeyMaterial) } else { request };
         let request = match options.valid_to {
             None => request.expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire),
             Some(at) => request.expiration_model(ExpirationModelType::KeyMaterialExpires).valid_to(DateTime::from(at)),
         };
-        self.call_with(&mut call, material.expose(), |_| &[], request.send()).await?;
-        self.wait_until_enabled(&arn, material.expose()).await?;
-        Ok(arn)
+        let answer = self.call_with(&mut call, material.expose(), |_| &[], request.send()).await?;
+        let id = words::material_id(answer.key_material_id(), material.expose());
+        // The first one is in use at once.
+        let is_waiting = options.new_material && metadata.current_key_material_id().is_some();
+        let missing = self.wait_until_enabled(&arn, material.expose(), id.as_deref()).await?;
+        Ok(ImportedMaterial { key: arn, id, is_waiting, missing })
     }
 
-    async fn wait_until_enabled(&self, arn: &KeyArn, material: &[u8]) -> Result<()> {
+    /// The other materials that the key lacks: while there is one, it will not be enabled, and there is nothing to wait
+    /// for.
+    async fn missing(&self, arn: &KeyArn, material: &[u8], imported: Option<&str>) -> Vec<String> {
+        // Who may not list them, or whose KMS cannot, waits as for a key of one material.
+        let all = self.materials(arn, material).await.unwrap_or_default();
+        let missing = all.into_iter().filter(KeyMaterial::is_missing).filter_map(|material| material.id);
+        missing.filter(|id| Some(id.as_str()) != imported).collect()
+    }
+
+    async fn wait_until_enabled(&self, arn: &KeyArn, material: &[u8], imported: Option<&str>) -> Result<Vec<String>> {
         let target = Target { name: KmsKeyName::KeyArn(arn.clone()), region: arn.region().to_owned() };
         let (mut waited, mut pause) = (Duration::ZERO, FIRST_PAUSE);
         loop {
             let (_, metadata) = self.describe(&target, material).await?;
             let state = metadata.key_state();
-            let on_its_way = matches!(state, Some(KeyState::PendingImport | KeyState::Updating | KeyState::Creating));
-            match state {
-                Some(KeyState::Enabled) => return Ok(()),
-                _ if on_its_way && waited < ENABLED_WITHIN => {}
-                _ => {
-                    let state = words::told(state.map_or("unknown", KeyState::as_str), material);
-                    let message = format!("the material is imported, but the key's state is {state}");
-                    let error = ProviderError::new(ProviderCause::Unusable, arn.to_string(), message);
-                    return Err(Box::new(error.with_hint(format!("waxseal key show {arn}"))).into());
+            if state == Some(&KeyState::Enabled) {
+                return Ok(Vec::new());
+            }
+            if state == Some(&KeyState::PendingImport) && waited.is_zero() {
+                let missing = self.missing(arn, material, imported).await;
+                if !missing.is_empty() {
+                    return Ok(missing);
                 }
+            }
+            let on_its_way = matches!(state, Some(KeyState::PendingImport | KeyState::Updating | KeyState::Creating));
+            if !on_its_way || waited >= ENABLED_WITHIN {
+                let state = words::told(state.map_or("unknown", KeyState::as_str), material);
+                let message = format!("the material is imported, but the key's state is {state}");
+                let error = ProviderError::new(ProviderCause::Unusable, arn.to_string(), message);
+                return Err(Box::new(error.with_hint(format!("waxseal key show {arn}"))).into());
             }
             tokio::time::sleep(pause).await;
             waited += pause;
@@ -191,8 +250,24 @@ impl Kms {
     }
 }
 
+/// New material goes to the primary key of a multi-Region key, and as it is to the replicas then.
+fn check_primary(arn: &KeyArn, metadata: &KeyMetadata) -> Result<()> {
+    let regions = metadata.multi_region_configuration();
+    if regions.and_then(|regions| regions.multi_region_key_type()) != Some(&MultiRegionKeyType::Replica) {
+        return Ok(());
+    }
+    // Not as the answer has it: only its region is new, and that is checked.
+    let primary = regions.and_then(|regions| regions.primary_key()).and_then(|key| key.region());
+    let primary = primary.map(|region| arn.in_region(region)).filter(KeyArn::has_real_region);
+    let message = "it is a replica, and new material goes to the primary key first";
+    let error = ProviderError::new(ProviderCause::WrongKeyType, arn.to_string(), message);
+    let key = primary.map_or_else(|| "the primary key".into(), |arn| arn.to_string());
+    let hint = format!("import it into {key}; then the same into each replica, not as new material");
+    Err(Box::new(error.with_hint(hint)).into())
+}
+
 /// `RSAES-OAEP (public key, material)`, or what is wrong with the key.
-fn wrap(material: &DataKey, public_key: &[u8], options: ImportOptions) -> Result<Vec<u8>, &'static str> {
+fn wrap(material: &DataKey, public_key: &[u8], options: &ImportOptions) -> Result<Vec<u8>, &'static str> {
     let key = PublicEncryptingKey::from_der(public_key).map_err(|_| "has no RSA public key")?;
     if key.key_size_bits() != options.wrapping_key.bits() {
         return Err("has an RSA key of another size");
@@ -219,13 +294,20 @@ mod tests {
         let private = OaepPrivateDecryptingKey::new(private).unwrap();
         let material = DataKey::from_slice(&[7; 32]).unwrap();
         for algorithm in [ImportAlgorithm::RsaesOaepSha256, ImportAlgorithm::RsaesOaepSha1] {
-            let options = ImportOptions { algorithm, wrapping_key: ImportKeySpec::Rsa2048, valid_to: None };
-            let wrapped = wrap(&material, der.as_ref(), options).unwrap();
+            let options = ImportOptions { algorithm, wrapping_key: ImportKeySpec::Rsa2048, ..ImportOptions::new() };
+            let wrapped = wrap(&material, der.as_ref(), &options).unwrap();
             let mut out = vec![0; private.min_output_size()];
             assert!(private.decrypt(algorithm.oaep(), &wrapped, &mut out, None).unwrap() == [7; 32]);
-            assert!(wrap(&material, der.as_ref(), ImportOptions { algorithm, ..ImportOptions::new() }).is_err());
-            assert!(wrap(&material, &der.as_ref()[1..], options).is_err());
+            assert!(wrap(&material, der.as_ref(), &ImportOptions { algorithm, ..ImportOptions::new() }).is_err());
+            assert!(wrap(&material, &der.as_ref()[1..], &options).is_err());
         }
+    }
+
+    #[test]
+    fn an_expiry_lies_ahead_within_a_year() {
+        let now = SystemTime::now();
+        assert!(check_expiry(now + VALID_AT_MOST).is_ok() && check_expiry(now + Duration::from_secs(60)).is_ok());
+        assert!(check_expiry(now + VALID_AT_MOST + Duration::from_secs(60)).is_err() && check_expiry(now).is_err());
     }
 
     #[test]

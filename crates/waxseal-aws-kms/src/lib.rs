@@ -1,4 +1,5 @@
-//! Keys in AWS KMS (spec 9.2): one call to seal a file, one to open it, one to rotate it.
+//! Keys in AWS KMS (spec 9.2, 9.8): one call to seal a file, one to open it, one to rotate it. [`Kms::public_key`] gives
+//! the public half of an ML-KEM or RSA key, with which a host seals without any call and cannot open.
 //!
 //! AWS is configured as for every AWS tool: environment, profiles, SSO, `aws login`, container and instance roles. All
 //! of it is read and checked here, before the SDK sees any (docs/aws-configuration.md). Calls run on
@@ -13,6 +14,7 @@ mod config;
 #[cfg(unix)]
 #[cfg(test)]
 mod configurations;
+mod create;
 mod credentials;
 mod direct;
 mod effective;
@@ -23,9 +25,12 @@ mod helpers;
 mod http;
 mod import;
 mod life;
+mod manage;
+mod materials;
 mod name;
 mod open;
 mod profile;
+mod public;
 mod reencrypt;
 mod seal;
 mod setting;
@@ -36,12 +41,15 @@ mod worker;
 
 pub use client::{Kms, KmsCall};
 pub use config::{KmsConfig, KmsTimeouts};
+pub use create::{KeyOrigin, KeyRegions, NewKey};
 pub use direct::{DIRECT_MAX, looks_like_kms_blob};
 pub use helpers::end_credential_processes;
-pub use import::{ImportAlgorithm, ImportKeySpec, ImportOptions};
-pub use life::{KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo};
+pub use import::{ImportAlgorithm, ImportKeySpec, ImportOptions, ImportedMaterial};
+pub use life::{KeyRotation, KmsKeyInfo};
+pub use manage::PointedAlias;
+pub use materials::KeyMaterial;
 pub use name::{AliasArn, KeyArn, KmsKeyName};
-pub use open::{AccountRule, KmsOpener};
+pub use open::{AccountRule, Doubt, KmsOpener, Permitted};
 pub use seal::{KmsKey, context};
 pub use source::SourceRule;
 

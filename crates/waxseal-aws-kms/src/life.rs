@@ -1,35 +1,16 @@
-//! The life of a key: making, looking, and taking its own material away.
+//! The life of a key: looking, and taking its own material away.
 
 use std::time::SystemTime;
 
-use aws_sdk_kms::types::{KeyMetadata, OriginType};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use aws_sdk_kms::types::{KeyMetadata, KeySpec, OriginType};
+use waxseal::error::{ProviderCause, ProviderError, Result};
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::{another_key, bad_answer};
-use super::name::{KeyArn, KmsKeyName, is_alias};
+use super::materials::{KeyMaterial, check_id};
+use super::name::{KeyArn, KmsKeyName};
 use super::seal::answered_arn;
 use super::words;
-
-/// Where a new key's material comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyOrigin {
-    /// KMS makes it, and it never leaves KMS.
-    #[default]
-    AwsKms,
-    /// Its owner imports it; until then the key is pending import.
-    External,
-}
-
-/// In how many regions a new key can live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyRegions {
-    /// In the one it is made in.
-    #[default]
-    Single,
-    /// It can be replicated into others, under the same id.
-    Multi,
-}
 
 /// Whether KMS renews the key's material by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,72 +48,25 @@ pub struct KmsKeyInfo {
     pub rotation: KeyRotation,
     /// The names that point to it, `alias/...`; `None` where the caller may not list them.
     pub aliases: Option<Vec<String>>,
+    /// Its materials, the oldest first; `None` where the caller may not list them, and for a key that has but one.
+    pub materials: Option<Vec<KeyMaterial>>,
 }
 
 impl Kms {
-    /// Makes a symmetric key with `alias` (`alias/NAME`), which is looked up first: a second run makes no second
-    /// key.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an alias that cannot be one; [`ProviderCause::AlreadyExists`] when it is there;
-    /// whatever KMS answers. Where the key was made and the alias was not, the message names the key.
-    pub fn create_key(&self, origin: KeyOrigin, regions: KeyRegions, alias: &str) -> Result<KeyArn> {
-        if !is_alias(alias) || alias.starts_with("alias/aws/") {
-            return Err(Error::Invalid(format!(
-                "{alias:?} cannot be an alias: it takes alias/ and 1 to 250 letters, digits, /, _ and -, \
-                 and alias/aws/ is AWS's"
-            )));
-        }
-        let (this, alias) = (self.clone(), alias.to_owned());
-        self.block_on(async move { this.create(origin, regions, alias).await })
-    }
-
-    async fn create(&self, origin: KeyOrigin, regions: KeyRegions, alias: String) -> Result<KeyArn> {
-        let target = self.target(&KmsKeyName::Alias(alias.clone())).await?;
-        match self.describe(&target, &[]).await {
-            Ok((arn, _)) => {
-                let message = format!("it exists already, and names {arn}");
-                return Err(Box::new(ProviderError::new(ProviderCause::AlreadyExists, alias, message)).into());
-            }
-            Err(Error::Provider(error)) if error.cause == ProviderCause::NotFound => {}
-            Err(other) => return Err(other),
-        }
-        let client = self.client(&target.region).await?;
-        let mut call = KmsCall::new("CreateKey", &alias, &target.region);
-        let origin = match origin {
-            KeyOrigin::AwsKms => OriginType::AwsKms,
-            KeyOrigin::External => OriginType::External,
-        };
-        let request = client.create_key().origin(origin).multi_region(regions == KeyRegions::Multi);
-        let answer = self.call(&mut call, request.send()).await?;
-        let arn = answered_arn(&call, answer.key_metadata.as_ref().and_then(KeyMetadata::arn))?;
-        let mut call = KmsCall::new("CreateAlias", &alias, &target.region);
-        let request = client.create_alias().alias_name(&alias).target_key_id(arn.id());
-        match self.call(&mut call, request.send()).await {
-            Ok(_) => Ok(arn),
-            Err(Error::Provider(mut error)) => {
-                error.message = format!("the key {arn} was made, its alias was not: {}", error.message);
-                let hint = format!(
-                    "aws kms create-alias --region {} --alias-name {alias} --target-key-id {arn}",
-                    arn.region()
-                );
-                Err(Error::Provider(Box::new(error.with_hint(hint))))
-            }
-            Err(other) => Err(other),
-        }
-    }
-
     /// Takes away the imported material of the key: until the same is imported again, nothing opens with it.
+    /// `material_id` says which one of several; `None`: the current one.
     ///
     /// # Errors
-    /// [`ProviderCause::WrongKeyType`] for a key whose material KMS made; whatever KMS answers.
-    pub fn delete_material(&self, name: &KmsKeyName) -> Result<KeyArn> {
-        let (this, name) = (self.clone(), name.clone());
+    /// [`Error::Invalid`](waxseal::Error::Invalid) for an id that can be none; [`ProviderCause::WrongKeyType`] for a key
+    /// whose material KMS made; whatever KMS answers.
+    pub fn delete_material(&self, name: &KmsKeyName, material_id: Option<&str>) -> Result<KeyArn> {
+        material_id.map_or(Ok(()), check_id)?;
+        let (this, name, material_id) = (self.clone(), name.clone(), material_id.map(str::to_owned));
         self.block_on(async move {
             let (arn, _) = this.external_key(&name, &[]).await?;
             let mut call = KmsCall::new("DeleteImportedKeyMaterial", &arn, arn.region());
             let request = this.client(arn.region()).await?.delete_imported_key_material().key_id(arn.to_string());
-            this.call(&mut call, request.send()).await?;
+            this.call(&mut call, request.set_key_material_id(material_id).send()).await?;
             Ok(arn)
         })
     }
@@ -140,14 +74,18 @@ impl Kms {
     /// What is to be known about the key.
     ///
     /// # Errors
-    /// Whatever KMS answers to `DescribeKey`. Rotation and aliases may be withheld from the caller.
+    /// Whatever KMS answers to `DescribeKey`. Rotation, aliases and materials may be withheld from the caller.
     pub fn show_key(&self, name: &KmsKeyName) -> Result<KmsKeyInfo> {
         let (this, name) = (self.clone(), name.clone());
         self.block_on(async move {
             let target = this.target(&name).await?;
             let (arn, metadata) = this.describe(&target, &[]).await?;
-            let (rotation, aliases) = tokio::join!(this.rotation(&arn), this.aliases(&arn));
-            Ok(info(arn, &metadata, rotation, aliases))
+            // Only symmetric keys rotate.
+            let rotates = metadata.key_spec().is_none_or(|spec| *spec == KeySpec::SymmetricDefault);
+            let rotation = async { if rotates { this.rotation(&arn).await } else { KeyRotation::Unknown } };
+            let materials = async { if rotates { this.materials(&arn, &[]).await.ok() } else { None } };
+            let (rotation, aliases, materials) = tokio::join!(rotation, this.aliases(&arn), materials);
+            Ok(KmsKeyInfo { materials, ..info(arn.clone(), &metadata, rotation, aliases) })
         })
     }
 
@@ -188,7 +126,13 @@ impl Kms {
             let origin = words::told(metadata.origin().map_or("unknown", OriginType::as_str), secret);
             let message = format!("its material cannot be imported or deleted: the key's origin is {origin}");
             let error = ProviderError::new(ProviderCause::WrongKeyType, arn.to_string(), message);
-            return Err(Box::new(error.with_hint("waxseal key create --external makes a key that takes it")).into());
+            let hint = match metadata.origin() {
+                Some(OriginType::ExternalKeyStore | OriginType::AwsCloudhsm) => {
+                    "its material is in a key store outside of KMS, and is managed there"
+                }
+                _ => "waxseal key create --external makes a key that takes it",
+            };
+            return Err(Box::new(error.with_hint(hint)).into());
         }
         Ok((arn, metadata))
     }
@@ -227,5 +171,6 @@ fn info(arn: KeyArn, metadata: &KeyMetadata, rotation: KeyRotation, aliases: Opt
         deletion: time(metadata.deletion_date()),
         rotation,
         aliases,
+        materials: None,
     }
 }

@@ -1,20 +1,25 @@
-//! Opening: one `Decrypt` for a slot, and only for a slot whose key was named or whose account is allowed.
+//! Opening: one `Decrypt` or `Decapsulate` for a slot, and only for a slot whose key was named or whose account is
+//! allowed.
 //!
 //! The ARN in a slot comes from whoever could write the file. It never chooses an endpoint beyond a region of
 //! AWS's form, and a call in a stranger's account would tell the stranger who opens the file, when and from where.
 
-use std::collections::HashMap;
+use aws_sdk_kms::operation::decapsulate::DecapsulateOutput;
+mod dry_run;
 
 use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{EncapsulationAlgorithmSpec, EncryptionAlgorithmSpec};
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 use waxseal::format::{Binding, Slot, SlotKind};
-use waxseal::keys::KeyOpener;
+use waxseal::keys::{KeyOpener, public};
 use waxseal::secret::DataKey;
 
 use super::client::{Kms, KmsCall, is_account};
 use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
 use super::seal::{answered_arn, context, decrypted, secret};
+pub use dry_run::{Doubt, Permitted};
+pub(super) use dry_run::{Told, would_decrypt};
 
 /// Whose keys may open a file when no key is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +33,7 @@ pub enum AccountRule {
     Any,
 }
 
-/// Opens slots of kind `aws-kms`.
+/// Opens slots of the kinds `aws-kms`, `aws-kms-ml-kem` and `aws-kms-rsa`.
 #[derive(Clone)]
 pub struct KmsOpener {
     kms: Kms,
@@ -56,11 +61,13 @@ struct Ask {
     key_id: String,
     /// What the answer has to name.
     expected: KeyArn,
+    /// The user named an alias or a bare id, which may be another key's than the slot's.
+    by_alias: bool,
 }
 
 impl Ask {
     fn by_arn(arn: KeyArn) -> Self {
-        Self { region: arn.region().to_owned(), key_id: arn.to_string(), expected: arn }
+        Self { region: arn.region().to_owned(), key_id: arn.to_string(), expected: arn, by_alias: false }
     }
 }
 
@@ -96,11 +103,11 @@ impl KmsOpener {
     /// # Errors
     /// As it.
     pub async fn open_async(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
-        let (this, slot, context) = (self.clone(), slot.clone(), context(binding));
-        self.kms.on_worker(async move { this.unwrap(&slot, context).await }).await
+        let (this, slot, binding) = (self.clone(), slot.clone(), binding.clone());
+        self.kms.on_worker(async move { this.unwrap(&slot, &binding).await }).await
     }
 
-    async fn unwrap(&self, slot: &Slot, context: HashMap<String, String>) -> Result<DataKey> {
+    async fn unwrap(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
         let arn = KeyArn::parse(&slot.key_id)?;
         if !self.matches(slot) {
             return Err(not_allowed(&arn, "the key was not named, and its account is not allowed"));
@@ -110,8 +117,8 @@ impl KmsOpener {
             Rule::Account(..) => self.asks_by_account(&arn).await?,
         };
         match &self.rule {
-            Rule::Account(AccountRule::Own, _) => self.unwrap_own(&arn, &asks, slot, context).await,
-            _ => self.decrypt_one_of(&asks, slot, context).await,
+            Rule::Account(AccountRule::Own, _) => self.unwrap_own(&arn, &asks, slot, binding).await,
+            _ => self.open_by_one_of(&asks, slot, binding).await,
         }
     }
 
@@ -131,7 +138,7 @@ impl KmsOpener {
             let error = ProviderError::new(ProviderCause::NotFound, slot.to_string(), message);
             return Err(Box::new(error.with_hint(format!("--region {}", slot.region()))).into());
         }
-        Ok(vec![Ask { region: target.region, key_id: target.name.to_string(), expected }])
+        Ok(vec![Ask { region: target.region, key_id: target.name.to_string(), expected, by_alias: true }])
     }
 
     /// The slot's own key; a multi-Region key in the chosen region instead, or in the configured one as well,
@@ -149,15 +156,9 @@ impl KmsOpener {
     }
 
     /// The caller's account is known for certain only from STS. So that no key of a stranger's is ever called,
-    /// the `Decrypt` waits for it, unless the credentials themselves state the slot's account: then both run at
+    /// the call waits for it, unless the credentials themselves state the slot's account: then both run at
     /// once, and STS still decides whether the data key is handed out.
-    async fn unwrap_own(
-        &self,
-        slot_arn: &KeyArn,
-        asks: &[Ask],
-        slot: &Slot,
-        context: HashMap<String, String>,
-    ) -> Result<DataKey> {
+    async fn unwrap_own(&self, slot_arn: &KeyArn, asks: &[Ask], slot: &Slot, binding: &Binding) -> Result<DataKey> {
         let owner = async {
             let caller = self.kms.caller(slot_arn.region()).await.map_err(|error| with_sts_hint(error, slot_arn))?;
             check_owner(slot_arn, &caller.partition, &caller.account)
@@ -165,22 +166,22 @@ impl KmsOpener {
         match self.kms.stated_account().await {
             Some(account) => {
                 check_owner(slot_arn, slot_arn.partition(), &account)?;
-                let (owned, data_key) = tokio::join!(owner, self.decrypt_one_of(asks, slot, context));
+                let (owned, data_key) = tokio::join!(owner, self.open_by_one_of(asks, slot, binding));
                 owned.and(data_key)
             }
             None => {
                 owner.await?;
-                self.decrypt_one_of(asks, slot, context).await
+                self.open_by_one_of(asks, slot, binding).await
             }
         }
     }
 
     /// Asks in order, and goes on only where a region does not answer, or fails by its own fault. A refusal is an
     /// answer. The first failure is the one to tell.
-    async fn decrypt_one_of(&self, asks: &[Ask], slot: &Slot, context: HashMap<String, String>) -> Result<DataKey> {
+    async fn open_by_one_of(&self, asks: &[Ask], slot: &Slot, binding: &Binding) -> Result<DataKey> {
         let mut first = None;
         for ask in asks {
-            match self.decrypt(ask, slot, context.clone()).await {
+            match self.ask(ask, slot, binding).await {
                 Err(Error::Provider(error))
                     if matches!(error.cause, ProviderCause::Unreachable | ProviderCause::Internal) =>
                 {
@@ -189,13 +190,23 @@ impl KmsOpener {
                 answer => return answer,
             }
         }
-        Err(first.unwrap_or(Error::ApiMisuse("a slot without a region to call")))
+        Err(first.unwrap_or(Error::Bug("a slot without a region to call")))
     }
 
-    async fn decrypt(&self, ask: &Ask, slot: &Slot, context: HashMap<String, String>) -> Result<DataKey> {
+    async fn ask(&self, ask: &Ask, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+        match slot.kind {
+            SlotKind::AWS_KMS => self.decrypt(ask, slot, binding).await,
+            SlotKind::AWS_KMS_ML_KEM => public::finish(slot, &self.decapsulate(ask, slot).await?, binding),
+            SlotKind::AWS_KMS_RSA => public::finish(slot, &self.decrypt_rsa(ask, slot).await?, binding),
+            _ => Err(Error::ApiMisuse("a slot that is not of AWS KMS")),
+        }
+    }
+
+    async fn decrypt(&self, ask: &Ask, slot: &Slot, binding: &Binding) -> Result<DataKey> {
         let mut call = KmsCall::new("Decrypt", &ask.key_id, &ask.region);
         let request = self.kms.client(&ask.region).await?.decrypt().key_id(&ask.key_id);
-        let request = request.ciphertext_blob(Blob::new(slot.wrapped.clone())).set_encryption_context(Some(context));
+        let request = request.ciphertext_blob(Blob::new(slot.wrapped.clone()));
+        let request = request.set_encryption_context(Some(context(binding)));
         let answer = self.kms.call_with(&mut call, &[], decrypted, request.send()).await?;
         let plaintext = secret(answer.plaintext);
         let arn = answered_arn(&call, answer.key_id.as_deref())?;
@@ -203,6 +214,72 @@ impl KmsOpener {
             return Err(another_key(&call, "is by", &arn, &plaintext));
         }
         DataKey::from_slice(&plaintext).map_err(|_| bad_answer(&call, "has no data key of 32 bytes"))
+    }
+
+    /// The shared secret of a slot of kind 4. No encryption context is sent: KMS has none for such keys, and ML-KEM
+    /// never says that a ciphertext is another key's, so under an alias the answer's ARN decides.
+    async fn decapsulate(&self, ask: &Ask, slot: &Slot) -> Result<DataKey> {
+        let mut call = KmsCall::new("Decapsulate", &ask.key_id, &ask.region);
+        let request = self.kms.client(&ask.region).await?.decapsulate().key_id(&ask.key_id);
+        let request = request.encapsulation_algorithm(EncapsulationAlgorithmSpec::MlKem);
+        let request = request.shared_secret_ciphertext_blob(encapsulation(slot)?);
+        let answer = self.kms.call_with(&mut call, &[], decapsulated, request.send()).await?;
+        let shared = secret(answer.shared_secret);
+        let arn = answered_arn(&call, answer.key_id.as_deref())?;
+        if arn != ask.expected {
+            let error = another_key(&call, "is by", &arn, &shared);
+            return Err(if ask.by_alias { as_other_key(error) } else { error });
+        }
+        shared_secret(&call, &shared)
+    }
+
+    /// The shared secret of a slot of kind 5; likewise. Under an alias, a ciphertext that does not decrypt may be another
+    /// key's.
+    async fn decrypt_rsa(&self, ask: &Ask, slot: &Slot) -> Result<DataKey> {
+        let mut call = KmsCall::new("Decrypt", &ask.key_id, &ask.region);
+        let request = self.kms.client(&ask.region).await?.decrypt().key_id(&ask.key_id);
+        let request = request.encryption_algorithm(EncryptionAlgorithmSpec::RsaesOaepSha256);
+        let request = request.ciphertext_blob(encapsulation(slot)?);
+        let answer = self.kms.call_with(&mut call, &[], decrypted, request.send()).await;
+        let answer = answer.map_err(|error| if ask.by_alias { wrong_as_other_key(error) } else { error })?;
+        let shared = secret(answer.plaintext);
+        let arn = answered_arn(&call, answer.key_id.as_deref())?;
+        if arn != ask.expected {
+            return Err(another_key(&call, "is by", &arn, &shared));
+        }
+        shared_secret(&call, &shared)
+    }
+}
+
+fn encapsulation(slot: &Slot) -> Result<Blob> {
+    let sent = public::encapsulation(slot).ok_or(Error::ApiMisuse("a slot that is not of a public key"))?;
+    Ok(Blob::new(sent))
+}
+
+fn decapsulated(answer: &DecapsulateOutput) -> &[u8] {
+    answer.shared_secret().map(Blob::as_ref).unwrap_or_default()
+}
+
+fn shared_secret(call: &KmsCall, secret: &[u8]) -> Result<DataKey> {
+    DataKey::from_slice(secret).map_err(|_| bad_answer(call, "has no shared secret of 32 bytes"))
+}
+
+/// > Where the user named an alias or a bare key id for a slot of kind 4 or 5, that name may be of another key.
+fn as_other_key(error: Error) -> Error {
+    match error {
+        Error::Provider(mut error) => {
+            error.cause = ProviderCause::OtherKey;
+            let hint = "the alias or id names another key than the slot's: name the key by its ARN";
+            Error::Provider(Box::new(error.with_hint(hint)))
+        }
+        other => other,
+    }
+}
+
+fn wrong_as_other_key(error: Error) -> Error {
+    match &error {
+        Error::Provider(provider) if provider.cause == ProviderCause::WrongCiphertext => as_other_key(error),
+        _ => error,
     }
 }
 
@@ -219,7 +296,7 @@ impl KeyOpener for KmsOpener {
     /// With [`AccountRule::Own`] a slot matches whose account is not known to be another: that shows in
     /// [`KeyOpener::open`], before the key is called.
     fn matches(&self, slot: &Slot) -> bool {
-        if slot.kind != SlotKind::AWS_KMS {
+        if ![SlotKind::AWS_KMS, SlotKind::AWS_KMS_ML_KEM, SlotKind::AWS_KMS_RSA].contains(&slot.kind) {
             return false;
         }
         let Ok(arn) = KeyArn::parse(&slot.key_id) else { return false };
@@ -242,8 +319,8 @@ impl KeyOpener for KmsOpener {
     }
 
     fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
-        let (this, slot, context) = (self.clone(), slot.clone(), context(binding));
-        self.kms.block_on(async move { this.unwrap(&slot, context).await })
+        let (this, slot, binding) = (self.clone(), slot.clone(), binding.clone());
+        self.kms.block_on(async move { this.unwrap(&slot, &binding).await })
     }
 }
 

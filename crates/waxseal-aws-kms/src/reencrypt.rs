@@ -3,8 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
 
-use aws_sdk_kms::error::SdkError;
-use aws_sdk_kms::operation::decrypt::DecryptOutput;
 use aws_sdk_kms::primitives::Blob;
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 use waxseal::format::{Binding, Slot, SlotKind};
@@ -12,7 +10,8 @@ use waxseal::format::{Binding, Slot, SlotKind};
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName, partition_of};
-use super::seal::{answered_arn, context, secret, slot};
+use super::open::{Told, would_decrypt};
+use super::seal::{answered_arn, context, slot};
 
 impl Kms {
     /// Has KMS wrap `slot`'s data key under `to` instead, and returns the new slot with AWS's id of the request.
@@ -86,21 +85,10 @@ impl Kms {
         let mut call = KmsCall::new("Decrypt", &slot.key_id, region);
         let request = self.client(region).await?.decrypt().key_id(&slot.key_id).dry_run(true);
         let request = request.ciphertext_blob(Blob::new(slot.wrapped.clone())).set_encryption_context(Some(context));
-        let send = async {
-            match request.send().await {
-                // AWS's way to say that it would succeed.
-                Err(SdkError::ServiceError(answer)) if answer.err().is_dry_run_operation_exception() => {
-                    Ok(DecryptOutput::builder().key_id(&slot.key_id).build())
-                }
-                other => other,
-            }
-        };
-        match self.call(&mut call, send).await {
+        let send = async { would_decrypt(request.send().await) };
+        match self.call_with(&mut call, &[], Told::secret, send).await {
             // What does not know `DryRun` has opened it: as good an answer, whose plaintext nobody needs.
-            Ok(answer) => {
-                drop(secret(answer.plaintext));
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(Error::Provider(error)) if error.cause == ProviderCause::Denied => {
                 self.withheld().insert(slot.key_id.clone());
                 Ok(())

@@ -18,6 +18,8 @@ const CODE_MAX: usize = 64;
 const ID_LEN: usize = 36;
 /// Those of an emulator have this many. A data key has 43 or 44 characters in base64, and 64 in hexadecimal.
 const EMULATORS_ID_LEN: usize = 52;
+/// KMS's ids of key materials have so many digits in hexadecimal; a data key has as many.
+const MATERIAL_ID_LEN: usize = 64;
 /// A run of letters and digits as long as this may be a data key that this side has never seen. No name in AWS's
 /// messages has one.
 const RUN_MAX: usize = 40;
@@ -54,6 +56,17 @@ pub(super) fn request_id(id: Option<&str>, secret: &[u8]) -> Option<String> {
     let is_len = |len: usize| (1..=ID_LEN).contains(&len) || len == EMULATORS_ID_LEN;
     let id = id.filter(|id| is_len(id.len()) && id.bytes().all(part))?;
     (!holds(id, secret)).then(|| id.to_owned())
+}
+
+/// KMS's id of a key material, where it can be one.
+pub(super) fn material_id(id: Option<&str>, secret: &[u8]) -> Option<String> {
+    let id = id.filter(|id| is_material_id(id))?;
+    (!holds(id, secret)).then(|| id.to_owned())
+}
+
+/// Whether `id` has the form of KMS's ids of key materials.
+pub(super) fn is_material_id(id: &str) -> bool {
+    id.len() == MATERIAL_ID_LEN && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whether a part of `secret` stands in `text`: as it is, in hexadecimal, in base64 or as a list of numbers.
@@ -190,6 +203,10 @@ mod tests {
         assert!(holds("pin 1234", b"1234") && !holds("a name", b"1234") && !holds("a", b"a"));
         assert!(!holds("a sentence", b"") && !holds("", b"1234"));
         assert!(request_id(Some(&hex(&secret[..10])), &secret).is_none());
+        assert!(material_id(Some(&hex(&secret)), &secret).is_none());
+        assert!(
+            material_id(Some(&hex(&secret)), b"").is_some() && material_id(Some(&hex(&secret[1..])), b"").is_none()
+        );
     }
 
     #[test]

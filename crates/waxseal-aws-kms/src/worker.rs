@@ -4,7 +4,10 @@
 //! blocking and of the async kind run on this one runtime, so that they share connections.
 
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -15,16 +18,30 @@ use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 /// A current-thread runtime. Dropping it ends the thread; calls under way end with it.
 pub(super) struct Worker {
     handle: Handle,
+    /// Set where the runtime's second thread could not be started, before any call is made.
+    no_helper: Arc<OnceLock<()>>,
     _alive: oneshot::Sender<()>,
 }
 
+const STARTING: &str = "starting a thread for AWS KMS";
+/// Longer than any program runs.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl Worker {
     pub(super) fn start() -> Result<Self> {
-        let failed = |error| Error::io("starting the thread for AWS KMS", error);
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let failed = |error| Error::io(STARTING, error);
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_all().thread_keep_alive(FOR_EVER).build().map_err(failed)?;
         let handle = runtime.handle().clone();
         let (_alive, dropped) = oneshot::channel::<()>();
+        let no_helper = Arc::new(OnceLock::new());
+        let helper = Arc::clone(&no_helper);
         let run = move || {
+            // Files and names are looked up on a second thread. The SDK's calls panic where it cannot be started, some
+            // in tasks of their own; where one is there, and stays, they wait for it.
+            if catch_unwind(|| drop(runtime.spawn_blocking(|| ()))).is_err() {
+                let _ = helper.set(());
+            }
             // Ends with an error when the sender is dropped: that is the signal.
             let _ = runtime.block_on(dropped);
             // A lookup in the system's resolver may still be under way; nobody waits for it.
@@ -32,7 +49,7 @@ impl Worker {
             helpers::end_children_of_this_thread();
         };
         std::thread::Builder::new().name(helpers::THREAD.into()).spawn(run).map_err(failed)?;
-        Ok(Self { handle, _alive })
+        Ok(Self { handle, no_helper, _alive })
     }
 
     /// Starts `future` at once; the receiver gets its result.
@@ -41,9 +58,14 @@ impl Worker {
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> oneshot::Receiver<Result<T>> {
         let (sender, receiver) = oneshot::channel();
+        let no_helper = Arc::clone(&self.no_helper);
         self.handle.spawn(async move {
+            let answer = match no_helper.get() {
+                None => guarded(future).await,
+                Some(()) => Err(Error::io(STARTING, io::Error::other("the system has none left"))),
+            };
             // Nobody waits any more: the caller gave up.
-            let _ = sender.send(guarded(future).await);
+            let _ = sender.send(answer);
         });
         receiver
     }
@@ -84,7 +106,7 @@ pub(super) fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
 }
 
 /// The handle was dropped while it ran.
-pub(super) const ENDED: Error = Error::ApiMisuse("a call to AWS KMS ended without an answer");
+pub(super) const ENDED: Error = Error::Bug("a call to AWS KMS ended without an answer");
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,9 @@ use waxseal::error::{Attempt, FormatError, InputChanged, ProviderCause, Provider
 
 use super::exit::Exit;
 
+/// How an attempt names a passphrase.
+const PASSPHRASE: &str = "passphrase";
+
 /// One failure: exit code, message, and what to do next.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -81,12 +84,20 @@ fn exit_of_attempts(attempts: &[Attempt]) -> Exit {
         Exit::Tampered
     } else if any(ProviderError::retryable) {
         Exit::Unavailable
-    } else if attempts.iter().any(|attempt| matches!(attempt.error, Error::Invalid(_))) {
-        // A key was not tried at all: what is configured for it cannot be used.
+    } else if attempts.iter().any(|attempt| matches!(attempt.error, Error::Io { .. })) {
+        // A key was not tried at all: the system refused what that takes.
+        Exit::Io
+    } else if attempts.iter().any(is_misconfigured) {
         Exit::Usage
     } else {
         Exit::NoKey
     }
+}
+
+/// Whether a key was not tried at all, because what is configured for it cannot be used. A passphrase is not
+/// configured, but not there.
+fn is_misconfigured(attempt: &Attempt) -> bool {
+    matches!(attempt.error, Error::Invalid(_)) && attempt.key != PASSPHRASE
 }
 
 /// The key service's answer that decides, also where several keys were tried.
@@ -129,7 +140,7 @@ fn hint_of(error: &Error) -> Option<String> {
             "use another copy of the file; `waxseal salvage` recovers the parts of this one that still authenticate"
         }
         Error::Unmet(_) => "`waxseal inspect` shows the pairs and labels of the file",
-        Error::ApiMisuse(_) => "this is a bug in waxseal: please report it",
+        Error::ApiMisuse(_) | Error::Bug(_) => "this is a bug in waxseal: please report it",
         Error::NoKey(no_key) if !no_key.attempts.is_empty() && provider_of(error).is_none() => {
             "`waxseal inspect` shows the keys that open the file; name one with -k"
         }
@@ -169,6 +180,9 @@ mod tests {
     fn every_culprit_has_its_code() {
         let provider = |cause| Error::from(Box::new(ProviderError::new(cause, "key", "said no")));
         let attempt = |cause| Attempt::new(0, "key".into(), provider(cause));
+        let attempt_of = |key: &str, error| Attempt::new(0, key.into(), error);
+        let (io, invalid) =
+            (|| Error::io("starting a thread", io::Error::other("no")), || Error::Invalid("a setting".into()));
         let cases = [
             (Error::io("reading", io::Error::other("disk")), Exit::Io),
             (FormatError::Damaged.into(), Exit::Header),
@@ -182,9 +196,13 @@ mod tests {
             (Unmet::new(vec!["label x".into()]).into(), Exit::Unmet),
             (provider(ProviderCause::Disabled), Exit::NoKey),
             (provider(ProviderCause::Unreachable), Exit::Unavailable),
+            (NoKey::new(vec![attempt_of("alias/a", io())]).into(), Exit::Io),
+            (NoKey::new(vec![attempt_of("alias/a", invalid())]).into(), Exit::Usage),
+            (NoKey::new(vec![attempt_of(PASSPHRASE, invalid())]).into(), Exit::NoKey),
             (Error::Limit("too long".into()), Exit::Usage),
             (Error::Invalid("bad pair".into()), Exit::Usage),
             (Error::ApiMisuse("never"), Exit::Bug),
+            (Error::Bug("never"), Exit::Bug),
         ];
         for (error, exit) in cases {
             let text = format!("{error:?}");

@@ -65,7 +65,7 @@ pub(crate) fn check<'a>(inputs: &[InputName], keys: impl IntoIterator<Item = &'a
         seen.push((stream, what));
         Ok(())
     };
-    for (path, what) in keys.into_iter().filter_map(KeySpec::path) {
+    for (path, what) in keys.into_iter().filter_map(|key| key.path()) {
         add(Stream::at(path)?, format!("the {what} {}", escape::path(path)))?;
     }
     for input in inputs {

@@ -21,7 +21,8 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::input::{Identity, Input};
 use super::report::Reporter;
-use super::signals::Registered;
+use super::signals::{self, Registered};
+use super::streams;
 
 /// What is about to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +87,7 @@ impl Target {
     /// Opens it. `mode` is a new file's.
     pub(crate) fn open(self, content: Content, mode: u32) -> Result<Output> {
         let (stream, is_disk) = match self {
-            Self::Stdout => (io::stdout().as_fd().try_clone_to_owned().map(File::from), false),
+            Self::Stdout => (streams::stdout(), false),
             Self::Special(there) => {
                 let is_disk = there.found().is_some_and(|there| there.file_type().is_block_device());
                 (there.open(OpenFor::Write), is_disk)
@@ -123,21 +124,10 @@ impl Target {
         }
     }
 
-    /// The mode of a file that is sealed from `input`: the input's, never wider.
-    ///
-    /// What is no regular file has no mode to follow; its seal is for the owner alone.
+    /// The mode of a file that is sealed from `input`. What goes to a stream has none of its own.
     pub(crate) fn sealed_mode(&self, input: &Input) -> u32 {
-        let input = &input.metadata;
         let Self::File(there, _) = self else { return 0o600 };
-        if !input.is_file() {
-            return 0o600;
-        }
-        let mode = input.mode() & 0o777;
-        // The group's bits are for the input's group. A new file has another: its process's, or a set-gid folder's.
-        let folder = there.folder_metadata().ok().filter(|folder| folder.mode() & 0o2000 != 0);
-        let own = folder.map_or_else(|| rustix::process::getegid().as_raw(), |folder| folder.gid());
-        let group = if own == input.gid() { 0o070 } else { (mode & 0o007) << 3 };
-        mode & (0o707 | group)
+        waxseal::files::sealed_mode(there, &input.metadata)
     }
 }
 
@@ -219,6 +209,8 @@ impl Output {
         let stream = match self {
             Self::File(file) => return file.commit(durability, reporter),
             Self::Disk(disk) => {
+                // Who was told to end does not say that all is on the disk.
+                signals::check();
                 if durability != Durability::Unsynced {
                     disk.sync_all().map_err(|error| Failure::io("syncing the output", error))?;
                 }

@@ -107,7 +107,7 @@ fn without_suffix(path: &Path) -> Result<PathBuf> {
 
 /// Pairs and labels as demands.
 pub(crate) fn demands(pairs: &PairArgs) -> Result<Demands> {
-    Ok(Demands { context: context(pairs)?, labels: labels(pairs)? })
+    Ok(Demands::new().with_context(context(pairs)?).with_labels(labels(pairs)?))
 }
 
 /// The pairs of the encryption context.

@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
 
 use clap::error::ErrorKind;
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Map, Value, json};
 use waxseal::engine::Patient;
 
@@ -48,6 +47,8 @@ pub(crate) struct Done {
     pub(crate) output: Option<Name>,
     /// The key service's id of the request.
     pub(crate) request_id: Option<String>,
+    /// Which of the key's materials sealed or opened, by KMS's id of it.
+    pub(crate) key_material_id: Option<String>,
     /// More fields for `--json`.
     pub(crate) more: Map<String, Value>,
     /// One line for a person at a terminal.
@@ -192,6 +193,7 @@ fn json_object(file: Option<&Name>, done: Option<&Done>, failure: Option<&Failur
             Some(failure) => failure.request_id.as_ref(),
             None => done.and_then(|done| done.request_id.as_ref()),
         },
+        "key_material_id": done.and_then(|done| done.key_material_id.as_ref()),
         "bytes": done.and_then(|done| done.bytes),
         "failed_at": failure.and_then(|failure| failure.failed_at),
         "message": failure.map(|failure| &failure.message),
@@ -226,8 +228,32 @@ pub(crate) fn to_stdout(text: &str) -> Result<()> {
 
 /// One write for each message, so that lines of several processes do not mix. Nobody can be told of a failure here.
 fn to_stderr(text: &str) {
-    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-    let _ = stderr.and_then(|stderr| Patient(&stderr).write_all(text.as_bytes()));
+    let _ = Stderr.write_all(text.as_bytes());
+}
+
+/// Stderr, waited for where it does not wait by itself. It is written to as it is: where no descriptor is left for a
+/// copy, that very error is to be told.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stderr = io::stderr();
+        loop {
+            match (&stderr).write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None) {
+                        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Answers what the argument parser has to say: help, the version, a wrong command line.
@@ -286,7 +312,7 @@ pub(crate) fn report_panics() {
         }
         let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
         let text = match info.location() {
-            Some(place) if is_own(place.file()) && !on_a_thread_of_the_sdk() => info.payload_as_str(),
+            Some(place) if is_own(place.file()) => info.payload_as_str(),
             _ => None,
         };
         let text = text.unwrap_or("no message");
@@ -298,10 +324,6 @@ pub(crate) fn report_panics() {
 /// The compiler names this project's files by their place in it, those of others from the root.
 fn is_own(file: &str) -> bool {
     !file.starts_with('/') && !file.starts_with("vendor/")
-}
-
-fn on_a_thread_of_the_sdk() -> bool {
-    std::thread::current().name() == Some("waxseal-kms")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! obeyed first, so that nothing is ever committed after a signal. The handler itself cleans up, where no thread can
 //! be started too; all it calls is safe in a signal.
 
-#[cfg(all(feature = "aws-kms", target_os = "linux"))]
+#[cfg(target_os = "linux")]
 mod children;
 mod gate;
 mod system;
@@ -188,7 +188,7 @@ impl Registry {
         for child in &self.children {
             let _ = kill_process(*child, Signal::TERM);
         }
-        #[cfg(all(feature = "aws-kms", target_os = "linux"))]
+        #[cfg(target_os = "linux")]
         children::end_credential_processes();
         if let Some(terminal) = &self.terminal {
             let _ = tcsetattr(&terminal.file, OptionalActions::Now, &terminal.settings);

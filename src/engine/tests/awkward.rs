@@ -121,7 +121,7 @@ fn an_input_that_changes() {
                 match change {
                     Change::Grow => write_at_end(&file),
                     Change::Shrink => file.set_len(size as u64 - 1).unwrap(),
-                    Change::Touch => super::system::write_all_at(&file, b"x", 7).unwrap(),
+                    Change::Touch => crate::io::write_all_at(&file, b"x", 7).unwrap(),
                 }
                 envelope()
             };
@@ -147,7 +147,7 @@ enum Change {
 
 fn write_at_end(file: &File) {
     let len = file.metadata().unwrap().len();
-    super::system::write_all_at(file, b"more", len).unwrap();
+    crate::io::write_all_at(file, b"more", len).unwrap();
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn a_limit_on_the_length_of_files() {
     // On a file system in memory, room beyond the limit counts as written.
     for folder in [std::env::temp_dir(), "/dev/shm".into()].iter() {
         if !folder.is_dir() {
-            super::skipped::skipped("a_limit_on_the_length_of_files", "there is no /dev/shm");
+            crate::skipped::skipped("a_limit_on_the_length_of_files", "there is no /dev/shm");
             continue;
         }
         let seal = |source: Source<'_>| {

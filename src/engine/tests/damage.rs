@@ -45,7 +45,7 @@ fn seek_outcome(chunks: &[u8]) -> Outcome {
 }
 
 fn check(engine: &Engine, chunks: &[u8], unit: usize, plaintext: &[u8], what: &dyn std::fmt::Debug) -> String {
-    let file = file_of(chunks);
+    let file = payload_file(chunks);
     let outcomes = payload_outcomes(engine, opener, (chunks, &file), unit, 0);
     assert_alike(&outcomes, what);
     let (out, result) = &outcomes[0].1;
@@ -60,10 +60,10 @@ fn cut_at_every_byte() {
     let plaintext = text(2 * CHUNK_LEN + 5);
     let whole = sealed(&plaintext, 0);
     let engine = engine();
-    let file = file_of(&whole);
+    let file = payload_file(&whole);
     for len in (0..whole.len()).rev() {
         let cut = &whole[..len];
-        file.set_len(len as u64).unwrap();
+        file.set_len((crate::format::PRELUDE_LEN + len) as u64).unwrap();
         // Near the boundaries on every path; elsewhere on those that need no new file.
         let near = (len + 20) % SEALED_CHUNK_LEN < 40 || len % 997 == 0;
         let error = if near {
@@ -78,12 +78,12 @@ fn cut_at_every_byte() {
             let sought = seek_outcome(cut).1;
             assert_eq!(sought, serial.1, "{len}");
             for from_file in [true, false] {
-                let opener = opener();
+                let payload = Payload::new(opener(), 0);
                 let Input::At(input) = Input::new(Source::File(&file)).unwrap() else { unreachable!() };
-                let chunks = if from_file { Chunks::At(&input, 0) } else { Chunks::Ordered(Box::new(cut)) };
+                let chunks = if from_file { Chunks::At(&input) } else { Chunks::Ordered(Box::new(cut)) };
                 let mut out = Vec::new();
                 let output = Output::new(Sink::Stream(&mut out)).unwrap();
-                let job = OpenJob::new(&opener, chunks, (&output, 1 + len % 3), &Unobserved, 0);
+                let job = OpenJob::new(&payload, chunks, (&output, 1 + len % 3), &Unobserved, ChunkIndex::FIRST);
                 engine.run_small(|buffers| job.work(buffers));
                 let result = job.finish().map(drop).map_err(|(_, error)| error);
                 drop(output);

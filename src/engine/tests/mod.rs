@@ -3,10 +3,6 @@
 mod awkward;
 mod damage;
 mod round_trip;
-#[cfg(target_os = "linux")]
-#[allow(clippy::duplicate_mod, reason = "a helper of a few lines for two folders of tests")]
-#[path = "../../../tests/skipped/mod.rs"]
-mod skipped;
 mod wycheproof;
 
 use std::io::{Read, Write};
@@ -16,11 +12,12 @@ use super::open::{Chunks, OpenJob};
 use super::sink::Output;
 use super::source::Input;
 use super::*;
+use crate::container::Payload;
 use crate::envelope::SealOptions;
 use crate::error::Error;
 use crate::format::{Binding, DataKeyId, Slot, SlotKind};
 use crate::keys::{KeyOpener, KeySealer};
-use crate::payload::ChunkOpener;
+use crate::payload::{ChunkIndex, ChunkOpener};
 use crate::secret::DataKey;
 
 /// A key that wraps nothing, so that files made twice are alike.
@@ -114,11 +111,16 @@ fn engine_open(engine: &Engine, source: Source<'_>) -> Outcome {
     outcome(out, result.map(drop))
 }
 
+/// A file of these chunks, after room for the prelude.
+fn payload_file(chunks: &[u8]) -> File {
+    file_of(&[&[0; crate::format::PRELUDE_LEN], chunks].concat())
+}
+
 /// The ways in which [`payload_outcomes`] opens the chunks of a payload.
 const PATHS: [&str; 6] =
     ["serial", "stream to stream", "file to stream", "file to file", "file to nowhere", "stream to file"];
 
-/// Opens the chunks in `chunks` on every path of `PATHS` but the first, cut into tasks of `unit` chunks.
+/// Opens the chunks in `chunks`, which are in `file` after a prelude, on every path of `PATHS` but the first, cut into tasks of `unit` chunks.
 fn payload_outcomes(
     engine: &Engine,
     opener: impl Fn() -> ChunkOpener,
@@ -127,10 +129,10 @@ fn payload_outcomes(
     first: u64,
 ) -> Vec<(&'static str, Outcome)> {
     let run = |from_file: bool, output: Output<'_>| {
-        let opener = opener();
+        let payload = Payload::new(opener(), 0);
         let Input::At(input) = Input::new(Source::File(file)).unwrap() else { unreachable!() };
-        let chunks = if from_file { Chunks::At(&input, 0) } else { Chunks::Ordered(Box::new(chunks)) };
-        let job = OpenJob::new(&opener, chunks, (&output, unit), &Unobserved, first);
+        let chunks = if from_file { Chunks::At(&input) } else { Chunks::Ordered(Box::new(chunks)) };
+        let job = OpenJob::new(&payload, chunks, (&output, unit), &Unobserved, ChunkIndex::new(first).unwrap());
         engine.run(|buffers| job.work(buffers));
         match job.finish() {
             Ok(len) => output.finish(len - first * CHUNK_LEN as u64),
@@ -139,8 +141,8 @@ fn payload_outcomes(
     };
     let serial = {
         let mut out = Vec::new();
-        let mut reader = crate::stream::PayloadReader::new(chunks, opener())
-            .starting_at(crate::payload::ChunkIndex::new(first).unwrap());
+        let mut reader =
+            crate::stream::PayloadReader::new(chunks, opener()).starting_at(ChunkIndex::new(first).unwrap());
         let result = reader.read_to_end(&mut out).map_err(|error| Error::io("reading the input", error));
         if result.is_err() {
             assert!(reader.read(&mut [0]).is_err(), "errors are sticky");

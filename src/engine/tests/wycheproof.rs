@@ -67,7 +67,7 @@ fn every_vector_on_every_path() {
         }
         assert!(!test.flags.contains(&TestFlag::HeaderFailure), "vector {}", test.tc_id);
         let chunks = &message[PRELUDE_LEN..];
-        let file = file_of(chunks);
+        let file = payload_file(chunks);
         for unit in [1, 2, 64] {
             let open = || opener(test, &message).unwrap();
             let outcomes = payload_outcomes(&engine, open, (chunks, &file), unit, 0);

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::fixture::{KEYS, Sealed, checked, header_of, private_slot, replace};
-use super::skipped::skipped;
 use crate::error::{Error, Result};
 use crate::rewrap::{
     DiskFile, HeaderFile, InPlace, Outcome, Place, Plan, Report, Request, Rewrapper, SlotChange, Unwrap, rewrap_file,
 };
+use crate::skipped::skipped;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()

@@ -124,3 +124,20 @@ fn a_header_that_no_reader_takes_is_not_written() {
     let refused = passed(&sealed.bytes, Some(SlotChange::Add(checked(&hidden))));
     assert!(matches!(refused, Err(Error::Format(FormatError::Malformed { .. }))), "{refused:?}");
 }
+
+/// What a reader claims beyond its buffer is no input, and no panic.
+#[test]
+fn a_reader_that_claims_too_much_is_an_error() {
+    struct Claims<'a>(&'a [u8], bool);
+    impl std::io::Read for Claims<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let read = std::io::Read::read(&mut self.0, buffer)?;
+            Ok(if self.1 && read == 0 { buffer.len() + 1 } else { read })
+        }
+    }
+    let sealed = Sealed::small(4096);
+    let longer = [sealed.bytes.as_slice(), &vec![0; 200_000]].concat();
+    let keep = |header: &crate::format::Header| Plan::new(header.bank(), Vec::new());
+    let result = rewrap_stream(&mut Claims(&longer, true), &mut Vec::new(), keep);
+    assert!(matches!(result, Err(Error::Io { .. })), "{result:?}");
+}

@@ -63,6 +63,15 @@ pub(crate) struct VerifyArgs {
     pub(crate) open: OpenArgs,
     #[command(flatten)]
     pub(crate) pairs: PairArgs,
+    /// Check the key, the length and the last chunk, and read nothing else of a file
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Ask AWS KMS whether it would open each file; nothing is opened and no content is read
+    ///
+    /// One call for each slot that is tried, with DryRun: no data key leaves KMS. Local keys are not read. A file without a slot of a key in AWS KMS is not checked, and that is exit 8.
+    #[cfg(feature = "aws-kms")]
+    #[arg(long, conflicts_with = "quick")]
+    pub(crate) dry_run: bool,
     /// Input files; "-" is stdin
     #[arg(value_name = "IN", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
@@ -109,6 +118,8 @@ pub(crate) struct RewrapArgs {
     #[arg(long, value_name = "KEY|slot:N")]
     pub(crate) remove: Vec<OsString>,
     /// Repair a damaged copy of the header; with -k also the payload's salt and commitment
+    ///
+    /// The damaged copy is first saved in the folder of the input, as NAME.replaced-bank0 or NAME.replaced-bank1. If a file already has that name, -2 is added to it, then -3, and so on.
     #[arg(long, conflicts_with = "output")]
     pub(crate) repair: bool,
     /// Allow the data key to be unwrapped on this machine if KMS cannot rewrap it

@@ -11,6 +11,7 @@ Examples:
   waxseal encrypt -k file:backup.key backup.tar                 creates backup.tar.wax
   waxseal encrypt -k alias/backups -c env=prod backup.tar       with a key in AWS KMS
   waxseal encrypt -k file:a.key -k passphrase backup.tar        either key opens the file
+  waxseal encrypt -k file:backup.pub backup.tar                 offline, with a public key
   waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
   tar -c folder | waxseal encrypt -k file:backup.key -o folder.tar.wax
   tar --use-compress-program='waxseal encrypt -k file:backup.key' -cf folder.tar.wax folder
@@ -28,7 +29,11 @@ In a pipe, all output is verified, but it can be incomplete: only exit code 0 me
 pub(super) const VERIFY: &str = "\
 Examples:
   waxseal verify -k file:backup.key *.wax
-  waxseal verify -k file:backup.key -l host=db1 db.wax";
+  waxseal verify -k file:backup.key -l host=db1 db.wax
+  waxseal verify --quick *.wax                  the key, the length and the end of each file, in milliseconds
+  waxseal verify --dry-run *.wax                may I restore? AWS KMS is asked, and opens nothing
+
+`--quick` and `--dry-run` do not read the content: damage in it goes unnoticed.";
 
 pub(super) const INSPECT: &str = "\
 Examples:
@@ -47,6 +52,7 @@ Examples:
   waxseal rewrap --from alias/old --to alias/new --json *.wax
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax
+  waxseal rewrap --remove file:b.pub db.wax                     a recipient file names its slot
   waxseal rewrap --repair db.wax                                repairs a damaged copy of the header
 
 Removing a key does not revoke it: older copies of the header still have it, and the data key stays the same.";
@@ -59,58 +65,23 @@ Every part that authenticates is written at its position. Missing parts become z
 
 pub(super) const KEY: &str = "\
 Examples:
-  waxseal key new backup.key";
+  waxseal key new backup.key
+  waxseal key new --pair backup.identity";
 
 pub(super) const KEY_NEW: &str = "\
 Examples:
   waxseal key new backup.key
   waxseal encrypt -k file:backup.key backup.tar
+  waxseal key new --pair backup.identity                        makes backup.identity.pub too
+  waxseal encrypt -k file:backup.identity.pub backup.tar        seals, and cannot open
 
 Keep a copy of the key in another place than the backups. Without the key the backups are lost.";
 
-#[cfg(feature = "aws-kms")]
-pub(super) const KEY_CREATE: &str = "\
-Examples:
-  waxseal key create --alias alias/backups
-  waxseal key create --external --alias alias/backups           for your own key material: see `key import`";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const KEY_IMPORT: &str = "\
-Examples:
-  waxseal key import alias/backups --generate backups.material
-  waxseal key import alias/backups --material backups.material --valid-to 2027-12-31T00:00:00Z";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const KEY_DELETE_MATERIAL: &str = "\
-Examples:
-  waxseal key delete-material alias/backups --yes
-
-Files that this key sealed cannot be opened until the same material is imported again.";
-
-#[cfg(feature = "aws-kms")]
 pub(super) const KEY_SHOW: &str = "\
 Examples:
+  waxseal key show file:backup.pub
   waxseal key show alias/backups
   waxseal key show --json alias/backups";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const DIRECT: &str = "\
-Examples:
-  waxseal direct encrypt -k alias/backups -o token.blob token
-  waxseal direct decrypt -o - token.blob";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const DIRECT_ENCRYPT: &str = "\
-Examples:
-  waxseal direct encrypt -k alias/backups -c app=web -o token.blob token
-
-The blob is the same as that of `aws kms encrypt`. For files and streams of any size, use `waxseal encrypt`.";
-
-#[cfg(feature = "aws-kms")]
-pub(super) const DIRECT_DECRYPT: &str = "\
-Examples:
-  waxseal direct decrypt -c app=web -o token token.blob
-  waxseal direct decrypt -k alias/backups -o - token.blob";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

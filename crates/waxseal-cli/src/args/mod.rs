@@ -2,7 +2,9 @@
 
 mod data;
 mod examples;
-mod keys;
+mod key;
+#[cfg_attr(not(feature = "aws-kms"), path = "without_kms.rs")]
+mod kms;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,11 +14,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 pub(crate) use self::data::{
     ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, RewrapArgs, SalvageArgs, VerifyArgs,
 };
-pub(crate) use self::keys::KeyCommand;
-#[cfg(feature = "aws-kms")]
-pub(crate) use self::keys::{
-    DirectArgs, DirectCommand, KeyCreateArgs, KeyDeleteMaterialArgs, KeyImportArgs, KeyShowArgs,
-};
+pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyShowArgs};
+pub(crate) use self::kms::*;
 use super::exit;
 
 const ABOUT: &str = "Encrypt large files and streams; AWS KMS, a local key or a passphrase wraps each file's data key";
@@ -86,10 +85,8 @@ pub(crate) enum Command {
     /// Create and manage keys
     #[command(subcommand, after_help = examples::KEY)]
     Key(KeyCommand),
-    /// Encrypt or decrypt up to 4096 bytes directly with AWS KMS
-    #[cfg(feature = "aws-kms")]
-    #[command(subcommand, after_help = examples::DIRECT)]
-    Direct(DirectCommand),
+    #[command(flatten)]
+    Service(ServiceCommand),
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
@@ -103,41 +100,11 @@ pub(crate) enum Command {
 pub(crate) struct KeyArgs {
     /// A key: file:PATH, passphrase, passphrase:file=PATH, or a key in AWS KMS; repeat the option for more keys
     ///
-    /// `waxseal key new` creates a key file. waxseal asks for a passphrase on the terminal. The name of a key in AWS KMS is its ARN, the ARN of an alias, alias/NAME, its UUID or mrk-ID.
+    /// file:PATH is a key file from `waxseal key new`, an identity from `waxseal key new --pair`, or a recipient file. A recipient file can seal but not open. waxseal asks for a passphrase on the terminal. The name of a key in AWS KMS is its ARN, the ARN of an alias, alias/NAME, its UUID or mrk-ID.
     ///
     /// Without -k, encrypting uses the comma-separated keys in WAXSEAL_KEY, and opening tries the local keys among them. With -k, only the keys given with -k are used.
     #[arg(short = 'k', long = "key", value_name = "KEY")]
     pub(crate) keys: Vec<OsString>,
-}
-
-/// How AWS KMS is reached; all other settings come from the usual AWS configuration.
-#[derive(Debug, Default, ClapArgs)]
-pub(crate) struct KmsArgs {
-    /// The profile in the AWS configuration files
-    #[cfg(feature = "aws-kms")]
-    #[arg(long, value_name = "NAME", help_heading = "AWS KMS")]
-    pub(crate) profile: Option<String>,
-    /// The AWS region, for key names without a region and for multi-Region keys
-    #[cfg(feature = "aws-kms")]
-    #[arg(long, value_name = "REGION", help_heading = "AWS KMS")]
-    pub(crate) region: Option<String>,
-    /// The longest time for one call, including its retries [default: 30]
-    #[cfg(feature = "aws-kms")]
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "AWS KMS")]
-    pub(crate) kms_timeout: Option<std::time::Duration>,
-}
-
-/// Whose KMS keys may open a file where no key is named.
-#[derive(Debug, Default, ClapArgs)]
-pub(crate) struct AccountArgs {
-    /// Without -k, use KMS keys of this account; repeat the option for more accounts; no call to STS is needed
-    #[cfg(feature = "aws-kms")]
-    #[arg(long, value_name = "ID", conflicts_with_all = ["keys", "any_account"], help_heading = "AWS KMS")]
-    pub(crate) account: Vec<String>,
-    /// Without -k, use KMS keys of any account; the creator of the file may learn that you open it
-    #[cfg(feature = "aws-kms")]
-    #[arg(long, conflicts_with = "keys", help_heading = "AWS KMS")]
-    pub(crate) any_account: bool,
 }
 
 /// The keys to open with, and how they are reached.
@@ -213,8 +180,7 @@ impl Command {
             Self::Encrypt(args) => args.files.fills_stdout(),
             Self::Decrypt(args) => args.files.fills_stdout(),
             Self::Rewrap(args) => args.output.as_ref().is_some_and(|output| is_stdout(output)),
-            #[cfg(feature = "aws-kms")]
-            Self::Direct(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) => args.files.fills_stdout(),
+            Self::Service(command) => command.fills_stdout(),
             Self::Cat(_) | Self::Completions(_) | Self::Man(_) => true,
             Self::Verify(_) | Self::Inspect(_) | Self::Salvage(_) | Self::Key(_) => false,
         }
@@ -237,15 +203,6 @@ pub(crate) struct ManArgs {
     pub(crate) command: Vec<String>,
 }
 
-#[cfg(feature = "aws-kms")]
-fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "it is not a number of seconds")?;
-    match std::time::Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() && seconds <= 86_400.0 => Ok(duration),
-        _ => Err("it must be more than 0 and at most a day".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,14 +210,5 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         <Args as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[cfg(feature = "aws-kms")]
-    #[test]
-    fn seconds() {
-        assert_eq!(parse_seconds("2.5"), Ok(std::time::Duration::from_millis(2500)));
-        for bad in ["", "0", "-1", "x", "1e9", "inf", "NaN"] {
-            assert!(parse_seconds(bad).is_err(), "{bad}");
-        }
     }
 }

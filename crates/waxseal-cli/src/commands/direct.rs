@@ -9,20 +9,27 @@ use waxseal::secret::SecretBytes;
 use waxseal_aws_kms::{DIRECT_MAX, KmsKeyName};
 
 use crate::cli::Result;
-use crate::cli::args::{DirectArgs, DirectCommand, FileArgs};
+use crate::cli::args::{DirectArgs, DirectCommand, FileArgs, ServiceCommand};
 use crate::cli::escape::Name;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::input::{Input, InputName};
-use crate::cli::keys::{Cloud, KeySpec};
+use crate::cli::keys::{Cloud, kms};
 use crate::cli::output::{Content, Output, Target};
 use crate::cli::plan::{self, Job};
 use crate::cli::report::{Done, Reporter};
 use crate::cli::session::{Session, durability};
 use crate::cli::signals;
 
-/// Runs the command.
-pub(crate) fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
+impl ServiceCommand {
+    /// Runs the command.
+    pub(crate) fn run(&self, session: &Session) -> Result<Exit> {
+        let Self::Direct(command) = self;
+        run(command, session)
+    }
+}
+
+fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
     let (DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) = command;
     let job = job(&args.files)?;
     let key = key(args)?;
@@ -51,11 +58,11 @@ fn job(files: &FileArgs) -> Result<Job> {
 }
 
 fn key(args: &DirectArgs) -> Result<Option<KmsKeyName>> {
-    let specs = args.keys.keys.iter().map(|key| KeySpec::parse(key)).collect::<Result<Vec<_>>>()?;
-    match specs.as_slice() {
+    let names = args.keys.keys.iter().map(|key| kms::named(key)).collect::<Result<Vec<_>>>()?;
+    match names.as_slice() {
         [] => Ok(None),
-        [KeySpec::Kms(name)] => Ok(Some(name.clone())),
-        [_] => {
+        [Some(name)] => Ok(Some(name.clone())),
+        [None] => {
             Err(Failure::usage("direct encryption needs a key in AWS KMS").hint("name one by its ARN or as alias/NAME"))
         }
         _ => Err(Failure::usage("direct encryption takes one key").hint("for several keys, use `waxseal encrypt`")),
@@ -108,7 +115,7 @@ impl Direct<'_> {
     }
 
     fn write(&self, output: Output, bytes: &[u8]) -> Result<()> {
-        if let Output::Stream(_) = &output {
+        if let Output::Stream(_) | Output::Disk(_) = &output {
             signals::check();
         }
         let written = Patient(output.file()).write_all(bytes).map_err(|error| Error::io("writing the output", error));
@@ -117,8 +124,8 @@ impl Direct<'_> {
     }
 
     fn done(&self, len: usize, key: String, output: Option<Name>) -> Done {
-        let request_id = self.cloud.request_id();
-        Done { bytes: Some(len as u64), key: Some(key), output, request_id, ..Done::default() }
+        let (request_id, key_material_id) = self.cloud.answered();
+        Done { bytes: Some(len as u64), key: Some(key), output, request_id, key_material_id, ..Done::default() }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::from_command::CommandOutput;
-use crate::cli::keys::{Cloud, Sealers, Sealing};
+use crate::cli::keys::{Cloud, Keyring, Sealers, Sealing};
 use crate::cli::once;
 use crate::cli::output::{Content, Forbidden, Output, Target};
 use crate::cli::plan::{self, Direction, Job};
@@ -31,7 +31,10 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     let forbidden = keys.forbidden();
     let command = args.from_command.then(|| command_target(args, &forbidden)).transpose()?;
     let cloud = Cloud::new(&args.kms)?;
-    let sealers = keys.load(&cloud, &session.reporter)?;
+    let sealers = keys.load(&Keyring { cloud: &cloud, reporter: &session.reporter })?;
+    if let Some(remark) = sealers.remark().filter(|_| session.reporter.is_watched()) {
+        session.reporter.remark(remark);
+    }
     let seal = Seal { args, options, cloud, sealers, forbidden, session };
     Ok(match command {
         Some(target) => {
@@ -129,7 +132,8 @@ impl Seal<'_> {
     fn done(&self, sealed: &Sealed, output: Option<Name>) -> Done {
         let keys = self.sealers.names().join(", ");
         let note = output.as_ref().map(|output| format!("created {output} for {keys}"));
-        let request_id = self.cloud.request_id();
-        Done { bytes: Some(sealed.plaintext_len), key: Some(keys), output, request_id, note, ..Done::default() }
+        let (request_id, key_material_id) = self.cloud.answered();
+        let bytes = Some(sealed.plaintext_len);
+        Done { bytes, key: Some(keys), output, request_id, key_material_id, note, ..Done::default() }
     }
 }

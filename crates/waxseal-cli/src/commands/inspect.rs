@@ -1,20 +1,19 @@
 //! `inspect`: the header, without any key.
 
-mod by_hand;
 mod text;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
-use waxseal::format::{
-    Bank, BankNumber, BankState, FRONT_LEN, Front, Header, PRELUDE_LEN, Pairs, Sharing, Slot, plaintext_len,
-};
+use waxseal::container::Layout;
+use waxseal::format::{Bank, BankNumber, BankState, FRONT_LEN, Front, Header, Pairs, Sharing, Slot};
 
 use super::open::warn_of_header;
 use crate::cli::Result;
 use crate::cli::args::InspectArgs;
 use crate::cli::exit::Exit;
 use crate::cli::input::{Input, InputName};
+use crate::cli::keys;
 use crate::cli::once;
 use crate::cli::report::Done;
 use crate::cli::session::Session;
@@ -61,9 +60,8 @@ impl View {
     fn new(input: &Input, front: &Front, header: Header) -> Self {
         let read = front.bytes().len();
         let file_len = input.len().or((read < FRONT_LEN).then_some(read as u64));
-        let start = header.bank_len().header_len();
-        let prelude = match front.get(start..start + PRELUDE_LEN) {
-            Some(bytes) if bytes == header.bank().prelude.to_bytes() => Prelude::Agrees,
+        let prelude = match Layout::of(&header).prelude_in(front) {
+            Some(bytes) if *bytes == header.bank().prelude.to_bytes() => Prelude::Agrees,
             Some(_) => Prelude::Differs,
             None => Prelude::Absent,
         };
@@ -71,12 +69,12 @@ impl View {
     }
 
     fn payload_len(&self) -> Option<u64> {
-        self.file_len.map(|len| len.saturating_sub(self.header.payload_offset()))
+        self.file_len.map(|len| Layout::of(&self.header).payload_len(len))
     }
 
     /// As the file's length alone tells.
     fn plaintext_len(&self) -> Option<u64> {
-        self.payload_len().and_then(|len| plaintext_len(len).ok())
+        self.file_len.and_then(|len| Layout::of(&self.header).end(len).ok()).map(|end| end.plaintext_len)
     }
 
     /// The other bank, where it is whole and says something else.
@@ -118,7 +116,7 @@ impl View {
 
     fn bank_json(&self, number: BankNumber) -> Value {
         match self.header.state(number) {
-            BankState::Damaged(why) => json!({"number": number.get(), "state": "damaged", "why": why}),
+            BankState::Damaged(why) => json!({"number": number.get(), "state": "damaged", "why": why.to_string()}),
             BankState::Valid(bank) => json!({
                 "number": number.get(),
                 "state": "valid",
@@ -142,7 +140,7 @@ fn slots_json(bank: &Bank) -> Vec<Value> {
             "kind_number": slot.kind.0,
             "key_id": slot.key_id,
             "wrapped_key": STANDARD.encode(&slot.wrapped),
-            "by_hand": by_hand::kms_command(slot, &bank.binding),
+            "by_hand": keys::by_hand(slot, &bank.binding),
         })
     };
     bank.slots.iter().enumerate().map(slot_json).collect()

@@ -30,8 +30,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Result<Exit> {
         Command::Rewrap(args) => rewrap::run(&args, session),
         Command::Salvage(args) => salvage::run(&args, session),
         Command::Key(command) => key::run(&command, session),
-        #[cfg(feature = "aws-kms")]
-        Command::Direct(command) => direct::run(&command, session),
+        Command::Service(command) => command.run(session),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::manual(&args),
     }

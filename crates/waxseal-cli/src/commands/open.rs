@@ -1,5 +1,8 @@
 //! What `decrypt`, `verify` and `cat` share: opening an input with the keys and demands of the command line.
 
+use std::os::unix::fs::FileExt;
+
+use serde_json::Map;
 use waxseal::engine::Sink;
 use waxseal::error::Attempt;
 use waxseal::format::{Bank, Header, Slot};
@@ -8,11 +11,10 @@ use waxseal::{Demands, Error};
 
 use crate::cli::Result;
 use crate::cli::args::{OpenArgs, PairArgs};
-#[cfg(feature = "aws-kms")]
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::input::{Input, InputName, Shape};
-use crate::cli::keys::{Cloud, Opening, key_of};
+use crate::cli::keys::{self, Cloud, Keyring, Opening, key_of};
 use crate::cli::once;
 use crate::cli::output::Forbidden;
 use crate::cli::plan;
@@ -43,7 +45,7 @@ impl<'a> Open<'a> {
         once::check(inputs, keys.specs())?;
         let demands = plan::demands(pairs)?;
         let cloud = Cloud::new(&args.kms)?;
-        let openers = keys.load(&cloud, &session.reporter)?;
+        let openers = keys.load(&Keyring { cloud: &cloud, reporter: &session.reporter })?;
         Ok(Self { session, cloud, keys, openers, demands })
     }
 
@@ -78,8 +80,11 @@ impl<'a> Open<'a> {
 
     /// What was opened, by which key, with which call.
     pub(crate) fn done(&self, header: &Header, slot: usize, key: String, bytes: u64) -> Done {
+        let kind = header.bank().slots.get(slot).map(|slot| slot.kind.name());
+        let more = Map::from_iter([("slot_kind".to_owned(), kind.into())]);
         let key = key_of(header, slot, key);
-        Done { bytes: Some(bytes), key: Some(key), request_id: self.cloud.request_id(), ..Done::default() }
+        let (request_id, key_material_id) = self.cloud.answered();
+        Done { bytes: Some(bytes), key: Some(key), request_id, key_material_id, more, ..Done::default() }
     }
 
     /// Says what is wrong with a file that opened all the same.
@@ -101,7 +106,7 @@ impl<'a> Open<'a> {
         if let Some(header) = &header {
             warn_of_header(&self.session.reporter, header);
         }
-        let failure = hint_for_blob(Failure::from(error), input);
+        let failure = hint_for_foreign(Failure::from(error), input);
         match header {
             Some(header) if no_slot_matched => {
                 failure.hint(format!("these keys open it: {}; {}", sealed_for(header.bank()), self.keys.hint()))
@@ -112,24 +117,17 @@ impl<'a> Open<'a> {
     }
 }
 
-/// Whoever has a blob of KMS's own is told what it is.
-#[cfg(feature = "aws-kms")]
-fn hint_for_blob(failure: Failure, input: &Input) -> Failure {
-    use std::os::unix::fs::FileExt;
-    use waxseal_aws_kms::looks_like_kms_blob;
-    let mut start = vec![0; 8192];
-    match input.file.read_at(&mut start, 0) {
-        Ok(len) if failure.exit == Exit::Header && looks_like_kms_blob(&start[..len]) => {
-            let hint = "it looks like a blob of `aws kms encrypt`: use `waxseal direct decrypt`".into();
-            Failure { hint: Some(hint), ..failure }
-        }
-        _ => failure,
+/// Whoever has a file of another tool is told what it is, where that can be told.
+fn hint_for_foreign(failure: Failure, input: &Input) -> Failure {
+    if failure.exit != Exit::Header {
+        return failure;
     }
-}
-
-#[cfg(not(feature = "aws-kms"))]
-fn hint_for_blob(failure: Failure, _: &Input) -> Failure {
-    failure
+    let mut start = vec![0; 8192];
+    let read = input.file.read_at(&mut start, 0).unwrap_or(0);
+    match keys::foreign(&start[..read]) {
+        Some(hint) => Failure { hint: Some(hint.into()), ..failure },
+        None => failure,
+    }
 }
 
 /// Damaged or differing banks: never a failure, always told.
@@ -139,7 +137,8 @@ pub(crate) fn warn_of_header(reporter: &Reporter, header: &Header) {
     }
 }
 
-fn sealed_for(bank: &Bank) -> String {
+/// Whose keys open it.
+pub(super) fn sealed_for(bank: &Bank) -> String {
     let names: Vec<String> = bank.slots.iter().map(name_of_slot).collect();
     names.join(", ")
 }

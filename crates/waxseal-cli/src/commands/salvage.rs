@@ -86,11 +86,13 @@ fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Inp
             .reporter
             .warn("no complete copy of the header is at its position; the file was opened with what is left"),
     }
+    let (request_id, key_material_id) = open.cloud.answered();
     let mut done = Done {
         bytes: Some(report.recovered_bytes()),
         key: Some(report.by.key.clone()),
         output: Some(Name::of(&args.output)),
-        request_id: open.cloud.request_id(),
+        request_id,
+        key_material_id,
         more: json_of(report),
         note: Some(format!("everything authenticates: {} bytes", report.recovered_bytes())),
         ..Done::default()

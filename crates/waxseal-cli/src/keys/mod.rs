@@ -1,22 +1,44 @@
-//! KEY on the command line and in `WAXSEAL_KEY`, and the sealers and openers that it stands for.
+//! KEY on the command line and in `WAXSEAL_KEY`, and the sealers and openers that it means.
+//!
+//! One file for each kind of key. A new kind is a file with a [`Provider`] and its [`provider::Key`], and a line in
+//! [`PROVIDERS`]: the commands know of no kind.
 
-mod cloud;
-mod local;
+mod by_hand;
+mod file;
+#[cfg_attr(not(feature = "aws-kms"), path = "without_kms.rs")]
+pub(crate) mod kms;
 mod opening;
+mod passphrase;
+mod provider;
 mod sealing;
 mod spec;
 
-pub(crate) use self::cloud::Cloud;
-pub(crate) use self::local::load_key_file;
+use waxseal::format::{Binding, Slot};
+
+pub(crate) use self::kms::Cloud;
 pub(crate) use self::opening::{Opening, Origin, key_of};
-pub(crate) use self::sealing::{Sealers, Sealing, load_sealer};
-pub(crate) use self::spec::KeySpec;
+pub(crate) use self::provider::{KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Unseen};
+pub(crate) use self::sealing::{Sealers, Sealing};
+pub(crate) use self::spec::parse;
 
 use super::input::Identity;
 use super::output::Forbidden;
 
+/// All kinds of keys, in the order in which they are offered where no key is named.
+static PROVIDERS: [&dyn Provider; 3] = [&file::Files, &kms::AwsKms, &passphrase::Passphrases];
+
 /// Files that an output must not replace.
 pub(crate) fn forbidden<'a>(specs: impl IntoIterator<Item = &'a KeySpec>) -> Forbidden {
-    let files = specs.into_iter().filter_map(KeySpec::path);
+    let files = specs.into_iter().filter_map(|key| key.path());
     files.filter_map(|(path, what)| Some((Identity::at(path)?, what))).collect()
+}
+
+/// The line that opens `slot` by hand, without this program.
+pub(crate) fn by_hand(slot: &Slot, binding: &Binding) -> Option<String> {
+    PROVIDERS.iter().find_map(|provider| provider.by_hand(slot, binding))
+}
+
+/// What a file that is not of this program's format may be, by how it starts.
+pub(crate) fn foreign(start: &[u8]) -> Option<&'static str> {
+    PROVIDERS.iter().find_map(|provider| provider.foreign(start))
 }

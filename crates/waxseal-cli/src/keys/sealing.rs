@@ -1,19 +1,15 @@
 //! Keys to seal with.
 
-use waxseal::keys::{KeySealer, Passphrase};
+use waxseal::format::SlotKind;
+use waxseal::keys::KeySealer;
 use waxseal::{Envelope, SealOptions};
-#[cfg(feature = "aws-kms")]
-use waxseal_aws_kms::KmsKey;
 
-use super::cloud::Cloud;
-use super::local::{load_key_file, read_new_passphrase};
-use super::spec::KeySpec;
+use super::provider::{KeySpec, Keyring, ToSeal};
+use super::spec;
 use crate::cli::Result;
 use crate::cli::args::KeyArgs;
 use crate::cli::failure::Failure;
 use crate::cli::output::Forbidden;
-use crate::cli::prompt;
-use crate::cli::report::Reporter;
 
 /// Keys to seal with.
 pub(crate) struct Sealing(Vec<KeySpec>);
@@ -21,9 +17,9 @@ pub(crate) struct Sealing(Vec<KeySpec>);
 impl Sealing {
     /// `-k`, else the variable.
     pub(crate) fn named(args: &KeyArgs) -> Result<Self> {
-        let mut specs = KeySpec::named(args)?;
+        let mut specs = spec::named(args)?;
         if specs.is_empty() {
-            specs = KeySpec::from_variable()?;
+            specs = spec::from_variable()?;
         }
         if specs.is_empty() {
             let failure = Failure::usage("no key to encrypt with");
@@ -45,42 +41,33 @@ impl Sealing {
     }
 
     /// Reads the keys, and asks for what must be asked.
-    pub(crate) fn load(&self, cloud: &Cloud, reporter: &Reporter) -> Result<Sealers> {
-        let sealers = self.0.iter().map(|spec| load_sealer(spec, cloud, reporter)).collect::<Result<_>>()?;
-        Ok(Sealers(sealers))
+    pub(crate) fn load(&self, ring: &Keyring<'_>) -> Result<Sealers> {
+        Ok(Sealers(self.0.iter().map(|key| key.to_seal(ring)).collect::<Result<_>>()?))
     }
 }
 
 /// Keys to seal with, in the order of their slots.
-pub(crate) struct Sealers(Vec<Box<dyn KeySealer>>);
+pub(crate) struct Sealers(Vec<ToSeal>);
 
 impl Sealers {
     /// For people.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.0.iter().map(|sealer| sealer.name()).collect()
+        self.0.iter().map(|key| key.sealer.name()).collect()
     }
 
     /// A new file's keys, with a slot for each.
     pub(crate) fn envelope(&self, options: &SealOptions) -> waxseal::Result<Envelope> {
-        let sealers: Vec<&dyn KeySealer> = self.0.iter().map(AsRef::as_ref).collect();
+        let sealers: Vec<&dyn KeySealer> = self.0.iter().map(|key| key.sealer.as_ref()).collect();
         Envelope::new(&sealers, options)
     }
-}
 
-/// One key, ready to seal.
-pub(crate) fn load_sealer(spec: &KeySpec, cloud: &Cloud, reporter: &Reporter) -> Result<Box<dyn KeySealer>> {
-    #[cfg(not(feature = "aws-kms"))]
-    let _ = cloud;
-    Ok(match spec {
-        KeySpec::File(path) => Box::new(load_key_file(path, reporter)?),
-        KeySpec::PassphraseFile(path) => Box::new(Passphrase::new(read_new_passphrase(path, reporter)?)?),
-        KeySpec::Passphrase => {
-            if prompt::terminal().is_none() {
-                return Err(Failure::usage(prompt::NO_TERMINAL).hint(prompt::NO_TERMINAL_HINT));
-            }
-            Box::new(Passphrase::new(prompt::new_passphrase()?)?)
-        }
-        #[cfg(feature = "aws-kms")]
-        KeySpec::Kms(name) => Box::new(KmsKey::new(cloud.kms(), name.clone())),
-    })
+    /// What a person must know of these keys together: any one of them opens the file, so the weakest counts.
+    pub(crate) fn remark(&self) -> Option<&'static str> {
+        let any = |kinds: &[SlotKind]| self.0.iter().any(|key| kinds.contains(&key.kind));
+        let mixed = any(&[SlotKind::AWS_KMS_RSA]) && any(&[SlotKind::AWS_KMS_ML_KEM, SlotKind::X_WING]);
+        mixed.then_some(
+            "one of the keys is RSA, and any one key opens the file: it is not safe against quantum computers, \
+             whatever the other keys are",
+        )
+    }
 }

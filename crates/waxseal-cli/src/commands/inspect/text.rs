@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use waxseal::format::{Bank, BankNumber, BankState, Pairs, Sharing, Slot};
+use waxseal::format::{Bank, BankNumber, BankState, Pairs, Sharing, Slot, SlotKind};
 
-use super::by_hand::kms_command;
 use super::{Prelude, View};
 use crate::cli::escape;
+use crate::cli::keys::by_hand;
 
 impl View {
     pub(super) fn text(&self, name: &str) -> String {
@@ -30,8 +30,17 @@ impl View {
         if let Some(other) = self.other() {
             slots(&mut out, &format!("slots of bank {}, which is not used", other.number.get()), other);
         }
-        if bank.slots.iter().any(|slot| kms_command(slot, &bank.binding).is_some()) {
+        let by_hand = |symmetric: bool| {
+            let mut slots = bank.slots.iter().filter(|slot| (slot.kind == SlotKind::AWS_KMS) == symmetric);
+            slots.any(|slot| by_hand(slot, &bank.binding).is_some())
+        };
+        if by_hand(true) {
             out.push_str("  to decrypt the file with the data key: spec/reader.py --data-key-file data.key IN OUT\n");
+        }
+        if by_hand(false) {
+            out.push_str(
+                "  to decrypt the file with a shared secret: spec/reader.py --shared-secret ARN=shared.secret IN OUT\n",
+            );
         }
         out.push_str("  nothing here is authenticated; to authenticate it with a key, run `waxseal verify`\n");
         out
@@ -93,7 +102,7 @@ fn slots(out: &mut String, name: &str, bank: &Bank) {
     for (index, slot) in bank.slots.iter().enumerate() {
         let _ = writeln!(out, "    {index}  {}  {}", kind(slot), escape::text(&slot.key_id));
         let _ = writeln!(out, "       wrapped data key: {}", STANDARD.encode(&slot.wrapped));
-        if let Some(command) = kms_command(slot, &bank.binding) {
+        if let Some(command) = by_hand(slot, &bank.binding) {
             let _ = writeln!(out, "       to unwrap it by hand:\n       {command}");
         }
     }

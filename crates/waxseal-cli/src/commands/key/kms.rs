@@ -1,39 +1,64 @@
 //! The life of a key in AWS KMS.
 
+mod manage;
+mod public;
+mod shown;
+
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use waxseal::secret::{KEY_LEN, SecretBytes, fill_random};
 use waxseal_aws_kms::{
-    ImportAlgorithm, ImportKeySpec, ImportOptions, KeyOrigin, KeyRegions, KeyRotation, KmsKeyInfo, KmsKeyName,
+    ImportAlgorithm, ImportKeySpec, ImportOptions, ImportedMaterial, KeyOrigin, KeyRegions, KmsKeyName, NewKey,
 };
 
-use super::{stamp, write_new_secret};
+use super::write_new_secret;
 use crate::cli::Result;
-use crate::cli::args::{KeyCreateArgs, KeyDeleteMaterialArgs, KeyImportArgs, KeyShowArgs};
+use crate::cli::args::{KeyCreateArgs, KeyDeleteMaterialArgs, KeyImportArgs, KeyShowArgs, KmsCommand};
 use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::keys::{Cloud, KeySpec};
+use crate::cli::keys::{self, Cloud};
 use crate::cli::report::{Done, Reporter};
 use crate::cli::session::Session;
 
+/// Runs the command.
+pub(super) fn run(command: &KmsCommand, session: &Session) -> Result<Exit> {
+    match command {
+        KmsCommand::Create(args) => create(args, session),
+        KmsCommand::Import(args) => import(args, session),
+        KmsCommand::DeleteMaterial(args) => delete_material(args, session),
+        KmsCommand::Public(args) => public::public(args, session),
+        KmsCommand::Rotate(args) => manage::rotate(args, session),
+        KmsCommand::Alias(args) => manage::alias(args, session),
+        KmsCommand::Disable(args) => manage::disable(args, session),
+        KmsCommand::Enable(args) => manage::enable(args, session),
+        KmsCommand::ScheduleDeletion(args) => manage::schedule_deletion(args, session),
+        KmsCommand::CancelDeletion(args) => manage::cancel_deletion(args, session),
+    }
+}
+
 /// `key create`: prints the ARN alone, for scripts.
-pub(super) fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
+fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
+    let mut new = NewKey::new();
+    new.origin = if args.external { KeyOrigin::External } else { KeyOrigin::AwsKms };
+    new.regions = if args.multi_region { KeyRegions::Multi } else { KeyRegions::Single };
+    new.public = args.spec;
+    new.description.clone_from(&args.description);
+    new.tags.clone_from(&args.tags);
+    new.policy = args.policy.as_deref().map(read_policy).transpose()?;
     let cloud = Cloud::new(&args.kms)?;
-    let origin = if args.external { KeyOrigin::External } else { KeyOrigin::AwsKms };
-    let regions = if args.multi_region { KeyRegions::Multi } else { KeyRegions::Single };
-    let made = cloud.kms().create_key(origin, regions, &args.alias).map_err(Failure::from).map(|arn| {
-        let next = match origin {
-            KeyOrigin::External => {
+    let made = cloud.kms().create_key_as(&new, &args.alias).map_err(Failure::from).map(|arn| {
+        let next = match (new.origin, new.public) {
+            (KeyOrigin::External, _) => {
                 format!("; import its key material with `waxseal key import {} --generate FILE`", args.alias)
             }
-            KeyOrigin::AwsKms => String::new(),
+            (_, Some(_)) => format!("; create a recipient file with `waxseal key public {} -o FILE`", args.alias),
+            _ => String::new(),
         };
         Done {
             key: Some(arn.to_string()),
@@ -46,8 +71,25 @@ pub(super) fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
     Ok(session.reporter.finished(Some(&Name::plain(&args.alias)), made))
 }
 
+/// KMS takes no longer one.
+const POLICY_MAX: u64 = 32_768;
+
+fn read_policy(path: &Path) -> Result<String> {
+    let name = escape::path(path);
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| Failure::io(format!("reading the key policy {name}"), error))?;
+    match file.take(POLICY_MAX + 1).read_to_string(&mut text) {
+        Ok(len) if len as u64 <= POLICY_MAX => Ok(text),
+        Ok(_) => Err(Failure::usage(format!("a key policy has at most {POLICY_MAX} bytes, {name} has more"))),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(Failure::usage(format!("the key policy {name} is not UTF-8 text")))
+        }
+        Err(error) => Err(Failure::io(format!("reading the key policy {name}"), error)),
+    }
+}
+
 /// `key import`.
-pub(super) fn import(args: &KeyImportArgs, session: &Session) -> Result<Exit> {
+fn import(args: &KeyImportArgs, session: &Session) -> Result<Exit> {
     let name = kms_name(&args.key)?;
     let mut options = ImportOptions::new();
     if let Some(algorithm) = &args.wrapping_algorithm {
@@ -60,6 +102,12 @@ pub(super) fn import(args: &KeyImportArgs, session: &Session) -> Result<Exit> {
     if options.valid_to.is_some_and(|at| at <= SystemTime::now()) {
         return Err(Failure::usage("--valid-to is in the past"));
     }
+    if options.valid_to.is_some_and(|at| at > SystemTime::now() + Duration::from_secs(365 * 86_400)) {
+        return Err(Failure::usage("--valid-to lies more than 365 days ahead, and KMS takes no later time")
+            .hint("import the same material again before it expires: that sets a new time"));
+    }
+    options.new_material = args.new_material;
+    options.description.clone_from(&args.description);
     let cloud = Cloud::new(&args.kms)?;
     Ok(session
         .reporter
@@ -78,7 +126,7 @@ fn import_into(
         (None, Some(path)) => generate(path, reporter)?,
         (None, None) => return Err(Failure::usage("no key material")),
     };
-    let arn = cloud.kms().import_material(name, &material, options).map_err(|error| {
+    let imported = cloud.kms().import_material(name, &material, options).map_err(|error| {
         let failure = Failure::from(error);
         match &args.generate {
             Some(path) => {
@@ -89,15 +137,31 @@ fn import_into(
             None => failure,
         }
     })?;
-    Ok(Done {
+    Ok(imported_done(&imported, args, cloud))
+}
+
+fn imported_done(imported: &ImportedMaterial, args: &KeyImportArgs, cloud: &Cloud) -> Done {
+    let arn = &imported.key;
+    let keep = "keep the material, because only the same material can be imported again";
+    let note = if imported.is_waiting {
+        format!("the new material of {arn} waits for `waxseal key rotate {arn}`; {keep}")
+    } else if imported.missing.is_empty() {
+        format!("{arn} is enabled; {keep}")
+    } else {
+        format!("the material is imported; {keep}")
+    };
+    let missing = |id: &String| format!("{arn} is not usable yet: it needs its material {id} too");
+    let more = json!({ "material_waiting": imported.is_waiting, "materials_missing": imported.missing });
+    Done {
         key: Some(arn.to_string()),
         output: args.generate.as_ref().map(Name::of),
         request_id: cloud.request_id(),
-        note: Some(format!(
-            "{arn} is enabled; keep the material, because only the same material can be imported again"
-        )),
+        key_material_id: imported.id.clone(),
+        note: Some(note),
+        details: imported.missing.iter().map(missing).collect(),
+        more: more.as_object().cloned().unwrap_or_else(Map::new),
         ..Done::default()
-    })
+    }
 }
 
 /// Exactly 32 bytes, as they are.
@@ -132,7 +196,7 @@ fn generate(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
 }
 
 /// `key delete-material`.
-pub(super) fn delete_material(args: &KeyDeleteMaterialArgs, session: &Session) -> Result<Exit> {
+fn delete_material(args: &KeyDeleteMaterialArgs, session: &Session) -> Result<Exit> {
     let name = kms_name(&args.key)?;
     if !args.yes {
         let failure = Failure::usage("without its material, files that this key sealed cannot be opened");
@@ -141,8 +205,14 @@ pub(super) fn delete_material(args: &KeyDeleteMaterialArgs, session: &Session) -
         ));
     }
     let cloud = Cloud::new(&args.kms)?;
-    let deleted = cloud.kms().delete_material(&name).map_err(Failure::from).map(|arn| Done {
-        note: Some(format!("{arn} is pending import; to use it again, run `waxseal key import {arn} --material FILE`")),
+    let material = args.key_material_id.as_deref();
+    let deleted = cloud.kms().delete_material(&name, material).map_err(Failure::from).map(|arn| Done {
+        note: Some(match material {
+            None => format!("{arn} is pending import; to use it again, run `waxseal key import {arn} --material FILE`"),
+            Some(id) => {
+                format!("the material {id} of {arn} is deleted; `waxseal key show {arn}` shows the state of the key")
+            }
+        }),
         key: Some(arn.to_string()),
         request_id: cloud.request_id(),
         ..Done::default()
@@ -157,108 +227,16 @@ pub(super) fn show(args: &KeyShowArgs, session: &Session) -> Result<Exit> {
     let shown = cloud.kms().show_key(&name).map_err(Failure::from).map(|info| Done {
         key: Some(info.arn.to_string()),
         request_id: cloud.request_id(),
-        stdout: Some(words(&info)),
-        more: json_of(&info),
+        stdout: Some(shown::words(&info)),
+        more: shown::json_of(&info),
         ..Done::default()
     });
-    Ok(session.reporter.finished(Some(&Name::plain(&args.key)), shown))
+    Ok(session.reporter.finished(Some(&Name::plain(&name.to_string())), shown))
 }
 
 /// A key in KMS, and no local one.
-fn kms_name(key: &str) -> Result<KmsKeyName> {
-    match KeySpec::parse(OsStr::new(key))? {
-        KeySpec::Kms(name) => Ok(name),
-        _ => {
-            Err(Failure::usage("this command works on keys in AWS KMS only")
-                .hint("name one by its ARN or as alias/NAME"))
-        }
-    }
-}
-
-fn time_of(at: SystemTime) -> String {
-    stamp(at.into())
-}
-
-fn words(info: &KmsKeyInfo) -> String {
-    let mut out = format!("{}\n", info.arn);
-    let mut row = |name: &str, value: &str| {
-        let _ = writeln!(out, "  {name:<10}{}", escape::text(value));
-    };
-    row("state", &state(info));
-    row("origin", origin(&info.origin));
-    row("kind", &kind(info));
-    row("regions", if info.arn.is_multi_region() { "a multi-Region key" } else { "this region only" });
-    row(
-        "rotation",
-        &match info.rotation {
-            KeyRotation::On(Some(days)) => format!("by AWS KMS, every {days} days"),
-            KeyRotation::On(None) => "by AWS KMS".into(),
-            KeyRotation::Off => "not automatic".into(),
-            _ => "unknown".into(),
-        },
-    );
-    row("expiry", &info.valid_to.map_or("never".into(), |at| format!("its material expires at {}", time_of(at))));
-    row("created", &info.created.map_or("unknown".into(), time_of));
-    row(
-        "aliases",
-        &match &info.aliases {
-            Some(aliases) if aliases.is_empty() => "none".into(),
-            Some(aliases) => aliases.join(", "),
-            None => "unknown: you may not list them".into(),
-        },
-    );
-    out
-}
-
-fn state(info: &KmsKeyInfo) -> String {
-    match (info.state.as_str(), info.deletion) {
-        ("Enabled", _) => "enabled".into(),
-        ("Disabled", _) => "disabled: it cannot seal or open anything".into(),
-        ("PendingImport", _) => {
-            format!("pending import; to use it, run `waxseal key import {} --material FILE`", info.arn)
-        }
-        ("PendingDeletion", Some(at)) => format!("pending deletion, to be deleted at {}", time_of(at)),
-        ("PendingDeletion", None) => "pending deletion".into(),
-        (other, _) => other.to_owned(),
-    }
-}
-
-fn origin(origin: &str) -> &str {
-    match origin {
-        "AWS_KMS" => "created by AWS KMS",
-        "EXTERNAL" => "imported key material",
-        other => other,
-    }
-}
-
-fn kind(info: &KmsKeyInfo) -> String {
-    match (info.spec.as_str(), info.usage.as_str()) {
-        ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT") => "symmetric, encrypts and decrypts".into(),
-        (spec, usage) => format!("{spec}, {usage}: not a key that waxseal can use"),
-    }
-}
-
-fn json_of(info: &KmsKeyInfo) -> Map<String, Value> {
-    let (rotation, days) = match info.rotation {
-        KeyRotation::On(days) => (Some(true), days),
-        KeyRotation::Off => (Some(false), None),
-        _ => (None, None),
-    };
-    let shown = json!({
-        "arn": info.arn.to_string(),
-        "state": info.state,
-        "origin": info.origin,
-        "spec": info.spec,
-        "usage": info.usage,
-        "multi_region": info.arn.is_multi_region(),
-        "region": info.arn.region(),
-        "account": info.arn.account(),
-        "created": info.created.map(time_of),
-        "valid_to": info.valid_to.map(time_of),
-        "deletion": info.deletion.map(time_of),
-        "rotation": rotation,
-        "rotation_days": days,
-        "aliases": info.aliases,
-    });
-    Map::from_iter([("kms_key".to_owned(), shown)])
+fn kms_name(key: impl AsRef<OsStr>) -> Result<KmsKeyName> {
+    let none =
+        || Failure::usage("this command works on keys in AWS KMS only").hint("name one by its ARN or as alias/NAME");
+    keys::kms::named(key.as_ref())?.ok_or_else(none)
 }

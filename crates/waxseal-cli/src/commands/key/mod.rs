@@ -1,7 +1,8 @@
 //! `key`: making and managing keys.
 
-#[cfg(feature = "aws-kms")]
+#[cfg_attr(not(feature = "aws-kms"), path = "without_kms.rs")]
 mod kms;
+mod pair;
 
 use std::io::Write;
 use std::path::Path;
@@ -9,13 +10,15 @@ use std::path::Path;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use waxseal::engine::Durability;
+use waxseal::io::Destination;
 use waxseal::keys::KeyFile;
 
 use crate::cli::Result;
-use crate::cli::args::KeyCommand;
+use crate::cli::args::{KeyCommand, KeyNewArgs};
 use crate::cli::escape::{self, Name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::keys;
 use crate::cli::output::{NewFile, Overwrite, Target};
 use crate::cli::report::{Done, Reporter};
 use crate::cli::session::Session;
@@ -25,20 +28,19 @@ pub(crate) fn run(command: &KeyCommand, session: &Session) -> Result<Exit> {
     match command {
         KeyCommand::New(args) => {
             let name = Name::of(&args.file);
-            Ok(session.reporter.finished(Some(&name), make(&args.file, &session.reporter)))
+            let made = if args.pair { pair::make(args, &session.reporter) } else { make(args, &session.reporter) };
+            Ok(session.reporter.finished(Some(&name), made))
         }
-        #[cfg(feature = "aws-kms")]
-        KeyCommand::Create(args) => kms::create(args, session),
-        #[cfg(feature = "aws-kms")]
-        KeyCommand::Import(args) => kms::import(args, session),
-        #[cfg(feature = "aws-kms")]
-        KeyCommand::DeleteMaterial(args) => kms::delete_material(args, session),
-        #[cfg(feature = "aws-kms")]
-        KeyCommand::Show(args) => kms::show(args, session),
+        KeyCommand::Kms(command) => kms::run(command, session),
+        KeyCommand::Show(args) => match keys::parse(&args.key)?.show(&session.reporter) {
+            Some(shown) => Ok(session.reporter.finished(Some(&Name::of(Path::new(&args.key))), shown)),
+            None => kms::show(args, session),
+        },
     }
 }
 
-fn make(path: &Path, reporter: &Reporter) -> Result<Done> {
+fn make(args: &KeyNewArgs, reporter: &Reporter) -> Result<Done> {
+    let path = args.file.as_path();
     let key = KeyFile::generate()?;
     let made = format!("created by waxseal at {}", stamp(OffsetDateTime::now_utc()));
     let id = format!("waxseal key file {}", key.id());
@@ -59,20 +61,24 @@ fn make(path: &Path, reporter: &Reporter) -> Result<Done> {
 /// A new file of mode 0600, on the disk when this returns. Nothing that exists is ever overwritten: a lost key is
 /// every backup lost.
 fn write_new_secret(path: &Path, content: &[u8], reporter: &Reporter) -> Result<()> {
-    let target = match Target::at(path, Overwrite::Refuse, &Vec::new()) {
-        Ok(Target::File(target, _)) => target,
-        Ok(Target::Stdout) => return Err(Failure::usage("a key is written to a file, not to stdout")),
-        Ok(Target::Special(_)) => {
-            return Err(Failure::new(Exit::Unmet, format!("{} exists and is not a file", escape::path(path))));
-        }
-        Err(failure) if failure.exit == Exit::Unmet => return Err(never_overwritten(path)),
-        Err(failure) => return Err(failure),
-    };
-    let new = NewFile::at(target, Overwrite::Refuse, 0o600)?;
+    let new = NewFile::at(new_place(path)?, Overwrite::Refuse, 0o600)?;
     new.file().write_all(content).map_err(|error| Failure::io("writing the key file", error))?;
     match new.commit(Durability::Synced, reporter) {
         Err(failure) if failure.exit == Exit::Unmet => Err(never_overwritten(path)),
         done => done,
+    }
+}
+
+/// Where nothing is yet.
+fn new_place(path: &Path) -> Result<Destination> {
+    match Target::at(path, Overwrite::Refuse, &Vec::new()) {
+        Ok(Target::File(target, _)) => Ok(target),
+        Ok(Target::Stdout) => Err(Failure::usage("a key is written to a file, not to stdout")),
+        Ok(Target::Special(_)) => {
+            Err(Failure::new(Exit::Unmet, format!("{} exists and is not a file", escape::path(path))))
+        }
+        Err(failure) if failure.exit == Exit::Unmet => Err(never_overwritten(path)),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -3,23 +3,23 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use waxseal::format::{Slot, SlotKind};
-use waxseal::keys::{KeyOpener, KeySealer};
+use waxseal::format::Slot;
+use waxseal::keys::KeyOpener;
 use waxseal::rewrap::{Request, Rewrapper, Selector, Unwrap};
-#[cfg(feature = "aws-kms")]
-use waxseal_aws_kms::{KeyArn, KmsKeyName};
 
-#[cfg(feature = "aws-kms")]
-use super::new_key::SourceRule;
-use super::new_key::{NewKey, SlotMatch};
+use super::new_key::NewKey;
+use super::told;
 use crate::cli::Result;
 use crate::cli::args::RewrapArgs;
 use crate::cli::escape;
 use crate::cli::failure::Failure;
 use crate::cli::input::InputName;
-use crate::cli::keys::{Cloud, KeySpec, Opening, Origin, forbidden, load_key_file, load_sealer};
+use crate::cli::keys::{
+    self, Cloud, KeySpec, Keyring, Opening, Origin, Sisters, SlotTest, Sources, ToSeal, Unseen, forbidden,
+};
 use crate::cli::once;
 use crate::cli::output::Forbidden;
+use crate::cli::report::Done;
 use crate::cli::session::Session;
 
 /// What `--from` and `--remove` may name beside a key.
@@ -28,8 +28,6 @@ const SLOT: &[u8] = b"slot:";
 /// Everything that was read for the command line's keys.
 pub(super) struct Keys<'a> {
     args: &'a RewrapArgs,
-    #[cfg(feature = "aws-kms")]
-    cloud: Cloud,
     openers: Vec<Box<dyn KeyOpener>>,
     to: Option<Coming>,
     add: Vec<Coming>,
@@ -37,16 +35,13 @@ pub(super) struct Keys<'a> {
     remove: Vec<Going>,
     /// Every key file that was named.
     forbidden: Forbidden,
-    #[cfg(feature = "aws-kms")]
-    sources: SourceRule,
+    cloud: Cloud,
 }
 
 /// A key that a slot is to be made for.
 struct Coming {
-    #[cfg(feature = "aws-kms")]
-    spec: KeySpec,
-    matches: SlotMatch,
-    sealer: Box<dyn KeySealer>,
+    key: ToSeal,
+    unseen: Option<Box<dyn Unseen>>,
 }
 
 /// A key or a slot that goes.
@@ -57,36 +52,20 @@ struct Going {
 
 enum Which {
     Slot(usize),
-    Key(SlotMatch),
-}
-
-/// How a key's slot is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// By KMS, where it can; else as the other.
-    Unseen,
-    /// With the data key in hand, and checked against the commitment.
-    Unwrapped,
-}
-
-/// Whether another region's sister of a multi-Region key is meant too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sisters {
-    Too,
-    Not,
+    Key { is_own: SlotTest, id: Option<String> },
 }
 
 impl<'a> Keys<'a> {
     /// Parses everything first, then reads keys, and resolves aliases that name what goes.
     pub(super) fn load(args: &'a RewrapArgs, session: &Session) -> Result<Self> {
-        let parse = |key: &std::ffi::OsString| KeySpec::parse(key);
+        let parse = |key: &std::ffi::OsString| keys::parse(key);
         let to = args.to.as_ref().map(parse).transpose()?;
         let add = args.add.iter().map(parse).collect::<Result<Vec<_>>>()?;
         let from = args.from.as_ref().map(|key| Named::parse(key)).transpose()?;
         let remove = args.remove.iter().map(|key| Named::parse(key)).collect::<Result<Vec<_>>>()?;
         let opening = Opening::named(&args.open)?;
         // A key that is added is wrapped to a data key that is known to be the file's: KMS cannot tell unseen.
-        let unwrapping = to.iter().filter(|spec| needs_unwrapping(spec)).chain(&add).next();
+        let unwrapping = to.iter().filter(|key| !key.rewraps_unseen()).chain(&add).next();
         if let Some(key) = unwrapping.filter(|_| !args.allow_unwrap) {
             return Err(Failure::usage(format!(
                 "to wrap the data key with {key}, it must be unwrapped on this machine"
@@ -98,35 +77,30 @@ impl<'a> Keys<'a> {
         once::check(&inputs, to.iter().chain(&add).chain(going()).chain(opening.specs()))?;
         let forbidden = forbidden(to.iter().chain(&add).chain(going()).chain(opening.specs()));
         let cloud = Cloud::new(&args.open.kms)?;
+        let ring = Keyring { cloud: &cloud, reporter: &session.reporter };
         let named = opening.origin() == Origin::Named;
         // Without a name, repair takes no key: it may not guess one.
         let needed = args.allow_unwrap || (args.repair && named);
-        let openers = if needed { opening.load(&cloud, &session.reporter)? } else { Vec::new() };
-        let coming = |spec| Coming::load(spec, &cloud, session);
-        let (to, add) = (to.map(coming).transpose()?, add.into_iter().map(coming).collect::<Result<Vec<_>>>()?);
-        let from = from.map(|name| name.load(Sisters::Too, &cloud, session)).transpose()?;
-        let remove = remove.into_iter().map(|name| name.load(Sisters::Not, &cloud, session));
-        let remove = remove.collect::<Result<Vec<_>>>()?;
-        #[cfg(feature = "aws-kms")]
-        let sources = source_rule(args, to.as_ref(), from.as_ref(), &opening);
-        Ok(Self {
-            args,
-            #[cfg(feature = "aws-kms")]
-            cloud,
-            openers,
-            to,
-            add,
-            from,
-            remove,
-            forbidden,
-            #[cfg(feature = "aws-kms")]
-            sources,
-        })
+        let openers = if needed { opening.load(&ring)? } else { Vec::new() };
+        let seal = |key: &KeySpec| key.to_seal(&ring);
+        let sealers = to.as_ref().map(seal).transpose()?;
+        let add = add.iter().map(|key| Ok(Coming { key: seal(key)?, unseen: None })).collect::<Result<Vec<_>>>()?;
+        let from = from.map(|name| name.load(Sisters::Too, &ring)).transpose()?;
+        let remove = remove.into_iter().map(|name| name.load(Sisters::Not, &ring)).collect::<Result<Vec<_>>>()?;
+        let sources = sources(args, from.as_ref(), &opening);
+        let unseen = to.as_ref().and_then(|key| key.unseen(&cloud, &sources));
+        let to = sealers.map(|key| Coming { key, unseen });
+        Ok(Self { args, openers, to, add, from, remove, forbidden, cloud })
     }
 
     /// Files that an output must not replace.
     pub(super) fn forbidden(&self) -> Forbidden {
         self.forbidden.clone()
+    }
+
+    /// Adds which key materials AWS's calls took.
+    pub(super) fn with_materials(&self, done: Done) -> Done {
+        told::with_materials(done, |id| self.cloud.materials_of(id))
     }
 
     /// What may unwrap a data key or prove a repair.
@@ -136,28 +110,16 @@ impl<'a> Keys<'a> {
 
     /// The keys to come: first that of `--to`, if there is one.
     pub(super) fn new_keys(&self) -> Vec<NewKey<'_>> {
-        let to = self.to.iter().map(|coming| self.new_key(coming, Way::Unseen));
-        to.chain(self.add.iter().map(|coming| self.new_key(coming, Way::Unwrapped))).collect()
+        self.to.iter().chain(&self.add).map(|coming| self.new_key(coming)).collect()
     }
 
-    fn new_key<'k>(&'k self, coming: &'k Coming, way: Way) -> NewKey<'k> {
-        #[cfg(not(feature = "aws-kms"))]
-        let _ = way;
+    fn new_key<'k>(&'k self, coming: &'k Coming) -> NewKey<'k> {
         let unwrap = self.args.allow_unwrap.then(|| Unwrap {
             openers: self.openers(),
-            sealer: coming.sealer.as_ref(),
+            sealer: coming.key.sealer.as_ref(),
             target: None,
         });
-        NewKey {
-            name: coming.sealer.name(),
-            matches: &coming.matches,
-            #[cfg(feature = "aws-kms")]
-            kms: match (&coming.spec, way) {
-                (KeySpec::Kms(name), Way::Unseen) => Some((self.cloud.kms(), name, &self.sources)),
-                _ => None,
-            },
-            unwrap,
-        }
+        NewKey { name: coming.key.sealer.name(), is_own: &coming.key.is_own, unseen: coming.unseen.as_deref(), unwrap }
     }
 
     /// What is asked of every file.
@@ -172,40 +134,12 @@ impl<'a> Keys<'a> {
     }
 }
 
-impl Coming {
-    fn load(spec: KeySpec, cloud: &Cloud, session: &Session) -> Result<Self> {
-        let matches = match &spec {
-            // A passphrase's slot does not tell whose it is.
-            KeySpec::Passphrase | KeySpec::PassphraseFile(_) => SlotMatch::None,
-            #[cfg(feature = "aws-kms")]
-            KeySpec::Kms(name) => SlotMatch::of_name(name),
-            KeySpec::File(path) => SlotMatch::KeyFile(load_key_file(path, &session.reporter)?.id().to_owned()),
-        };
-        let sealer = load_sealer(&spec, cloud, &session.reporter)?;
-        Ok(Self {
-            #[cfg(feature = "aws-kms")]
-            spec,
-            matches,
-            sealer,
-        })
-    }
-}
-
 impl Going {
-    /// The key of KMS that it is.
-    #[cfg(feature = "aws-kms")]
-    fn arn(&self) -> Option<&KeyArn> {
-        match &self.what {
-            Which::Key(SlotMatch::Arn(arn) | SlotMatch::Sisters(arn)) => Some(arn),
-            _ => None,
-        }
-    }
-
     fn selector(&self) -> Selector<'_> {
         match &self.what {
             Which::Slot(slot) => Selector::Slot(*slot),
-            Which::Key(matches) => {
-                Selector::Key { name: self.name.clone(), matches: Box::new(|slot: &Slot| matches.is_met(slot)) }
+            Which::Key { is_own, .. } => {
+                Selector::Key { name: self.name.clone(), matches: Box::new(|slot: &Slot| is_own(slot)) }
             }
         }
     }
@@ -226,7 +160,7 @@ impl Named {
     }
 
     fn parse(text: &OsStr) -> Result<Self> {
-        let Some(number) = text.as_bytes().strip_prefix(SLOT) else { return KeySpec::parse(text).map(Self::Key) };
+        let Some(number) = text.as_bytes().strip_prefix(SLOT) else { return keys::parse(text).map(Self::Key) };
         let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
         number.map(Self::Slot).ok_or_else(|| {
             Failure::usage(format!("{} names no slot", escape::os(text)))
@@ -234,49 +168,26 @@ impl Named {
         })
     }
 
-    fn load(self, sisters: Sisters, cloud: &Cloud, session: &Session) -> Result<Going> {
-        #[cfg(not(feature = "aws-kms"))]
-        let _ = (sisters, cloud);
-        let spec = match self {
+    fn load(self, sisters: Sisters, ring: &Keyring<'_>) -> Result<Going> {
+        let key = match self {
             Self::Slot(slot) => return Ok(Going { name: format!("slot {slot}"), what: Which::Slot(slot) }),
-            Self::Key(spec) => spec,
+            Self::Key(key) => key,
         };
-        let name = spec.to_string();
-        let matches = match spec {
-            KeySpec::File(path) => SlotMatch::KeyFile(load_key_file(&path, &session.reporter)?.id().to_owned()),
-            KeySpec::Passphrase | KeySpec::PassphraseFile(_) => SlotMatch::Kind(SlotKind::PASSPHRASE),
-            // An alias could be any slot's key: what goes must be known for certain.
-            #[cfg(feature = "aws-kms")]
-            KeySpec::Kms(name) => SlotMatch::of_arn(cloud.kms().key_arn(&name)?, sisters == Sisters::Too),
-        };
-        Ok(Going { name, what: Which::Key(matches) })
+        let going = key.going(sisters, ring)?;
+        Ok(Going { name: key.to_string(), what: Which::Key { is_own: going.is_own, id: going.id } })
     }
 }
 
 /// What `--from` and `-k` name by an ARN may be called. An alias or an id of KMS's may be anybody's key, as a file has
 /// it: the account decides there. So it does for `slot:N`, which says where a key stands, not whose it is.
-#[cfg(feature = "aws-kms")]
-fn source_rule(args: &RewrapArgs, to: Option<&Coming>, from: Option<&Going>, opening: &Opening<'_>) -> SourceRule {
-    let mut named: Vec<KeyArn> = from.and_then(Going::arn).cloned().into_iter().collect();
-    if opening.origin() == Origin::Named {
-        named.extend(opening.specs().iter().filter_map(|spec| match spec {
-            KeySpec::Kms(KmsKeyName::KeyArn(arn)) => Some(arn.clone()),
-            _ => None,
-        }));
-    }
-    let to = to.and_then(|to| match &to.spec {
-        KeySpec::Kms(name) => Some(name),
-        _ => None,
+fn sources<'a>(args: &'a RewrapArgs, from: Option<&Going>, opening: &Opening<'_>) -> Sources<'a> {
+    let from = from.and_then(|from| match &from.what {
+        Which::Key { id, .. } => id.clone(),
+        Which::Slot(_) => None,
     });
-    SourceRule::new(&args.open.accounts, to, named)
-}
-
-#[cfg(feature = "aws-kms")]
-fn needs_unwrapping(spec: &KeySpec) -> bool {
-    !matches!(spec, KeySpec::Kms(_))
-}
-
-#[cfg(not(feature = "aws-kms"))]
-fn needs_unwrapping(_: &KeySpec) -> bool {
-    true
+    let mut named: Vec<String> = from.into_iter().collect();
+    if opening.origin() == Origin::Named {
+        named.extend(opening.specs().iter().filter_map(|key| key.stated_id()));
+    }
+    Sources { accounts: &args.open.accounts, named }
 }

@@ -17,7 +17,7 @@ use waxseal::engine::Patient;
 use waxseal::format::{FRONT_LEN, Header, Sharing};
 use waxseal::io::{Destination, DestinationError};
 use waxseal::keys::KeyOpener;
-use waxseal::rewrap::{DiskFile, InPlace, Plan, RepairPlan, Report, Request, rewrap_stream};
+use waxseal::rewrap::{DiskFile, InPlace, Plan, Report, Request, rewrap_stream};
 
 use self::keys::Keys;
 use crate::cli::Result;
@@ -43,12 +43,13 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
     check(args, &inputs)?;
     let keys = Keys::load(args, session)?;
     let new_keys = keys.new_keys();
-    let rewrap = Rewrap { args, request: keys.request(&new_keys), openers: keys.openers() };
+    let rewrap = Rewrap { args, request: keys.request(&new_keys), openers: keys.openers(), keys: &keys };
     match (&args.output, inputs.as_slice()) {
         (Some(output), [input]) => {
             let job = Job { input: input.clone(), output: output.clone(), naming: Naming::Given };
             let (result, warnings) = rewrap.copy(&job, &keys, &session.reporter);
             warnings.iter().for_each(|warning| session.reporter.warn(warning));
+            let result = result.map(|done| keys.with_materials(done));
             Ok(session.reporter.finished(Some(&input.name()), result))
         }
         _ => Ok(rewrap.all(&inputs, session)),
@@ -106,6 +107,7 @@ struct Rewrap<'a> {
     args: &'a RewrapArgs,
     request: Request<'a>,
     openers: Vec<&'a dyn KeyOpener>,
+    keys: &'a Keys<'a>,
 }
 
 impl Rewrap<'_> {
@@ -140,7 +142,7 @@ impl Rewrap<'_> {
         let mut exit = Exit::Done;
         let mut told = |(file, (result, warnings)): (Name, Told)| {
             summary.add(&result);
-            let result = result.map(|done| told::audible(done, &session.reporter));
+            let result = result.map(|done| told::audible(self.keys.with_materials(done), &session.reporter));
             exit = exit.graver(count.finished(|| {
                 warnings.iter().for_each(|warning| session.reporter.warn(&format!("{file}: {warning}")));
                 session.reporter.finished(Some(&file), result)
@@ -173,18 +175,19 @@ impl Rewrap<'_> {
         let mut repaired = None;
         match self.change(path, &mut repaired) {
             Ok(report) => {
-                let warnings = told::warnings(&report, repaired.as_ref());
+                let mut warnings = told::warnings(&report, repaired.as_ref());
+                warnings.extend(repaired.iter().flat_map(told::Repaired::warnings));
                 (Ok(told::done(&name, &report, repaired.as_ref())), warnings)
             }
             Err(failure) => match &repaired {
-                Some(plan) => (Ok(told::cut_short(&name, plan, hinted(failure))), Vec::new()),
+                Some(repaired) => (Ok(told::cut_short(&name, repaired, hinted(failure))), Vec::new()),
                 None => (Err(hinted(failure)), Vec::new()),
             },
         }
     }
 
     /// `repaired` is what was, or may have been, overwritten by a repair, also where something fails after it.
-    fn change(&self, path: &Path, repaired: &mut Option<RepairPlan>) -> Result<Report> {
+    fn change(&self, path: &Path, repaired: &mut Option<told::Repaired>) -> Result<Report> {
         let file = DiskFile::at(input_at(path)?)?.with_temporaries(Arc::new(Registered));
         let mut file = InPlace::begin(file)?;
         let warnings = file.header().warnings();
@@ -195,8 +198,9 @@ impl Rewrap<'_> {
         if repairs || file.copies(&plan)? {
             self.see_that_it_is_whole(&mut file)?;
         }
-        if let Some(repair) = repair.filter(|repair| !repair.replaced.is_empty()) {
-            file = file.repair(repaired.insert(repair))?;
+        if let Some(plan) = repair.filter(|repair| !repair.replaced.is_empty()) {
+            let kept = file.keep_replaced(&plan)?;
+            file = file.repair(&repaired.insert(told::Repaired { plan, kept }).plan)?;
         }
         let mut report = file.apply(&plan)?;
         report.warnings = warnings;
@@ -305,6 +309,14 @@ fn confirm_shared(file: &str) -> waxseal::Result<()> {
     }
 }
 
+/// Where the file is: a link of somebody else could lead to any other.
+fn input_at(path: &Path) -> Result<Destination> {
+    Destination::at(path).map_err(|error| match error {
+        DestinationError::ForeignLink { link, owner } => foreign_link(&link, owner),
+        other => Error::from(other).into(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,12 +333,4 @@ mod tests {
         assert!(!have_one_front(&one, &other));
         assert!(!have_one_front(&missing, &missing));
     }
-}
-
-/// Where the file is: a link of somebody else could lead to any other.
-fn input_at(path: &Path) -> Result<Destination> {
-    Destination::at(path).map_err(|error| match error {
-        DestinationError::ForeignLink { link, owner } => foreign_link(&link, owner),
-        other => Error::from(other).into(),
-    })
 }

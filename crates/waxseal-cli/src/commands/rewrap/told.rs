@@ -5,19 +5,45 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
-use waxseal::rewrap::{Change, Outcome, Part, RepairPlan, Replacement, Report, SlotName};
+use waxseal::rewrap::{Change, Kept, Outcome, Part, RepairPlan, Replacement, Report, SlotName};
 
 use crate::cli::Result;
-use crate::cli::escape;
+use crate::cli::escape::{self, Name};
 use crate::cli::failure::Failure;
 use crate::cli::report::{Done, Reporter};
 
+/// What a repair has replaced, or may have, and where that is kept.
+pub(super) struct Repaired {
+    pub(super) plan: RepairPlan,
+    pub(super) kept: Vec<Kept>,
+}
+
+impl Repaired {
+    /// Each part, with the file that holds it as it was.
+    fn parts(&self) -> impl Iterator<Item = (&Replacement, Option<&Kept>)> {
+        let kept = |index| self.kept.iter().find(move |kept| kept.replacement == index);
+        self.plan.replaced.iter().enumerate().map(move |(index, part)| (part, kept(index)))
+    }
+
+    fn words(&self, file: &str) -> String {
+        self.parts().map(|(part, kept)| replaced_words(file, part, kept)).collect()
+    }
+
+    /// What the file system could not do.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let told = |kept: &Kept| -> Vec<String> {
+            kept.missed.iter().map(|missed| format!("{}: {missed}", escape::path(&kept.path))).collect()
+        };
+        self.kept.iter().flat_map(told).collect()
+    }
+}
+
 /// One input's result.
-pub(super) fn done(file: &str, report: &Report, repaired: Option<&RepairPlan>) -> Done {
+pub(super) fn done(file: &str, report: &Report, repaired: Option<&Repaired>) -> Done {
     let changes: Vec<String> = report.changes.iter().map(change_words).collect();
     let note = (!changes.is_empty()).then(|| format!("{file}: {}", changes.join(", ")));
     let stdout = match (repaired, report.outcome) {
-        (Some(plan), _) => Some(plan.replaced.iter().map(|part| replaced_words(file, part)).collect()),
+        (Some(repaired), _) => Some(repaired.words(file)),
         (None, Outcome::Unchanged) => Some(format!("{file}: unchanged\n")),
         (None, _) => None,
     };
@@ -30,11 +56,24 @@ pub(super) fn done(file: &str, report: &Report, repaired: Option<&RepairPlan>) -
     }
 }
 
+/// Beside each call's id, which materials the new key and the old one took: `of` knows them.
+pub(super) fn with_materials(mut done: Done, of: impl Fn(&str) -> (Option<String>, Option<String>)) -> Done {
+    let changes = done.more.get_mut("changes").and_then(Value::as_array_mut);
+    for change in changes.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let id = change.get("aws_request_id").and_then(Value::as_str);
+        let (new, old) = id.map_or((None, None), &of);
+        change.insert("key_material_id".into(), new.into());
+        change.insert("old_key_material_id".into(), old.into());
+    }
+    let (new, _) = done.request_id.as_deref().map_or((None, None), &of);
+    Done { key_material_id: new, ..done }
+}
+
 /// A failure after bytes were, or may have been, overwritten by a repair: they stand nowhere else any more.
-pub(super) fn cut_short(file: &str, repaired: &RepairPlan, failure: Failure) -> Done {
+pub(super) fn cut_short(file: &str, repaired: &Repaired, failure: Failure) -> Done {
     Done {
         more: Map::from_iter([("repaired".to_owned(), repaired_json(Some(repaired)))]),
-        stdout: Some(repaired.replaced.iter().map(|part| replaced_words(file, part)).collect()),
+        stdout: Some(repaired.words(file)),
         shortfall: Some(failure),
         ..Done::default()
     }
@@ -67,7 +106,7 @@ fn is_unchanged(done: &Done) -> bool {
 }
 
 /// What was wrong before.
-pub(super) fn warnings(report: &Report, repaired: Option<&RepairPlan>) -> Vec<String> {
+pub(super) fn warnings(report: &Report, repaired: Option<&Repaired>) -> Vec<String> {
     let mended = if report.outcome == Outcome::Unchanged && repaired.is_none() { "" } else { "; now repaired" };
     report.warnings.iter().map(|warning| format!("{warning}{mended}")).collect()
 }
@@ -100,7 +139,7 @@ impl fmt::Display for Summary {
 fn name_of(slot: &SlotName) -> String {
     match slot.key_id.as_str() {
         "" => slot.kind.name().to_owned(),
-        id if slot.kind.name() == "aws-kms" => id.to_owned(),
+        id if id.starts_with("arn:") => id.to_owned(),
         id => format!("{} {id}", slot.kind.name()),
     }
 }
@@ -115,8 +154,8 @@ fn change_words(change: &Change) -> String {
     }
 }
 
-/// The bytes that went are printed: what a repair overwrites is gone otherwise.
-fn replaced_words(file: &str, part: &Replacement) -> String {
+/// Where the bytes are that went, or they themselves where they are few: a repair overwrites them.
+fn replaced_words(file: &str, part: &Replacement, kept: Option<&Kept>) -> String {
     let what = match &part.part {
         Part::Bank(number) => format!("header bank {} was damaged and is restored from the other one", number.get()),
         Part::Prelude { key, chunk } => {
@@ -126,8 +165,18 @@ fn replaced_words(file: &str, part: &Replacement) -> String {
             )
         }
     };
-    let (start, before) = difference(part);
-    format!("{file}: {what}; the old bytes from {start} on were (base64): {before}\n")
+    let were = match kept {
+        Some(kept) => format!("the old bytes are in {} (SHA-256 {})", escape::path(&kept.path), hex(&kept.sha256)),
+        None => {
+            let (start, before) = difference(part);
+            format!("the old bytes from {start} on were (base64): {before}")
+        }
+    };
+    format!("{file}: {what}; {were}\n")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// From the first byte that changed to the last.
@@ -146,7 +195,7 @@ fn difference(part: &Replacement) -> (u64, String) {
     }
 }
 
-fn json_of(report: &Report, repaired: Option<&RepairPlan>) -> Map<String, Value> {
+fn json_of(report: &Report, repaired: Option<&Repaired>) -> Map<String, Value> {
     let outcome = match (repaired, report.outcome) {
         (_, Outcome::Changed(_)) => "changed",
         (Some(_), _) => "repaired",
@@ -174,19 +223,23 @@ fn json_of(report: &Report, repaired: Option<&RepairPlan>) -> Map<String, Value>
     }
 }
 
-fn repaired_json(repaired: Option<&RepairPlan>) -> Value {
-    repaired.map(|plan| plan.replaced.iter().map(replaced_json).collect::<Vec<_>>()).unwrap_or_default().into()
+fn repaired_json(repaired: Option<&Repaired>) -> Value {
+    repaired.map(|repaired| repaired.parts().map(replaced_json).collect::<Vec<_>>()).unwrap_or_default().into()
 }
 
-fn replaced_json(part: &Replacement) -> Value {
+fn replaced_json((part, kept): (&Replacement, Option<&Kept>)) -> Value {
     let name = match part.part {
         Part::Bank(number) => format!("bank {}", number.get()),
         Part::Prelude { .. } => "salt and commitment".to_owned(),
     };
+    let file = kept.map(|kept| Name::of(&kept.path));
     json!({
         "part": name,
         "offset": part.offset,
         "before": part.before.as_ref().map(|bytes| STANDARD.encode(bytes)),
         "after": STANDARD.encode(&part.after),
+        "before_file": file.as_ref().map(Name::text),
+        "before_file_bytes": file.as_ref().and_then(Name::base64),
+        "before_sha256": kept.map(|kept| hex(&kept.sha256)),
     })
 }

@@ -1,0 +1,159 @@
+//! A key's materials: which there are, which of them answered a call, and the next one's turn.
+
+use std::any::Any;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_kms::operation::decrypt::DecryptOutput;
+use aws_sdk_kms::operation::generate_data_key::GenerateDataKeyOutput;
+use aws_sdk_kms::operation::re_encrypt::ReEncryptOutput;
+use aws_sdk_kms::types::{ImportState, IncludeKeyMaterial, KeyMaterialState, RotationType, RotationsListEntry};
+use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+
+use super::client::{Kms, KmsCall, Target};
+use super::failure::bad_answer;
+use super::name::{KeyArn, KmsKeyName};
+use super::words;
+
+/// One of a key's materials. A key seals with its current one, and opens with all that it has had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyMaterial {
+    /// KMS's id of it, 64 hexadecimal digits.
+    pub id: Option<String>,
+    /// In KMS's words: `CURRENT`, `NON_CURRENT`, `PENDING_ROTATION`, ...
+    pub state: String,
+    /// Whether KMS has it; `None` for a material that KMS made.
+    pub imported: Option<bool>,
+    /// What its owner wrote when it was imported.
+    pub description: Option<String>,
+    /// When KMS forgets it.
+    pub valid_to: Option<SystemTime>,
+    /// When it became the current one; `None` for the first one, and for one that waits.
+    pub rotated: Option<SystemTime>,
+    /// In KMS's words, what made it the current one: `AUTOMATIC`, `ON_DEMAND`.
+    pub rotation: Option<String>,
+}
+
+impl KeyMaterial {
+    /// Whether it is one that the key needs and KMS does not have.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.imported == Some(false)
+    }
+
+    /// Whether it was imported for the next rotation, and is not in use yet.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.state.starts_with("PENDING_")
+    }
+
+    /// `secret` is what the service may have seen before, and nothing here may hold.
+    fn of(entry: &RotationsListEntry, secret: &[u8]) -> Self {
+        let time = |at: Option<&aws_smithy_types::DateTime>| at.and_then(|at| SystemTime::try_from(*at).ok());
+        Self {
+            id: words::material_id(entry.key_material_id(), secret),
+            state: words::told(entry.key_material_state().map_or("unknown", KeyMaterialState::as_str), secret),
+            imported: entry.import_state().map(|state| *state == ImportState::Imported),
+            description: entry.key_material_description().map(|text| words::told(text, secret)),
+            valid_to: time(entry.valid_to()),
+            rotated: time(entry.rotation_date()),
+            rotation: entry.rotation_type().map(RotationType::as_str).map(|text| words::told(text, secret)),
+        }
+    }
+}
+
+/// The ids of the materials that an answer names: the key's own, and that of a `ReEncrypt`'s source.
+pub(super) fn ids(answer: &dyn Any) -> (Option<&str>, Option<&str>) {
+    if let Some(answer) = answer.downcast_ref::<GenerateDataKeyOutput>() {
+        (answer.key_material_id(), None)
+    } else if let Some(answer) = answer.downcast_ref::<DecryptOutput>() {
+        (answer.key_material_id(), None)
+    } else if let Some(answer) = answer.downcast_ref::<ReEncryptOutput>() {
+        (answer.destination_key_material_id(), answer.source_key_material_id())
+    } else {
+        (None, None)
+    }
+}
+
+/// More pages than any key has: it has at most 25 rotations on demand, and one a year by itself.
+const PAGES_MAX: usize = 100;
+/// A rotation on demand takes KMS some seconds.
+const ROTATED_WITHIN: Duration = Duration::from_secs(120);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+impl Kms {
+    /// Makes a new material the key's current one (`RotateKeyOnDemand`), and waits until it is. For a key whose material
+    /// is its owner's, that is the one that was imported for it. What was sealed before still opens.
+    ///
+    /// # Errors
+    /// Whatever KMS answers. [`ProviderCause::Internal`] when the rotation was begun and is not done in time.
+    pub fn rotate_key(&self, name: &KmsKeyName) -> Result<KeyArn> {
+        let (this, name) = (self.clone(), name.clone());
+        self.block_on(async move {
+            let target = this.target(&name).await?;
+            let (arn, before) = this.describe(&target, &[]).await?;
+            let mut call = KmsCall::new("RotateKeyOnDemand", &arn, arn.region());
+            let request = this.client(arn.region()).await?.rotate_key_on_demand().key_id(arn.to_string());
+            this.call(&mut call, request.send()).await?;
+            this.wait_until_rotated(&arn, before.current_key_material_id()).await?;
+            Ok(arn)
+        })
+    }
+
+    /// A rotation that has not begun yet looks like one that is over: the current material tells.
+    async fn wait_until_rotated(&self, arn: &KeyArn, before: Option<&str>) -> Result<()> {
+        let target = Target { name: KmsKeyName::KeyArn(arn.clone()), region: arn.region().to_owned() };
+        let (mut waited, mut pause) = (Duration::ZERO, FIRST_PAUSE);
+        loop {
+            let mut call = KmsCall::new("GetKeyRotationStatus", arn, arn.region());
+            let request = self.client(arn.region()).await?.get_key_rotation_status().key_id(arn.to_string());
+            let status = self.call(&mut call, request.send()).await?;
+            if status.on_demand_rotation_start_date().is_none() {
+                let (_, now) = self.describe(&target, &[]).await?;
+                if before.is_none() || now.current_key_material_id() != before {
+                    return Ok(());
+                }
+            }
+            if waited >= ROTATED_WITHIN {
+                let message = "the rotation was begun, and is not done yet";
+                let error = ProviderError::new(ProviderCause::Internal, arn.to_string(), message);
+                return Err(Box::new(error.with_hint(format!("`waxseal key show {arn}` tells when it is"))).into());
+            }
+            tokio::time::sleep(pause).await;
+            waited += pause;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// All materials of the key, the oldest first, as KMS lists them.
+    pub(super) async fn materials(&self, arn: &KeyArn, secret: &[u8]) -> Result<Vec<KeyMaterial>> {
+        let client = self.client(arn.region()).await?;
+        let (mut found, mut marker) = (Vec::new(), None);
+        for _ in 0..PAGES_MAX {
+            let mut call = KmsCall::new("ListKeyRotations", arn, arn.region());
+            let request = client.list_key_rotations().key_id(arn.to_string()).set_marker(marker);
+            let request = request.include_key_material(IncludeKeyMaterial::AllKeyMaterial);
+            let answer = self.call_with(&mut call, secret, |_| &[], request.send()).await?;
+            found.extend(answer.rotations().iter().map(|entry| KeyMaterial::of(entry, secret)));
+            marker = answer.next_marker.filter(|_| answer.truncated);
+            if marker.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(bad_answer(&KmsCall::new("ListKeyRotations", arn, arn.region()), "does not end"))
+    }
+}
+
+/// That `id` can be the id of a material.
+///
+/// # Errors
+/// [`Error::Invalid`] for what cannot.
+pub(super) fn check_id(id: &str) -> Result<()> {
+    if words::is_material_id(id) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "{id:?} is not the id of a key material: it has 64 hexadecimal digits, as `key show` lists"
+    )))
+}

@@ -1,0 +1,79 @@
+//! The public half of a key: what a host seals with that cannot open.
+
+use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{EncapsulationAlgorithmSpec, EncryptionAlgorithmSpec, KeyUsageType};
+use waxseal::error::{Error, ProviderCause, Result};
+use waxseal::format::SlotKind;
+use waxseal::keys::Recipient;
+use waxseal::keys::public::PublicKeySpec;
+
+use super::client::{Kms, KmsCall};
+use super::failure::{another_key, bad_answer};
+use super::name::KmsKeyName;
+use super::seal::answered_arn;
+use super::words;
+
+impl Kms {
+    /// The key's public half, by one `GetPublicKey`: an ML-KEM or RSA key that opens what is sealed to it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a key that has no public half, or none that this format uses; [`ProviderCause::BadAnswer`]
+    /// when the public key is not of the kind that the answer states, or the answer names no key's ARN; whatever KMS
+    /// answers.
+    pub fn public_key(&self, name: &KmsKeyName) -> Result<Recipient> {
+        let (this, name) = (self.clone(), name.clone());
+        self.block_on(async move { this.get_public_key(&name).await })
+    }
+
+    async fn get_public_key(&self, name: &KmsKeyName) -> Result<Recipient> {
+        let target = self.target(name).await?;
+        let mut call = KmsCall::new("GetPublicKey", &target.name, &target.region);
+        let request = self.client(&target.region).await?.get_public_key().key_id(target.name.to_string());
+        let answer = self.call(&mut call, request.send()).await.map_err(|error| without_public_half(error, name))?;
+        let arn = answered_arn(&call, answer.key_id())?;
+        if !target.name.accepts(&arn, &target.region) {
+            return Err(another_key(&call, "is of", &arn, &[]));
+        }
+        let spec = usable(&answer).map_err(|why| Error::Invalid(format!("{arn} {why}")))?;
+        let public_key = answer.public_key().map(Blob::as_ref).unwrap_or_default();
+        match Recipient::from_kms(&arn.to_string(), public_key) {
+            Ok(recipient) if recipient.spec() == spec => Ok(recipient),
+            Ok(_) => Err(bad_answer(&call, "has a public key of another kind than it states")),
+            Err(_) => Err(bad_answer(&call, &format!("has no sound {} key", spec.name()))),
+        }
+    }
+}
+
+/// KMS's answer for a key without a public half.
+fn without_public_half(error: Error, name: &KmsKeyName) -> Error {
+    match error {
+        Error::Provider(error) if error.cause == ProviderCause::WrongKeyType => Error::Invalid(format!(
+            "{name} has no public key: it is a symmetric key, with which KMS itself wraps data keys (encrypt -k)"
+        )),
+        other => other,
+    }
+}
+
+/// The kind of key that the answer states, where it opens slots; else why not.
+fn usable(answer: &GetPublicKeyOutput) -> Result<PublicKeySpec, String> {
+    let stated = answer.key_spec().map_or("unknown", |spec| spec.as_str());
+    let spec = PublicKeySpec::ALL.into_iter().find(|spec| spec.name() == stated && *spec != PublicKeySpec::XWing);
+    let spec = spec.ok_or_else(|| {
+        let stated = words::told(stated, &[]);
+        format!("is a key of {stated}: waxseal seals to ML_KEM_768, ML_KEM_1024, RSA_3072 and RSA_4096")
+    })?;
+    let is_ml_kem = spec.kind() == SlotKind::AWS_KMS_ML_KEM;
+    let usage = if is_ml_kem { KeyUsageType::EncapsulateDecapsulate } else { KeyUsageType::EncryptDecrypt };
+    if answer.key_usage() != Some(&usage) {
+        let stated = words::told(answer.key_usage().map_or("unknown", KeyUsageType::as_str), &[]);
+        return Err(format!("has the usage {stated}: it takes {}", usage.as_str()));
+    }
+    let has_algorithm = if is_ml_kem {
+        answer.encapsulation_algorithms().contains(&EncapsulationAlgorithmSpec::MlKem)
+    } else {
+        answer.encryption_algorithms().contains(&EncryptionAlgorithmSpec::RsaesOaepSha256)
+    };
+    let needed = if is_ml_kem { "ML_KEM" } else { "RSAES_OAEP_SHA_256" };
+    if has_algorithm { Ok(spec) } else { Err(format!("does not take the algorithm {needed}")) }
+}

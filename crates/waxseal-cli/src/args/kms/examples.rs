@@ -1,0 +1,89 @@
+//! Examples for the help of commands that are about AWS KMS.
+
+pub(super) const KEY_CREATE: &str = "\
+Examples:
+  waxseal key create --alias alias/backups
+  waxseal key create --external --alias alias/backups           for your own key material: see `key import`
+  waxseal key create --spec ML_KEM_768 --alias alias/backups    for hosts that seal offline: see `key public`
+  waxseal key create --alias alias/backups --description 'database backups' --tag team=dba --policy policy.json";
+
+pub(super) const KEY_IMPORT: &str = "\
+Examples:
+  waxseal key import alias/backups --generate backups.material
+  waxseal key import alias/backups --material backups.material --valid-to 2027-06-30T00:00:00Z
+  waxseal key import alias/backups --new-material --generate second.material    then: waxseal key rotate alias/backups
+
+A key with several materials is usable only while KMS has all of them. Each import lists the missing materials.";
+
+pub(super) const KEY_DELETE_MATERIAL: &str = "\
+Examples:
+  waxseal key delete-material alias/backups --yes
+  waxseal key delete-material alias/backups --key-material-id ID --yes      the ids: waxseal key show alias/backups
+
+Files that this key sealed cannot be opened until the same material is imported again.";
+
+pub(super) const KEY_PUBLIC: &str = "\
+Examples:
+  waxseal key create --spec ML_KEM_768 --alias alias/backups
+  waxseal key public alias/backups -o backups.pub
+  waxseal decrypt -k alias/backups backup.tar.wax               opens what was sealed with -k file:backups.pub
+
+Anyone with the recipient file can seal but not open. Sealing makes no call and needs no credentials. The file is not
+secret, but protect it: a person who can replace it can read everything that is sealed to it later.";
+
+pub(super) const KEY_ROTATE: &str = "\
+Examples:
+  waxseal key rotate alias/backups
+  waxseal key import alias/backups --new-material --generate second.material && waxseal key rotate alias/backups
+
+The key stays the same: it still opens older files, and no file has to change. A key with your own material rotates to
+the new material that you imported for it.";
+
+pub(super) const KEY_ALIAS: &str = "\
+Examples:
+  waxseal key alias alias/backups 1234abcd-12ab-34cd-56ef-1234567890ab
+  waxseal rewrap --from OLD-KEY-ARN --to alias/backups *.wax    moves the files to the new key
+
+Files keep the key that they were sealed with. After this command, -k alias/NAME seals with the new key and does not
+open older files. Open those with the ARN of the old key, or without -k. The old key must stay enabled until no file
+needs it.";
+
+pub(super) const KEY_DISABLE: &str = "\
+Examples:
+  waxseal key disable alias/backups
+  waxseal key enable alias/backups
+
+A disabled key cannot seal or open anything until it is enabled again. Sealing to its recipient file still works.";
+
+pub(super) const KEY_ENABLE: &str = "\
+Examples:
+  waxseal key enable alias/backups";
+
+pub(super) const KEY_SCHEDULE_DELETION: &str = "\
+Examples:
+  waxseal key schedule-deletion alias/backups --days 30 --yes
+  waxseal key cancel-deletion alias/backups                     until then
+
+During these days the key cannot be used, and CloudTrail shows each attempt to use it. After that, the key is deleted,
+and files that only this key opens are lost.";
+
+pub(super) const KEY_CANCEL_DELETION: &str = "\
+Examples:
+  waxseal key cancel-deletion alias/backups
+  waxseal key enable alias/backups                              it is disabled until then";
+
+pub(super) const DIRECT: &str = "\
+Examples:
+  waxseal direct encrypt -k alias/backups -o token.blob token
+  waxseal direct decrypt -o - token.blob";
+
+pub(super) const DIRECT_ENCRYPT: &str = "\
+Examples:
+  waxseal direct encrypt -k alias/backups -c app=web -o token.blob token
+
+The blob is the same as that of `aws kms encrypt`. For files and streams of any size, use `waxseal encrypt`.";
+
+pub(super) const DIRECT_DECRYPT: &str = "\
+Examples:
+  waxseal direct decrypt -c app=web -o token token.blob
+  waxseal direct decrypt -k alias/backups -o - token.blob";

@@ -1,0 +1,61 @@
+//! What stands in for [the arguments that are about AWS KMS](kms.rs) in a build without it: none.
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args as ClapArgs, Command, Error, FromArgMatches, Subcommand};
+
+use crate::cli::Result;
+use crate::cli::exit::Exit;
+use crate::cli::session::Session;
+
+/// No options.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct KmsArgs {}
+
+/// No options.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct AccountArgs {}
+
+/// No commands of `key`.
+pub(crate) type KmsCommand = Nothing;
+/// No commands.
+pub(crate) type ServiceCommand = Nothing;
+
+/// No command: there is no value of it.
+#[derive(Debug)]
+pub(crate) enum Nothing {}
+
+impl Nothing {
+    /// Never called.
+    pub(crate) fn fills_stdout(&self) -> bool {
+        match *self {}
+    }
+
+    /// Never called.
+    pub(crate) fn run(&self, _: &Session) -> Result<Exit> {
+        match *self {}
+    }
+}
+
+impl FromArgMatches for Nothing {
+    fn from_arg_matches(_: &ArgMatches) -> Result<Self, Error> {
+        Err(Error::new(ErrorKind::InvalidSubcommand))
+    }
+
+    fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), Error> {
+        match *self {}
+    }
+}
+
+impl Subcommand for Nothing {
+    fn augment_subcommands(command: Command) -> Command {
+        command
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        command
+    }
+
+    fn has_subcommand(_: &str) -> bool {
+        false
+    }
+}

@@ -1,0 +1,90 @@
+//! `verify`: authenticates everything, or a part that is quickly read, and writes nothing.
+
+#[cfg(feature = "aws-kms")]
+mod dry_run;
+
+use waxseal::OpenReaderAt;
+use waxseal::engine::Sink;
+
+use super::open::Open;
+use crate::cli::Result;
+use crate::cli::args::VerifyArgs;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::input::{InputName, Shape};
+use crate::cli::report::Done;
+use crate::cli::session::Session;
+
+/// How much of a file is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checked {
+    All,
+    Quick,
+    #[cfg(feature = "aws-kms")]
+    DryRun,
+}
+
+impl Checked {
+    fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Quick => "quick",
+            #[cfg(feature = "aws-kms")]
+            Self::DryRun => "dry-run",
+        }
+    }
+
+    /// Adds to what there is to tell of an input how it was checked, also where that failed.
+    fn told(self, result: Result<Done>) -> Result<Done> {
+        let mut done = result.unwrap_or_else(|failure| Done { shortfall: Some(failure), ..Done::default() });
+        done.more.insert("checked".to_owned(), self.word().into());
+        Ok(done)
+    }
+}
+
+/// Verifies each input.
+pub(crate) fn run(args: &VerifyArgs, session: &Session) -> Result<Exit> {
+    let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
+    #[cfg(feature = "aws-kms")]
+    if args.dry_run {
+        let check = dry_run::DryRun::new(args, &inputs, session)?;
+        let ask = |input: &InputName| Checked::DryRun.told(check.file(input));
+        return Ok(session.each(&inputs, InputName::name, ask));
+    }
+    let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
+    Ok(match args.quick {
+        true => session.each(&inputs, InputName::name, |input| Checked::Quick.told(quick(input, &open))),
+        false => session.each(&inputs, InputName::name, |input| Checked::All.told(all(input, &open))),
+    })
+}
+
+fn all(name: &InputName, open: &Open<'_>) -> Result<Done> {
+    let mut input = name.open()?;
+    let name = name.display();
+    let done = open.open_into(&name, &mut input, Sink::Nowhere)?;
+    Ok(Done { stdout: line(open.session, &format!("{name}: ok")), ..done })
+}
+
+/// The header, the key, the commitment and the last chunk: with them the length is authentic.
+fn quick(name: &InputName, open: &Open<'_>) -> Result<Done> {
+    let mut input = name.open()?;
+    if input.shape == Shape::Stream {
+        let failure = Failure::usage("--quick looks at the end of a file, and this is a stream");
+        return Err(failure.hint("name the file; without --quick, a stream is verified to its end"));
+    }
+    let reader = match OpenReaderAt::new(&input.file, &open.openers(), open.demands()) {
+        Ok(reader) => reader,
+        Err(error) => return Err(open.explain(error, None, &mut input)),
+    };
+    let by = reader.opened_by();
+    open.warn(reader.header(), &by.failed);
+    let done = open.done(reader.header(), by.slot, by.key.clone(), reader.plaintext_len());
+    let said =
+        format!("{}: ok: its key and its length; the content before the last chunk was not checked", name.display());
+    Ok(Done { stdout: line(open.session, &said), ..done })
+}
+
+/// A result for people, where there may be one.
+fn line(session: &Session, text: &str) -> Option<String> {
+    session.reporter.is_verbose().then(|| format!("{text}\n"))
+}

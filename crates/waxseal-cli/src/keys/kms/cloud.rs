@@ -1,0 +1,73 @@
+//! AWS KMS, as far as the command line is concerned. Nothing of AWS is touched before a key or a slot needs it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use waxseal_aws_kms::{AccountRule, Kms, KmsCall, KmsConfig, KmsOpener, KmsTimeouts};
+
+use crate::cli::Result;
+use crate::cli::args::{AccountArgs, KmsArgs};
+use crate::cli::report::Reporter;
+
+/// A handle on KMS that remembers its calls.
+pub(crate) struct Cloud {
+    kms: Kms,
+    calls: Arc<Mutex<Vec<KmsCall>>>,
+}
+
+impl Cloud {
+    /// Configures the handle; nothing is read or connected.
+    pub(crate) fn new(args: &KmsArgs) -> Result<Self> {
+        let mut config = KmsConfig::new();
+        config.profile.clone_from(&args.profile);
+        config.region.clone_from(&args.region);
+        if let Some(timeout) = args.kms_timeout {
+            config.timeouts = KmsTimeouts::within(timeout);
+        }
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&calls);
+        let kms = Kms::new(config)?.for_one_run().listening(move |call| {
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
+        });
+        Ok(Self { kms, calls })
+    }
+
+    /// The handle.
+    pub(crate) fn kms(&self) -> &Kms {
+        &self.kms
+    }
+
+    /// Openers for the keys of the accounts that count.
+    pub(crate) fn openers_by_account(&self, args: &AccountArgs, reporter: &Reporter) -> Result<Vec<KmsOpener>> {
+        let rule = match (args.any_account, args.account.as_slice()) {
+            (true, _) => {
+                reporter.warn(
+                    "--any-account: a key of a stranger may be used, and its owner may learn that you open the file",
+                );
+                AccountRule::Any
+            }
+            (false, []) => AccountRule::Own,
+            (false, ids) => AccountRule::Ids(ids.to_vec()),
+        };
+        Ok(KmsOpener::by_account(&self.kms, rule)?)
+    }
+
+    /// AWS's id of the call that gave the data key since the last question.
+    pub(crate) fn request_id(&self) -> Option<String> {
+        self.answered().0
+    }
+
+    /// The same, with the id of the key material that the call took.
+    pub(crate) fn answered(&self) -> (Option<String>, Option<String>) {
+        let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        let decisive = calls.iter().find(|call| matches!(call.operation, "GenerateDataKey" | "ReEncrypt"));
+        let decisive = decisive.or_else(|| calls.iter().rev().find(|call| call.operation != "GetCallerIdentity"));
+        decisive.map_or((None, None), |call| (call.request_id.clone(), call.key_material_id.clone()))
+    }
+
+    /// The key materials of the call with this id: the new key's, and the old one's of a `ReEncrypt`.
+    pub(crate) fn materials_of(&self, request_id: &str) -> (Option<String>, Option<String>) {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let call = calls.iter().rev().find(|call| call.request_id.as_deref() == Some(request_id));
+        call.map_or((None, None), |call| (call.key_material_id.clone(), call.source_key_material_id.clone()))
+    }
+}

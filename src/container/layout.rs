@@ -1,0 +1,159 @@
+//! Where the parts of a payload are in its file (spec 11.4). The one place that computes an offset.
+//!
+//! ```text
+//! file | header ... | salt, commitment | chunk 0 | chunk 1 | ... | last chunk |
+//!                   ^ prelude          ^ chunk_at(0)             ^ End::range ^
+//! ```
+
+use std::ops::Range;
+
+use crate::error::{Error, Result, Tampered};
+use crate::format::{
+    CHUNK_LEN, Front, Header, MIN_PAYLOAD, PRELUDE_LEN, SEALED_CHUNK_LEN, chunk_offset, payload_len, plaintext_len,
+};
+use crate::payload::ChunkIndex;
+
+/// The places of a payload that begins at a known byte of its file. It knows no length: nothing here is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    start: u64,
+}
+
+/// Where a file's last chunk is. Nothing of it is authenticated yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct End {
+    /// The last chunk's bytes in the file: at least 16, at most 16399.
+    pub range: Range<u64>,
+    /// Bytes of plaintext that the file claims to have.
+    pub plaintext_len: u64,
+    /// Number of the last chunk.
+    pub index: ChunkIndex,
+}
+
+impl Layout {
+    /// The payload begins at byte `start` of its file.
+    #[must_use]
+    pub const fn new(start: u64) -> Self {
+        Self { start }
+    }
+
+    /// Of the file with this header.
+    #[must_use]
+    pub fn of(header: &Header) -> Self {
+        Self::new(header.payload_offset())
+    }
+
+    /// The place of salt and commitment, with which the payload begins.
+    #[must_use]
+    pub fn prelude(&self) -> Range<u64> {
+        self.start..self.start + PRELUDE_LEN as u64
+    }
+
+    /// Where chunk `index` begins in the file, in bytes.
+    #[must_use]
+    pub fn chunk_at(&self, index: ChunkIndex) -> u64 {
+        self.start + chunk_offset(index.get())
+    }
+
+    /// Bytes of the payload of a file of `file_len` bytes.
+    #[must_use]
+    pub fn payload_len(&self, file_len: u64) -> u64 {
+        file_len.saturating_sub(self.start)
+    }
+
+    /// Bytes of the whole file whose plaintext has `plaintext_len` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] above 4 PiB - 1 bytes.
+    pub fn file_len(&self, plaintext_len: u64) -> Result<u64> {
+        Ok(self.start + payload_len(plaintext_len)?)
+    }
+
+    /// Where the last chunk of a file of `file_len` bytes is.
+    ///
+    /// # Errors
+    /// [`Tampered::Truncated`] for a length that no file has; [`Tampered::TooLong`] above the limit.
+    pub fn end(&self, file_len: u64) -> Result<End, Tampered> {
+        let plaintext_len = plaintext_len(self.payload_len(file_len))?;
+        let index = ChunkIndex::new(plaintext_len / CHUNK_LEN as u64).ok_or(Tampered::TooLong)?;
+        Ok(End { range: self.chunk_at(index)..file_len, plaintext_len, index })
+    }
+
+    /// How many full chunks fit a file of `file_len` bytes, wherever it was cut.
+    #[must_use]
+    pub fn full_chunks(&self, file_len: u64) -> u64 {
+        file_len.saturating_sub(self.prelude().end) / SEALED_CHUNK_LEN as u64
+    }
+
+    /// Salt and commitment as the file carries them, `None` where they could not be read.
+    ///
+    /// `front` is the file's, which has `file_len` bytes or more.
+    ///
+    /// # Errors
+    /// [`Tampered::Truncated`] when the file ends before the shortest payload does.
+    pub(crate) fn carried<'a>(
+        &self,
+        front: &'a Front,
+        file_len: u64,
+    ) -> Result<Option<&'a [u8; PRELUDE_LEN]>, Tampered> {
+        if self.payload_len(file_len) < MIN_PAYLOAD as u64 {
+            return Err(Tampered::Truncated { offset: 0 });
+        }
+        Ok(self.prelude_in(front))
+    }
+
+    /// Salt and commitment as the file carries them, where its front has them and they could be read.
+    #[must_use]
+    pub fn prelude_in<'a>(&self, front: &'a Front) -> Option<&'a [u8; PRELUDE_LEN]> {
+        let Range { start, end } = self.prelude();
+        let range = usize::try_from(start).ok()?..usize::try_from(end).ok()?;
+        front.get(range)?.try_into().ok()
+    }
+
+    /// What of the payload `front` holds from chunk 0 on.
+    pub(crate) fn begun<'a>(&self, front: &'a Front) -> &'a [u8] {
+        let from = usize::try_from(self.prelude().end).unwrap_or(usize::MAX);
+        front.bytes().get(from..).unwrap_or_default()
+    }
+}
+
+/// The payload's first 56 bytes, from the front of a file whose header was read from it.
+///
+/// # Errors
+/// [`Tampered::Truncated`] when the file ends before the shortest payload does; [`Error::Io`] when they could not
+/// be read.
+pub(crate) fn prelude_of(front: &Front, header: &Header) -> Result<[u8; PRELUDE_LEN]> {
+    let carried = Layout::of(header).carried(front, front.bytes().len() as u64)?;
+    let unreadable = || Error::io("reading the payload's salt and commitment", std::io::Error::other("unreadable"));
+    carried.copied().ok_or_else(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn lengths_and_ends_agree(start in 8192..200_000_u64, len in 0..=crate::format::MAX_PLAINTEXT) {
+            let layout = Layout::new(start);
+            let file_len = layout.file_len(len).unwrap();
+            let end = layout.end(file_len).unwrap();
+            prop_assert_eq!((end.plaintext_len, end.range.end), (len, file_len));
+            prop_assert_eq!(end.range.start, layout.chunk_at(end.index));
+            prop_assert_eq!(layout.full_chunks(file_len), end.index.get());
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_too_early_has_no_prelude() {
+        let layout = Layout::new(8192);
+        let front = Front::new(vec![7; 9000]);
+        assert_eq!(layout.carried(&front, 8192 + 71), Err(Tampered::Truncated { offset: 0 }));
+        assert_eq!(layout.carried(&front, 8192 + 72), Ok(Some(&[7; PRELUDE_LEN])));
+        let hole = Front::with_unreadable(vec![7; 9000], std::iter::once(8200..8201).collect());
+        assert_eq!(layout.carried(&hole, 9000), Ok(None));
+        assert_eq!((layout.full_chunks(10), layout.payload_len(10)), (0, 0));
+    }
+}

@@ -1,0 +1,338 @@
+//! `verify`: what its quick kinds check, what they do not, and what they cost.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli_support;
+mod skipped;
+#[cfg(feature = "aws-kms")]
+mod support;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+
+use cli_support::{Place, Ran, WAXSEAL, noise};
+use serde_json::{Value, json};
+use waxseal::envelope::InputSize;
+use waxseal::keys::{KeyFile, KeyOpener};
+use waxseal::payload::{ChunkIndex, ChunkSealer, PayloadKeys};
+use waxseal::{Envelope, SealOptions};
+
+const CHUNK: u64 = 16_384;
+const SEALED_CHUNK: u64 = CHUNK + 16;
+/// So many chunks has a file of 8 GiB before its last one.
+const MANY: u64 = (8 << 30) / CHUNK;
+
+fn json_of(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.text()).unwrap()
+}
+
+/// A file of 8 GiB: its header, a hole, and the last chunk. Where the last chunk begins.
+fn large_file(place: &Place, name: &str) -> u64 {
+    let key = KeyFile::load(place.path("k")).unwrap();
+    let envelope = Envelope::new(&[&key], &SealOptions::default()).unwrap();
+    let mut front = envelope.header(InputSize::Large).unwrap();
+    front.extend(envelope.prelude().to_bytes());
+    let end = front.len() as u64 + MANY * SEALED_CHUNK;
+    let mut last = [0; 7 + 16];
+    let data_key = KeyOpener::open(&key, &envelope.slots()[0], envelope.binding()).unwrap();
+    let bound = envelope.binding().bound_bytes().unwrap();
+    let (keys, _) = PayloadKeys::derive(&data_key, envelope.binding().suite, &envelope.prelude().salt, &bound);
+    ChunkSealer::new(keys).seal(ChunkIndex::new(MANY).unwrap(), b"the end", &mut last).unwrap();
+    let file = File::create(place.path(name)).unwrap();
+    file.write_all_at(&front, 0).unwrap();
+    file.write_all_at(&last, end).unwrap();
+    end
+}
+
+/// Runs it, and gives the bytes that it read as well. A shell's counters hold those of the children that have ended.
+fn counted(place: &Place, args: &[&str]) -> (Ran, u64) {
+    let script = r#""$@"; code=$?; cat /proc/$$/io >io; exit $code"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", WAXSEAL]).args(args).current_dir(place.path("")).env_remove("WAXSEAL_KEY");
+    let ran = command.output().unwrap().into();
+    let counters = String::from_utf8(place.read("io")).unwrap();
+    let read = counters.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+    (ran, read.parse().unwrap())
+}
+
+#[test]
+fn quick_reads_the_header_and_the_end() {
+    let place = Place::new();
+    large_file(&place, "large.wax");
+    let args = ["verify", "--json", "--quick", "-k", "file:k", "large.wax"];
+    let ran = if File::open("/proc/self/io").is_ok() {
+        let (_, without) = counted(&place, &["--version"]);
+        let (ran, read) = counted(&place, &args);
+        assert!(read - without < 400_000, "{read} - {without}");
+        assert!(read > 131_072, "the counter counts");
+        ran
+    } else {
+        skipped::skipped("quick_reads_the_header_and_the_end: the count", "there is no /proc/self/io");
+        place.run(&args)
+    };
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let told = json_of(&ran);
+    assert_eq!(
+        (&told["ok"], &told["checked"], &told["bytes"]),
+        (&json!(true), &json!("quick"), &json!(MANY * CHUNK + 7))
+    );
+    let ran = place.ok(&["verify", "--quick", "-k", "file:k", "large.wax"]);
+    assert!(ran.text().contains("large.wax: ok") && ran.text().contains("was not checked"), "{}", ran.text());
+    assert_eq!(place.ok(&["verify", "-q", "--quick", "-k", "file:k", "large.wax"]).text(), "");
+}
+
+#[test]
+fn quick_finds_another_end_another_length_and_another_key() {
+    let place = Place::new();
+    let end = large_file(&place, "large.wax");
+    place.ok(&["key", "new", "k2"]);
+    let quick = ["verify", "--quick", "-k", "file:k", "large.wax"];
+    place.ok(&quick);
+    place.fails(&["verify", "--quick", "-k", "file:k2", "large.wax"], 5, &["hint: "]);
+    place.fails(&["verify", "--quick", "-k", "file:k", "-l", "a=b", "large.wax"], 8, &[]);
+    let file = File::options().write(true).open(place.path("large.wax")).unwrap();
+    let len = file.metadata().unwrap().len();
+    // Shorter by a byte, by the tag, by the last chunk, by many; longer by a byte, by a chunk.
+    for other in [len - 1, len - 16, end, end - SEALED_CHUNK, end / 2, len + 1, len + SEALED_CHUNK] {
+        file.set_len(other).unwrap();
+        let told = json_of(&place.run(&[&quick[..], &["--json"]].concat()));
+        assert_eq!((&told["exit"], &told["checked"]), (&json!(4), &json!("quick")), "{other}: {told}");
+        file.set_len(len).unwrap();
+        file.write_all_at(&[0; 23][..usize::try_from(len - end).unwrap()], end).unwrap();
+    }
+    place.fails(&quick, 4, &["hint: "]);
+}
+
+/// What quick does not look at, and says so.
+#[test]
+fn quick_is_not_all() {
+    let place = Place::new();
+    let mut file = place.sealed("in.wax", &noise(100_000));
+    let ran = place.ok(&["verify", "--json", "-k", "file:k", "in.wax"]);
+    assert_eq!(json_of(&ran)["checked"], "all");
+    file[8192 + 56 + 5] ^= 1;
+    place.write("in.wax", &file);
+    place.ok(&["verify", "--quick", "-k", "file:k", "in.wax"]);
+    let ran = place.run(&["verify", "--json", "-k", "file:k", "in.wax"]);
+    assert_eq!((&json_of(&ran)["exit"], &json_of(&ran)["checked"]), (&json!(4), &json!("all")));
+    // The commitment stands before the chunks and is looked at.
+    file[8192 + 24] ^= 1;
+    place.write("in.wax", &file);
+    place.fails(&["verify", "--quick", "-k", "file:k", "in.wax"], 4, &["rewrap --repair"]);
+}
+
+#[test]
+fn a_stream_has_no_end_to_look_at() {
+    let place = Place::new();
+    let file = place.sealed("in.wax", b"content");
+    let ran = place.pipe(&["verify", "--quick", "-k", "file:k", "-"], &file);
+    ran.failed(2, &["stream", "hint: "]);
+    // A file at stdin is a file.
+    let mut command = place.command(&["verify", "--quick", "-k", "file:k", "-"]);
+    assert!(command.stdin(File::open(place.path("in.wax")).unwrap()).status().unwrap().success());
+}
+
+#[cfg(feature = "aws-kms")]
+mod dry_run {
+    use super::*;
+    use crate::support::{REGION, Server, moto, small_kms};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use std::io::Write;
+    use waxseal::SealWriter;
+    use waxseal::keys::{KeySealer, Recipient};
+
+    struct Cloud {
+        place: Place,
+        kms: Server,
+    }
+
+    impl Cloud {
+        fn new(kms: Server) -> Self {
+            Self { place: Place::new(), kms }
+        }
+
+        fn run(&self, args: &[&str]) -> Ran {
+            let mut command = self.place.command(args);
+            crate::support::clear_aws_environment(&mut command);
+            command.env("AWS_ENDPOINT_URL", &self.kms.url).env("AWS_REGION", REGION);
+            command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
+            command.output().unwrap().into()
+        }
+
+        #[track_caller]
+        fn ok(&self, args: &[&str]) -> Ran {
+            let ran = self.run(args);
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+            ran
+        }
+
+        /// What `run` asks KMS for, each with DryRun.
+        #[track_caller]
+        fn asked(&self, run: impl FnOnce()) -> Vec<String> {
+            let before = self.kms.calls().len();
+            run();
+            let mut asked = Vec::new();
+            for call in &self.kms.calls()[before..] {
+                let operation = call["Operation"].as_str().unwrap();
+                if operation != "GetCallerIdentity" {
+                    assert_eq!(call["Body"]["DryRun"], true, "{call}");
+                    asked.push(format!("{operation} {}", call["Body"]["KeyId"].as_str().unwrap()));
+                }
+            }
+            asked
+        }
+
+        /// A new key's ARN, and a file `NAME.wax` that is sealed for it.
+        fn sealed(&self, name: &str) -> String {
+            let arn = self.kms.aws().create_key();
+            self.place.write(name, noise(50_000));
+            self.ok(&["encrypt", "-k", &arn, "-c", "env=prod", name]);
+            arn
+        }
+    }
+
+    #[test]
+    fn one_call_asks_and_opens_nothing() {
+        let cloud = Cloud::new(small_kms());
+        let arn = cloud.sealed("in");
+        let decrypt = format!("Decrypt {arn}");
+        let asked = cloud.asked(|| {
+            let told = json_of(&cloud.ok(&["verify", "--json", "--dry-run", "-k", &arn, "in.wax"]));
+            assert_eq!((&told["ok"], &told["checked"], &told["key"]), (&json!(true), &json!("dry-run"), &json!(arn)));
+            assert_eq!((&told["bytes"], told["aws_request_id"].is_string()), (&Value::Null, true));
+            assert_eq!(told["warnings"], json!([]));
+        });
+        assert_eq!(asked, [decrypt.as_str()]);
+        // By the account, and with a demand.
+        let asked = cloud.asked(|| {
+            let ran = cloud.ok(&["verify", "--dry-run", "-c", "env=prod", "in.wax"]);
+            assert!(ran.text().contains("permitted") && ran.text().contains("not checked"), "{}", ran.text());
+        });
+        assert_eq!(asked, [decrypt.as_str()]);
+        // What is to be refused before any call.
+        let asked = cloud.asked(|| {
+            cloud.run(&["verify", "--dry-run", "-c", "env=test", "in.wax"]).failed(8, &[]);
+            cloud.run(&["verify", "--dry-run", "--account", "210987654321", "in.wax"]).failed(5, &["hint: "]);
+            cloud.run(&["verify", "--dry-run", "-k", "file:k", "in.wax"]).failed(2, &["--quick"]);
+            assert_eq!(cloud.run(&["verify", "--dry-run", "--quick", "in.wax"]).code, Some(2));
+        });
+        assert!(asked.is_empty(), "{asked:?}");
+        // Nothing but the header is looked at, so that the front of a file is enough.
+        let front = &cloud.place.read("in.wax")[..9000];
+        cloud.place.write("front", front);
+        cloud.ok(&["verify", "--dry-run", "-k", &arn, "front"]);
+        cloud.kms.conforms();
+    }
+
+    #[test]
+    fn a_refusal_is_the_one_of_opening() {
+        let cloud = Cloud::new(small_kms());
+        let arn = cloud.sealed("in");
+        let verify = ["verify", "--dry-run", "-k", &arn, "in.wax"];
+        let asked = cloud.asked(|| {
+            cloud.kms.fail("Decrypt", "AccessDeniedException", 1);
+            cloud.run(&verify).failed(5, &["access is denied", "kms:Decrypt"]);
+        });
+        assert_eq!(asked.len(), 1);
+        cloud.kms.aws().kms("DisableKey", &json!({ "KeyId": arn }));
+        let asked = cloud.asked(|| cloud.run(&verify).failed(5, &["disabled"]));
+        assert_eq!(asked.len(), 1);
+        cloud.kms.aws().kms("EnableKey", &json!({ "KeyId": arn }));
+        cloud.ok(&verify);
+        // A slot of another file: its encryption context is another one.
+        let mut file = cloud.place.read("in.wax");
+        for bank in [0, 4096] {
+            use sha2::{Digest, Sha256};
+            let at = (0..4000).find(|at| file[bank + at..].starts_with(b"prod")).unwrap();
+            file[bank + at..bank + at + 4].copy_from_slice(b"test");
+            let sum = Sha256::digest(&file[bank..bank + 4064]);
+            file[bank + 4064..bank + 4096].copy_from_slice(&sum);
+        }
+        cloud.place.write("in.wax", &file);
+        let opened = cloud.run(&["verify", "-k", &arn, "in.wax"]);
+        let ran = cloud.run(&verify);
+        ran.failed(opened.code.unwrap(), &["encryption context"]);
+        cloud.kms.conforms();
+    }
+
+    #[test]
+    fn a_file_without_kms_is_not_checked() {
+        let cloud = Cloud::new(small_kms());
+        let arn = cloud.sealed("in");
+        cloud.place.sealed("local.wax", b"content");
+        let asked = cloud.asked(|| {
+            let told = json_of(&cloud.run(&["verify", "--json", "--dry-run", "local.wax"]));
+            assert_eq!((&told["exit"], &told["checked"]), (&json!(8), &json!("dry-run")));
+            cloud.run(&["verify", "--dry-run", "-k", &arn, "local.wax"]).failed(8, &["not checked", "keyfile"]);
+        });
+        assert!(asked.is_empty());
+        // One file that is not checked does not keep others from it.
+        let ran = cloud.run(&["verify", "--dry-run", "-k", &arn, "local.wax", "in.wax"]);
+        ran.failed(8, &["local.wax"]);
+        assert!(ran.text().contains("in.wax: permitted"));
+        cloud.kms.conforms();
+    }
+
+    #[test]
+    fn one_call_for_each_slot_that_is_tried() {
+        let cloud = Cloud::new(small_kms());
+        let [one, two, three] = [(); 3].map(|()| cloud.kms.aws().create_key());
+        cloud.place.write("in", "content");
+        cloud.ok(&["encrypt", "-k", &one, "-k", "file:k", "-k", &two, "-k", &three, "in"]);
+        let call = |arn: &str| format!("Decrypt {arn}");
+        assert_eq!(cloud.asked(|| drop(cloud.ok(&["verify", "--dry-run", "in.wax"]))), [call(&one)]);
+        cloud.kms.aws().kms("DisableKey", &json!({ "KeyId": one }));
+        let asked = cloud.asked(|| {
+            let told = json_of(&cloud.ok(&["verify", "--json", "--dry-run", "in.wax"]));
+            assert_eq!(told["key"], json!(two));
+            assert!(told["warnings"][0].as_str().unwrap().contains("disabled"), "{told}");
+        });
+        assert_eq!(asked, [call(&one), call(&two)]);
+        // A key that was not named is not asked.
+        assert_eq!(
+            cloud.asked(|| cloud.run(&["verify", "--dry-run", "-k", &one, "in.wax"]).failed(5, &[])),
+            [call(&one)]
+        );
+        cloud.kms.conforms();
+    }
+
+    #[test]
+    fn public_keys_are_asked_by_their_own_calls() {
+        let cloud = Cloud::new(small_kms());
+        let aws = cloud.kms.aws();
+        for (spec, usage, operation) in
+            [("ML_KEM_768", "ENCAPSULATE_DECAPSULATE", "Decapsulate"), ("RSA_3072", "ENCRYPT_DECRYPT", "Decrypt")]
+        {
+            let arn = aws.create_key_with(&json!({ "KeySpec": spec, "KeyUsage": usage }));
+            let public = aws.kms("GetPublicKey", &json!({ "KeyId": arn }))["PublicKey"].as_str().unwrap().to_owned();
+            let recipient = Recipient::from_kms(&arn, &STANDARD.decode(public).unwrap()).unwrap();
+            let sealers: [&dyn KeySealer; 1] = [&recipient];
+            let mut writer = SealWriter::new(Vec::new(), &sealers, &SealOptions::default()).unwrap();
+            writer.write_all(b"content").unwrap();
+            cloud.place.write("in.wax", writer.finish().unwrap());
+            let call = [format!("{operation} {arn}")];
+            assert_eq!(cloud.asked(|| drop(cloud.ok(&["verify", "--dry-run", "-k", &arn, "in.wax"]))), call);
+            assert_eq!(cloud.asked(|| drop(cloud.ok(&["verify", "--dry-run", "in.wax"]))), call);
+            cloud.kms.fail(operation, "AccessDeniedException", 1);
+            let denied = || cloud.run(&["verify", "--dry-run", "in.wax"]).failed(5, &[&format!("kms:{operation}")]);
+            assert_eq!(cloud.asked(denied), call);
+            // KMS does not compare an alias with the slot: whoever relies on the answer is told.
+            let alias = format!("alias/{}", spec.to_lowercase());
+            aws.alias(&alias, &arn);
+            let told = json_of(&cloud.ok(&["verify", "--json", "--dry-run", "-k", &alias, "in.wax"]));
+            assert!(told["warnings"][0].as_str().unwrap().contains("alias"), "{told}");
+        }
+        cloud.kms.conforms();
+    }
+
+    /// A server that opens the slot all the same: its answer is wiped, and said to have come.
+    #[test]
+    fn a_server_without_dry_run_is_told_of() {
+        let cloud = Cloud::new(moto());
+        let arn = cloud.sealed("in");
+        let told = json_of(&cloud.ok(&["verify", "--json", "--dry-run", "-k", &arn, "in.wax"]));
+        assert_eq!((&told["ok"], &told["key"]), (&json!(true), &json!(arn)));
+        assert!(told["warnings"][0].as_str().unwrap().contains("DryRun"), "{told}");
+    }
+}
