@@ -99,7 +99,7 @@ impl InFile {
             }
             _ => format!("AWS KMS has the private key: -k {}", recipient.key_id()),
         };
-        Failure::usage(format!("{self} is a recipient file, which can seal but not open")).hint(hint)
+        Failure::usage(format!("{self} is a recipient file, which can seal but cannot open")).hint(hint)
     }
 }
 
@@ -185,7 +185,7 @@ fn warn_if_writable_by_others(path: &Path, reporter: &Reporter) {
     let Some(mode) = mode_of(path).filter(|mode| mode & 0o022 != 0) else { return };
     let name = escape::path(path);
     reporter.warn(&format!(
-        "others may replace the recipient file {name} (mode {mode:04o}) and then read what is sealed to it; \
+        "others may write the recipient file {name} (mode {mode:04o}) and so read what is sealed to it; \
          run chmod go-w on it"
     ));
 }
