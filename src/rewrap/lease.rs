@@ -73,7 +73,8 @@ pub(super) fn take(_: &File) -> Others {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn give_back(_: &File) {}
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::skipped::skipped;
