@@ -189,7 +189,11 @@ fn bad_key_files() {
     place.write("in", "content");
     for (name, content) in [("empty", ""), ("text", "hello\n"), ("two", "waxseal-key-v1:0:0\nwaxseal-key-v1:0:0\n")] {
         place.write(name, content);
-        place.fails(&["encrypt", "-k", &format!("file:{name}"), "in"], 2, &["not a waxseal key, identity or recipient file", "hint: "]);
+        place.fails(
+            &["encrypt", "-k", &format!("file:{name}"), "in"],
+            2,
+            &["not a waxseal key, identity or recipient file", "hint: "],
+        );
     }
     place.fails(&["encrypt", "-k", "file:missing", "in"], 7, &["missing"]);
     place.fails(&["encrypt", "-k", "file:k", "-k", "file:k", "in"], 2, &["twice"]);
