@@ -9,6 +9,7 @@ use super::aead::{BadTag, NONCE_LEN};
 use crate::format::TAG_LEN;
 
 /// Whether this backend is the fastest one here.
+#[cfg(not(feature = "pure-rust"))]
 pub(super) fn is_fastest_here() -> bool {
     use std::arch::is_x86_feature_detected as has;
     let half = has!("aes") && has!("avx2") && has!("vaes") && has!("vpclmulqdq");

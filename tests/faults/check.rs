@@ -136,9 +136,22 @@ pub(crate) fn nothing_is_lost(case: &Case, fault: &Fault, injected: &Injected, g
     for name in ground.names() {
         let known = case.before(&name).is_some() || Some(name.as_str()) == target;
         let excused = is_temporary(&name) && (killed || fault.kind == "unlink");
-        holds(&format!("{name} is left"), known || excused)?;
+        holds(&format!("{name} is left"), known || excused || is_kept_bank(case, &name, ground))?;
     }
     Ok(())
+}
+
+/// The bank that a repair replaces, whole, in a file of its own: it is made before the repair writes anything.
+fn is_kept_bank(case: &Case, name: &str, ground: &Ground) -> bool {
+    const BANK: usize = 4096;
+    let (Goal::Mended(target, _), Some(kept)) = (&case.goal, ground.read(name)) else { return false };
+    let Some(rest) = name.strip_prefix(target).and_then(|rest| rest.strip_prefix(".replaced-bank")) else {
+        return false;
+    };
+    let (number, again) = rest.split_once('-').unwrap_or((rest, "2"));
+    let before = case.before(target).map(|before| before.as_chunks::<BANK>().0);
+    let was = number.parse::<usize>().ok().and_then(|number| before?.get(number));
+    again.parse::<u32>().is_ok() && was.is_some_and(|was| was.as_slice() == kept)
 }
 
 fn is_temporary(name: &str) -> bool {
