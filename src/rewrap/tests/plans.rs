@@ -117,7 +117,7 @@ fn a_service_rewraps_only_what_it_accepts() {
     let three = service("three", &calls);
     let add = || Request { add: vec![&three], ..Request::default() };
     let local = Bank { slots: bank.slots[2..].to_vec(), ..bank.clone() };
-    assert!(invalid(add().plan(&local)).starts_with("three cannot be added"));
+    assert!(invalid(add().plan(&local)).starts_with("to add three, the data key must be unwrapped"));
     assert_eq!(calls.load(Ordering::Relaxed), 0);
     // It could, but unseen: that is not enough to add.
     assert!(invalid(add().plan(&bank)).contains("checked against the commitment"));
@@ -135,7 +135,7 @@ fn a_choice_is_refused_before_any_call() {
     let both = Request { remove: vec![Selector::Slot(1)], ..to(Some(key("two"))) };
     assert!(invalid(both.plan(&bank)).contains("replaced and removed"));
     let lonely = Request { from: Some(key("two")), ..Request::default() };
-    assert!(invalid(lonely.plan(&bank)).contains("none to replace it"));
+    assert!(invalid(lonely.plan(&bank)).contains("no new key"));
     assert_eq!(calls.load(Ordering::Relaxed), 0);
     // The only KMS slot needs no name, nor does the only slot there is.
     let single = Bank { slots: bank.slots[1..].to_vec(), ..bank.clone() };
@@ -175,7 +175,7 @@ fn not_every_slot_comes_from_one_that_was_not_checked() {
     let two = Bank { slots: bank.slots[..2].to_vec(), ..bank.clone() };
     let remove = |slot| SlotChange::Remove { slot };
     let unchecked = vec![replace(0, &kms_slot("x")), remove(1)];
-    assert!(invalid(Plan::new(&two, unchecked.clone())).contains("not checked"));
+    assert!(invalid(Plan::new(&two, unchecked.clone())).contains("unchecked"));
     let twice = SlotChange::Replace { slot: 1, with: unseen(&kms_slot("y"), 0) };
     let three = vec![replace(0, &kms_slot("x")), twice];
     assert!(invalid(Plan::new(&bank, three)).contains("two keys would come from one slot"));
@@ -278,7 +278,7 @@ fn the_data_key_is_checked_before_it_is_wrapped() {
     assert!(matches!(stranger.rewrap(&bank, 0), Err(Error::NoKey(_))));
     let request = Request { add: vec![&stranger], ..Request::default() };
     let name = crate::keys::KeySealer::name(&KEYS[5]);
-    assert!(invalid(request.plan(&bank)).starts_with(&format!("{name} cannot be added without unwrapping")));
+    assert!(invalid(request.plan(&bank)).starts_with(&format!("to add {name}, the data key must be unwrapped")));
 }
 
 #[test]
