@@ -178,7 +178,7 @@ fn not_every_slot_comes_from_one_that_was_not_checked() {
     assert!(invalid(Plan::new(&two, unchecked.clone())).contains("unchecked"));
     let twice = SlotChange::Replace { slot: 1, with: unseen(&kms_slot("y"), 0) };
     let three = vec![replace(0, &kms_slot("x")), twice];
-    assert!(invalid(Plan::new(&bank, three)).contains("two keys would come from one slot"));
+    assert!(invalid(Plan::new(&bank, three)).contains("two keys would come from one unchecked slot"));
     // One for one, each from itself; one that was checked; or the only slot there is.
     let one_for_one = vec![replace(0, &kms_slot("x")), replace(1, &kms_slot("y"))];
     assert!(Plan::new(&two, one_for_one).is_ok());
