@@ -25,8 +25,6 @@ use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use crate as cli;
-
 use self::args::Args;
 use self::exit::Exit;
 use self::failure::Failure;

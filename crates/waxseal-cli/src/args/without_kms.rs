@@ -3,9 +3,9 @@
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as ClapArgs, Command, Error, FromArgMatches, Subcommand};
 
-use crate::cli::Result;
-use crate::cli::exit::Exit;
-use crate::cli::session::Session;
+use crate::Result;
+use crate::exit::Exit;
+use crate::session::Session;
 
 /// No options.
 #[derive(Debug, Default, ClapArgs)]

@@ -7,15 +7,15 @@ use waxseal::engine::{Patient, Sink};
 use waxseal::{Error, OpenReaderAt};
 
 use super::open::Open;
-use crate::cli::Result;
-use crate::cli::args::{ByteRange, CatArgs};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::input::{Identity, Input, InputName, Shape};
-use crate::cli::output::check_stdout;
-use crate::cli::report::Done;
-use crate::cli::session::Session;
-use crate::cli::streams;
+use crate::Result;
+use crate::args::{ByteRange, CatArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::{Identity, Input, InputName, Shape};
+use crate::output::check_stdout;
+use crate::report::Done;
+use crate::session::Session;
+use crate::streams;
 
 /// Writes the range.
 pub(crate) fn run(args: &CatArgs, session: &Session) -> Result<Exit> {

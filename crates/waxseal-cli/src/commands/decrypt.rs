@@ -1,14 +1,14 @@
 //! `decrypt`, and `encrypt -d`.
 
 use super::open::Open;
-use crate::cli::Result;
-use crate::cli::args::{AccountArgs, DecryptArgs, EncryptArgs, OpenArgs};
-use crate::cli::escape::Name;
-use crate::cli::exit::Exit;
-use crate::cli::output::Content;
-use crate::cli::plan::{self, Direction, Job};
-use crate::cli::report::Done;
-use crate::cli::session::{Session, durability};
+use crate::Result;
+use crate::args::{AccountArgs, DecryptArgs, EncryptArgs, OpenArgs};
+use crate::escape::Name;
+use crate::exit::Exit;
+use crate::output::Content;
+use crate::plan::{self, Direction, Job};
+use crate::report::Done;
+use crate::session::{Session, durability};
 
 /// What was worth sealing is not made readable by a download's 0644.
 const MODE: u32 = 0o600;

@@ -8,18 +8,18 @@ use waxseal::format::{KMS_WRAPPED_MAX, MAGIC, Pairs};
 use waxseal::secret::SecretBytes;
 use waxseal_aws_kms::{DIRECT_MAX, KmsKeyName};
 
-use crate::cli::Result;
-use crate::cli::args::{DirectArgs, DirectCommand, FileArgs, ServiceCommand};
-use crate::cli::escape::Name;
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::input::{Input, InputName};
-use crate::cli::keys::{Cloud, kms};
-use crate::cli::output::{Content, Output, Target};
-use crate::cli::plan::{self, Job};
-use crate::cli::report::{Done, Reporter};
-use crate::cli::session::{Session, durability};
-use crate::cli::signals;
+use crate::Result;
+use crate::args::{DirectArgs, DirectCommand, FileArgs, ServiceCommand};
+use crate::escape::Name;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::{Input, InputName};
+use crate::keys::{Cloud, kms};
+use crate::output::{Content, Output, Target};
+use crate::plan::{self, Job};
+use crate::report::{Done, Reporter};
+use crate::session::{Session, durability};
+use crate::signals;
 
 impl ServiceCommand {
     /// Runs the command.

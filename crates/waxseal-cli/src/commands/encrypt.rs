@@ -3,19 +3,19 @@
 use waxseal::engine::{Sealed, Source};
 use waxseal::{Envelope, SealOptions};
 
-use crate::cli::Result;
-use crate::cli::args::EncryptArgs;
-use crate::cli::escape::{self, Name};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::from_command::CommandOutput;
-use crate::cli::keys::{Cloud, Keyring, Sealers, Sealing};
-use crate::cli::once;
-use crate::cli::output::{Content, Forbidden, Output, Target};
-use crate::cli::plan::{self, Direction, Job};
-use crate::cli::progress::Watch;
-use crate::cli::report::Done;
-use crate::cli::session::{Session, durability};
+use crate::Result;
+use crate::args::EncryptArgs;
+use crate::escape::{self, Name};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::from_command::CommandOutput;
+use crate::keys::{Cloud, Keyring, Sealers, Sealing};
+use crate::once;
+use crate::output::{Content, Forbidden, Output, Target};
+use crate::plan::{self, Direction, Job};
+use crate::progress::Watch;
+use crate::report::Done;
+use crate::session::{Session, durability};
 
 /// Seals each input.
 pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {

@@ -9,14 +9,14 @@ use waxseal::container::Layout;
 use waxseal::format::{Bank, BankNumber, BankState, FRONT_LEN, Front, Header, Pairs, Sharing, Slot};
 
 use super::open::warn_of_header;
-use crate::cli::Result;
-use crate::cli::args::InspectArgs;
-use crate::cli::exit::Exit;
-use crate::cli::input::{Input, InputName};
-use crate::cli::keys;
-use crate::cli::once;
-use crate::cli::report::Done;
-use crate::cli::session::Session;
+use crate::Result;
+use crate::args::InspectArgs;
+use crate::exit::Exit;
+use crate::input::{Input, InputName};
+use crate::keys;
+use crate::once;
+use crate::report::Done;
+use crate::session::Session;
 
 /// Shows each input's header.
 pub(crate) fn run(args: &InspectArgs, session: &Session) -> Result<Exit> {

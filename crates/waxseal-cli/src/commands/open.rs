@@ -9,18 +9,18 @@ use waxseal::format::{Bank, Header, Slot};
 use waxseal::keys::KeyOpener;
 use waxseal::{Demands, Error};
 
-use crate::cli::Result;
-use crate::cli::args::{OpenArgs, PairArgs};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::input::{Input, InputName, Shape};
-use crate::cli::keys::{self, Cloud, Keyring, Opening, key_of};
-use crate::cli::once;
-use crate::cli::output::Forbidden;
-use crate::cli::plan;
-use crate::cli::progress::Watch;
-use crate::cli::report::{Done, Reporter};
-use crate::cli::session::Session;
+use crate::Result;
+use crate::args::{OpenArgs, PairArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::{Input, InputName, Shape};
+use crate::keys::{self, Cloud, Keyring, Opening, key_of};
+use crate::once;
+use crate::output::Forbidden;
+use crate::plan;
+use crate::progress::Watch;
+use crate::report::{Done, Reporter};
+use crate::session::Session;
 
 /// Keys and demands, ready for any number of inputs.
 pub(crate) struct Open<'a> {

@@ -6,17 +6,17 @@ use serde_json::{Map, Value, json};
 use waxseal::salvage::{HeaderSource, PlaintextEnd, Region, SalvageOptions, SalvageReport, salvage};
 
 use super::open::{Open, warn_of_header};
-use crate::cli::Result;
-use crate::cli::args::SalvageArgs;
-use crate::cli::escape::Name;
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::input::{Identity, Input, InputName, Shape};
-use crate::cli::output::{Forbidden, NewFile, Target};
-use crate::cli::plan::overwrite;
-use crate::cli::progress::Watch;
-use crate::cli::report::Done;
-use crate::cli::session::{Session, durability};
+use crate::Result;
+use crate::args::SalvageArgs;
+use crate::escape::Name;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::{Identity, Input, InputName, Shape};
+use crate::output::{Forbidden, NewFile, Target};
+use crate::plan::overwrite;
+use crate::progress::Watch;
+use crate::report::Done;
+use crate::session::{Session, durability};
 
 /// So many holes are listed for people; `--map` and `--json` have them all.
 const LISTED: usize = 20;

@@ -2,11 +2,11 @@
 
 use clap::CommandFactory;
 
-use crate::cli::Result;
-use crate::cli::args::{Args, CompletionsArgs, ManArgs};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::report::to_stdout;
+use crate::Result;
+use crate::args::{Args, CompletionsArgs, ManArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::to_stdout;
 
 /// `completions`.
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit> {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::public;
 
-use crate::cli::escape;
+use crate::escape;
 
 /// What KMS is told beside the user's pairs.
 const DATA_KEY_ID: &str = "waxseal:data-key-id";

@@ -14,10 +14,10 @@ use waxseal::keys::{KeyFile, KeyOpener, KeyText, Recipient};
 
 use super::opening::Origin;
 use super::provider::{Going, Key, KeySpec, Keyring, Provider, Sisters, SlotTest, ToSeal, Turn};
-use crate::cli::Result;
-use crate::cli::escape;
-use crate::cli::failure::Failure;
-use crate::cli::report::{Done, Reporter};
+use crate::Result;
+use crate::escape;
+use crate::failure::Failure;
+use crate::report::{Done, Reporter};
 
 /// Keys named `file:PATH`.
 pub(super) struct Files;

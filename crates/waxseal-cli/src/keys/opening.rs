@@ -6,10 +6,10 @@ use waxseal::keys::KeyOpener;
 use super::PROVIDERS;
 use super::provider::{KeySpec, Keyring, Turn};
 use super::spec::{self, VARIABLE};
-use crate::cli::Result;
-use crate::cli::args::OpenArgs;
-use crate::cli::exit::Exit;
-use crate::cli::output::Forbidden;
+use crate::Result;
+use crate::args::OpenArgs;
+use crate::exit::Exit;
+use crate::output::Forbidden;
 
 /// Where the keys to open with come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

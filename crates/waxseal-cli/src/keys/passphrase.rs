@@ -16,12 +16,12 @@ use waxseal::secret::{DataKey, SecretBytes};
 use super::file::warn_if_readable_by_others;
 use super::opening::Origin;
 use super::provider::{Going, Key, KeySpec, Keyring, Provider, Sisters, ToSeal, Turn};
-use crate::cli::Result;
-use crate::cli::args::AccountArgs;
-use crate::cli::escape;
-use crate::cli::failure::Failure;
-use crate::cli::prompt;
-use crate::cli::report::Reporter;
+use crate::Result;
+use crate::args::AccountArgs;
+use crate::escape;
+use crate::failure::Failure;
+use crate::prompt;
+use crate::report::Reporter;
 
 /// A passphrase has at most this many bytes.
 const MAX_PASSPHRASE: usize = 1024;

@@ -10,9 +10,9 @@ use waxseal::rewrap::Rewrapped;
 
 use super::kms::Cloud;
 use super::opening::Origin;
-use crate::cli::Result;
-use crate::cli::args::AccountArgs;
-use crate::cli::report::{Done, Reporter};
+use crate::Result;
+use crate::args::AccountArgs;
+use crate::report::{Done, Reporter};
 
 /// A kind of key.
 pub(crate) trait Provider: Sync {

@@ -6,10 +6,10 @@ use waxseal::{Envelope, SealOptions};
 
 use super::provider::{KeySpec, Keyring, ToSeal};
 use super::spec;
-use crate::cli::Result;
-use crate::cli::args::KeyArgs;
-use crate::cli::failure::Failure;
-use crate::cli::output::Forbidden;
+use crate::Result;
+use crate::args::KeyArgs;
+use crate::failure::Failure;
+use crate::output::Forbidden;
 
 /// Keys to seal with.
 pub(crate) struct Sealing(Vec<KeySpec>);

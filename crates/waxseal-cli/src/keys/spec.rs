@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::PROVIDERS;
 use super::provider::KeySpec;
-use crate::cli::Result;
-use crate::cli::args::KeyArgs;
-use crate::cli::escape;
-use crate::cli::failure::Failure;
+use crate::Result;
+use crate::args::KeyArgs;
+use crate::escape;
+use crate::failure::Failure;
 
 /// Holds keys, comma-separated.
 pub(super) const VARIABLE: &str = "WAXSEAL_KEY";
@@ -65,7 +65,7 @@ fn looks_secret(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::exit::Exit;
+    use crate::exit::Exit;
 
     fn parse(text: &str) -> Result<KeySpec> {
         super::parse(OsStr::new(text))

@@ -6,8 +6,8 @@ use waxseal::format::{Binding, Slot};
 
 use super::by_hand;
 use super::provider::{KeySpec, Provider};
-use crate::cli::Result;
-use crate::cli::args::KmsArgs;
+use crate::Result;
+use crate::args::KmsArgs;
 
 /// No keys.
 pub(super) struct AwsKms;

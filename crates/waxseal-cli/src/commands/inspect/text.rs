@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use waxseal::format::{Bank, BankNumber, BankState, Pairs, Sharing, Slot, SlotKind};
 
 use super::{Prelude, View};
-use crate::cli::escape;
-use crate::cli::keys::by_hand;
+use crate::escape;
+use crate::keys::by_hand;
 
 impl View {
     pub(super) fn text(&self, name: &str) -> String {

@@ -17,14 +17,14 @@ use waxseal_aws_kms::{
 };
 
 use super::write_new_secret;
-use crate::cli::Result;
-use crate::cli::args::{KeyCreateArgs, KeyDeleteMaterialArgs, KeyImportArgs, KeyShowArgs, KmsCommand};
-use crate::cli::escape::{self, Name};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::keys::{self, Cloud};
-use crate::cli::report::{Done, Reporter};
-use crate::cli::session::Session;
+use crate::Result;
+use crate::args::{KeyCreateArgs, KeyDeleteMaterialArgs, KeyImportArgs, KeyShowArgs, KmsCommand};
+use crate::escape::{self, Name};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::keys::{self, Cloud};
+use crate::report::{Done, Reporter};
+use crate::session::Session;
 
 /// Runs the command.
 pub(super) fn run(command: &KmsCommand, session: &Session) -> Result<Exit> {

@@ -13,15 +13,15 @@ use waxseal::engine::Durability;
 use waxseal::io::Destination;
 use waxseal::keys::KeyFile;
 
-use crate::cli::Result;
-use crate::cli::args::{KeyCommand, KeyNewArgs};
-use crate::cli::escape::{self, Name};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::keys;
-use crate::cli::output::{NewFile, Overwrite, Target};
-use crate::cli::report::{Done, Reporter};
-use crate::cli::session::Session;
+use crate::Result;
+use crate::args::{KeyCommand, KeyNewArgs};
+use crate::escape::{self, Name};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::keys;
+use crate::output::{NewFile, Overwrite, Target};
+use crate::report::{Done, Reporter};
+use crate::session::Session;
 
 /// Runs the command.
 pub(crate) fn run(command: &KeyCommand, session: &Session) -> Result<Exit> {

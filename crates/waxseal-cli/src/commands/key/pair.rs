@@ -13,15 +13,15 @@ use waxseal::io::Destination;
 use waxseal::keys::Identity;
 
 use super::{never_overwritten, new_place, stamp};
-use crate::cli::Result;
-use crate::cli::args::KeyNewArgs;
-use crate::cli::escape::{self, Name};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::input::Identity as FileIdentity;
-use crate::cli::output::{NewFile, Overwrite};
-use crate::cli::report::{Done, Reporter};
-use crate::cli::signals;
+use crate::Result;
+use crate::args::KeyNewArgs;
+use crate::escape::{self, Name};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::Identity as FileIdentity;
+use crate::output::{NewFile, Overwrite};
+use crate::report::{Done, Reporter};
+use crate::signals;
 
 /// What is added to the identity's name.
 const SUFFIX: &str = ".pub";

@@ -1,10 +1,10 @@
 //! What stands in for the commands on keys in AWS KMS in a build without them.
 
-use crate::cli::Result;
-use crate::cli::args::{KeyShowArgs, KmsCommand};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
+use crate::Result;
+use crate::args::{KeyShowArgs, KmsCommand};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::session::Session;
 
 /// Never called: there is no such command.
 pub(super) fn run(command: &KmsCommand, session: &Session) -> Result<Exit> {

@@ -9,18 +9,18 @@ use waxseal::rewrap::{Request, Rewrapper, Selector, Unwrap};
 
 use super::new_key::NewKey;
 use super::told;
-use crate::cli::Result;
-use crate::cli::args::RewrapArgs;
-use crate::cli::escape;
-use crate::cli::failure::Failure;
-use crate::cli::input::InputName;
-use crate::cli::keys::{
+use crate::Result;
+use crate::args::RewrapArgs;
+use crate::escape;
+use crate::failure::Failure;
+use crate::input::InputName;
+use crate::keys::{
     self, Cloud, KeySpec, Keyring, Opening, Origin, Sisters, SlotTest, Sources, ToSeal, Unseen, forbidden,
 };
-use crate::cli::once;
-use crate::cli::output::Forbidden;
-use crate::cli::report::Done;
-use crate::cli::session::Session;
+use crate::once;
+use crate::output::Forbidden;
+use crate::report::Done;
+use crate::session::Session;
 
 /// What `--from` and `--remove` may name beside a key.
 const SLOT: &[u8] = b"slot:";

@@ -20,19 +20,19 @@ use waxseal::keys::KeyOpener;
 use waxseal::rewrap::{DiskFile, InPlace, Plan, Report, Request, rewrap_stream};
 
 use self::keys::Keys;
-use crate::cli::Result;
-use crate::cli::args::RewrapArgs;
-use crate::cli::escape::{self, Name};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::input::{Identity, InputName};
-use crate::cli::output::{Content, foreign_link};
-use crate::cli::plan::{self, Job, Naming};
-use crate::cli::progress::Count;
-use crate::cli::prompt;
-use crate::cli::report::{Done, Reporter};
-use crate::cli::session::{Session, durability};
-use crate::cli::signals::{self, Registered};
+use crate::Result;
+use crate::args::RewrapArgs;
+use crate::escape::{self, Name};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::{Identity, InputName};
+use crate::output::{Content, foreign_link};
+use crate::plan::{self, Job, Naming};
+use crate::progress::Count;
+use crate::prompt;
+use crate::report::{Done, Reporter};
+use crate::session::{Session, durability};
+use crate::signals::{self, Registered};
 
 /// So many files are worked on at once: most of the time is the key service's.
 const AT_ONCE: usize = 16;

@@ -4,7 +4,7 @@ use waxseal::format::{Bank, Slot};
 use waxseal::rewrap::{Rewrapped, Rewrapper, Unwrap};
 use waxseal::{Error, Result};
 
-use crate::cli::keys::{SlotTest, Unseen};
+use crate::keys::{SlotTest, Unseen};
 
 /// A key to come.
 pub(super) struct NewKey<'a> {

@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use waxseal::rewrap::{Change, Kept, Outcome, Part, RepairPlan, Replacement, Report, SlotName};
 
-use crate::cli::Result;
-use crate::cli::escape::{self, Name};
-use crate::cli::failure::Failure;
-use crate::cli::report::{Done, Reporter};
+use crate::Result;
+use crate::escape::{self, Name};
+use crate::failure::Failure;
+use crate::report::{Done, Reporter};
 
 /// What a repair has replaced, or may have, and where that is kept.
 pub(super) struct Repaired {

@@ -11,16 +11,16 @@ use waxseal_aws_kms::{KmsOpener, Permitted};
 
 use super::super::open::{sealed_for, warn_of_header};
 use super::line;
-use crate::cli::Result;
-use crate::cli::args::VerifyArgs;
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::input::InputName;
-use crate::cli::keys::{self, Cloud, KeySpec, Opening as Keys, Origin};
-use crate::cli::once;
-use crate::cli::plan;
-use crate::cli::report::Done;
-use crate::cli::session::Session;
+use crate::Result;
+use crate::args::VerifyArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::InputName;
+use crate::keys::{self, Cloud, KeySpec, Opening as Keys, Origin};
+use crate::once;
+use crate::plan;
+use crate::report::Done;
+use crate::session::Session;
 
 /// Keys in KMS and demands, ready for any number of inputs.
 pub(super) struct DryRun<'a> {

@@ -7,13 +7,13 @@ use waxseal::OpenReaderAt;
 use waxseal::engine::Sink;
 
 use super::open::Open;
-use crate::cli::Result;
-use crate::cli::args::VerifyArgs;
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::input::{InputName, Shape};
-use crate::cli::report::Done;
-use crate::cli::session::Session;
+use crate::Result;
+use crate::args::VerifyArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::{InputName, Shape};
+use crate::report::Done;
+use crate::session::Session;
 
 /// How much of a file is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use waxseal_aws_kms::{AccountRule, Kms, KmsCall, KmsConfig, KmsOpener, KmsTimeouts};
 
-use crate::cli::Result;
-use crate::cli::args::{AccountArgs, KmsArgs};
-use crate::cli::report::Reporter;
+use crate::Result;
+use crate::args::{AccountArgs, KmsArgs};
+use crate::report::Reporter;
 
 /// A handle on KMS that remembers its calls.
 pub(crate) struct Cloud {

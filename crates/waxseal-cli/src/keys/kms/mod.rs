@@ -16,9 +16,9 @@ use super::by_hand;
 use super::opening::Origin;
 use super::provider::{Going, Key, KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Turn, Unseen};
 use super::spec::FORMS;
-use crate::cli::Result;
-use crate::cli::args::AccountArgs;
-use crate::cli::failure::Failure;
+use crate::Result;
+use crate::args::AccountArgs;
+use crate::failure::Failure;
 
 /// Keys named by an ARN, `alias/NAME`, a UUID or `mrk-ID`.
 pub(super) struct AwsKms;
@@ -133,7 +133,7 @@ fn slots_of_name(name: &KmsKeyName) -> SlotTest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::exit::Exit;
+    use crate::exit::Exit;
 
     #[test]
     fn the_forms_of_a_kms_key() {

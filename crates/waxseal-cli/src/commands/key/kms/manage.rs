@@ -5,14 +5,14 @@ use waxseal_aws_kms::{KeyArn, Kms, KmsKeyName};
 
 use super::kms_name;
 use super::shown::time_of;
-use crate::cli::Result;
-use crate::cli::args::{KeyAliasArgs, KeyNameArgs, KeyScheduleDeletionArgs};
-use crate::cli::escape::Name;
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::keys::Cloud;
-use crate::cli::report::Done;
-use crate::cli::session::Session;
+use crate::Result;
+use crate::args::{KeyAliasArgs, KeyNameArgs, KeyScheduleDeletionArgs};
+use crate::escape::Name;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::keys::Cloud;
+use crate::report::Done;
+use crate::session::Session;
 
 /// `key rotate`.
 pub(super) fn rotate(args: &KeyNameArgs, session: &Session) -> Result<Exit> {

@@ -11,15 +11,15 @@ use waxseal::keys::Recipient;
 
 use super::super::stamp;
 use super::kms_name;
-use crate::cli::Result;
-use crate::cli::args::KeyPublicArgs;
-use crate::cli::escape::{self, Name};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
-use crate::cli::keys::Cloud;
-use crate::cli::output::{NewFile, Overwrite, Target};
-use crate::cli::report::{Done, Reporter};
-use crate::cli::session::Session;
+use crate::Result;
+use crate::args::KeyPublicArgs;
+use crate::escape::{self, Name};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::keys::Cloud;
+use crate::output::{NewFile, Overwrite, Target};
+use crate::report::{Done, Reporter};
+use crate::session::Session;
 
 /// Runs it.
 pub(super) fn public(args: &KeyPublicArgs, session: &Session) -> Result<Exit> {

@@ -8,7 +8,7 @@ use waxseal::keys::public::PublicKeySpec;
 use waxseal_aws_kms::{KeyMaterial, KeyRotation, KmsKeyInfo};
 
 use super::super::stamp;
-use crate::cli::escape;
+use crate::escape;
 
 /// To the second, in UTC.
 pub(super) fn time_of(at: SystemTime) -> String {
