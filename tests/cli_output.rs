@@ -178,6 +178,7 @@ fn a_broken_pipe_is_exit_7_on_every_command() {
         "decrypt -k file:k < in.wax",
         "decrypt -k file:k -o - in.wax",
         "cat -k file:k --range .. in.wax",
+        "reseal --from file:k -k file:k -o - in.wax",
         "verify -k file:k in.wax",
         "verify -k file:k --json in.wax",
         "inspect in.wax",

@@ -273,6 +273,12 @@ fn nothing_secret_is_ever_said() {
         (Well, &["rewrap", "--repair", "bank.wax"]),
         (Well, &["rewrap", "--repair", "-k", "file:k", "salt.wax"]),
         (Badly, &["rewrap", "--repair", "foreign.wax"]),
+        (Well, &["reseal", "-f", "--from", "file:k", "-k", "file:k2", "-o", "copy.wax", "bank.wax"]),
+        (Badly, &["reseal", "-f", "--from", "file:k", "-k", "file:k2", "-o", "copy.wax", "chunk.wax"]),
+        (
+            Badly,
+            &["reseal", "-f", "-c", "not=there", "--from", "file:k", "-k", "file:k2", "-o", "copy.wax", "bank.wax"],
+        ),
         (Well, &["completions", "bash"]),
         (Well, &["man"]),
         (Well, &["man", "key", "new"]),

@@ -155,6 +155,7 @@ pub(crate) fn cases() -> Vec<Case> {
         cases.extend(sealing(&plain));
         cases.extend(opening(&plain, &sealed));
         cases.extend(mending(&plain, &sealed));
+        cases.extend(resealing(&plain, &sealed));
     }
     cases
 }
@@ -218,6 +219,20 @@ fn mending(plain: &[u8], sealed: &[u8]) -> Vec<Case> {
             .with("new.wax", sealed),
         given("--repair", mended()).with("in.wax", &bank),
         given("--repair -k file:k", mended()).with("in.wax", &prelude),
+    ]
+}
+
+fn resealing(plain: &[u8], sealed: &[u8]) -> Vec<Case> {
+    let case = |command: &str, goal| {
+        Case::new(&format!("reseal -q --from file:k -k file:k --set-label a=b {command}"), plain, goal)
+    };
+    let mut altered = sealed.to_vec();
+    *altered.last_mut().unwrap() ^= 1;
+    vec![
+        case("-o new.wax in.wax", Goal::Sealed("new.wax")).with("in.wax", sealed),
+        case("-f -o new.wax -", Goal::Sealed("new.wax")).with("new.wax", &seal(b"last night's")).fed(sealed),
+        case("-o - in.wax", Goal::Nothing).with("in.wax", sealed).prints(Stream::Sealed),
+        case("-o new.wax in.wax", Goal::Nothing).with("in.wax", &altered).ends(4),
     ]
 }
 

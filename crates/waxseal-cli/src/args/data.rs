@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, ValueEnum};
 use waxseal::format::Suite;
 
-use super::{FileArgs, KeyArgs, KmsArgs, OpenArgs, PairArgs, WriteArgs};
+use super::{AccountArgs, FileArgs, KeyArgs, KmsArgs, OpenArgs, PairArgs, WriteArgs};
 
 /// `encrypt`.
 #[derive(Debug, ClapArgs)]
@@ -136,6 +136,42 @@ pub(crate) struct RewrapArgs {
     /// Files to change; with -o exactly one file, or "-" for stdin
     #[arg(value_name = "IN", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
+}
+
+/// `reseal`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ResealArgs {
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    /// A key that opens the input; without --from, the same keys are tried as by `decrypt`; repeat the option for more keys
+    #[arg(long, value_name = "KEY")]
+    pub(crate) from: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) pairs: PairArgs,
+    /// Add a pair to the encryption context of the new file, or replace its value
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set_context: Vec<String>,
+    /// Add a label to the new file, or replace its value
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set_label: Vec<String>,
+    /// Leave out the pair or the label with this name; it must be in the input
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unset: Vec<String>,
+    /// The cipher for the content of the new file [default: the same as in the input]
+    #[arg(long, value_enum, value_name = "SUITE")]
+    pub(crate) suite: Option<SuiteArg>,
+    /// The new file; "-" is stdout
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) write: WriteArgs,
+    /// The file to encrypt again; "-" is stdin
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) kms: KmsArgs,
+    #[command(flatten)]
+    pub(crate) accounts: AccountArgs,
 }
 
 /// `salvage`.

@@ -57,6 +57,15 @@ Examples:
 
 Removing a key does not revoke it: older copies of the header still have it, and the data key stays the same.";
 
+pub(super) const RESEAL: &str = "\
+Examples:
+  waxseal reseal --from file:old.key -k file:new.key -o new.wax old.wax
+  waxseal reseal -k alias/backups-2027 -l owner=team-b -o new.wax old.wax     the input must have this label
+  waxseal reseal -k file:new.key --set-label owner=team-c --unset host -o new.wax old.wax
+
+`rewrap` changes only the keys of a file: whoever once had the data key can still read it. `reseal` makes a new data key.
+Nobody can open the new file with an old key. Delete the old file and its copies.";
+
 pub(super) const SALVAGE: &str = "\
 Examples:
   waxseal salvage -k file:backup.key -o rescued.tar --map rescued.map damaged.tar.wax

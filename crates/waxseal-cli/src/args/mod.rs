@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub(crate) use self::data::{
-    ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, RewrapArgs, SalvageArgs, VerifyArgs,
+    ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, ResealArgs, RewrapArgs, SalvageArgs, SuiteArg,
+    VerifyArgs,
 };
 pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyShowArgs};
 pub(crate) use self::kms::*;
@@ -79,6 +80,9 @@ pub(crate) enum Command {
     /// Change the keys of files in place, or repair their headers; payloads stay unchanged
     #[command(after_help = examples::REWRAP)]
     Rewrap(RewrapArgs),
+    /// Encrypt a file again with a new data key, for example after a key has leaked
+    #[command(after_help = examples::RESEAL)]
+    Reseal(ResealArgs),
     /// Read past damage and recover the parts that authenticate
     #[command(after_help = examples::SALVAGE)]
     Salvage(SalvageArgs),
@@ -179,6 +183,7 @@ impl Command {
         match self {
             Self::Encrypt(args) => args.files.fills_stdout(),
             Self::Decrypt(args) => args.files.fills_stdout(),
+            Self::Reseal(args) => is_stdout(&args.output),
             Self::Rewrap(args) => args.output.as_ref().is_some_and(|output| is_stdout(output)),
             Self::Service(command) => command.fills_stdout(),
             Self::Cat(_) | Self::Completions(_) | Self::Man(_) => true,

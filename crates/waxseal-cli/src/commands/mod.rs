@@ -8,6 +8,7 @@ mod encrypt;
 mod inspect;
 mod key;
 mod open;
+mod reseal;
 mod rewrap;
 mod salvage;
 mod shell;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Result<Exit> {
         Command::Inspect(args) => inspect::run(&args, session),
         Command::Cat(args) => cat::run(&args, session),
         Command::Rewrap(args) => rewrap::run(&args, session),
+        Command::Reseal(args) => reseal::run(args, session),
         Command::Salvage(args) => salvage::run(&args, session),
         Command::Key(command) => key::run(&command, session),
         Command::Service(command) => command.run(session),

@@ -26,6 +26,7 @@ pub(crate) struct Opening<'a> {
     args: &'a OpenArgs,
     specs: Vec<KeySpec>,
     origin: Origin,
+    option: &'static str,
 }
 
 impl<'a> Opening<'a> {
@@ -33,9 +34,14 @@ impl<'a> Opening<'a> {
     pub(crate) fn named(args: &'a OpenArgs) -> Result<Self> {
         let specs = spec::named(&args.keys)?;
         if specs.is_empty() {
-            return Ok(Self { args, specs: spec::from_variable()?, origin: Origin::Offered });
+            return Ok(Self { args, specs: spec::from_variable()?, origin: Origin::Offered, option: "-k" });
         }
-        Ok(Self { args, specs, origin: Origin::Named })
+        Ok(Self { args, specs, origin: Origin::Named, option: "-k" })
+    }
+
+    /// Another option than `-k` names the keys.
+    pub(crate) fn named_by(self, option: &'static str) -> Self {
+        Self { option, ..self }
     }
 
     /// The keys, as they were named.
@@ -78,10 +84,11 @@ impl<'a> Opening<'a> {
     }
 
     /// What to do where no slot of a file matched any key.
-    pub(crate) fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> String {
+        let option = self.option;
         match self.origin {
-            Origin::Named => "name one of these with -k, or leave -k out to try other keys too",
-            Origin::Offered => "name one of these with -k",
+            Origin::Named => format!("name one of these with {option}, or leave {option} out to try other keys too"),
+            Origin::Offered => format!("name one of these with {option}"),
         }
     }
 }
