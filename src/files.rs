@@ -2,7 +2,7 @@
 //!
 //! [`encrypt_file`] and [`decrypt_file`] make an output that appears whole or not at all. It is written without its
 //! name, synced, and gets its name in one step; its folder is synced too. A file that exists is not replaced. An input
-//! that changes while it is sealed is an error. [`FileOptions`] has what can be chosen.
+//! that changes while it is sealed is an error. The output of a regular file has its modification time. [`FileOptions`] has what can be chosen.
 //!
 //! ```
 //! use waxseal::io::Overwrite;
@@ -176,7 +176,8 @@ impl<'a> FileOptions<'a> {
         let input = Input::open(input.as_ref())?;
         let destination = self.place(output.as_ref(), &input.metadata)?;
         let mode = self.mode.unwrap_or_else(|| sealed_mode(&destination, &input.metadata));
-        let made = AtomicFile::create(destination, self.overwrite, mode)?;
+        let mut made = AtomicFile::create(destination, self.overwrite, mode)?;
+        input.give_time(&mut made);
         let envelope = || Envelope::new(sealers, options);
         let sealed = self.engine.seal(input.source()?, self.sink(&made), envelope, self.observer)?;
         let missed = made.commit(self.durability)?;
@@ -197,7 +198,8 @@ impl<'a> FileOptions<'a> {
     ) -> Result<OpenedFile> {
         let input = Input::open(input.as_ref())?;
         let destination = self.place(output.as_ref(), &input.metadata)?;
-        let made = AtomicFile::create(destination, self.overwrite, self.mode.unwrap_or(OPENED_MODE))?;
+        let mut made = AtomicFile::create(destination, self.overwrite, self.mode.unwrap_or(OPENED_MODE))?;
+        input.give_time(&mut made);
         let opened = self.engine.open(input.source()?, self.sink(&made), openers, demands, self.observer)?;
         let missed = made.commit(self.durability)?;
         Ok(OpenedFile { header: opened.header, by: opened.by, plaintext_len: opened.plaintext_len, missed })
@@ -243,6 +245,13 @@ impl Input {
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         Ok(Self { file, metadata })
+    }
+
+    /// As gzip, xz and zstd do.
+    fn give_time(&self, made: &mut AtomicFile) {
+        if let Some(modified) = self.metadata.modified().ok().filter(|_| self.metadata.is_file()) {
+            made.set_modified(modified);
+        }
     }
 
     fn source(&self) -> Result<Source<'_>> {

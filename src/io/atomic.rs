@@ -5,6 +5,7 @@ use std::fs::{File, Permissions};
 use std::io::{self, Seek};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Durability;
 use super::destination::Destination;
@@ -24,6 +25,7 @@ pub struct AtomicFile {
     naming: Naming,
     file: File,
     mode: u32,
+    modified: Option<SystemTime>,
     missed: Vec<Missed>,
 }
 
@@ -107,7 +109,7 @@ impl AtomicFile {
         let file = make(&mut naming).map_err(|error| {
             Error::io(format!("creating a file in {}", naming.destination.folder_path().display()), error)
         })?;
-        Ok(Self { naming, file, mode, missed: Vec::new() })
+        Ok(Self { naming, file, mode, modified: None, missed: Vec::new() })
     }
 
     /// The file, to be written to.
@@ -119,6 +121,12 @@ impl AtomicFile {
     /// The permissions that it has once it is committed.
     pub(crate) fn set_mode_to_be(&mut self, mode: u32) {
         self.mode = mode;
+    }
+
+    /// Sets the modification time that the file has after the commit, such as that of the file it was made from. If the
+    /// file system refuses it, the file has the time of the commit.
+    pub fn set_modified(&mut self, modified: SystemTime) {
+        self.modified = Some(modified);
     }
 
     /// Where it is to be.
@@ -165,6 +173,10 @@ impl AtomicFile {
     fn settle(&mut self, durability: Durability) -> Result<()> {
         self.missed.clear();
         self.set_mode();
+        if let Some(modified) = self.modified {
+            // No promise rests on it.
+            let _ = self.file.set_modified(modified);
+        }
         if durability != Durability::Unsynced {
             let synced = system::sync_file(&self.file).map_err(|error| Error::io("syncing the output", error))?;
             self.missed.extend(synced.map(Missed::Sync));

@@ -118,6 +118,12 @@ pub(crate) fn json(line: &str) -> String {
     out
 }
 
+/// One word for a POSIX shell, without quotes if it needs none.
+pub(crate) fn word(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:=-,@".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) { word.to_owned() } else { shell(word) }
+}
+
 /// One word for a POSIX shell: nothing in it is expanded.
 pub(crate) fn shell(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -133,6 +139,7 @@ mod tests {
         assert_eq!(lines("a\n\tb"), "a\n\\u{9}b");
         assert_eq!(os(OsStr::from_bytes(b"a\xffb\x07")), "a\\xffb\\u{7}");
         assert_eq!(shell("it's $(x)"), r"'it'\''s $(x)'");
+        assert_eq!(["file:a.key", "", "a b", "$x"].map(word), ["file:a.key", "''", "'a b'", "'$x'"]);
     }
 
     /// What a person does not see, though nothing is a control character.

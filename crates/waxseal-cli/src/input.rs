@@ -1,9 +1,11 @@
 //! Inputs: files, stdin, and what they are.
 
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use waxseal::engine::{Patient, Source};
 use waxseal::envelope::{read_front, read_header_at};
@@ -15,6 +17,20 @@ use super::args::is_stdin;
 use super::escape::Name;
 use super::failure::Failure;
 use super::streams;
+
+/// What `--name` calls stdin. It is known before the first input is opened, and never changes.
+static STDIN_NAME: OnceLock<Name> = OnceLock::new();
+
+/// Calls stdin by another name in all that is said from now on.
+pub(crate) fn call_stdin(name: &OsStr) {
+    // It is called once, from the command line.
+    let _ = STDIN_NAME.set(Name::of(name));
+}
+
+/// The name that the caller gave to stdin.
+pub(crate) fn stdin_name() -> Option<Name> {
+    STDIN_NAME.get().cloned()
+}
 
 /// Where an input comes from, as it was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +50,7 @@ impl InputName {
     /// For people and JSON.
     pub(crate) fn name(&self) -> Name {
         match self {
-            Self::Stdin => Name::plain("-"),
+            Self::Stdin => stdin_name().unwrap_or_else(|| Name::plain("-")),
             Self::Path(path) => Name::of(path),
         }
     }

@@ -47,6 +47,7 @@ fn guarded(work: impl FnOnce() -> Exit) -> Exit {
 fn run(arguments: &[OsString]) -> Exit {
     match Args::read(arguments) {
         Ok(args) => {
+            args.global.name.iter().for_each(|name| input::call_stdin(name));
             let session = Session::new(&args);
             commands::run(args.command, &session).unwrap_or_else(|failure| session.reporter.fatal(&failure))
         }

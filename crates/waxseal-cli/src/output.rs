@@ -19,7 +19,7 @@ use super::args::is_stdout;
 use super::escape;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::input::{Identity, Input};
+use super::input::{Identity, Input, InputName};
 use super::report::Reporter;
 use super::signals::{self, Registered};
 use super::streams;
@@ -201,6 +201,16 @@ impl Output {
         match self {
             Self::Stream(stream) | Self::Disk(stream) => stream,
             Self::File(file) => file.file(),
+        }
+    }
+
+    /// A file that is made from the file `input` gets its modification time, as gzip, xz and zstd do.
+    pub(crate) fn keep_time(&mut self, name: &InputName, input: &Input) {
+        if let (Self::File(file), InputName::Path(_)) = (self, name)
+            && input.metadata.is_file()
+            && let Ok(modified) = input.metadata.modified()
+        {
+            file.0.set_modified(modified);
         }
     }
 

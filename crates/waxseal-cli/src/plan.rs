@@ -42,6 +42,13 @@ pub(crate) struct Job {
     pub(crate) naming: Naming,
 }
 
+impl Job {
+    /// Whether the output is there already. It appears only when it is complete.
+    pub(crate) fn is_done(&self) -> bool {
+        !is_stdout(&self.output) && self.output.is_file()
+    }
+}
+
 /// Who named an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Naming {

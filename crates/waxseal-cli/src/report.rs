@@ -13,6 +13,7 @@ use super::Result;
 use super::escape::{self, Name};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::plan::Job;
 use super::streams;
 
 /// Version of the JSON lines' shape: fields may be added, never changed.
@@ -62,6 +63,13 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    /// The output was there already, and `--skip-existing` leaves it as it is.
+    pub(crate) fn skipped(job: &Job) -> Self {
+        let note = Some(format!("{}: skipped, because {} exists", job.input.display(), escape::path(&job.output)));
+        let more = Map::from_iter([("skipped".to_owned(), true.into())]);
+        Self { output: Some(Name::of(&job.output)), note, more, ..Self::default() }
+    }
+
     /// What there is to tell and what went wrong, in one.
     fn parts(result: &Result<Self>) -> (Option<&Self>, Option<&Failure>) {
         match result {

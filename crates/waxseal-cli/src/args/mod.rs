@@ -9,6 +9,7 @@ mod kms;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub(crate) use self::data::{
@@ -41,6 +42,10 @@ impl Args {
         if let Command::Encrypt(encrypt) = &mut args.command {
             encrypt.settle();
         }
+        if args.global.name.is_some() && !args.command.reads_stdin() {
+            let error = "--name is for an input from stdin or from a command";
+            return Err(<Self as clap::CommandFactory>::command().error(ErrorKind::ArgumentConflict, error));
+        }
         Ok(args)
     }
 }
@@ -57,6 +62,9 @@ pub(crate) struct Global {
     /// Do not show a progress bar
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+    /// What messages and --json call the input if it is stdin or a command
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) name: Option<OsString>,
 }
 
 /// The commands.
@@ -150,6 +158,9 @@ pub(crate) struct FileArgs {
     /// Where to write; "-" is stdout
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
+    /// Leave out each input whose output exists, and count it as a success
+    #[arg(long, conflicts_with = "force")]
+    pub(crate) skip_existing: bool,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
     /// Input files; without any, or with "-", the input is stdin
@@ -178,6 +189,21 @@ pub(crate) fn is_stdin(input: &Path) -> bool {
 }
 
 impl Command {
+    /// Whether an input has no name of its own.
+    fn reads_stdin(&self) -> bool {
+        let any = |inputs: &[PathBuf]| inputs.iter().any(|input| is_stdin(input));
+        match self {
+            Self::Encrypt(args) => args.from_command || args.files.inputs.is_empty() || any(&args.files.inputs),
+            Self::Decrypt(args) => args.files.inputs.is_empty() || any(&args.files.inputs),
+            Self::Verify(args) => any(&args.inputs),
+            Self::Inspect(args) => any(&args.inputs),
+            Self::Rewrap(args) => any(&args.inputs),
+            Self::Cat(args) => is_stdin(&args.input),
+            Self::Reseal(args) => is_stdin(&args.input),
+            Self::Salvage(_) | Self::Key(_) | Self::Service(_) | Self::Completions(_) | Self::Man(_) => false,
+        }
+    }
+
     /// Whether stdout carries data, so that JSON lines must go elsewhere.
     pub(crate) fn fills_stdout(&self) -> bool {
         match self {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use waxseal::engine::{Patient, Sink};
-use waxseal::{Error, OpenReaderAt};
+use waxseal::{Error, OpenReader, OpenReaderAt};
 
 use super::open::Open;
 use crate::Result;
@@ -32,6 +32,7 @@ fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {
     let stdout = streams::stdout().map_err(|error| Failure::io("opening the output", error))?;
     match input.shape {
         Shape::Seekable => seek(&mut input, range, stdout, open),
+        Shape::Stream if range.end < u64::MAX => start(&mut input, range, stdout, open),
         Shape::Stream => pass(&name.display(), &mut input, range, stdout, open),
     }
 }
@@ -61,6 +62,30 @@ fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> R
     }
     closed(stdout)?;
     Ok(Done { bytes: Some(all - left), ..done })
+}
+
+/// Reads a stream only as far as the range needs it. What comes after the range is not looked at.
+fn start(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
+    let mut reader = match OpenReader::new(Patient(&input.file), &open.openers(), open.demands()) {
+        Ok(reader) => reader,
+        Err(error) => return Err(open.explain(error, None, input)),
+    };
+    let by = reader.opened_by();
+    open.warn(reader.header(), &by.failed);
+    let done = open.done(reader.header(), by.slot, by.key.clone(), 0);
+    let mut window = Window { inner: Patient(&stdout), range, position: 0, passed: 0 };
+    let mut buffer = vec![0; 1 << 16];
+    while window.position < range.end {
+        let want = usize::try_from(range.end - window.position).unwrap_or(usize::MAX).min(buffer.len());
+        let read = reader.read(&mut buffer[..want]).map_err(|error| Error::io("reading the input", error))?;
+        if read == 0 {
+            break;
+        }
+        window.write_all(&buffer[..read]).map_err(|error| Error::io("writing to stdout", error))?;
+    }
+    let passed = window.passed;
+    closed(stdout)?;
+    Ok(Done { bytes: Some(passed), ..done })
 }
 
 /// Reads a stream to its end, so that all of it is authenticated, and lets the range through.

@@ -22,10 +22,14 @@ pub(crate) fn run(args: &DecryptArgs, session: &Session) -> Result<Exit> {
 }
 
 fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
+    if args.files.skip_existing && job.is_done() {
+        return Ok(Done::skipped(job));
+    }
     let mut input = job.input.open()?;
     let target = plan::target(job, &input, args.files.write.force, &open.forbidden())?;
     let path = target.path().map(Name::of);
-    let output = target.open(Content::Plaintext, MODE)?;
+    let mut output = target.open(Content::Plaintext, MODE)?;
+    output.keep_time(&job.input, &input);
     let durability = durability(args.files.write.no_sync);
     let done = open.open_into(&job.input.display(), &mut input, output.sink(durability))?;
     output.commit(durability, &open.session.reporter)?;

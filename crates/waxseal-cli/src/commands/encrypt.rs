@@ -1,5 +1,7 @@
 //! `encrypt`.
 
+use std::io;
+
 use waxseal::engine::{Sealed, Source};
 use waxseal::{Envelope, SealOptions};
 
@@ -9,6 +11,7 @@ use crate::escape::{self, Name};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::from_command::CommandOutput;
+use crate::input::{self, InputName};
 use crate::keys::{Cloud, Keyring, Sealers, Sealing};
 use crate::once;
 use crate::output::{Content, Forbidden, Output, Target};
@@ -35,10 +38,11 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     if let Some(remark) = sealers.remark().filter(|_| session.reporter.is_watched()) {
         session.reporter.remark(remark);
     }
-    let seal = Seal { args, options, cloud, sealers, forbidden, session };
+    let named: Vec<String> = keys.specs().iter().map(|key| format!("-k {}", escape::word(&key.to_string()))).collect();
+    let seal = Seal { args, options, cloud, sealers, forbidden, named: named.join(" "), session };
     Ok(match command {
         Some(target) => {
-            let file = args.behind_dashes.first().map(Name::of);
+            let file = input::stdin_name().or_else(|| args.behind_dashes.first().map(Name::of));
             session.reporter.finished(file.as_ref(), seal.command(target))
         }
         None => session.each(&jobs, |job| job.input.name(), |job| seal.file(job)),
@@ -80,21 +84,46 @@ struct Seal<'a> {
     cloud: Cloud,
     sealers: Sealers,
     forbidden: Forbidden,
+    /// The keys as options of a command line.
+    named: String,
     session: &'a Session,
 }
 
 impl Seal<'_> {
     fn file(&self, job: &Job) -> Result<Done> {
+        if self.args.files.skip_existing && job.is_done() {
+            return Ok(Done::skipped(job));
+        }
         let input = job.input.open()?;
+        if input.metadata.is_dir() {
+            return Err(self.is_folder(&job.input));
+        }
         let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
         let mode = target.sealed_mode(&input);
         let path = target.path().map(Name::of);
-        let output = target.open(Content::Ciphertext, mode)?;
+        let mut output = target.open(Content::Ciphertext, mode)?;
+        output.keep_time(&job.input, &input);
         let (sealers, options) = (&self.sealers, &self.options);
         let sealed = self.seal(&job.input.display(), input.source(), &output, || sealers.envelope(options))?;
         output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
         Ok(self.done(&sealed, path))
+    }
+
+    /// The hint is the line that seals the folder with the same keys. It notices if tar fails.
+    fn is_folder(&self, input: &InputName) -> Failure {
+        let failure = Failure::io("reading the input", io::ErrorKind::IsADirectory.into());
+        let InputName::Path(folder) = input else { return failure };
+        // A name that cannot be shown as it is cannot be pasted. The usual hint has words in its place.
+        let Some(folder) = folder.to_str().filter(|name| escape::text(name) == **name) else { return failure };
+        let folder = escape::word(folder.trim_end_matches('/'));
+        let (keys, output) = (&self.named, format!("-o {folder}.tar.wax"));
+        Failure {
+            hint: Some(format!(
+                "pack the folder first: `waxseal encrypt {keys} {output} --from-command -- tar -c {folder}`"
+            )),
+            ..failure
+        }
     }
 
     fn command(&self, target: Target) -> Result<Done> {

@@ -1,0 +1,189 @@
+//! Files as people expect them: times, existing outputs, folders, names for pipes, and what file(1) says.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli_support;
+mod skipped;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use cli_support::{Place, WAXSEAL, feed, noise};
+use serde_json::Value;
+
+/// Long ago, with nanoseconds.
+fn then() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::new(1_000_000_007, 123_456_789)
+}
+
+fn modified(place: &Place, name: &str) -> SystemTime {
+    fs::metadata(place.path(name)).unwrap().modified().unwrap()
+}
+
+fn set_modified(place: &Place, name: &str, time: SystemTime) {
+    File::options().write(true).open(place.path(name)).unwrap().set_modified(time).unwrap();
+}
+
+fn json_of(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn named_files_keep_their_time() {
+    let place = Place::new();
+    for len in [0, 10, 3_000_000] {
+        for sync in [&[][..], &["--no-sync"]] {
+            place.write("in", noise(len));
+            set_modified(&place, "in", then());
+            let args = |args: &[&'static str]| [args, sync].concat();
+            place.ok(&args(&["encrypt", "-f", "-k", "file:k", "in"]));
+            assert_eq!(modified(&place, "in.wax"), then());
+            place.ok(&args(&["decrypt", "-f", "-k", "file:k", "-o", "out", "in.wax"]));
+            assert_eq!(modified(&place, "out"), then());
+        }
+    }
+    // A pipe has no time, and a file that is only redirected has no name.
+    let started = SystemTime::now() - Duration::from_secs(60);
+    place.ok(&["encrypt", "-f", "-k", "file:k", "-o", "in.wax", "--from-command", "--", "cat", "in"]);
+    assert!(modified(&place, "in.wax") > started);
+    let stdin = File::open(place.path("in")).unwrap();
+    let ran = place.command(&["encrypt", "-f", "-k", "file:k", "-o", "in.wax"]).stdin(stdin).output().unwrap();
+    assert_eq!(ran.status.code(), Some(0));
+    assert!(modified(&place, "in.wax") > started);
+    // The new data key is new.
+    set_modified(&place, "in.wax", then());
+    place.ok(&["reseal", "--from", "file:k", "-k", "file:k", "-o", "new.wax", "in.wax"]);
+    assert!(modified(&place, "new.wax") > started);
+}
+
+#[test]
+fn existing_outputs_are_skipped() {
+    let place = Place::new();
+    for name in ["a", "b", "c"] {
+        place.write(name, name);
+    }
+    place.write("b.wax", "not to be touched");
+    let args = ["encrypt", "--json", "--skip-existing", "-k", "file:k", "a", "b", "c"];
+    let told = json_of(&place.ok(&args).text());
+    let skipped: Vec<_> = told.iter().filter(|line| line["skipped"] == true).collect();
+    assert_eq!(skipped.len(), 1);
+    assert!(skipped[0]["file"] == "b" && skipped[0]["output"] == "b.wax" && skipped[0]["ok"] == true, "{skipped:?}");
+    assert_eq!(place.read("b.wax"), b"not to be touched");
+    let before = place.read("a.wax");
+    assert_eq!(json_of(&place.ok(&args).text()).iter().filter(|line| line["skipped"] == true).count(), 3);
+    assert_eq!(place.read("a.wax"), before);
+    place.ok(&["decrypt", "--skip-existing", "-k", "file:k", "a.wax", "c.wax"]);
+    fs::remove_file(place.path("c")).unwrap();
+    // Even the key is not needed for what is there; for the rest it is.
+    place.ok(&["decrypt", "--skip-existing", "-k", "file:k", "a.wax", "c.wax"]);
+    assert_eq!(place.read("c"), b"c");
+    // A folder of that name is no output, and there is nothing to skip on stdout.
+    fs::create_dir(place.path("d.wax")).unwrap();
+    place.write("d", "d");
+    place.fails(&["encrypt", "--skip-existing", "-k", "file:k", "d"], 2, &["folder"]);
+    assert!(!place.ok(&["encrypt", "--skip-existing", "-k", "file:k", "-o", "-", "a"]).stdout.is_empty());
+    place.fails(&["encrypt", "--skip-existing", "-f", "-k", "file:k", "a"], 2, &["--force"]);
+}
+
+#[test]
+fn a_folder_gets_the_line_that_seals_it() {
+    let place = Place::new();
+    fs::create_dir(place.path("my files")).unwrap();
+    place.write("my files/one", noise(100_000));
+    let ran = place.fails(&["encrypt", "-k", "file:k", "my files/"], 7, &["my files"]);
+    let line = ran.stderr.split('`').nth(1).unwrap();
+    assert_eq!(
+        line, "waxseal encrypt -k file:k -o 'my files'.tar.wax --from-command -- tar -c 'my files'",
+        "{}",
+        ran.stderr
+    );
+    // It is a line that can be pasted.
+    let line = line.replacen("waxseal", WAXSEAL, 1);
+    let ended = Command::new("sh").args(["-c", &line]).current_dir(place.path("")).status().unwrap();
+    assert!(ended.success());
+    let script = format!("{WAXSEAL} decrypt -k file:k -o - 'my files.tar.wax' | tar -xO 'my files/one'");
+    let got = Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output().unwrap();
+    assert!(got.stdout == noise(100_000));
+}
+
+#[test]
+fn a_pipe_can_have_a_name() {
+    let place = Place::new();
+    let told = |ran: &cli_support::Ran| json_of(if ran.stdout.starts_with(b"{") { "" } else { &ran.stderr });
+    let ran = place.pipe(&["encrypt", "--json", "--name", "nightly dump", "-k", "file:k"], b"content");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(told(&ran)[0]["file"], "nightly dump");
+    let sealed = ran.stdout;
+    let ran = place.pipe(&["verify", "--name", "nightly dump", "-k", "file:k", "-"], &sealed);
+    assert_eq!(ran.text(), "nightly dump: ok\n");
+    let ran = place.pipe(&["decrypt", "--name", "nightly dump", "-k", "file:k"], &sealed[..sealed.len() - 1]);
+    assert_eq!(ran.code, Some(4));
+    assert!(ran.stderr.contains("error: nightly dump: "), "{}", ran.stderr);
+    let ran =
+        place.ok(&["encrypt", "--json", "--name=pg", "-k", "file:k", "-o", "x.wax", "--from-command", "--", "true"]);
+    assert_eq!(json_of(&ran.text())[0]["file"], "pg");
+    place.write("in", "x");
+    place.fails(&["encrypt", "--name", "other", "-k", "file:k", "in"], 2, &["--name is for an input from stdin"]);
+}
+
+/// The producer has much more to give, and waits for ever. What is asked for comes all the same.
+#[test]
+fn cat_stops_reading_a_stream_when_it_has_the_range() {
+    let place = Place::new();
+    let content = noise(9_000_000);
+    let sealed = place.sealed("in.wax", &content);
+    for (range, end) in
+        [(0..10, 200_000), (0..0, 140_000), (1_000_000..1_500_000, 1_700_000), (16_383..16_385, 180_000)]
+    {
+        let arg = format!("{}..{}", range.start, range.end);
+        let mut child = place
+            .command(&["cat", "-k", "file:k", "--range", &arg, "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let ended = std::thread::scope(|scope| {
+            let (done, is_done) = std::sync::mpsc::channel::<()>();
+            let start = &sealed[..end];
+            scope.spawn(move || {
+                let _ = stdin.write_all(start);
+                // The producer's end stays open until the other one has ended.
+                let _ = is_done.recv();
+            });
+            let ended = child.wait_with_output().unwrap();
+            drop(done);
+            ended
+        });
+        assert_eq!(ended.status.code(), Some(0));
+        assert!(ended.stdout == content[range]);
+    }
+    // What lies in the range is authenticated, and a stream that ends in it says so.
+    let mut altered = sealed.clone();
+    altered[150_000] ^= 1;
+    let args = ["cat", "-k", "file:k", "--range", "0..100000", "-"];
+    feed(&mut place.command(&args), &altered).failed(4, &["-: "]);
+    feed(&mut place.command(&args), &sealed[..150_000]).failed(4, &["-: "]);
+    // Beyond the end there is nothing, and the end is authenticated.
+    let args = ["cat", "-k", "file:k", "--range", "8999990..9999999", "-"];
+    let ran = feed(&mut place.command(&args), &sealed);
+    assert!(ran.code == Some(0) && ran.stdout == content[8_999_990..]);
+    let cut = sealed.len() - (content.len() % 16_384) - 16;
+    feed(&mut place.command(&args), &sealed[..cut]).failed(4, &["-: "]);
+}
+
+#[test]
+fn file_knows_a_sealed_file() {
+    let place = Place::new();
+    place.write("in", "x");
+    place.ok(&["encrypt", "-k", "file:k", "--suite", "chacha20-poly1305", "in"]);
+    let magic = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/waxseal.magic");
+    let asked = Command::new("file").args(["-m", magic]).arg(place.path("in.wax")).output();
+    let Ok(told) = asked else {
+        skipped::skipped("file_knows_a_sealed_file", "the program file is not installed");
+        return;
+    };
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.ends_with("waxseal encrypted file, version 1, ChaCha20-Poly1305, key slots: 1\n"), "{told}");
+}
