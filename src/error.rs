@@ -2,6 +2,10 @@
 
 use std::io;
 
+mod remedy;
+
+pub use remedy::{Naming, Purpose, Remedy, RightKind};
+
 /// What can go wrong. Each variant says who must act.
 ///
 /// The command-line tool maps every variant to an exit code; a library caller can do the same.
@@ -38,6 +42,14 @@ pub enum Error {
     /// An argument of the caller is malformed (a pair, a label, a key file, a passphrase).
     #[error("{0}")]
     Invalid(String),
+    /// A setting or an argument of the caller is missing or cannot be used, and it is known what to set instead.
+    #[error("{message}")]
+    Setting {
+        /// What is wrong.
+        message: String,
+        /// What to set.
+        remedy: Box<Remedy>,
+    },
     /// The caller broke the contract of the library. The caller has a bug.
     #[error("the waxseal library was used incorrectly: {0}")]
     ApiMisuse(&'static str),
@@ -50,6 +62,11 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// A setting that is missing or cannot be used, and what to set.
+    pub fn setting(message: impl Into<String>, remedy: Remedy) -> Self {
+        Error::Setting { message: message.into(), remedy: Box::new(remedy) }
+    }
+
     /// An I/O error with what was being done.
     ///
     /// An error of this crate that was passed through [`std::io::Read`] is returned unchanged.
@@ -274,7 +291,7 @@ impl Unmet {
     }
 }
 
-/// A failure of a key service, sorted by the remedy.
+/// A failure of a key service. The cause says what kind of failure it is, and the remedy what to do next.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{key}: {message}")]
 #[non_exhaustive]
@@ -285,8 +302,8 @@ pub struct ProviderError {
     pub key: String,
     /// What happened, in the service's words where it has any.
     pub message: String,
-    /// What to do next.
-    pub hint: Option<String>,
+    /// What to do next, where that is known.
+    pub remedy: Option<Remedy>,
     /// The service's own id of the request, for its operators.
     pub request_id: Option<String>,
 }
@@ -296,21 +313,27 @@ impl ProviderError {
     #[must_use]
     pub fn new(cause: ProviderCause, key: impl Into<String>, message: impl Into<String>) -> Self {
         let message = on_one_line(message.into());
-        Self { cause, key: key.into(), message, hint: None, request_id: None }
+        Self { cause, key: key.into(), message, remedy: None, request_id: None }
     }
 
     /// Adds what to do next.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    pub fn with_remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
         self
     }
 
-    /// Adds what to do next, where there is something.
+    /// Adds what to do next, where that is known.
     #[must_use]
-    pub fn with_some_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint.or(self.hint);
+    pub fn with_some_remedy(mut self, remedy: Option<Remedy>) -> Self {
+        self.remedy = remedy.or(self.remedy);
         self
+    }
+
+    /// Adds what to do next in words of the service's own, for what [`Remedy`] has no variant.
+    #[must_use]
+    pub fn with_hint(self, words: impl Into<String>) -> Self {
+        self.with_remedy(Remedy::Other(words.into()))
     }
 
     /// Adds the service's id of the request.

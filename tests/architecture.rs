@@ -317,6 +317,76 @@ fn only_the_program_prints() {
     }
 }
 
+/// The texts of `source`, with their lines: what a user can read. Comments and unit tests are left out.
+fn texts(source: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    let end = source.find("\nmod tests {").unwrap_or(source.len());
+    while at < end {
+        let rest = &source[at..];
+        let first = rest.chars().next().unwrap();
+        let len = match first {
+            '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
+            '"' => text_len(rest),
+            '\'' if is_char_literal(rest) => 2 + rest[2..].find('\'').unwrap() + 1,
+            'r' if !source[..at].ends_with(char::is_alphanumeric) => raw_text(rest).unwrap_or(1),
+            other => other.len_utf8(),
+        };
+        if len > 1 && matches!(first, '"' | 'r') {
+            found.push((source[..at].matches('\n').count() + 1, rest[..len].to_owned()));
+        }
+        at += len;
+    }
+    found
+}
+
+/// Whether `text` names an option or a command of the program, or a command of the AWS CLI.
+fn names_a_command(text: &str) -> bool {
+    const COMMANDS: [&str; 9] =
+        ["encrypt", "decrypt", "cat", "verify", "inspect", "rewrap", "salvage", "direct", "completions"];
+    const OF_KEY: [&str; 8] = ["new", "show", "create", "import", "public", "rotate", "alias", "enable"];
+    const OF_AWS: [&str; 4] = ["kms", "sts", "sso", "configure"];
+    let is_option = |word: &str| {
+        let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-').filter(|name| name.len() == 1));
+        name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+    };
+    let between = |c: char| c.is_whitespace() || "\"'`(),;".contains(c);
+    let words: Vec<_> = text.split(between).filter(|word| !word.is_empty()).collect();
+    let is_command = |pair: &[&str]| match pair[0] {
+        "waxseal" => COMMANDS.contains(&pair[1]),
+        "key" => OF_KEY.contains(&pair[1]),
+        "aws" => OF_AWS.contains(&pair[1]),
+        _ => false,
+    };
+    words.iter().any(|word| is_option(word)) || words.windows(2).any(is_command)
+}
+
+/// A user of the library may have no command line. The library returns a `Remedy`, and the program words it.
+#[test]
+fn only_the_program_names_options_and_commands() {
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for source in sources().iter().filter(|source| source.of != CLI) {
+        for (line, text) in texts(&read(&source.path)) {
+            seen += 1;
+            if names_a_command(&text) {
+                wrong.push(format!("{}:{line}: {text}", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "options and commands in the library:\n{}", wrong.join("\n"));
+    assert!(seen > 500, "only {seen} texts were found");
+    for bad in
+        ["set --region", "-k KEY", "run `waxseal encrypt`", "waxseal key create", "as `key show` lists", "aws kms x"]
+    {
+        assert!(names_a_command(bad), "{bad}");
+    }
+    for good in ["not a waxseal key file", "a - b", "-----BEGIN CERTIFICATE-----", "AES-256-GCM", "eu-west-1", "-1"] {
+        assert!(!names_a_command(good), "{good}");
+    }
+    let code = "f(\"a\"); // \"b\"\nlet c = 'c'; r#\"d\"# \n#[cfg(test)]\nmod tests { \"e\" }";
+    assert_eq!(texts(code), [(1, "\"a\"".to_owned()), (2, "r#\"d\"#".to_owned())]);
+}
+
 #[test]
 fn unsafe_stands_where_it_is_argued() {
     for source in sources().iter().filter(|source| !UNSAFE_FILES.contains(&source.path.as_str())) {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use sdk::{binding, kms, kms_in, name};
 use serde_json::json;
 use support::{ACCOUNT, CountingProxy, Fault, REGION, counting_proxy};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy, Result, RightKind};
 use waxseal::format::{Slot, SlotKind};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal_aws_kms::{AccountRule, KmsKey, KmsOpener};
@@ -176,26 +176,50 @@ fn what_is_not_an_answer_of_aws() {
 }
 
 #[test]
-fn every_refusal_has_its_cause_and_a_hint() {
+fn every_refusal_has_its_cause_and_a_remedy() {
     use ProviderCause as C;
     let key = arn(REGION, ID);
-    for (code, words, cause, hint) in [
-        ("AccessDeniedException", "User: x is not authorized to perform: kms:Decrypt", C::Denied, "kms:Decrypt"),
-        ("DisabledException", "arn is disabled.", C::Disabled, "enable-key"),
-        ("KMSInvalidStateException", "arn is pending deletion.", C::PendingDeletion, "cancel-key-deletion"),
-        ("KMSInvalidStateException", "arn is pending import.", C::PendingImport, "waxseal key import"),
-        ("NotFoundException", "Key does not exist", C::NotFound, "--region"),
-        ("InvalidCiphertextException", "", C::WrongCiphertext, ""),
-        ("IncorrectKeyException", "", C::OtherKey, ""),
-        ("InvalidKeyUsageException", "", C::WrongKeyType, "SYMMETRIC_DEFAULT"),
+    let (named, region) = (|| key.clone(), || REGION.to_owned());
+    let decrypt = Remedy::Permit { action: "kms:Decrypt".into(), by_context: true };
+    let login = Some(Remedy::CheckCredentials);
+    for (code, words, cause, remedy) in [
+        ("AccessDeniedException", "User: x is not authorized to perform: kms:Decrypt", C::Denied, Some(decrypt)),
+        (
+            "DisabledException",
+            "arn is disabled.",
+            C::Disabled,
+            Some(Remedy::EnableKey { key: named(), region: region() }),
+        ),
+        (
+            "KMSInvalidStateException",
+            "arn is pending deletion.",
+            C::PendingDeletion,
+            Some(Remedy::CancelDeletion { key: named(), region: region() }),
+        ),
+        (
+            "KMSInvalidStateException",
+            "arn is pending import.",
+            C::PendingImport,
+            Some(Remedy::ImportSameMaterial { key: named() }),
+        ),
+        ("KMSInvalidStateException", "arn is unavailable.", C::Rejected, Some(Remedy::ConnectKeyStore)),
+        ("NotFoundException", "Key does not exist", C::NotFound, Some(Remedy::CheckName)),
+        ("InvalidCiphertextException", "", C::WrongCiphertext, None),
+        ("IncorrectKeyException", "", C::OtherKey, None),
+        ("InvalidKeyUsageException", "", C::WrongKeyType, Some(Remedy::UseKind(RightKind::SymmetricOrSlots))),
         (
             "ExpiredTokenException",
             "The security token included in the request is expired",
             C::Credentials,
-            "aws sso login",
+            login.clone(),
         ),
-        ("UnrecognizedClientException", "The security token is invalid", C::Credentials, "get-caller-identity"),
-        ("InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier", C::ClockSkew, "clock"),
+        ("UnrecognizedClientException", "The security token is invalid", C::Credentials, login),
+        (
+            "InvalidSignatureException",
+            "Signature expired: 20200101T000000Z is now earlier",
+            C::ClockSkew,
+            Some(Remedy::SetClock),
+        ),
     ] {
         let proxy = proxy();
         // A skewed clock is corrected by the SDK, which then tries again.
@@ -204,7 +228,7 @@ fn every_refusal_has_its_cause_and_a_hint() {
         assert_eq!(error.cause, cause, "{code}: {error}");
         assert_eq!((error.key.as_str(), error.request_id.as_deref()), (key.as_str(), Some("fault-400")));
         assert!(!error.retryable() && error.to_string().contains(words), "{error}");
-        assert!(error.hint.as_deref().unwrap_or_default().contains(hint), "{code}: {:?}", error.hint);
+        assert_eq!(error.remedy, remedy, "{code}");
     }
 }
 
@@ -236,7 +260,7 @@ fn nothing_listens() {
     let key = arn(REGION, ID);
     let error = refusal(KmsKey::new(&kms("http://127.0.0.1:1"), name(&key)).generate(&binding(&[])));
     assert_eq!(error.cause, ProviderCause::Unreachable, "{error}");
-    assert!(error.hint.is_some_and(|hint| hint.contains("AWS_ENDPOINT_URL_KMS")));
+    assert_eq!(error.remedy, Some(Remedy::CheckNetwork));
 }
 
 #[test]
@@ -284,7 +308,8 @@ fn an_alias_is_not_looked_for_in_another_region() {
     let single = arn(REGION, ID);
     let opener = KmsOpener::named(&kms_in(&proxy.url, "eu-central-1"), name("alias/backup"));
     let error = refusal(opener.open(&slot(&single), &binding(&[])));
-    assert_eq!((error.cause, error.hint.as_deref()), (ProviderCause::NotFound, Some("--region eu-west-1")));
+    let remedy = Remedy::ChooseRegion { region: Some("eu-west-1".into()) };
+    assert_eq!((error.cause, error.remedy), (ProviderCause::NotFound, Some(remedy)));
     assert!(proxy.calls().is_empty());
 }
 
@@ -319,5 +344,6 @@ fn sts_decides() {
     let own = KmsOpener::by_account(&kms(&proxy.url), AccountRule::Own).unwrap();
     let error = refusal(own[0].open(&slot(&key), &binding(&[])));
     assert_eq!(error.cause, ProviderCause::Unreachable, "{error}");
-    assert!(error.hint.is_some_and(|hint| hint.contains("--account") && hint.contains("-k arn")));
+    let naming = Naming::to_open(Some(key), Some(ACCOUNT.into()));
+    assert_eq!(error.remedy, Some(Remedy::SkipIdentity(naming)));
 }

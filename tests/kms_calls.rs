@@ -9,7 +9,7 @@ use serde_json::json;
 use support::{ACCOUNT, CountingProxy, REGION, counting_proxy, shared_moto};
 use waxseal::Envelope;
 use waxseal::envelope::SealOptions;
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::DataKey;
@@ -148,7 +148,8 @@ fn without_a_name_only_the_callers_own_account_opens() {
     let foreign = Slot { key_id: key.replace(ACCOUNT, "210987654321"), ..slot.clone() };
     let error = refusal(own[0].open(&foreign, &binding));
     assert_eq!(error.cause, ProviderCause::NotAllowed, "{error}");
-    assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("--account 210987654321")), "{:?}", error.hint);
+    let naming = Naming::to_open(Some(foreign.key_id.clone()), Some("210987654321".into()));
+    assert_eq!(error.remedy, Some(Remedy::Trust(naming)));
     assert!(proxy.calls().is_empty());
 }
 
@@ -226,7 +227,7 @@ fn rotation_is_one_reencrypt_and_one_dry_run() {
     let elsewhere = new.replace(REGION, "us-east-1");
     let error = refusal(kms.reencrypt(&slot, &binding, &name(&elsewhere)));
     assert_eq!(error.cause, ProviderCause::NotAllowed, "{error}");
-    assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("--allow-unwrap")));
+    assert_eq!(error.remedy, Some(Remedy::UnwrapHere));
     assert!(proxy.calls().is_empty());
 }
 
@@ -241,7 +242,7 @@ fn the_listener_hears_each_call_with_its_request_id() {
     let (_, slot) = KmsKey::new(&kms, name(&key)).generate(&binding).unwrap();
     KmsOpener::named(&kms, name(&key)).open(&slot, &binding).unwrap();
     let heard = heard.lock().unwrap();
-    let operations: Vec<_> = heard.iter().map(|call| call.operation).collect();
+    let operations: Vec<_> = heard.iter().map(|call| call.operation.name()).collect();
     assert_eq!(operations, ["GenerateDataKey", "Decrypt"]);
     assert!(
         heard.iter().all(|call| call.request_id.is_some() && call.key == key && call.region == REGION),

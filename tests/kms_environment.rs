@@ -13,7 +13,7 @@ use serde_json::json;
 use support::{
     ACCOUNT, Certificates, Fault, REGION, counting_proxy, in_child, moto_tls, run_in_child, shared_moto, tunnel,
 };
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::format::{Slot, SlotKind};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::DataKey;
@@ -74,7 +74,10 @@ fn by_variables_and_without_a_home() {
         round_trip(&kms(KmsConfig::new()), &key());
         assert!(started.elapsed() < Duration::from_secs(5), "something was waited for: {:?}", started.elapsed());
         let bare = KmsKey::new(&kms(KmsConfig::new()), name("alias/bare"));
-        assert!(matches!(bare.generate(&binding(&[])), Err(Error::Invalid(_))), "an alias needs a region");
+        let Err(Error::Setting { remedy, .. }) = bare.generate(&binding(&[])) else {
+            panic!("an alias needs a region")
+        };
+        assert_eq!(*remedy, Remedy::ChooseRegion { region: None });
         return;
     }
     let (server, key) = (shared_moto(), shared_moto().aws().create_key());
@@ -139,6 +142,29 @@ fn the_region_that_is_chosen_counts_for_multi_region_keys_alone() {
     proxy.fail([answer(&sister), answer(&sister), answer(&sister), answer(&single)]);
     let more = [(KEY, home.as_str()), ("AWS_ENDPOINT_URL_KMS", proxy.url.as_str())];
     run_in_child("the_region_that_is_chosen_counts_for_multi_region_keys_alone", &[&CREDENTIALS[..], &more].concat());
+}
+
+/// No replica of the key can be there. That is a wrong setting, and no bug.
+#[test]
+fn a_chosen_region_of_another_partition_is_refused_without_a_call() {
+    if in_child() {
+        let kms = kms(in_region("cn-north-1"));
+        let openers = KmsOpener::by_account(&kms, AccountRule::Any).unwrap();
+        let opener = openers.iter().find(|opener| opener.matches(&slot_of(&key()))).expect("a match");
+        let remedy = Some(Remedy::ChooseRegion { region: Some(REGION.into()) });
+        for error in
+            [opener.open(&slot_of(&key()), &binding(&[])).err(), opener.dry_run(&slot_of(&key()), &binding(&[])).err()]
+        {
+            let Some(Error::Provider(error)) = error else { panic!("{error:?}") };
+            assert_eq!((error.cause, error.remedy), (ProviderCause::NotFound, remedy.clone()));
+        }
+        return;
+    }
+    let home = format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/mrk-1234567890abcdef1234567890abcdef");
+    let proxy = counting_proxy("http://127.0.0.1:1");
+    let more = [(KEY, home.as_str()), ("AWS_ENDPOINT_URL_KMS", proxy.url.as_str())];
+    run_in_child("a_chosen_region_of_another_partition_is_refused_without_a_call", &[&CREDENTIALS[..], &more].concat());
+    assert!(proxy.calls().is_empty());
 }
 
 fn slot_of(key: &str) -> Slot {

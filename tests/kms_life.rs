@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use sdk::{binding, kms, name};
 use serde_json::json;
 use support::{Fault, REGION, Server, counting_proxy, ministack, python, shared_moto};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::format::Pairs;
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::SecretBytes;
@@ -59,12 +59,11 @@ fn a_key_with_material_of_its_own() {
     assert_eq!(kms.show_key(&alias).unwrap().state, "PendingImport");
     assert_eq!(kms.key_arn(&alias).unwrap(), arn);
 
-    // Before the import nothing can be sealed, and it says which command helps.
+    // Before the import nothing can be sealed, and the error says what helps.
     let binding = binding(&["env=prod"]);
     let error = refusal(KmsKey::new(&kms, named.clone()).generate(&binding));
     assert_eq!(error.cause, ProviderCause::PendingImport, "{error}");
-    let hint = format!("import the same material again: waxseal key import {arn} --material FILE");
-    assert_eq!(error.hint.as_deref(), Some(hint.as_str()));
+    assert_eq!(error.remedy, Some(Remedy::ImportSameMaterial { key: arn.to_string() }));
 
     let material = secret(&[0x5a; 32]);
     assert_eq!(kms.import_material(&alias, &material, &ImportOptions::new()).unwrap().key, arn);
@@ -85,12 +84,8 @@ fn a_key_with_material_of_its_own() {
     proxy.fail_on("ImportKeyMaterial", Fault::refusal("IncorrectKeyMaterialException", words));
     let error = refusal(kms.import_material(&named, &secret(&[0x5b; 32]), &ImportOptions::new()));
     assert_eq!(error.cause, ProviderCause::Rejected, "{error}");
-    assert!(
-        error.message.contains(words)
-            && error.hint.is_some_and(|hint| hint.contains("only material that it has had before")),
-        "{}",
-        error.message
-    );
+    assert!(error.message.contains(words), "{}", error.message);
+    assert_eq!(error.remedy, Some(Remedy::ImportAsNew));
     kms.import_material(&named, &material, &ImportOptions::new()).unwrap();
     assert!(opener.open(&slot, &binding).unwrap().expose() == data_key.expose());
 }

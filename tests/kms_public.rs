@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use sdk::{binding, kms, name};
 use serde_json::{Value, json};
 use support::{ACCOUNT, CountingProxy, Fault, REGION, Server, counting_proxy, small_kms};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result, Tampered};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result, RightKind, Tampered};
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::public::{PublicKeySpec, encapsulation};
 use waxseal::keys::{KeyOpener, KeySealer, Recipient};
@@ -233,16 +233,21 @@ fn a_refusal_is_no_alteration() {
         let binding = binding(&[]);
         let (_, slot) = sealed(&recipient, &binding);
         let opener = cloud.named(recipient.key_id());
-        for (code, cause, hint) in [
-            ("InvalidKeyUsageException", C::WrongKeyType, "key"),
-            ("DisabledException", C::Disabled, "enable"),
-            ("NotFoundException", C::NotFound, "--region"),
-            ("AccessDeniedException", C::Denied, operation(spec)),
+        let is_ml_kem = operation(spec) == "Decapsulate";
+        let right = if is_ml_kem { RightKind::MlKem } else { RightKind::SymmetricOrSlots };
+        let (key, region) = (recipient.key_id().to_owned(), REGION.to_owned());
+        // Decapsulate has no encryption context.
+        let permit = Remedy::Permit { action: format!("kms:{}", operation(spec)), by_context: !is_ml_kem };
+        for (code, cause, remedy) in [
+            ("InvalidKeyUsageException", C::WrongKeyType, Remedy::UseKind(right)),
+            ("DisabledException", C::Disabled, Remedy::EnableKey { key, region }),
+            ("NotFoundException", C::NotFound, Remedy::CheckName),
+            ("AccessDeniedException", C::Denied, permit),
         ] {
             cloud.proxy.fail_on(operation(spec), Fault::refusal(code, ""));
             let error = refusal(opener.open(&slot, &binding));
             assert!(error.cause == cause && !error.tampered(), "{error}");
-            assert!(error.hint.as_ref().is_some_and(|told| told.contains(hint)), "{code}: {:?}", error.hint);
+            assert_eq!(error.remedy, Some(remedy), "{code}");
         }
         cloud.proxy.fail_on(operation(spec), Fault::refusal("ValidationException", "no"));
         assert_eq!(refusal(opener.open(&slot, &binding)).cause, C::Rejected);
@@ -265,7 +270,7 @@ fn an_alias_that_points_elsewhere_is_another_key() {
         cloud.proxy.take();
         let error = refusal(cloud.named(&alias).open(&slot, &binding));
         assert!(error.cause == ProviderCause::OtherKey && !error.tampered(), "{error}");
-        assert!(error.hint.is_some_and(|hint| hint.contains("ARN")));
+        assert_eq!(error.remedy, Some(Remedy::NameByFullId));
         assert_eq!(cloud.proxy.take(), [operation(spec)]);
         let opened = cloud.named(recipient.key_id()).open(&slot, &binding).unwrap();
         assert!(opened.expose() == data_key.expose());
@@ -285,7 +290,14 @@ fn keys_that_are_of_no_use_have_no_recipient_file() {
     ];
     for (key, words) in keys {
         cloud.proxy.take();
-        let Err(Error::Invalid(told)) = cloud.kms.public_key(&name(&key)) else { panic!("{words}") };
+        let told = match cloud.kms.public_key(&name(&key)) {
+            Err(Error::Invalid(told)) => told,
+            Err(Error::Setting { message, remedy }) => {
+                assert_eq!(*remedy, Remedy::UseKind(RightKind::SymmetricByService { key }));
+                message
+            }
+            other => panic!("{words}: {other:?}"),
+        };
         assert!(told.contains(words), "{told}");
         assert_eq!(cloud.proxy.take(), ["GetPublicKey"]);
     }

@@ -1,4 +1,4 @@
-//! The handle on AWS: configuration, one client a region, who the caller is, and how a call is made.
+//! The handle on AWS: its configuration, one client for each region, the caller's account, and how a call is made.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -10,7 +10,7 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use tokio::sync::OnceCell;
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 
 use super::config::{KmsConfig, Loaded, instance_region};
 use tokio::time::Instant;
@@ -20,31 +20,32 @@ use super::failure::{self, Verdict};
 use super::http::Bounded;
 use super::materials;
 use super::name::{KmsKeyName, is_region};
+use super::operation::KmsOperation;
 use super::words;
 use super::worker::{ENDED, Worker, wait};
 
-/// One call to AWS, as it ended: what a summary proves a rotation with, and what CloudTrail names too.
+/// One call to AWS that has ended. CloudTrail has the same request id, so a summary with it proves a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KmsCall {
-    /// AWS's name of the operation (`GenerateDataKey`).
-    pub operation: &'static str,
-    /// The key, as it was named in the call.
+    /// The operation.
+    pub operation: KmsOperation,
+    /// The key, as the call named it.
     pub key: String,
     /// The region that was called.
     pub region: String,
     /// AWS's id of the request.
     pub request_id: Option<String>,
-    /// Which of the key's materials sealed or opened, by KMS's id of it. Of a `ReEncrypt`, the new one's.
+    /// KMS's id of the key material that sealed or opened. For a `ReEncrypt`, it is the material of the new key.
     pub key_material_id: Option<String>,
-    /// Which material of the old key a `ReEncrypt` opened with.
+    /// KMS's id of the old key's material that a `ReEncrypt` opened with.
     pub source_key_material_id: Option<String>,
-    /// The other key of a call that takes two: the one that the data key comes from.
+    /// The old key of a `ReEncrypt`, which wrapped the data key so far.
     pub(super) source: Option<String>,
 }
 
 impl KmsCall {
-    pub(super) fn new(operation: &'static str, key: impl ToString, region: &str) -> Self {
+    pub(super) fn new(operation: KmsOperation, key: impl ToString, region: &str) -> Self {
         Self {
             operation,
             key: key.to_string(),
@@ -55,23 +56,14 @@ impl KmsCall {
             source: None,
         }
     }
-
-    /// The IAM action that allows the call.
-    pub(super) fn action(&self) -> String {
-        match self.operation {
-            "GetCallerIdentity" => "sts:GetCallerIdentity".into(),
-            "ReEncrypt" => "kms:ReEncryptFrom and kms:ReEncryptTo".into(),
-            operation => format!("kms:{operation}"),
-        }
-    }
 }
 
-/// Hears of each call as it ends, with or without success.
+/// Called after each call to AWS, with or without success.
 type Listener = Arc<dyn Fn(&KmsCall) + Send + Sync>;
 
-/// A handle on AWS KMS. Clones share connections, credentials and the thread that the calls run on.
+/// A handle on AWS KMS. Clones share their connections, their credentials and the thread that makes the calls.
 ///
-/// Nothing is read, started or connected before the first call, or [`Kms::warm_up`].
+/// The handle reads, starts and connects nothing before the first call or [`Kms::warm_up`].
 #[derive(Clone)]
 pub struct Kms {
     pub(super) inner: Arc<Inner>,
@@ -79,10 +71,12 @@ pub struct Kms {
     life: Life,
 }
 
-/// Whether waiting until a trouble has passed is somebody else's business.
+/// How long the program of the caller runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
+    /// It does one piece of work and ends. A failure is then remembered to the end.
     OneRun,
+    /// It runs on. A failure is then forgotten after some time.
     Long,
 }
 
@@ -94,7 +88,7 @@ pub(super) struct Inner {
     clients: Mutex<HashMap<String, aws_sdk_kms::Client>>,
     pub(super) caller: OnceCell<Caller>,
     no_caller: Remembered<Unknown>,
-    /// Keys that the caller was refused to decrypt with.
+    /// Keys for which KMS has refused `Decrypt` to the caller.
     pub(super) withheld: Mutex<HashSet<String>>,
     pub(super) no_credentials: Remembered<Verdict>,
 }
@@ -104,7 +98,7 @@ enum Source {
     Clients(Box<aws_sdk_kms::Client>, Option<Box<aws_sdk_sts::Client>>),
 }
 
-/// Whose credentials they are, by `sts:GetCallerIdentity`.
+/// The account of the credentials, from `sts:GetCallerIdentity`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     pub(super) partition: String,
@@ -112,13 +106,13 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// As a key's ARN states them.
+    /// Partition and account, as in the ARN of a key.
     pub(super) fn owner(&self) -> (&str, &str) {
         (&self.partition, &self.account)
     }
 }
 
-/// A key's name and the region to call it in.
+/// A key's name, and the region in which it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) name: KmsKeyName,
@@ -126,18 +120,18 @@ pub(super) struct Target {
 }
 
 impl Kms {
-    /// By AWS's standard configuration.
+    /// A handle with AWS's standard configuration.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a region that is none.
+    /// [`Error::Invalid`] if `config.region` is not an AWS region.
     pub fn new(config: KmsConfig) -> Result<Self> {
         config.check()?;
         Ok(Self::of(Source::Environment(config)))
     }
 
-    /// With the caller's own clients, their credentials, timeouts and endpoint. For a key in another region the
-    /// KMS client is copied with that region. Without an STS client, keys of the caller's own account can be
-    /// opened only when they or their account are named. No answer is read beyond 1 MiB.
+    /// A handle with the caller's own clients, and so with their credentials, timeouts and endpoint. For a key in
+    /// another region, the KMS client is copied with that region. Without an STS client, the caller must name the key,
+    /// or the account of the key, to open a file. At most 1 MiB of an answer is read.
     #[must_use]
     pub fn from_clients(kms: aws_sdk_kms::Client, sts: Option<aws_sdk_sts::Client>) -> Self {
         let kms = aws_sdk_kms::Client::from_conf(kms.config().to_builder().interceptor(Bounded).build());
@@ -161,25 +155,25 @@ impl Kms {
         Self { inner: Arc::new(inner), listener: None, life: Life::Long }
     }
 
-    /// The same handle; `listener` hears of each call made through the one returned, as it ends. It runs on the
-    /// handle's thread, so it must not make calls of its own.
+    /// Returns the same handle with a listener: `listener` is called after each call that is made through the returned
+    /// handle. It runs on the handle's thread, so it must not make calls itself.
     #[must_use]
     pub fn listening(&self, listener: impl Fn(&KmsCall) + Send + Sync + 'static) -> Self {
         Self { inner: Arc::clone(&self.inner), listener: Some(Arc::new(listener)), life: self.life }
     }
 
-    /// The same handle, for a program that does its work and ends: that no credentials can be had, or that STS does
-    /// not say whose they are, is then remembered to the end, and costs its time once. Otherwise it is asked again
-    /// after 10 seconds.
+    /// Returns the same handle for a program that does one piece of work and ends. If credentials cannot be loaded, or
+    /// STS does not answer, this handle remembers it to the end, so the program waits for it only once. Other handles
+    /// try again after 10 seconds.
     #[must_use]
     pub fn for_one_run(&self) -> Self {
         Self { life: Life::OneRun, ..self.clone() }
     }
 
-    /// Begins, beside the caller's other work, what the first call needs: the thread, the configuration, and
-    /// AWS-LC's random generator. Where AWS-LC was built to gather jitter, its seed takes 30 ms.
+    /// Starts in the background what the first call needs: the thread, the configuration, and AWS-LC's random
+    /// generator. If AWS-LC was built to measure timing jitter, its seed takes 30 ms.
     ///
-    /// Called when a key is named; more often does no harm.
+    /// Call it as soon as a key is named. A second call does nothing.
     pub fn warm_up(&self) {
         let Source::Environment(_) = self.inner.source else { return };
         if self.inner.worker.get().is_some() {
@@ -187,13 +181,13 @@ impl Kms {
         }
         if let Ok(worker) = self.worker() {
             let this = self.clone();
-            // What fails here fails again, and is told, in the call.
+            // An error here is not lost: the first call has the same error, and returns it.
             drop(worker.spawn(async move { this.sdk().await.map(|_| ()) }));
         }
-        // Afterwards: where threads are few, it is the other ones that are needed.
+        // This thread comes last: if few threads can be started, the others are needed more.
         if !endpoint_is_plain() {
-            // The seed is the process's, so another thread may pay for it. Where none can be started, the
-            // handshake pays as it would have.
+            // The whole process uses one seed, so any thread can make it. If this thread cannot be started, the TLS
+            // handshake makes the seed.
             let seed = || {
                 let _ = aws_lc_rs::rand::fill(&mut [0; 1]);
             };
@@ -217,7 +211,7 @@ impl Kms {
         wait(self.worker()?.spawn(call))
     }
 
-    /// Runs `call` on the handle's own thread; awaiting it needs no particular runtime.
+    /// Runs `call` on the handle's own thread. The caller can await it in any runtime.
     pub(super) async fn on_worker<T: Send + 'static>(
         &self,
         call: impl Future<Output = Result<T>> + Send + 'static,
@@ -225,7 +219,7 @@ impl Kms {
         self.worker()?.spawn(call).await.unwrap_or(Err(ENDED))
     }
 
-    /// The configuration, where it is the environment's.
+    /// The configuration of the environment; `None` if the caller gave its own clients.
     async fn loaded(&self) -> Result<Option<&Loaded>> {
         match &self.inner.source {
             Source::Environment(config) => self.inner.loaded.get_or_try_init(|| config.load()).await.map(Some),
@@ -237,7 +231,7 @@ impl Kms {
         Ok(self.loaded().await?.map(|loaded| &loaded.sdk))
     }
 
-    /// The region that the caller chose over the one that a multi-Region key's ARN states.
+    /// The region that the caller chose. For multi-Region keys it replaces the region of the ARN.
     pub(super) fn chosen_region(&self) -> Option<&str> {
         match &self.inner.source {
             Source::Environment(config) => config.region.as_deref(),
@@ -245,7 +239,7 @@ impl Kms {
         }
     }
 
-    /// The region of the caller, as far as it is known without reading a file.
+    /// The region of the caller, if it is known without reading a file.
     pub(super) fn near_region(&self) -> Option<String> {
         match &self.inner.source {
             Source::Environment(config) => config.near_region(),
@@ -253,7 +247,7 @@ impl Kms {
         }
     }
 
-    /// The region by argument, environment variable or profile.
+    /// The region from the argument, an environment variable or the profile.
     pub(super) async fn configured_region(&self) -> Result<Option<String>> {
         Ok(match self.sdk().await? {
             Some(sdk) => sdk.region().map(|region| region.as_ref().to_owned()),
@@ -261,32 +255,33 @@ impl Kms {
         })
     }
 
-    /// The region for names that state none.
-    async fn region(&self) -> Result<Option<String>> {
+    /// The region for names without a region.
+    pub(super) async fn region(&self) -> Result<Option<String>> {
         Ok(match (self.configured_region().await?, self.loaded().await?) {
             (None, Some(loaded)) => self.inner.instance_region.get_or_init(|| instance_region(loaded)).await.clone(),
             (region, _) => region,
         })
     }
 
-    /// The region of a call that names no key.
+    /// The region for a call that names no key.
     pub(super) async fn any_region(&self) -> Result<String> {
-        self.region().await?.ok_or_else(|| Error::Invalid("no region is configured (--region, AWS_REGION)".into()))
+        self.region().await?.ok_or_else(|| no_region("no region is configured".into()))
     }
 
-    /// Where `name` is called.
+    /// The region in which `name` is called, and its name there.
     pub(super) async fn target(&self, name: &KmsKeyName) -> Result<Target> {
         let chosen = self.chosen_region().filter(|_| name.is_multi_region());
         let region = match (chosen, name.region()) {
             (Some(region), _) | (None, Some(region)) => region.to_owned(),
-            (None, None) => self.region().await?.ok_or_else(|| {
-                Error::Invalid(format!("{name} states no region, and none is configured (--region, AWS_REGION)"))
-            })?,
+            (None, None) => {
+                let region = self.region().await?;
+                region.ok_or_else(|| no_region(format!("{name} has no region, and no region is configured")))?
+            }
         };
         Ok(Target { name: name.called_in(&region), region })
     }
 
-    /// The client for `region`. This is the one place where a region becomes an endpoint.
+    /// The client for `region`. Only here does a region become an endpoint.
     pub(super) async fn client(&self, region: &str) -> Result<aws_sdk_kms::Client> {
         if !is_region(region) {
             return Err(Error::Invalid(format!("{region:?} is not an AWS region")));
@@ -315,12 +310,12 @@ impl Kms {
     fn limit(&self) -> Duration {
         match &self.inner.source {
             Source::Environment(config) => config.timeouts.operation,
-            // Far beyond what the caller's own client waits.
+            // Much longer than the caller's own client waits.
             Source::Clients(..) => Duration::from_secs(24 * 3600),
         }
     }
 
-    /// How long a failure is remembered that holds for all calls.
+    /// How long the handle remembers a failure that concerns all calls.
     pub(super) fn memory(&self) -> Duration {
         match self.life {
             Life::OneRun => Duration::MAX,
@@ -328,7 +323,7 @@ impl Kms {
         }
     }
 
-    /// Makes one call: within the time, its failure sorted, and the listener told.
+    /// Makes one call within the time limit, converts its error, and calls the listener.
     pub(super) async fn call<O, E>(
         &self,
         call: &mut KmsCall,
@@ -341,8 +336,8 @@ impl Kms {
         self.call_with(call, &[], |_| &[], send).await
     }
 
-    /// The same for a call with a secret in its request or, by `in_answer`, in its answer: no text of the answer that
-    /// is kept or told holds a part of either.
+    /// The same for a call that has a secret in its request (`secret`) or in its answer (`in_answer`). No text of the
+    /// answer that is kept or repeated contains a part of these secrets.
     pub(super) async fn call_with<O, E>(
         &self,
         call: &mut KmsCall,
@@ -383,21 +378,21 @@ impl Kms {
         }
     }
 
-    /// The account that the credentials themselves state: roles and SSO do, access keys do not.
+    /// The account that the credentials themselves name. Credentials of roles and SSO name it, access keys do not.
     pub(super) async fn stated_account(&self) -> Option<String> {
         use aws_credential_types::provider::ProvideCredentials as _;
         let provider = self.sdk().await.ok()??.credentials_provider()?;
-        // A failure is told by the call that needs them.
-        self.credentials(&KmsCall::new("GetCallerIdentity", "", ""), self.limit()).await.ok()?;
+        // An error is not lost: the call that needs the credentials returns it.
+        self.credentials(&KmsCall::new(KmsOperation::GetCallerIdentity, "", ""), self.limit()).await.ok()?;
         let credentials = provider.provide_credentials().await.ok()?;
         credentials.account_id().map(|account| account.as_str().to_owned())
     }
 
-    /// The caller's account: the one that the credentials themselves state, as those of roles and SSO do; for others
-    /// by `sts:GetCallerIdentity`, once a handle, in `region` where none is configured.
+    /// The caller's account. Credentials of roles and SSO name it. For other credentials, the handle calls
+    /// `sts:GetCallerIdentity` once. If no region is configured, it calls STS in `region`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a region that is none; whatever STS answers.
+    /// [`Error::Invalid`] if `region` is not an AWS region; any error of STS.
     pub fn own_account(&self, region: &str) -> Result<String> {
         if !is_region(region) {
             return Err(Error::Invalid(format!("{region:?} is not an AWS region")));
@@ -411,7 +406,7 @@ impl Kms {
         })
     }
 
-    /// Whose credentials they are: `sts:GetCallerIdentity`, once. `region` is called where none is configured.
+    /// The account of the credentials. `sts:GetCallerIdentity` is called once, in `region` if none is configured.
     pub(super) async fn caller(&self, region: &str) -> Result<&Caller> {
         let ask = || async {
             let asked = self.ask_caller(region).await;
@@ -423,7 +418,7 @@ impl Kms {
 
     async fn ask_caller(&self, region: &str) -> Result<Caller> {
         let region = self.configured_region().await?.unwrap_or_else(|| region.to_owned());
-        let mut call = KmsCall::new("GetCallerIdentity", "the caller's account", &region);
+        let mut call = KmsCall::new(KmsOperation::GetCallerIdentity, "the caller's account", &region);
         let sts = match (&self.inner.source, self.sdk().await?) {
             (Source::Clients(_, Some(sts)), _) => sts.as_ref().clone(),
             (Source::Environment(_), Some(sdk)) => {
@@ -445,7 +440,7 @@ impl Kms {
     }
 }
 
-/// Why it is not known who the caller is.
+/// Why the caller's account is not known.
 #[derive(Clone)]
 pub(super) enum Unknown {
     Provider(Box<ProviderError>),
@@ -468,13 +463,17 @@ impl Unknown {
     }
 }
 
-/// Twelve digits.
+/// Whether `text` is an AWS account: twelve digits.
 pub(super) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether the environment sends KMS to an endpoint without TLS; a profile may say so too, and then a seed is
-/// for nothing.
+fn no_region(message: String) -> Error {
+    Error::setting(message, Remedy::ChooseRegion { region: None })
+}
+
+/// Whether the environment names an endpoint without TLS for KMS. A profile can name one too. The seed is then made and
+/// not used.
 fn endpoint_is_plain() -> bool {
     ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"]
         .into_iter()

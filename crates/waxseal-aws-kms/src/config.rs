@@ -1,4 +1,4 @@
-//! What of AWS's configuration is this project's to choose; everything else is the environment's, as for every
+//! The part of AWS's configuration that the caller can choose. All other settings come from the environment, as for every
 //! AWS tool.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,11 +26,11 @@ use waxseal::error::{Error, Result};
 /// How long to wait for AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KmsTimeouts {
-    /// For a connection.
+    /// The limit for a connection.
     pub connect: Duration,
-    /// For one attempt of a call; the SDK makes up to three, with jitter between them.
+    /// The limit for one attempt of a call. The SDK makes up to three attempts, with random waits between them.
     pub attempt: Duration,
-    /// For a whole call: credentials and all attempts.
+    /// The limit for a whole call, with credentials and all attempts.
     pub operation: Duration,
 }
 
@@ -42,7 +42,7 @@ impl Default for KmsTimeouts {
 }
 
 impl KmsTimeouts {
-    /// `operation` for a whole call, and no part of it waits longer.
+    /// `operation` is the limit for a whole call. The other limits are at most that long.
     #[must_use]
     pub fn within(operation: Duration) -> Self {
         let default = Self::default();
@@ -50,21 +50,21 @@ impl KmsTimeouts {
     }
 }
 
-/// Where keys and credentials are looked for. The default leaves all of it to AWS's environment variables and
-/// profiles; an endpoint other than AWS's comes from there alone (`AWS_ENDPOINT_URL_KMS`).
+/// Where keys and credentials are looked up. By default, AWS's environment variables and profiles decide. Only they can
+/// name an endpoint other than AWS's (`AWS_ENDPOINT_URL_KMS`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KmsConfig {
-    /// The profile (`--profile`), else `AWS_PROFILE`, else `default`.
+    /// The profile. With `None`, `AWS_PROFILE` is used, and otherwise `default`.
     pub profile: Option<String>,
-    /// The region (`--region`) for names that state none, and for multi-Region keys even if they state another.
+    /// The region for key names without a region. A multi-Region key is called in it even if its name has another region.
     pub region: Option<String>,
     /// How long to wait.
     pub timeouts: KmsTimeouts,
 }
 
 impl KmsConfig {
-    /// Everything by default.
+    /// The default configuration.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -77,20 +77,20 @@ impl KmsConfig {
         }
     }
 
-    /// The region by argument or environment variable: what can be known without reading a file.
+    /// The region from the argument or an environment variable, which is known without reading a file.
     pub(super) fn near_region(&self) -> Option<String> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         self.region.clone().or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"))
     }
 
-    /// Reads the environment and the profiles, and checks them. No network: a region that only the instance knows
-    /// is asked for when a name needs it ([`instance_region`]).
+    /// Reads the environment and the profiles, and checks them. This makes no request. The metadata service of the
+    /// instance is asked for a region only if a name needs one ([`instance_region`]).
     pub(super) async fn load(&self) -> Result<Loaded> {
         let environment = Environment::of_process();
         self.load_from(&environment, super::http::client).await
     }
 
-    /// The SDK is given what was checked, and reads nothing of its own: it panics at an empty `AWS_MAX_ATTEMPTS`, at
+    /// The SDK gets the checked values, and reads nothing itself. It would panic at an empty `AWS_MAX_ATTEMPTS`, at
     /// `AWS_RETRY_MODE=legacy`, and at a line end in an access key.
     pub(super) async fn load_from(
         &self,
@@ -133,15 +133,15 @@ impl KmsConfig {
     }
 }
 
-/// What a handle works with.
+/// The configuration of a handle.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) sdk: SdkConfig,
-    /// Where the instance can be asked.
+    /// The address of the instance's metadata service.
     instance: Option<String>,
 }
 
-/// The region of the instance that this runs on.
+/// The region of the instance that this program runs on.
 pub(super) async fn instance_region(loaded: &Loaded) -> Option<String> {
     use aws_config::provider_config::ProviderConfig;
     let mut config = ProviderConfig::without_region();
@@ -154,7 +154,7 @@ pub(super) async fn instance_region(loaded: &Loaded) -> Option<String> {
     Some(region.as_ref().to_owned()).filter(|region| is_region(region))
 }
 
-/// Refuses credentials that no request can be signed with, whoever gave them: the SDK panics at them.
+/// Refuses credentials that cannot sign a request, from whatever source. The SDK would panic at them.
 #[derive(Debug)]
 struct Checked(SharedCredentialsProvider);
 
@@ -175,14 +175,14 @@ impl ProvideCredentials for Checked {
     }
 }
 
-/// Keeps the last credentials, so that looking at their account does not load them twice.
+/// Keeps the last credentials. They are then not loaded a second time to look at their account.
 #[derive(Debug)]
 struct Remembered {
     chain: SharedCredentialsProvider,
     last: Arc<Mutex<Option<Credentials>>>,
 }
 
-/// Credentials that expire sooner are loaded anew.
+/// Credentials that expire sooner are loaded again.
 const FRESH: Duration = Duration::from_secs(60);
 
 impl ProvideCredentials for Remembered {

@@ -21,7 +21,7 @@ use super::config::{KmsConfig, KmsTimeouts, instance_region};
 use super::environment::Environment;
 use super::setting::SETTINGS;
 use super::worker::Worker;
-use waxseal::error::{Error, Result};
+use waxseal::error::{Error, Remedy, Result};
 
 /// Sends what goes to this machine, where nobody answers, and refuses the rest.
 #[derive(Debug)]
@@ -280,7 +280,7 @@ fn no_configuration_makes_the_sdk_panic() {
             let end = match super::worker::wait(answer) {
                 Ok(end) => end,
                 Err(Error::Invalid(_)) => "refused",
-                Err(Error::Provider(error)) if !error.message.contains("gave up") => "refused credentials",
+                Err(Error::Provider(error)) if error.remedy != Some(Remedy::CheckSettings) => "refused credentials",
                 Err(other) => panic!(
                     "case {}: {other:?}\n{:?}\n{}",
                     number * BATCH + at,

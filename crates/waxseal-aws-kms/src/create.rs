@@ -1,34 +1,35 @@
-//! Making a key.
+//! Creating a key.
 
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType, OriginType, Tag};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::keys::public::PublicKeySpec;
 
 use super::client::{Kms, KmsCall, Target};
 use super::name::{KeyArn, KmsKeyName, is_alias};
+use super::operation::KmsOperation;
 use super::seal::answered_arn;
 
 /// Where a new key's material comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KeyOrigin {
-    /// KMS makes it, and it never leaves KMS.
+    /// KMS creates it, and it never leaves KMS.
     #[default]
     AwsKms,
-    /// Its owner imports it; until then the key is pending import.
+    /// The owner of the key imports it. Until then the key is pending import.
     External,
 }
 
-/// In how many regions a new key can live.
+/// In how many regions a new key can exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KeyRegions {
-    /// In the one it is made in.
+    /// Only in the region where it is created.
     #[default]
     Single,
-    /// It can be replicated into others, under the same id.
+    /// It can be replicated into other regions, with the same id.
     Multi,
 }
 
-/// What a new key is to be.
+/// The properties of a new key.
 ///
 /// ```
 /// use waxseal::keys::public::PublicKeySpec;
@@ -43,20 +44,20 @@ pub enum KeyRegions {
 pub struct NewKey {
     /// Where its material comes from.
     pub origin: KeyOrigin,
-    /// In how many regions it can live.
+    /// In how many regions it can exist.
     pub regions: KeyRegions,
-    /// A key with a public half, for recipient files; `None`: a symmetric one.
+    /// `Some` for a key with a public half, for recipient files. `None` for a symmetric key.
     pub public: Option<PublicKeySpec>,
-    /// What it is for, in its owner's words.
+    /// A description, in the owner's words.
     pub description: Option<String>,
-    /// Names and values. They are no secret: AWS shows them in many places.
+    /// Tags: names and values. Put no secret there, because AWS shows them in many places.
     pub tags: Vec<(String, String)>,
-    /// Its policy as a JSON document; `None`: AWS's default, by which IAM policies of the account count.
+    /// The key policy, a JSON document. With `None` AWS's default applies: IAM policies of the account decide.
     pub policy: Option<String>,
 }
 
 impl NewKey {
-    /// Symmetric, of KMS's own material, in one region.
+    /// A symmetric key in one region, with material that KMS creates.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -68,7 +69,10 @@ impl NewKey {
             return Err(Error::Invalid("AWS KMS has no X-Wing keys".into()));
         }
         if self.origin == KeyOrigin::External {
-            return Err(Error::Invalid(format!("KMS makes a key of {} itself: it takes no material", spec.name())));
+            return Err(Error::Invalid(format!(
+                "KMS creates the material of {} keys itself, so none can be imported",
+                spec.name()
+            )));
         }
         Ok(())
     }
@@ -82,8 +86,8 @@ impl NewKey {
 
     fn tags(&self) -> Result<Option<Vec<Tag>>> {
         let tag = |(name, value): &(String, String)| {
-            let made = Tag::builder().tag_key(name).tag_value(value).build();
-            made.map_err(|_| Error::Invalid(format!("{name:?} cannot be the name of a tag")))
+            let tag = Tag::builder().tag_key(name).tag_value(value).build();
+            tag.map_err(|_| Error::Invalid(format!("{name:?} cannot be the name of a tag")))
         };
         let tags: Vec<Tag> = self.tags.iter().map(tag).collect::<Result<_>>()?;
         Ok((!tags.is_empty()).then_some(tags))
@@ -91,20 +95,20 @@ impl NewKey {
 }
 
 impl Kms {
-    /// Makes a symmetric key with `alias` (`alias/NAME`); as [`Kms::create_key_as`].
+    /// Creates a symmetric key with `alias` (`alias/NAME`), like [`Kms::create_key_as`].
     ///
     /// # Errors
-    /// As it.
+    /// The same.
     pub fn create_key(&self, origin: KeyOrigin, regions: KeyRegions, alias: &str) -> Result<KeyArn> {
         self.create_key_as(&NewKey { origin, regions, ..NewKey::new() }, alias)
     }
 
-    /// Makes a key with `alias` (`alias/NAME`), which is looked up first: a second run makes no second key.
+    /// Creates a key with `alias` (`alias/NAME`). The alias is looked up first, so a second run creates no second key.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an alias that cannot be one, and for material of one's own in a key with a public half;
-    /// [`ProviderCause::AlreadyExists`] when the alias is there; whatever KMS answers. Where the key was made and the
-    /// alias was not, the message names the key.
+    /// [`Error::Invalid`] if `alias` is not a valid alias, and for imported material in a key with a public half;
+    /// [`ProviderCause::AlreadyExists`] if the alias exists; any error of KMS. If the key was created but its alias was
+    /// not, the message names the key.
     pub fn create_key_as(&self, new: &NewKey, alias: &str) -> Result<KeyArn> {
         check_alias(alias)?;
         new.check()?;
@@ -116,7 +120,7 @@ impl Kms {
         let target = self.target(&KmsKeyName::Alias(alias.clone())).await?;
         match self.describe(&target, &[]).await {
             Ok((arn, _)) => {
-                let message = format!("it exists already, and names {arn}");
+                let message = format!("it exists already and names {arn}");
                 return Err(Box::new(ProviderError::new(ProviderCause::AlreadyExists, alias, message)).into());
             }
             Err(Error::Provider(error)) if error.cause == ProviderCause::NotFound => {}
@@ -126,16 +130,16 @@ impl Kms {
         match self.name_it(&alias, &arn, &target).await {
             Ok(()) => Ok(arn),
             Err(Error::Provider(mut error)) => {
-                error.message = format!("the key {arn} was made, its alias was not: {}", error.message);
-                let hint = format!("waxseal key alias {alias} {arn}");
-                Err(Error::Provider(Box::new(error.with_hint(hint))))
+                error.message = format!("the key {arn} was created, but its alias was not: {}", error.message);
+                let remedy = Remedy::CreateAlias { alias, key: arn.to_string() };
+                Err(Error::Provider(Box::new(error.with_remedy(remedy))))
             }
             Err(other) => Err(other),
         }
     }
 
     async fn make(&self, new: &NewKey, alias: &str, region: &str) -> Result<KeyArn> {
-        let mut call = KmsCall::new("CreateKey", alias, region);
+        let mut call = KmsCall::new(KmsOperation::CreateKey, alias, region);
         let origin = match new.origin {
             KeyOrigin::AwsKms => OriginType::AwsKms,
             KeyOrigin::External => OriginType::External,
@@ -151,24 +155,24 @@ impl Kms {
         answered_arn(&call, answer.key_metadata.as_ref().and_then(KeyMetadata::arn))
     }
 
-    /// Makes `alias`, which is not there.
+    /// Creates `alias`, which does not exist yet.
     pub(super) async fn name_it(&self, alias: &str, arn: &KeyArn, target: &Target) -> Result<()> {
-        let mut call = KmsCall::new("CreateAlias", alias, &target.region);
+        let mut call = KmsCall::new(KmsOperation::CreateAlias, alias, &target.region);
         let request = self.client(&target.region).await?.create_alias().alias_name(alias).target_key_id(arn.id());
         self.call(&mut call, request.send()).await.map(|_| ())
     }
 }
 
-/// That `alias` can be the caller's.
+/// Checks that `alias` is a valid alias, and not one of AWS's own.
 ///
 /// # Errors
-/// [`Error::Invalid`] for what cannot.
+/// [`Error::Invalid`] if it is not.
 pub(super) fn check_alias(alias: &str) -> Result<()> {
     if is_alias(alias) && !alias.starts_with("alias/aws/") {
         return Ok(());
     }
     Err(Error::Invalid(format!(
-        "{alias:?} cannot be an alias: it takes alias/ and 1 to 250 letters, digits, /, _ and -, \
-         and alias/aws/ is AWS's"
+        "{alias:?} is not a valid alias: an alias is alias/ and 1 to 250 letters, digits, /, _ and -, \
+         and alias/aws/ is reserved for AWS"
     )))
 }

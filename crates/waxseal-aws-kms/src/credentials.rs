@@ -1,5 +1,5 @@
-//! Credentials: had before a call is made, so that the SDK's retries do not load them again, and a failure to have
-//! them is remembered.
+//! Credentials. They are loaded before the call, so that the SDK's retries do not load them again. A failure to load them
+//! is remembered.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,14 @@ use tokio::sync::Mutex;
 
 use super::client::{Kms, KmsCall};
 use super::failure::{self, Verdict};
+use super::operation::KmsOperation;
 use super::{helpers, trouble};
 use waxseal::error::{ProviderCause, ProviderError};
 
-/// Names the instance's metadata service where it is not at its usual place: whoever sets it means to use it.
+/// The variable for the address of the instance's metadata service. Whoever sets it wants to use that service.
 const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 
-/// A failure that holds for more calls than the one that met it.
+/// A failure that is the same for all calls, and is remembered.
 pub(super) struct Remembered<T>(Mutex<Option<(Instant, T)>>);
 
 impl<T> Default for Remembered<T> {
@@ -30,8 +31,8 @@ impl<T> Default for Remembered<T> {
 }
 
 impl<T: Clone> Remembered<T> {
-    /// What was remembered less than `memory` ago, else what `attempt` fails with. One attempt at a time: those who
-    /// come meanwhile get its result.
+    /// Returns the failure if one was remembered less than `memory` ago. Otherwise runs `attempt`, and remembers its
+    /// failure. Only one attempt runs at a time, and callers that wait for it get the failure that it remembers.
     pub(super) async fn or<O>(&self, memory: Duration, attempt: impl Future<Output = Result<O, T>>) -> Result<O, T> {
         let mut remembered = self.0.lock().await;
         if let Some((at, failure)) = remembered.as_ref()
@@ -46,9 +47,9 @@ impl<T: Clone> Remembered<T> {
 }
 
 impl Kms {
-    /// Has the credentials loaded. What fails is remembered ([`Kms::for_one_run`]), and what hangs is ended.
+    /// Loads the credentials. A failure is remembered ([`Kms::for_one_run`]), and a program that hangs is ended.
     pub(super) async fn credentials(&self, call: &KmsCall, limit: Duration) -> Result<(), ProviderError> {
-        // What is wrong with the configuration is told by the call that needs it.
+        // An error in the configuration is not lost: the call that needs it returns it.
         let sdk = self.sdk().await.ok().flatten();
         let Some(provider) = sdk.and_then(SdkConfig::credentials_provider) else { return Ok(()) };
         let load = async {
@@ -66,7 +67,7 @@ impl Kms {
     }
 }
 
-/// Why there are none.
+/// Why there are no credentials.
 pub(super) fn verdict(error: &CredentialsError) -> Verdict {
     let unreachable = |why: &str| Verdict::new(ProviderCause::Unreachable, cannot(why));
     match error {
@@ -89,20 +90,20 @@ fn cannot(why: &str) -> String {
     format!("the AWS credentials cannot be loaded: {why}")
 }
 
-/// The chain tells all that it tried in its debug text alone.
+/// Only the debug text of the SDK's error says which sources were tried.
 fn metadata_was_meant(error: &CredentialsError) -> bool {
     std::env::var_os(METADATA_ENDPOINT).is_some_and(|url| !url.is_empty())
         && format!("{error:?}").contains("ImdsCommunicationError")
 }
 
-/// By what stood between: STS, another service, the network, a command.
+/// The verdict for a source that failed: STS, another service, the network or a command.
 fn by_source(error: &CredentialsError) -> Verdict {
     if let Some(sts) = trouble::find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
-        return of_service(failure::verdict(&KmsCall::new("AssumeRole", "", ""), sts, &[]));
+        return of_service(failure::verdict(&KmsCall::new(KmsOperation::AssumeRole, "", ""), sts, &[]));
     }
     if let Some(sts) = trouble::find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(error) {
-        // Its words could be the token, which is a secret.
-        let call = KmsCall::new("AssumeRoleWithWebIdentity", "", "");
+        // The message could contain the token, which is a secret.
+        let call = KmsCall::new(KmsOperation::AssumeRoleWithWebIdentity, "", "");
         return of_service(failure::verdict_without_words(&call, sts));
     }
     if let Some(connector) = trouble::find::<ConnectorError>(error) {
@@ -119,24 +120,24 @@ fn of_service(verdict: Verdict) -> Verdict {
     Verdict::new(cause, cannot(&verdict.message))
 }
 
-/// Where the SDK has no type of its own for it, or none that this crate knows, its text chooses.
+/// The verdict for an error without a public type. The SDK's text selects a sentence, and is never repeated.
 fn by_text(error: &CredentialsError) -> (ProviderCause, &'static str) {
-    // It alone has the status of an answer.
+    // Only the debug text has the HTTP status of an answer.
     let all = format!("{error:?}");
     if all.contains("StatusCode(429)") || all.contains("TooManyRequests") {
         return (ProviderCause::Throttled, "their source asks for fewer requests");
     }
     if all.contains("StatusCode(5") {
-        return (ProviderCause::Internal, "their source failed by its own fault");
+        return (ProviderCause::Internal, "their source had an internal failure");
     }
     if trouble::says(error, &["external process exited"]) {
         return (ProviderCause::Credentials, "the credential_process of the profile failed");
     }
     if trouble::says(error, &["external process"]) {
-        return (ProviderCause::Credentials, "the credential_process of the profile does not give any");
+        return (ProviderCause::Credentials, "the credential_process of the profile returned none");
     }
     if all.contains("InvalidJsonCredentials") || all.contains("InvalidJson") || all.contains("JsonError") {
-        return (ProviderCause::Unreachable, "their source's answer is not one of AWS");
+        return (ProviderCause::Unreachable, "the answer of their source is not from AWS");
     }
     if trouble::says(error, &["timed out", "timeout"]) {
         return (ProviderCause::Unreachable, "there was no answer in time");
@@ -144,5 +145,5 @@ fn by_text(error: &CredentialsError) -> (ProviderCause, &'static str) {
     if all.contains("Unauthorized") || all.contains("ExpiredToken") || all.contains("expired") {
         return (ProviderCause::Credentials, "the session has expired");
     }
-    (ProviderCause::Credentials, "their source refuses, or does not give any")
+    (ProviderCause::Credentials, "their source refused, or returned none")
 }

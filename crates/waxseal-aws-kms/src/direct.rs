@@ -1,42 +1,44 @@
-//! A few bytes through KMS itself, without a container: the blob that `aws kms encrypt` makes.
+//! Encrypts a few bytes with KMS directly, without a container. The blobs are the same as those of `aws kms encrypt`.
 
 use aws_sdk_kms::primitives::Blob;
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::format::{KMS_WRAPPED_MAX, Pairs};
 use waxseal::secret::SecretBytes;
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
+use super::operation::KmsOperation;
 use super::seal::{answered_arn, decrypted, pairs, secret};
 use super::words;
 
-/// `kms:Encrypt` takes at most this many bytes.
+/// `kms:Encrypt` encrypts at most this many bytes.
 pub const DIRECT_MAX: usize = 4096;
-/// The ciphertexts of KMS's symmetric keys begin so. Nothing documents it, so it serves hints alone.
+/// The first bytes of the ciphertexts of KMS's symmetric keys. AWS does not document them, so they are used for hints
+/// only.
 const BLOB_HEADS: [[u8; 5]; 2] = [[1, 2, 2, 0, 0x78], [1, 2, 3, 0, 0x78]];
 
-/// Whether `bytes` look like what `aws kms encrypt` writes. Good for a hint, and for nothing else.
+/// Whether `bytes` look like the output of `aws kms encrypt`. Use this for hints only.
 #[must_use]
 pub fn looks_like_kms_blob(bytes: &[u8]) -> bool {
     bytes.len() <= KMS_WRAPPED_MAX && BLOB_HEADS.iter().any(|head| bytes.starts_with(head))
 }
 
 impl Kms {
-    /// Encrypts 1 to 4096 bytes with the key itself. `context` alone is the encryption context.
+    /// Encrypts 1 to 4096 bytes with the key itself. The encryption context is `context` and nothing else.
     ///
     /// # Errors
-    /// [`Error::Limit`] for another length; whatever KMS answers.
+    /// [`Error::Limit`] for another length; any error of KMS.
     pub fn direct_encrypt(&self, name: &KmsKeyName, plaintext: &SecretBytes, context: &Pairs) -> Result<Vec<u8>> {
         let len = plaintext.expose().len();
         if !(1..=DIRECT_MAX).contains(&len) {
-            return Err(Error::Limit(format!("KMS encrypts 1 to {DIRECT_MAX} bytes itself, not {len}")));
+            return Err(Error::Limit(format!("KMS encrypts 1 to {DIRECT_MAX} bytes directly, not {len}")));
         }
         let (this, name, context) = (self.clone(), name.clone(), pairs(context));
         let plaintext = SecretBytes::new(plaintext.expose().to_vec());
         self.block_on(async move {
             let Target { name, region } = this.target(&name).await?;
-            let mut call = KmsCall::new("Encrypt", &name, &region);
+            let mut call = KmsCall::new(KmsOperation::Encrypt, &name, &region);
             let request = this.client(&region).await?.encrypt().key_id(name.to_string());
             let request = request.plaintext(Blob::new(plaintext.expose())).set_encryption_context(Some(context));
             let answer = this.call_with(&mut call, plaintext.expose(), |_| &[], request.send()).await?;
@@ -49,17 +51,16 @@ impl Kms {
         })
     }
 
-    /// Decrypts such a blob, with the key that is named or, without a name, the one that the blob tells KMS, in
-    /// the configured region. Returns the key's ARN too.
+    /// Decrypts such a blob with the key `name`. Without a name, KMS finds the key from the blob, in the configured
+    /// region. Returns the key's ARN as well.
     ///
-    /// Without a name the key must be of the caller's own account, by `sts:GetCallerIdentity`: whoever may have the
-    /// caller use a key of his could put a blob of his own in the place of any. KMS alone knows which key it is, so a
-    /// stranger's is called, and only then refused.
+    /// Without a name, the key must be of the caller's own account, which `sts:GetCallerIdentity` says. Otherwise an
+    /// attacker could replace the blob by one of a key of the attacker's. Only KMS knows the key of a blob. A stranger's
+    /// key is therefore called, and its answer refused.
     ///
     /// # Errors
-    /// [`ProviderCause::NotAllowed`] for a key that was not named, and is another account's;
-    /// [`Error::Limit`] unless the blob has 1 to 6144 bytes; [`Error::Invalid`] without a name and a region;
-    /// whatever KMS answers.
+    /// [`ProviderCause::NotAllowed`] if `name` is `None` and the key is of another account; [`Error::Limit`] if the blob
+    /// does not have 1 to 6144 bytes; [`Error::Setting`] if there is neither a name nor a region; any error of KMS.
     pub fn direct_decrypt(
         &self,
         name: Option<&KmsKeyName>,
@@ -67,10 +68,7 @@ impl Kms {
         context: &Pairs,
     ) -> Result<(SecretBytes, KeyArn)> {
         if !(1..=KMS_WRAPPED_MAX).contains(&blob.len()) {
-            return Err(Error::Limit(format!(
-                "what KMS itself encrypts has 1 to {KMS_WRAPPED_MAX} bytes, not {}",
-                blob.len()
-            )));
+            return Err(Error::Limit(format!("a blob of KMS has 1 to {KMS_WRAPPED_MAX} bytes, not {}", blob.len())));
         }
         let (this, name, blob, context) = (self.clone(), name.cloned(), Blob::new(blob), pairs(context));
         self.block_on(async move {
@@ -82,13 +80,13 @@ impl Kms {
                 Some(target) => target.region.clone(),
                 None => this.any_region().await?,
             };
-            // Before the call: who cannot know whose key may answer does not ask.
+            // STS comes first: without the caller's account, the answer could not be checked.
             let caller = match &target {
                 Some(_) => None,
                 None => Some(this.caller(&region).await.map_err(without_sts)?),
             };
             let key = target.as_ref().map(|target| target.name.to_string());
-            let mut call = KmsCall::new("Decrypt", key.as_deref().unwrap_or("the blob's key"), &region);
+            let mut call = KmsCall::new(KmsOperation::Decrypt, key.as_deref().unwrap_or("the blob's key"), &region);
             let request = this.client(&region).await?.decrypt().set_key_id(key).ciphertext_blob(blob);
             let request = request.set_encryption_context(Some(context));
             let answer = this.call_with(&mut call, &[], decrypted, request.send()).await?;
@@ -112,15 +110,18 @@ impl Kms {
 
 fn without_sts(error: Error) -> Error {
     match error {
-        Error::Provider(error) => Error::Provider(Box::new(error.with_hint("without asking STS: -k KEY"))),
+        Error::Provider(error) => {
+            let naming = Naming::to_open(None, None);
+            Error::Provider(Box::new(error.with_remedy(Remedy::SkipIdentity(naming))))
+        }
         other => other,
     }
 }
 
 fn of_stranger(arn: &KeyArn, own: &str) -> Error {
-    let message = format!("it is a key of account {}, the credentials are of {own}", arn.account());
+    let message = format!("it is a key of account {}, but the credentials are of {own}", arn.account());
     let error = ProviderError::new(ProviderCause::NotAllowed, arn.to_string(), message);
-    Box::new(error.with_hint(format!("if you trust it: -k {arn}"))).into()
+    Box::new(error.with_remedy(Remedy::Trust(Naming::to_open(Some(arn.to_string()), None)))).into()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What counts: of the caller's choice, the environment and the profiles, the values that AWS's own tools would take,
-//! each checked. The SDK then reads these and nothing else.
+//! The effective settings. The caller, the environment and the profiles can each give a value, and the same one is used
+//! as in AWS's own tools. Each value is checked. The SDK then reads these values and nothing else.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,9 +9,9 @@ use super::environment::Environment;
 use super::http::Proxies;
 use super::profile::{DEFAULT, Section, Sections, Written, plain_name};
 use super::setting::{Kind, SETTINGS, Setting, bad_credential};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 
-/// The configuration as it counts.
+/// The effective configuration.
 pub(super) struct Effective {
     /// The SDK's environment.
     pub(super) variables: HashMap<String, String>,
@@ -25,11 +25,11 @@ pub(super) struct Effective {
     /// A file of trust roots, and the setting that names it.
     pub(super) bundle: Option<(String, PathBuf)>,
     pub(super) proxies: Proxies,
-    /// Where the instance can be asked for its region, unless that is switched off.
+    /// The address of the instance's metadata service, which knows the region; `None` if it is switched off.
     pub(super) instance: Option<String>,
 }
 
-/// Services that have an endpoint of their own: its variable, and the name in a section of services.
+/// Services that can have an endpoint of their own: the variable for it, and the name in a section of services.
 const SERVICES: &[(&str, &str)] = &[
     ("AWS_ENDPOINT_URL_KMS", "kms"),
     ("AWS_ENDPOINT_URL_STS", "sts"),
@@ -38,7 +38,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("AWS_ENDPOINT_URL_SIGNIN", "signin"),
 ];
 
-/// A profile's keys that say where credentials come from.
+/// The keys in a profile that say where credentials come from.
 const OF_CREDENTIALS: &[&str] = &[
     "aws_access_key_id",
     "aws_secret_access_key",
@@ -60,7 +60,7 @@ const OF_CREDENTIALS: &[&str] = &[
     "sso_start_url",
 ];
 
-/// Keys that are not handed to the SDK's profiles: they are settled here.
+/// Keys that the SDK does not get in its profiles, because this crate handles them itself.
 const SETTLED: &[&str] = &[
     "mfa_serial",
     "ca_bundle",
@@ -72,19 +72,19 @@ const SETTLED: &[&str] = &[
     "ignore_configured_endpoint_urls",
 ];
 
-/// The SDK adds up the waits between all attempts before the first one, which takes minutes for a large number and
-/// heeds no timeout. No call lasts long enough for more than these.
+/// Before the first attempt, the SDK computes the waits between all attempts. For a large number this takes minutes, and
+/// no timeout ends it. No call lasts long enough for more attempts than these.
 const MOST_ATTEMPTS: u32 = 100;
 
-/// The profile in which credentials of the environment stand for a role that names them as its source.
+/// The profile that has the credentials of the environment, for a role that names the environment as its source.
 const ENVIRONMENT_PROFILE: &str = "waxseal/environment";
 
 impl Effective {
     /// Reads and checks everything.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what cannot be used, with the variable or the profile's key; a failure of the provider
-    /// for credentials that cannot be.
+    /// [`Error::Invalid`] for a value that cannot be used, with the name of the variable or the profile's key. For
+    /// credentials that cannot be used, an error of the key service.
     pub(super) fn read(config: &KmsConfig, environment: &Environment) -> Result<Self> {
         let sections = environment.profiles()?;
         let reading = Reading::new(config, environment, &sections)?;
@@ -112,31 +112,36 @@ struct Reading<'a> {
     config: &'a KmsConfig,
     environment: &'a Environment,
     sections: &'a Sections,
-    /// The profile that counts, where there is one, and those that it takes its credentials from.
+    /// The profile that is used, if it exists, and the profiles that it takes its credentials from.
     chain: Vec<(String, &'a Section)>,
-    /// The profile that counts, whether there or not.
+    /// The name of the profile that is used, even if it does not exist.
     name: String,
-    /// The environment's keys are used, whatever the profile says.
+    /// Whether the access keys of the environment are used, whatever the profile says.
     own_keys: bool,
 }
 
 impl<'a> Reading<'a> {
     fn new(config: &'a KmsConfig, environment: &'a Environment, sections: &'a Sections) -> Result<Self> {
-        let named = match &config.profile {
-            Some(name) => Some(("--profile", name.as_str())),
-            None => environment.first(&["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]),
+        let of_environment = || environment.first(&["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]);
+        let name = match &config.profile {
+            Some(name) if sections.profile(name).is_none() => {
+                return Err(Error::setting(format!("there is no AWS profile {name:?}"), Remedy::NameProfile));
+            }
+            Some(name) => name,
+            None => match of_environment() {
+                Some((variable, name)) if sections.profile(name).is_none() && name != DEFAULT => {
+                    return Err(Error::Invalid(format!("{variable}: there is no AWS profile {name:?}")));
+                }
+                named => named.map_or(DEFAULT, |(_, name)| name),
+            },
         };
-        let (source, name) = named.unwrap_or(("", DEFAULT));
-        if sections.profile(name).is_none() && (name != DEFAULT || source == "--profile") {
-            return Err(Error::Invalid(format!("{source}: there is no AWS profile {name:?}")));
-        }
         let own_keys = config.profile.is_none() && environment.raw("AWS_ACCESS_KEY_ID").is_some();
         let mut reading = Self { config, environment, sections, chain: Vec::new(), name: name.to_owned(), own_keys };
         reading.follow()?;
         Ok(reading)
     }
 
-    /// The profile and, for a role, the profiles that its credentials come from.
+    /// Finds the profile, and for a role the profiles that its credentials come from.
     fn follow(&mut self) -> Result<()> {
         let mut next = Some(self.name.clone());
         while let Some(name) = next.take() {
@@ -169,7 +174,7 @@ impl<'a> Reading<'a> {
         self.chain.first().map(|(_, section)| *section)
     }
 
-    /// The setting's value and its name: the variable's first.
+    /// The value of a setting, and where it is set. The variable has precedence over the profile.
     fn value(&self, variable: &'static str, key: &'static str) -> Option<(String, &str)> {
         match self.environment.get(variable) {
             Some(value) => Some((variable.into(), value)),
@@ -196,7 +201,7 @@ impl<'a> Reading<'a> {
         !self.own_keys && last.is_some_and(|source| is(source, "environment"))
     }
 
-    /// Whether the variable of `setting` counts. What the command line names wins over the environment.
+    /// Whether the variable of `setting` is used. The caller's own choice has precedence over the environment.
     fn variable_counts(&self, setting: &Setting) -> bool {
         let explicit = self.config.profile.is_some();
         match setting.variable {
@@ -243,7 +248,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Sections that the profile names must be there.
+    /// Checks that the sections exist that the profile names.
     fn check_sections(&self) -> Result<()> {
         let missing = |key: &str, profile: &str, named: &str| {
             Err(Error::Invalid(format!("{}: there is no section {named:?}", in_profile(key, profile))))
@@ -271,21 +276,19 @@ impl<'a> Reading<'a> {
         self.profile()?.get("services").filter(|_| !self.no_endpoints())
     }
 
-    /// Nothing here asks for a code, and without one AWS refuses the role in words that do not say so.
+    /// Refuses a role that needs an MFA code, because nothing here asks for one. AWS would refuse the role too, but without
+    /// the reason.
     fn check_mfa(&self) -> Result<()> {
         let asks = |(_, section): &&(String, &Section)| {
             section.get("role_arn").is_some() && section.get("mfa_serial").is_some()
         };
         let Some((name, _)) = self.chain.iter().find(asks).filter(|_| !self.own_keys) else { return Ok(()) };
         let why = "its role needs an MFA code (mfa_serial), so a session is needed";
-        let hint = format!(
-            "start a session and use its credentials: eval \"$(aws configure export-credentials --profile '{name}' --format env)\""
-        );
         let error = ProviderError::new(ProviderCause::Credentials, format!("the profile {name:?}"), why);
-        Err(Box::new(error.with_hint(hint)).into())
+        Err(Box::new(error.with_remedy(Remedy::StartSession { profile: name.clone() })).into())
     }
 
-    /// AWS's endpoints of a kind, and an endpoint of one's own: one or the other.
+    /// Refuses settings that select AWS's FIPS or dual-stack endpoints and also name another endpoint.
     fn check_endpoints(&self) -> Result<()> {
         let kinds = [
             ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint", "FIPS"),
@@ -416,7 +419,7 @@ fn check_value(kind: Kind, name: &str, value: &str) -> Result<()> {
     kind.check(value).map_err(|why| kind.refusal(name, &why))
 }
 
-/// Words that the SDK compares letter by letter.
+/// The value in lower case, if the SDK compares it letter by letter.
 fn canonical(kind: Kind, value: &str) -> String {
     match kind {
         Kind::Flag | Kind::Choice(_) => value.to_ascii_lowercase(),

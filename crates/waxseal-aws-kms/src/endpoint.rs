@@ -1,21 +1,21 @@
-//! Addresses that the configuration names. The SDK panics at some malformed ones, and puts whole requests into its
-//! errors about others, so each is checked before the SDK sees it.
+//! Checks the addresses in the configuration before the SDK gets them. At some malformed addresses the SDK panics, and for
+//! others its errors contain whole requests.
 
 /// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// A service: scheme, host, port, path.
     Service,
-    /// Where a container asks for credentials; a query is usual.
+    /// The service that gives a container its credentials. A query is usual.
     Container,
-    /// A proxy: a user name and password may stand in it, and the scheme may be missing.
+    /// A proxy. It can contain a user name and a password, and the scheme can be missing.
     Proxy,
 }
 
-/// Says why `url` cannot be used, in words that follow "NAME: ".
+/// Checks that `url` can be used.
 ///
 /// # Errors
-/// The words. They repeat nothing of `url`: a password may stand in it.
+/// The reason why it cannot, in words that follow "NAME: ". They repeat nothing of `url`, which can contain a password.
 pub(super) fn check(url: &str, used: Use) -> Result<(), &'static str> {
     if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("it contains a blank or a character that no address has");
@@ -28,7 +28,7 @@ pub(super) fn check(url: &str, used: Use) -> Result<(), &'static str> {
     let (authority, path) = rest.split_at(end);
     check_authority(authority, used)?;
     if path.contains('#') || (path.contains('?') && used != Use::Container) {
-        return Err("an address ends before \"?\" and \"#\"");
+        return Err("it must not contain \"?\" or \"#\"");
     }
     if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/?:@!$&'()*+,;=-._~%".contains(&byte)) {
         return Err("its path contains a character that no address has");
@@ -36,7 +36,7 @@ pub(super) fn check(url: &str, used: Use) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Far above any in use; the HTTP client below refuses 64 KiB.
+/// Much longer than any address in use. The HTTP client refuses 64 KiB.
 const MAX_LEN: usize = 2048;
 
 fn without_scheme(url: &str, used: Use) -> Result<&str, &'static str> {

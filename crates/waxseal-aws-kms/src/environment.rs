@@ -1,4 +1,4 @@
-//! The environment's part of AWS's configuration, read once. An empty variable is one that is not set.
+//! The environment variables of AWS's configuration, read once. An empty variable counts as not set.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -9,10 +9,10 @@ use super::profile::{FileKind, Sections};
 use super::setting::{Kind, SETTINGS, Setting};
 use waxseal::error::{Error, Result};
 
-/// Variables that are read, by name. Secrets are among them: no Debug.
+/// Values of variables, by name. Some are secret, so there is no Debug.
 pub(super) struct Environment(BTreeMap<&'static str, OsString>);
 
-/// Those that are no row of the table: paths, which need not be UTF-8, and one that says that a web server runs this.
+/// Variables without a row in the table: paths, which can be other than UTF-8, and one that a web server sets for CGI.
 const OTHERS: &[&str] = &[
     "HOME",
     "USERPROFILE",
@@ -27,7 +27,7 @@ const OTHERS: &[&str] = &[
 const CONFIG_FILE: &str = "AWS_CONFIG_FILE";
 const CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
 
-/// A file of profiles is not read beyond this.
+/// At most this much of a file of profiles is read.
 const MAX_FILE: u64 = 4 << 20;
 
 impl Environment {
@@ -35,14 +35,14 @@ impl Environment {
         Self::of(|name| std::env::var_os(name))
     }
 
-    /// What `read` has of the variables that count.
+    /// Reads the variables that are used, with `read`.
     pub(super) fn of(read: impl Fn(&str) -> Option<OsString>) -> Self {
         let names = SETTINGS.iter().map(|setting| setting.variable).filter(|name| !name.is_empty());
         let values = names.chain(OTHERS.iter().copied()).filter_map(|name| Some((name, read(name)?)));
         Self(values.filter(|(_, value)| !value.is_empty()).collect())
     }
 
-    /// A variable that is set. One that is not UTF-8 was refused by [`Self::check`], or does not count.
+    /// The value of a variable that is set. A value that is not UTF-8 was refused by [`Self::check`], or is not used.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.to_str()
     }
@@ -51,15 +51,15 @@ impl Environment {
         self.0.get(name).map(OsString::as_os_str)
     }
 
-    /// The first of `names` that is set, and its name.
+    /// The first variable of `names` that is set, and its name.
     pub(super) fn first<'a>(&self, names: &[&'a str]) -> Option<(&'a str, &str)> {
         names.iter().find_map(|name| Some((*name, self.get(name)?)))
     }
 
-    /// Checks every variable of the table for which `counts`.
+    /// Checks every variable of the table for which `counts` returns true.
     ///
     /// # Errors
-    /// The first that cannot be used, by its name.
+    /// For the first variable that cannot be used, with its name.
     pub(super) fn check(&self, counts: impl Fn(&Setting) -> bool) -> Result<()> {
         for setting in SETTINGS.iter().filter(|setting| counts(setting)) {
             let Some(value) = self.0.get(setting.variable) else { continue };
@@ -76,7 +76,7 @@ impl Environment {
     /// The profiles of both files.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for one that is named and cannot be read, or that cannot be understood.
+    /// [`Error::Invalid`] if a file is named by a variable and cannot be read, or if a file cannot be parsed.
     pub(super) fn profiles(&self) -> Result<Sections> {
         let mut sections = Sections::default();
         for (kind, variable, usual) in [
@@ -97,7 +97,7 @@ impl Environment {
         Ok(sections)
     }
 
-    /// `path`, with the home in place of `~`.
+    /// `path`, with the home folder in place of `~`.
     pub(super) fn expand(&self, path: &Path) -> PathBuf {
         let home = self.raw("HOME").or_else(|| self.raw("USERPROFILE"));
         match (path.strip_prefix("~"), home) {
@@ -107,8 +107,8 @@ impl Environment {
     }
 }
 
-/// The text of `path`; `None` where there is none. As AWS's tools have it, a file in the usual place that cannot be
-/// read is none, and so is one that is named and not there.
+/// The text of the file `path`; `None` if there is no such file. AWS's tools also ignore a file in the usual place that
+/// they cannot read, so the same is done here.
 fn read_file(path: &Path, named: bool) -> Result<Option<String>, String> {
     let mut text = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));

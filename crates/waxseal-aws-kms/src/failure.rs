@@ -1,7 +1,7 @@
-//! From the SDK's errors to causes, with a hint for each.
+//! Turns the SDK's errors into causes, with a remedy for each.
 //!
-//! A message is AWS's own words where there are any ([`words`]), and else a sentence chosen by the error's type: what
-//! the SDK writes of a request or an answer is never told, for it may hold a data key.
+//! If AWS sent a message, the error repeats it ([`words`]). Otherwise the type of the error selects a sentence. The error
+//! never repeats what the SDK writes about a request or an answer, because that text can contain a data key.
 
 use std::error::Error as StdError;
 
@@ -12,11 +12,12 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use http_body_util::LengthLimitError;
 
 use super::name::KeyArn;
+use super::operation::KmsOperation;
 use super::trouble::{self, Own};
 use super::{KmsCall, credentials, words};
-use waxseal::error::{Error, ProviderCause, ProviderError};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, RightKind};
 
-/// What an error comes to, whichever call it is of.
+/// Cause and message of an error, without the call that it is about.
 #[derive(Debug, Clone)]
 pub(super) struct Verdict {
     pub(super) cause: ProviderCause,
@@ -29,44 +30,29 @@ impl Verdict {
     }
 }
 
-/// What the SDK returned for `call`, as this crate's error. `secret` is what the call carried that no text may hold.
+/// Converts the SDK's error for `call`. `secret` is the secret of the call, and no text may contain a part of it.
 pub(super) fn failure<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>, secret: &[u8]) -> ProviderError
 where
     E: StdError + ProvideErrorMetadata + 'static,
 {
     let Verdict { cause, message } = verdict(call, error, secret);
     let service = error.as_service_error();
-    // They only choose between the caller's own names.
+    let code = service.and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    // The message is not repeated here. It only selects a remedy, or one of the caller's own key names.
     let raw = service.and_then(ProvideErrorMetadata::message).unwrap_or_default();
     let key = blamed(call, cause, raw);
-    let hint = match service.and_then(ProvideErrorMetadata::code) {
-        Some("KMSInvalidStateException") if raw.contains("unavailable") => {
-            Some("its key store outside of KMS is not connected: `aws kms describe-custom-key-stores` shows why".into())
-        }
-        Some("ConflictException") if call.operation == "RotateKeyOnDemand" => {
-            Some(format!("a rotation is under way: `waxseal key show {key}` tells when it is done"))
-        }
-        Some("KMSInvalidStateException")
-            if call.operation == "RotateKeyOnDemand" && cause == ProviderCause::Rejected =>
-        {
-            Some(format!("import its next material first: waxseal key import {key} --new-material --generate FILE"))
-        }
-        Some("IncorrectKeyMaterialException") => Some(
-            "the key accepts only material that it has had before; use --new-material to import its next one".into(),
-        ),
-        _ => hint(call, cause, key),
-    };
+    let remedy = remedy_by_code(call, cause, code, raw, key).or_else(|| remedy(call, cause, key));
     let id = words::request_id(error.request_id(), secret);
-    ProviderError::new(cause, key, message).with_request_id(id).with_some_hint(hint)
+    ProviderError::new(cause, key, message).with_request_id(id).with_some_remedy(remedy)
 }
 
-/// A verdict that was reached without an answer to `call`.
+/// The error for `call` if the call got no answer.
 pub(super) fn told(call: &KmsCall, verdict: Verdict) -> ProviderError {
-    let hint = hint(call, verdict.cause, &call.key);
-    ProviderError::new(verdict.cause, &call.key, verdict.message).with_some_hint(hint)
+    let remedy = remedy(call, verdict.cause, &call.key);
+    ProviderError::new(verdict.cause, &call.key, verdict.message).with_some_remedy(remedy)
 }
 
-/// What kind of failure it is, and the sentence for it.
+/// The cause of the failure, and the sentence for it.
 pub(super) fn verdict<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>, secret: &[u8]) -> Verdict
 where
     E: StdError + ProvideErrorMetadata + 'static,
@@ -74,7 +60,7 @@ where
     sorted(call, error, |raw| words::told(raw, secret))
 }
 
-/// The same where none of the service's words may be told.
+/// The same, for an error that must not repeat the service's message.
 pub(super) fn verdict_without_words<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> Verdict
 where
     E: StdError + ProvideErrorMetadata + 'static,
@@ -102,9 +88,9 @@ where
     without_answer(call, error)
 }
 
-/// `raw`: the service's message, of which `tell` makes what may be told.
+/// `raw` is the service's message. `tell` returns the part of it that the error may repeat.
 fn of_answer(call: &KmsCall, code: &str, raw: &str, status: u16, tell: impl Fn(&str) -> String) -> Verdict {
-    // Every refusal of AWS's has a name.
+    // AWS names every refusal.
     if code.is_empty() && status != 429 && status < 500 {
         return Verdict::new(ProviderCause::Unreachable, not_of_aws(status));
     }
@@ -149,17 +135,17 @@ where
     }
 }
 
-/// A captive portal or a proxy, not the file.
+/// Such an answer is from a captive portal or a proxy. It says nothing about the file.
 fn not_of_aws(status: u16) -> String {
     format!(
-        "the answer, with HTTP status {status}, is not one of AWS: a proxy or a login page may have answered instead"
+        "the answer has HTTP status {status} and is not from AWS: a proxy or a login page may have answered instead"
     )
 }
 
-/// Which of a call's keys it was that failed. Of two, AWS's words name one, or only the source can be meant.
+/// The key that failed, if a call has two: AWS's message names one of them, or the cause applies to the source only.
 fn blamed<'a>(call: &'a KmsCall, cause: ProviderCause, words: &str) -> &'a str {
     let Some(source) = &call.source else { return &call.key };
-    // An alias with its prefix: `alias/key` is not named by every sentence about a key.
+    // An alias keeps its prefix: otherwise every sentence with the word "key" would name `alias/key`.
     let id = |key: &str| key.find("alias/").or_else(|| key.rfind('/').map(|at| at + 1)).unwrap_or(0);
     let named = |key: &str| words.contains(&key[id(key)..]);
     let is_source = matches!(cause, ProviderCause::WrongCiphertext | ProviderCause::OtherKey)
@@ -168,17 +154,13 @@ fn blamed<'a>(call: &'a KmsCall, cause: ProviderCause, words: &str) -> &'a str {
     if is_source { source } else { &call.key }
 }
 
-/// No answer within the time for a whole call.
+/// The error if the time for the whole call is over.
 pub(super) fn too_late(call: &KmsCall, limit: std::time::Duration) -> ProviderError {
     let message = format!("no answer to {} within {} s", call.operation, limit.as_secs_f64());
-    ProviderError::new(ProviderCause::Unreachable, &call.key, message).with_some_hint(hint(
-        call,
-        ProviderCause::Unreachable,
-        &call.key,
-    ))
+    ProviderError::new(ProviderCause::Unreachable, &call.key, message).with_remedy(Remedy::CheckNetwork)
 }
 
-/// An answer that is not to the question.
+/// The error for an answer that does not match the request.
 pub(super) fn bad_answer(call: &KmsCall, what: &str) -> Error {
     Box::new(
         ProviderError::new(ProviderCause::BadAnswer, &call.key, format!("the answer to {} {what}", call.operation))
@@ -187,7 +169,7 @@ pub(super) fn bad_answer(call: &KmsCall, what: &str) -> Error {
     .into()
 }
 
-/// An answer by another key than the one that was asked for, which is named unless its name holds a part of `secret`.
+/// The error for an answer about another key. The message names that key, unless its name contains a part of `secret`.
 pub(super) fn another_key(call: &KmsCall, verb: &str, arn: &KeyArn, secret: &[u8]) -> Error {
     let arn = arn.to_string();
     if words::holds(&arn, secret) {
@@ -196,7 +178,7 @@ pub(super) fn another_key(call: &KmsCall, verb: &str, arn: &KeyArn, secret: &[u8
     bad_answer(call, &format!("{verb} another key, {arn}"))
 }
 
-/// By AWS's documented codes; what has none goes by its HTTP status.
+/// The cause for a code that AWS documents. Without a code, the HTTP status decides.
 fn cause_of(code: &str, words: &str, status: u16) -> ProviderCause {
     let words = words.to_ascii_lowercase();
     match code {
@@ -256,12 +238,12 @@ fn in_words(call: &KmsCall, cause: ProviderCause, code: &str, words: &str) -> St
     let own = match cause {
         ProviderCause::NotFound => return join(&format!("there is no such key in {}", call.region), words),
         ProviderCause::OtherKey => "another key wrapped this data key",
-        ProviderCause::WrongCiphertext => "the wrapped bytes or their encryption context are not what the key wrapped",
+        ProviderCause::WrongCiphertext => "the key did not wrap these bytes, or not with this encryption context",
         ProviderCause::ClockSkew => "this machine's clock and AWS's differ too much",
         ProviderCause::Throttled => "AWS asks for fewer requests",
         ProviderCause::Denied => "access is denied",
         _ if words.is_empty() => return format!("{} was refused: {code}", call.operation),
-        _ => return format!("{}: {words}", if code.is_empty() { call.operation } else { code }),
+        _ => return format!("{}: {words}", if code.is_empty() { call.operation.name() } else { code }),
     };
     join(own, words)
 }
@@ -270,54 +252,56 @@ fn join(own: &str, words: &str) -> String {
     if words.is_empty() { own.to_owned() } else { format!("{own} ({words})") }
 }
 
-fn hint(call: &KmsCall, cause: ProviderCause, key: &str) -> Option<String> {
+/// The remedy that AWS's code selects, where it says more than the cause.
+fn remedy_by_code(call: &KmsCall, cause: ProviderCause, code: &str, raw: &str, key: &str) -> Option<Remedy> {
+    let rotates = call.operation == KmsOperation::RotateKeyOnDemand;
+    let key = key.to_owned();
+    match code {
+        "KMSInvalidStateException" if raw.contains("unavailable") => Some(Remedy::ConnectKeyStore),
+        "KMSInvalidStateException" if rotates && cause == ProviderCause::Rejected => {
+            Some(Remedy::ImportNextMaterial { key })
+        }
+        "ConflictException" if rotates => Some(Remedy::AwaitRotation { key }),
+        "IncorrectKeyMaterialException" => Some(Remedy::ImportAsNew),
+        _ => None,
+    }
+}
+
+/// The remedy for a cause.
+fn remedy(call: &KmsCall, cause: ProviderCause, key: &str) -> Option<Remedy> {
+    let (key, region) = (key.to_owned(), call.region.clone());
     Some(match cause {
-        // Such calls carry no encryption context.
-        ProviderCause::Denied if matches!(call.operation, "Decapsulate" | "GetPublicKey") => {
-            format!("the caller needs {} on the key, by its IAM and key policies", call.action())
+        ProviderCause::Denied => {
+            // These two calls have no encryption context.
+            let by_context = !matches!(call.operation, KmsOperation::Decapsulate | KmsOperation::GetPublicKey);
+            Remedy::Permit { action: call.operation.action(), by_context }
         }
-        ProviderCause::Denied => format!(
-            "the caller needs {} on the key in its IAM policy and the key policy; they may also require an encryption context",
-            call.action()
-        ),
-        ProviderCause::Disabled => format!("enable it: aws kms enable-key --region {} --key-id {key}", call.region),
-        ProviderCause::PendingDeletion => {
-            format!("cancel the deletion in time: aws kms cancel-key-deletion --region {} --key-id {key}", call.region)
-        }
-        ProviderCause::PendingImport => {
-            format!("import the same material again: waxseal key import {key} --material FILE")
-        }
-        ProviderCause::NotFound => "check the name, the account and --region".into(),
-        ProviderCause::WrongKeyType => return Some(other_type(call, key)),
-        ProviderCause::Credentials => {
-            "try `aws sts get-caller-identity`; after `aws sso login`, or with other credentials, try again".into()
-        }
-        ProviderCause::ClockSkew => "set this machine's clock".into(),
-        ProviderCause::Throttled | ProviderCause::Internal => "try again later".into(),
-        ProviderCause::Unreachable => {
-            "check the network, --region, HTTPS_PROXY, NO_PROXY, AWS_CA_BUNDLE and AWS_ENDPOINT_URL_KMS".into()
-        }
+        ProviderCause::Disabled => Remedy::EnableKey { key, region },
+        ProviderCause::PendingDeletion => Remedy::CancelDeletion { key, region },
+        ProviderCause::PendingImport => Remedy::ImportSameMaterial { key },
+        ProviderCause::NotFound => Remedy::CheckName,
+        ProviderCause::WrongKeyType => right_kind(call, key),
+        ProviderCause::Credentials => Remedy::CheckCredentials,
+        ProviderCause::ClockSkew => Remedy::SetClock,
+        ProviderCause::Throttled | ProviderCause::Internal => Remedy::TryLater,
+        ProviderCause::Unreachable => Remedy::CheckNetwork,
         _ => return None,
     })
 }
 
-/// The way out where a key cannot do what was asked.
-fn other_type(call: &KmsCall, key: &str) -> String {
+/// The kind of key that the call takes.
+fn right_kind(call: &KmsCall, key: String) -> Remedy {
     match call.operation {
-        "RotateKeyOnDemand" => {
-            "only symmetric keys in KMS rotate; another key is replaced: `waxseal key create`, `waxseal rewrap --to`"
-                .into()
+        KmsOperation::RotateKeyOnDemand => Remedy::ReplaceKey,
+        KmsOperation::Decapsulate => Remedy::UseKind(RightKind::MlKem),
+        KmsOperation::GenerateDataKey | KmsOperation::Encrypt | KmsOperation::ReEncrypt => {
+            Remedy::UseKind(RightKind::SymmetricOrPublicHalf { key })
         }
-        "Decapsulate" => "the slot is of an ML-KEM key, and this is none".into(),
-        "GenerateDataKey" | "Encrypt" | "ReEncrypt" => format!(
-            "it takes a symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT); of an ML-KEM or RSA key, \
-             `waxseal key public {key} -o FILE` makes a recipient file, and -k file:FILE seals with that"
-        ),
-        _ => "it takes a symmetric encryption key (SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT), or the key of the slot".into(),
+        _ => Remedy::UseKind(RightKind::SymmetricOrSlots),
     }
 }
 
-/// Where no provider is configured at all the SDK has no type for it.
+/// Whether no source of credentials is configured. The SDK has no error type for this.
 fn says_no_identity(error: &(dyn StdError + 'static)) -> bool {
     trouble::says(error, &["no providers in chain provided credentials", "failed to select an auth scheme"])
 }
@@ -359,7 +343,7 @@ mod tests {
     fn of_two_keys_the_one_that_failed() {
         use ProviderCause as C;
         let arn = |id: &str| format!("arn:aws:kms:eu-west-1:123456789012:key/{id}");
-        let mut call = KmsCall::new("ReEncrypt", "alias/new", "eu-west-1");
+        let mut call = KmsCall::new(KmsOperation::ReEncrypt, "alias/new", "eu-west-1");
         assert_eq!(blamed(&call, C::Disabled, &format!("{} is disabled.", arn("old"))), "alias/new");
         call.source = Some(arn("old-id"));
         for (cause, words, is_source) in [

@@ -1,20 +1,19 @@
-//! The commands that profiles have run for credentials (`credential_process`), which are not to outlive their use.
+//! Ends the commands that profiles name for credentials (`credential_process`), once they are no longer needed.
 //!
-//! The SDK starts them, and leaves one that hangs to itself. They are found as children of the handle's own thread,
-//! which starts nothing else. Where the system does not show a thread's children (other systems than Linux), they
-//! are left alone.
+//! The SDK starts them, and does not end one that hangs. They are found as the children of the handle's own thread, which
+//! starts no other process. Only Linux shows the children of a thread. On other systems they are not ended.
 
-/// The name of the thread that a handle's calls run on.
+/// The name of the thread that runs the calls of a handle.
 pub(super) const THREAD: &str = "waxseal-kms";
 
-/// Ends every command that is being run for credentials, and what it has started itself: for a program that is about
-/// to die of a signal.
+/// Ends every command that is running for credentials, and every process that such a command has started. A program calls
+/// this before it ends because of a signal.
 pub fn end_credential_processes() {
     #[cfg(target_os = "linux")]
     linux::end_all();
 }
 
-/// The same, for the handle whose thread this is.
+/// The same, for the handle that this thread belongs to.
 pub(super) fn end_children_of_this_thread() {
     #[cfg(target_os = "linux")]
     linux::end_children("/proc/thread-self");
@@ -33,7 +32,7 @@ mod linux {
         tasks("/proc/self".as_ref()).filter(is_ours).for_each(end_children);
     }
 
-    /// All are found before the first is ended: whose parent is gone is found no more.
+    /// Finds all processes before it ends the first: a process whose parent has ended cannot be found.
     pub(super) fn end_children(task: impl AsRef<Path>) {
         let mut found = children(task.as_ref());
         let mut looked_at = 0;
@@ -43,7 +42,7 @@ mod linux {
             looked_at += 1;
         }
         for pid in found {
-            // It may have ended meanwhile.
+            // An error is ignored: the process may have ended already.
             let _ = kill_process(pid, Signal::KILL);
         }
     }

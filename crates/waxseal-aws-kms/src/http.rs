@@ -1,7 +1,7 @@
-//! The HTTP client below the SDK: proxies, `AWS_CA_BUNDLE`, and nothing built before it is needed.
+//! The HTTP client of the SDK, with proxies and `AWS_CA_BUNDLE`. It builds nothing before it is needed.
 //!
-//! The SDK's own client reads the system's trust roots as soon as it exists, even for an endpoint without TLS, and
-//! leaves proxies and bundles to its user.
+//! The SDK's default client reads the trust roots of the system as soon as it is created, even for an endpoint without
+//! TLS. It has no support for proxy variables and bundles.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -33,18 +33,18 @@ use rustls_pki_types::pem::PemObject as _;
 use super::environment::Environment;
 use super::trouble::Own;
 
-/// Names a file of trust roots that replace the system's, as the AWS command line has it.
+/// The variable for a file of trust roots. As in the AWS CLI, they replace the system's trust roots.
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
-/// Answers of KMS, of STS and of sources of credentials have a few KiB.
+/// The limit for an answer. Answers of KMS, of STS and of sources of credentials have a few KiB.
 const ANSWER_MAX: usize = 1 << 20;
 
-/// The client for every service, with trust roots in place of the system's.
+/// The client for every service. `bundle` replaces the system's trust roots.
 pub(super) fn client(bundle: Option<TrustStore>, proxies: Proxies) -> SharedHttpClient {
     SharedHttpClient::new(LazyClient { bundle, proxies, connectors: Mutex::default() })
 }
 
-/// The environment's proxies, each with its scheme. A password may stand in them: no Debug.
+/// The proxies of the environment, each with its scheme. They can contain a password, so there is no Debug.
 #[derive(Clone, Default)]
 pub(super) struct Proxies {
     tls: Option<String>,
@@ -53,7 +53,7 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
-    /// By variables that were checked. Where a web server runs this (CGI), a client's header can be the variable.
+    /// Reads the variables, which were checked before. Under CGI they are ignored, because a client's header can set one.
     pub(super) fn of(environment: &Environment) -> Self {
         if environment.raw("REQUEST_METHOD").is_some() {
             return Self::default();
@@ -75,7 +75,7 @@ impl Proxies {
             (Way::Plain, _, Some(url)) => ProxyConfig::http(url.as_str()),
             _ => return Ok(ProxyConfig::disabled()),
         };
-        // The error repeats the address, and a password may stand in it.
+        // The error is not repeated, because it contains the address, and with it perhaps a password.
         let config = config.map_err(|_| "the proxy's address cannot be used".to_owned())?;
         Ok(match &self.without {
             Some(names) => config.no_proxy(names),
@@ -96,7 +96,7 @@ type Timeouts = (Option<Duration>, Option<Duration>);
 struct LazyClient {
     bundle: Option<TrustStore>,
     proxies: Proxies,
-    /// One set of connections for each pair of timeouts: the SDK asks anew for each request.
+    /// One set of connections for each pair of timeouts. The SDK asks for a connector for each request.
     connectors: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
 }
 
@@ -115,17 +115,17 @@ impl HttpClient for LazyClient {
 /// How a request leaves the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// TLS, by the environment's proxy if it names one.
+    /// With TLS, and through the proxy of the environment if there is one.
     Tls,
-    /// Without TLS, by the environment's proxy if it names one.
+    /// Without TLS, and through the proxy of the environment if there is one.
     Plain,
-    /// Without TLS and without a proxy.
+    /// Without TLS, and without a proxy.
     Local,
 }
 
 impl Way {
-    /// The machine's own addresses are never asked for by way of a proxy: among them are the endpoints from
-    /// which instances and containers get their credentials.
+    /// Requests to this machine never go through a proxy. Some of its addresses give instances and containers their
+    /// credentials.
     pub(super) fn of(uri: &str) -> Self {
         let Some(rest) = uri.strip_prefix("http://") else { return Self::Tls };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -160,7 +160,7 @@ impl LazyConnector {
         Self { settings, bundle, proxies, tls, plain, local }
     }
 
-    /// Without TLS no trust roots are needed: reading them would be for nothing.
+    /// Without TLS, trust roots are not needed, and are not read.
     fn build(&self, way: Way) -> Result<Connector, String> {
         let roots = match way {
             Way::Tls => self.bundle.clone().unwrap_or_default(),
@@ -196,14 +196,14 @@ impl HttpConnector for LazyConnector {
     }
 }
 
-/// Reads no more of an answer than [`ANSWER_MAX`]: what is longer ends as an error, and its connection is dropped.
-/// Nothing is ever unpacked.
+/// Limits the answer to [`ANSWER_MAX`]. A longer answer is an error, and its connection is closed. Answers are never
+/// decompressed.
 fn bound(answer: &mut HttpResponse) {
     let body = answer.take_body();
     *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, ANSWER_MAX));
 }
 
-/// The same limit for a client that is the caller's own, whatever HTTP client is below it.
+/// The same limit for the caller's own client, whatever HTTP client it uses.
 #[derive(Debug)]
 pub(super) struct Bounded;
 
@@ -224,14 +224,14 @@ impl Intercept for Bounded {
     }
 }
 
-/// A bundle is not read beyond this: those in use have 300 KiB.
+/// At most this much of a bundle is read. Bundles in use have 300 KiB.
 const MAX_BUNDLE: u64 = 16 << 20;
 
-/// The certificates of `path` that can be trust roots. The client below panics at any other, so they are left
-/// out here; bundles in use hold some that are too old.
+/// The certificates in the file `path` that can be trust roots. Others are left out, because the HTTP client would panic
+/// at them. Bundles in use contain some that are too old.
 ///
 /// # Errors
-/// Why there are none.
+/// The reason why there are none.
 pub(super) fn bundle(path: &Path) -> Result<TrustStore, String> {
     let mut text = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BUNDLE + 1).read_to_end(&mut text));
@@ -251,7 +251,7 @@ pub(super) fn bundle(path: &Path) -> Result<TrustStore, String> {
             roots.add_pem_certificate(pem);
         }
     }
-    if checked.is_empty() { Err("it holds no certificate that can be a trust root".into()) } else { Ok(roots) }
+    if checked.is_empty() { Err("it contains no certificate that can be a trust root".into()) } else { Ok(roots) }
 }
 
 #[cfg(test)]
@@ -283,7 +283,7 @@ mod tests {
         assert!(bundle(&path).is_err());
         for text in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(bundle(&path).unwrap_err(), "it holds no certificate that can be a trust root");
+            assert_eq!(bundle(&path).unwrap_err(), "it contains no certificate that can be a trust root");
         }
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n").unwrap();
         assert!(bundle(&path).unwrap_err().starts_with("not PEM"));

@@ -1,4 +1,4 @@
-//! Importing one's own key material: wrapped here for KMS alone, so that no one between can read it.
+//! Importing key material. It is wrapped here, so that only KMS can read it.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,16 +10,17 @@ use aws_sdk_kms::types::{
     AlgorithmSpec, ExpirationModelType, ImportType, KeyMetadata, KeyState, MultiRegionKeyType, WrappingKeySpec,
 };
 use aws_smithy_types::DateTime;
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::secret::{DataKey, KEY_LEN, SecretBytes};
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::materials::KeyMaterial;
 use super::name::{KeyArn, KmsKeyName};
+use super::operation::KmsOperation;
 use super::words;
 
-/// How the material is wrapped on its way.
+/// The algorithm that wraps the material for KMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ImportAlgorithm {
     /// `RSAES_OAEP_SHA_256`
@@ -30,10 +31,10 @@ pub enum ImportAlgorithm {
 }
 
 impl ImportAlgorithm {
-    /// By KMS's name.
+    /// Parses KMS's name of it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for any other.
+    /// [`Error::Invalid`] for any other name.
     pub fn parse(text: &str) -> Result<Self> {
         [Self::RsaesOaepSha256, Self::RsaesOaepSha1]
             .into_iter()
@@ -56,7 +57,7 @@ impl ImportAlgorithm {
     }
 }
 
-/// The key of KMS's that the material is wrapped with.
+/// The kind of KMS's key with which the material is wrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ImportKeySpec {
     /// `RSA_4096`
@@ -69,15 +70,15 @@ pub enum ImportKeySpec {
 }
 
 impl ImportKeySpec {
-    /// By KMS's name.
+    /// Parses KMS's name of it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for any other.
+    /// [`Error::Invalid`] for any other name.
     pub fn parse(text: &str) -> Result<Self> {
         [Self::Rsa4096, Self::Rsa3072, Self::Rsa2048]
             .into_iter()
             .find(|key| key.spec().as_str() == text)
-            .ok_or_else(|| Error::Invalid(format!("{text:?} is none of RSA_4096, RSA_3072, RSA_2048")))
+            .ok_or_else(|| Error::Invalid(format!("{text:?} is not RSA_4096, RSA_3072 or RSA_2048")))
     }
 
     fn spec(self) -> WrappingKeySpec {
@@ -101,16 +102,16 @@ impl ImportKeySpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ImportOptions {
-    /// How it is wrapped.
+    /// The algorithm that wraps the material.
     pub algorithm: ImportAlgorithm,
-    /// With which key of KMS's.
+    /// The key with which the material is wrapped.
     pub wrapping_key: ImportKeySpec,
-    /// When KMS forgets it, at most 365 days from now; `None`: when it is told to.
+    /// When the material expires, at most 365 days from now. With `None` it does not expire.
     pub valid_to: Option<SystemTime>,
-    /// Whether it is a material that the key has not had: the next rotation takes it. Otherwise KMS takes no other
-    /// than the key has had, and the first.
+    /// Whether the material is new to the key and is for the next rotation. Otherwise it must be the first material of
+    /// the key, or one that the key had before.
     pub new_material: bool,
-    /// What it is, in its owner's words.
+    /// A description, in the owner's words.
     pub description: Option<String>,
 }
 
@@ -122,7 +123,7 @@ impl ImportOptions {
     }
 }
 
-/// A material that KMS took.
+/// A material that was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportedMaterial {
@@ -132,38 +133,39 @@ pub struct ImportedMaterial {
     pub id: Option<String>,
     /// Whether it waits for the key's next rotation.
     pub is_waiting: bool,
-    /// The ids of other materials that the key needs before it can be used; empty where it is enabled.
+    /// The ids of other materials that the key still needs. Empty if the key is enabled.
     pub missing: Vec<String>,
 }
 
-/// KMS takes no expiry further ahead.
+/// KMS accepts no later expiry.
 const VALID_AT_MOST: Duration = Duration::from_secs(365 * 86_400);
 
-/// That KMS will take an expiry.
+/// Checks that KMS accepts this expiry.
 fn check_expiry(at: SystemTime) -> Result<()> {
     let now = SystemTime::now();
     if at <= now {
         return Err(Error::Invalid("key material cannot expire in the past".into()));
     }
-    // A clock that differs from AWS's by seconds is no reason to refuse.
+    // The clocks of this machine and of AWS can differ by seconds: AWS decides about those.
     if at > now + VALID_AT_MOST {
-        return Err(Error::Invalid("key material expires at most 365 days from now: KMS takes no later time".into()));
+        return Err(Error::Invalid("key material must expire within 365 days: KMS accepts no later time".into()));
     }
     Ok(())
 }
 
-/// KMS takes the material at once, and shows the key as enabled a little later.
+/// KMS accepts the material immediately, but shows the key as enabled a little later.
 const ENABLED_WITHIN: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 impl Kms {
-    /// Imports 32 bytes of key material and waits until the key is enabled, or KMS says which other materials it lacks.
+    /// Imports 32 bytes of key material. Then waits until the key is enabled, or until KMS lists other materials that the
+    /// key still needs.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless the material has 32 bytes and any expiry is to come, within 365 days;
-    /// [`ProviderCause::WrongKeyType`] for a key whose material KMS made; whatever KMS answers: it takes no other
-    /// material than the key had before.
+    /// [`Error::Invalid`] if the material does not have 32 bytes, or expires in the past or in more than 365 days;
+    /// [`ProviderCause::WrongKeyType`] if KMS created the material of the key; any error of KMS. KMS refuses material that
+    /// the key did not have before, unless it is imported as new material.
     pub fn import_material(
         &self,
         name: &KmsKeyName,
@@ -186,7 +188,7 @@ impl Kms {
             check_primary(&arn, &metadata)?;
         }
         let client = self.client(arn.region()).await?;
-        let mut call = KmsCall::new("GetParametersForImport", &arn, arn.region());
+        let mut call = KmsCall::new(KmsOperation::GetParametersForImport, &arn, arn.region());
         let request = client.get_parameters_for_import().key_id(arn.to_string());
         let request =
             request.wrapping_algorithm(options.algorithm.spec()).wrapping_key_spec(options.wrapping_key.spec());
@@ -194,11 +196,11 @@ impl Kms {
         let public_key = parameters.public_key.as_ref().map(Blob::as_ref).unwrap_or_default();
         let wrapped = wrap(material, public_key, options).map_err(|what| bad_answer(&call, what))?;
 
-        let mut call = KmsCall::new("ImportKeyMaterial", &arn, arn.region());
+        let mut call = KmsCall::new(KmsOperation::ImportKeyMaterial, &arn, arn.region());
         let request = client.import_key_material().key_id(arn.to_string());
         let request = request.set_import_token(parameters.import_token).encrypted_key_material(Blob::new(wrapped));
         let request = request.set_key_material_description(options.description.clone());
-        // What the parameter did not exist for goes without it.
+        // Servers from before this parameter get requests without it, unless it is needed.
         let request = if options.new_material { request.import_type(ImportType::NewKeyMaterial) } else { request };
         let request = match options.valid_to {
             None => request.expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire),
@@ -206,16 +208,15 @@ impl Kms {
         };
         let answer = self.call_with(&mut call, material.expose(), |_| &[], request.send()).await?;
         let id = words::material_id(answer.key_material_id(), material.expose());
-        // The first one is in use at once.
+        // The first material of a key is used immediately.
         let is_waiting = options.new_material && metadata.current_key_material_id().is_some();
         let missing = self.wait_until_enabled(&arn, material.expose(), id.as_deref()).await?;
         Ok(ImportedMaterial { key: arn, id, is_waiting, missing })
     }
 
-    /// The other materials that the key lacks: while there is one, it will not be enabled, and there is nothing to wait
-    /// for.
+    /// The other materials that the key still needs. Without them KMS will not enable the key, so waiting has no use.
     async fn missing(&self, arn: &KeyArn, material: &[u8], imported: Option<&str>) -> Vec<String> {
-        // Who may not list them, or whose KMS cannot, waits as for a key of one material.
+        // If the caller may not list them, or the server cannot, the key is treated as one with one material.
         let all = self.materials(arn, material).await.unwrap_or_default();
         let missing = all.into_iter().filter(KeyMaterial::is_missing).filter_map(|material| material.id);
         missing.filter(|id| Some(id.as_str()) != imported).collect()
@@ -241,7 +242,7 @@ impl Kms {
                 let state = words::told(state.map_or("unknown", KeyState::as_str), material);
                 let message = format!("the material is imported, but the key's state is {state}");
                 let error = ProviderError::new(ProviderCause::Unusable, arn.to_string(), message);
-                return Err(Box::new(error.with_hint(format!("waxseal key show {arn}"))).into());
+                return Err(Box::new(error.with_remedy(Remedy::ShowKey { key: arn.to_string() })).into());
             }
             tokio::time::sleep(pause).await;
             waited += pause;
@@ -250,23 +251,23 @@ impl Kms {
     }
 }
 
-/// New material goes to the primary key of a multi-Region key, and as it is to the replicas then.
+/// New material of a multi-Region key is imported into its primary key first. Then the same material, which is no longer
+/// new, is imported into the replicas.
 fn check_primary(arn: &KeyArn, metadata: &KeyMetadata) -> Result<()> {
     let regions = metadata.multi_region_configuration();
     if regions.and_then(|regions| regions.multi_region_key_type()) != Some(&MultiRegionKeyType::Replica) {
         return Ok(());
     }
-    // Not as the answer has it: only its region is new, and that is checked.
+    // The answer's ARN is not used. Only its region is, and that is checked.
     let primary = regions.and_then(|regions| regions.primary_key()).and_then(|key| key.region());
     let primary = primary.map(|region| arn.in_region(region)).filter(KeyArn::has_real_region);
-    let message = "it is a replica, and new material goes to the primary key first";
+    let primary = primary.map(|arn| arn.to_string());
+    let message = "it is a replica, and new material must be imported into the primary key first";
     let error = ProviderError::new(ProviderCause::WrongKeyType, arn.to_string(), message);
-    let key = primary.map_or_else(|| "the primary key".into(), |arn| arn.to_string());
-    let hint = format!("import it into {key}; then the same into each replica, not as new material");
-    Err(Box::new(error.with_hint(hint)).into())
+    Err(Box::new(error.with_remedy(Remedy::ImportIntoPrimary { primary })).into())
 }
 
-/// `RSAES-OAEP (public key, material)`, or what is wrong with the key.
+/// `RSAES-OAEP (public key, material)`, or what is wrong with the public key.
 fn wrap(material: &DataKey, public_key: &[u8], options: &ImportOptions) -> Result<Vec<u8>, &'static str> {
     let key = PublicEncryptingKey::from_der(public_key).map_err(|_| "has no RSA public key")?;
     if key.key_size_bits() != options.wrapping_key.bits() {

@@ -1,13 +1,17 @@
-//! Keys in AWS KMS (spec 9.2, 9.8): one call to seal a file, one to open it, one to rotate it. [`Kms::public_key`] gives
-//! the public half of an ML-KEM or RSA key, with which a host seals without any call and cannot open.
+//! Keys in AWS KMS (spec 9.2, 9.8): one call seals a file, one call opens it, and one call changes its key.
+//! [`Kms::public_key`] returns the public half of an ML-KEM or RSA key. A host seals with it without any call, and cannot
+//! open.
 //!
-//! AWS is configured as for every AWS tool: environment, profiles, SSO, `aws login`, container and instance roles. All
-//! of it is read and checked here, before the SDK sees any (docs/aws-configuration.md). Calls run on
-//! a thread of their own, so the blocking functions may be used inside an async runtime; those that seal, open and
-//! rotate have `_async` twins that any runtime can await.
+//! AWS is configured as for every AWS tool: environment, profiles, SSO, `aws login`, container and instance roles. This
+//! crate reads and checks all settings before it gives them to the SDK (docs/aws-configuration.md). Calls run on a
+//! separate thread, so the blocking functions may be used inside an async runtime. The functions that seal, open and
+//! change keys have `_async` versions for any runtime.
 //!
-//! Data keys are wiped here as soon as they are no longer needed. The SDK and the TLS below it hold what they send
-//! and receive in buffers of their own, which nothing outside can wipe.
+//! This crate wipes data keys as soon as they are no longer needed. The SDK and its TLS library keep what they send and
+//! receive in their own buffers, which this crate cannot wipe.
+//!
+//! An error has a [`Remedy`](waxseal::error::Remedy) if it is known what to do next. A program can use its text, or match
+//! the value and use its own words.
 
 mod client;
 mod config;
@@ -29,6 +33,7 @@ mod manage;
 mod materials;
 mod name;
 mod open;
+mod operation;
 mod profile;
 mod public;
 mod reencrypt;
@@ -50,6 +55,7 @@ pub use manage::PointedAlias;
 pub use materials::KeyMaterial;
 pub use name::{AliasArn, KeyArn, KmsKeyName};
 pub use open::{AccountRule, Doubt, KmsOpener, Permitted};
+pub use operation::KmsOperation;
 pub use seal::{KmsKey, context};
 pub use source::SourceRule;
 

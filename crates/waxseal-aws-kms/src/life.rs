@@ -1,30 +1,31 @@
-//! The life of a key: looking, and taking its own material away.
+//! Looking at a key, and deleting its imported material.
 
 use std::time::SystemTime;
 
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, OriginType};
-use waxseal::error::{ProviderCause, ProviderError, Result};
+use waxseal::error::{ProviderCause, ProviderError, Remedy, Result};
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::{another_key, bad_answer};
 use super::materials::{KeyMaterial, check_id};
 use super::name::{KeyArn, KmsKeyName};
+use super::operation::KmsOperation;
 use super::seal::answered_arn;
 use super::words;
 
-/// Whether KMS renews the key's material by itself.
+/// Whether KMS rotates the key automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyRotation {
-    /// Each so many days.
+    /// It does, with this number of days between rotations if KMS says it.
     On(Option<i32>),
-    /// Not by itself.
+    /// It does not.
     Off,
-    /// The key cannot, or the caller may not know.
+    /// The key cannot rotate, or the caller may not know.
     Unknown,
 }
 
-/// What is to be known about a key.
+/// What KMS says about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KmsKeyInfo {
@@ -34,47 +35,47 @@ pub struct KmsKeyInfo {
     pub state: String,
     /// In KMS's words: `AWS_KMS`, `EXTERNAL`, ...
     pub origin: String,
-    /// In KMS's words: `SYMMETRIC_DEFAULT` is what this project needs.
+    /// In KMS's words. A symmetric key that can seal has `SYMMETRIC_DEFAULT`.
     pub spec: String,
-    /// In KMS's words: `ENCRYPT_DECRYPT` is what this project needs.
+    /// In KMS's words. A symmetric key that can seal has `ENCRYPT_DECRYPT`.
     pub usage: String,
-    /// When it was made.
+    /// When it was created.
     pub created: Option<SystemTime>,
     /// When its imported material expires.
     pub valid_to: Option<SystemTime>,
     /// When it will be deleted.
     pub deletion: Option<SystemTime>,
-    /// Whether KMS renews the material by itself.
+    /// Whether KMS rotates it automatically.
     pub rotation: KeyRotation,
-    /// The names that point to it, `alias/...`; `None` where the caller may not list them.
+    /// Its aliases, `alias/...`; `None` if the caller may not list them.
     pub aliases: Option<Vec<String>>,
-    /// Its materials, the oldest first; `None` where the caller may not list them, and for a key that has but one.
+    /// Its materials, the oldest first; `None` if the caller may not list them, and for a key that has only one.
     pub materials: Option<Vec<KeyMaterial>>,
 }
 
 impl Kms {
-    /// Takes away the imported material of the key: until the same is imported again, nothing opens with it.
-    /// `material_id` says which one of several; `None`: the current one.
+    /// Deletes imported material of the key. The key opens nothing until the same material is imported again.
+    /// `material_id` selects one of several materials. With `None`, the current one is deleted.
     ///
     /// # Errors
-    /// [`Error::Invalid`](waxseal::Error::Invalid) for an id that can be none; [`ProviderCause::WrongKeyType`] for a key
-    /// whose material KMS made; whatever KMS answers.
+    /// [`Error::Setting`](waxseal::Error::Setting) if `material_id` is not the id of a material;
+    /// [`ProviderCause::WrongKeyType`] if KMS created the material of the key; any error of KMS.
     pub fn delete_material(&self, name: &KmsKeyName, material_id: Option<&str>) -> Result<KeyArn> {
-        material_id.map_or(Ok(()), check_id)?;
+        material_id.map_or(Ok(()), |id| check_id(id, name))?;
         let (this, name, material_id) = (self.clone(), name.clone(), material_id.map(str::to_owned));
         self.block_on(async move {
             let (arn, _) = this.external_key(&name, &[]).await?;
-            let mut call = KmsCall::new("DeleteImportedKeyMaterial", &arn, arn.region());
+            let mut call = KmsCall::new(KmsOperation::DeleteImportedKeyMaterial, &arn, arn.region());
             let request = this.client(arn.region()).await?.delete_imported_key_material().key_id(arn.to_string());
             this.call(&mut call, request.set_key_material_id(material_id).send()).await?;
             Ok(arn)
         })
     }
 
-    /// What is to be known about the key.
+    /// Returns what KMS says about the key.
     ///
     /// # Errors
-    /// Whatever KMS answers to `DescribeKey`. Rotation, aliases and materials may be withheld from the caller.
+    /// Any error of `DescribeKey`. If the caller may not know rotation, aliases or materials, that is no error.
     pub fn show_key(&self, name: &KmsKeyName) -> Result<KmsKeyInfo> {
         let (this, name) = (self.clone(), name.clone());
         self.block_on(async move {
@@ -89,12 +90,12 @@ impl Kms {
         })
     }
 
-    /// The ARN of the key that `name` names, from `DescribeKey` unless it is one.
+    /// The ARN of the key that `name` names. If `name` is not an ARN, `DescribeKey` is called.
     ///
     /// # Errors
-    /// Whatever KMS answers.
+    /// Any error of KMS.
     pub fn key_arn(&self, name: &KmsKeyName) -> Result<KeyArn> {
-        // As it stands, whatever region is called otherwise: who names one of several sisters means that one.
+        // The ARN is returned unchanged, even if another region is chosen: it names one replica of a multi-Region key.
         if let KmsKeyName::KeyArn(arn) = name {
             return Ok(arn.clone());
         }
@@ -105,9 +106,9 @@ impl Kms {
         })
     }
 
-    /// `secret` is what the service may have seen before, and no error may hold.
+    /// Calls `DescribeKey`. `secret` is a secret that the service may have seen before. No error contains a part of it.
     pub(super) async fn describe(&self, target: &Target, secret: &[u8]) -> Result<(KeyArn, KeyMetadata)> {
-        let mut call = KmsCall::new("DescribeKey", &target.name, &target.region);
+        let mut call = KmsCall::new(KmsOperation::DescribeKey, &target.name, &target.region);
         let request = self.client(&target.region).await?.describe_key().key_id(target.name.to_string());
         let metadata = self.call_with(&mut call, secret, |_| &[], request.send()).await?.key_metadata;
         let metadata = metadata.ok_or_else(|| bad_answer(&call, "describes no key"))?;
@@ -118,29 +119,27 @@ impl Kms {
         Ok((arn, metadata))
     }
 
-    /// A key whose material is its owner's. The calls about material take no alias.
+    /// Checks that the key is for imported material. Its ARN is returned, because calls about material take no alias.
     pub(super) async fn external_key(&self, name: &KmsKeyName, secret: &[u8]) -> Result<(KeyArn, KeyMetadata)> {
         let target = self.target(name).await?;
         let (arn, metadata) = self.describe(&target, secret).await?;
         if metadata.origin() != Some(&OriginType::External) {
             let origin = words::told(metadata.origin().map_or("unknown", OriginType::as_str), secret);
-            let message = format!("its material cannot be imported or deleted: the key's origin is {origin}");
+            let message = format!("its material cannot be imported or deleted, because the key's origin is {origin}");
             let error = ProviderError::new(ProviderCause::WrongKeyType, arn.to_string(), message);
-            let hint = match metadata.origin() {
-                Some(OriginType::ExternalKeyStore | OriginType::AwsCloudhsm) => {
-                    "its material is in a key store outside of KMS, and is managed there"
-                }
-                _ => "waxseal key create --external makes a key that takes it",
+            let remedy = match metadata.origin() {
+                Some(OriginType::ExternalKeyStore | OriginType::AwsCloudhsm) => Remedy::ManageInKeyStore,
+                _ => Remedy::CreateForImport,
             };
-            return Err(Box::new(error.with_hint(hint)).into());
+            return Err(Box::new(error.with_remedy(remedy)).into());
         }
         Ok((arn, metadata))
     }
 
-    /// Of no consequence if it fails: the caller may not be allowed to know, and some keys cannot rotate.
+    /// An error is ignored: perhaps the caller may not know it, and some keys cannot rotate.
     async fn rotation(&self, arn: &KeyArn) -> KeyRotation {
         let Ok(client) = self.client(arn.region()).await else { return KeyRotation::Unknown };
-        let mut call = KmsCall::new("GetKeyRotationStatus", arn, arn.region());
+        let mut call = KmsCall::new(KmsOperation::GetKeyRotationStatus, arn, arn.region());
         match self.call(&mut call, client.get_key_rotation_status().key_id(arn.to_string()).send()).await {
             Ok(answer) if answer.key_rotation_enabled => KeyRotation::On(answer.rotation_period_in_days),
             Ok(_) => KeyRotation::Off,
@@ -148,10 +147,10 @@ impl Kms {
         }
     }
 
-    /// Likewise. One page holds them all: a key has at most 50.
+    /// An error is ignored here too. One page has all aliases, because a key has at most 50.
     async fn aliases(&self, arn: &KeyArn) -> Option<Vec<String>> {
         let client = self.client(arn.region()).await.ok()?;
-        let mut call = KmsCall::new("ListAliases", arn, arn.region());
+        let mut call = KmsCall::new(KmsOperation::ListAliases, arn, arn.region());
         let answer = self.call(&mut call, client.list_aliases().key_id(arn.to_string()).send()).await.ok()?;
         Some(answer.aliases().iter().filter_map(|alias| alias.alias_name().map(str::to_owned)).collect())
     }

@@ -1,4 +1,4 @@
-//! A key's materials: which there are, which of them answered a call, and the next one's turn.
+//! The materials of a key: which ones it has, which one a call used, and rotation to the next one.
 
 use std::any::Any;
 use std::time::{Duration, SystemTime};
@@ -7,14 +7,15 @@ use aws_sdk_kms::operation::decrypt::DecryptOutput;
 use aws_sdk_kms::operation::generate_data_key::GenerateDataKeyOutput;
 use aws_sdk_kms::operation::re_encrypt::ReEncryptOutput;
 use aws_sdk_kms::types::{ImportState, IncludeKeyMaterial, KeyMaterialState, RotationType, RotationsListEntry};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
+use super::operation::KmsOperation;
 use super::words;
 
-/// One of a key's materials. A key seals with its current one, and opens with all that it has had.
+/// One material of a key. A key seals with its current material, and opens with all that it has had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyMaterial {
@@ -22,32 +23,32 @@ pub struct KeyMaterial {
     pub id: Option<String>,
     /// In KMS's words: `CURRENT`, `NON_CURRENT`, `PENDING_ROTATION`, ...
     pub state: String,
-    /// Whether KMS has it; `None` for a material that KMS made.
+    /// Whether it is imported at present; `None` for a material that KMS created.
     pub imported: Option<bool>,
-    /// What its owner wrote when it was imported.
+    /// The description that its owner gave when it was imported.
     pub description: Option<String>,
-    /// When KMS forgets it.
+    /// When it expires.
     pub valid_to: Option<SystemTime>,
-    /// When it became the current one; `None` for the first one, and for one that waits.
+    /// When it became the current material; `None` for the first material, and for one that was never current.
     pub rotated: Option<SystemTime>,
-    /// In KMS's words, what made it the current one: `AUTOMATIC`, `ON_DEMAND`.
+    /// The kind of rotation that made it current, in KMS's words: `AUTOMATIC`, `ON_DEMAND`.
     pub rotation: Option<String>,
 }
 
 impl KeyMaterial {
-    /// Whether it is one that the key needs and KMS does not have.
+    /// Whether the key needs it and it is not imported.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         self.imported == Some(false)
     }
 
-    /// Whether it was imported for the next rotation, and is not in use yet.
+    /// Whether it was imported for the next rotation and is not in use yet.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.state.starts_with("PENDING_")
     }
 
-    /// `secret` is what the service may have seen before, and nothing here may hold.
+    /// `secret` is a secret that the service may have seen before. No field contains a part of it.
     fn of(entry: &RotationsListEntry, secret: &[u8]) -> Self {
         let time = |at: Option<&aws_smithy_types::DateTime>| at.and_then(|at| SystemTime::try_from(*at).ok());
         Self {
@@ -62,7 +63,7 @@ impl KeyMaterial {
     }
 }
 
-/// The ids of the materials that an answer names: the key's own, and that of a `ReEncrypt`'s source.
+/// The ids of the materials that an answer names: that of the key, and for a `ReEncrypt` that of the old key.
 pub(super) fn ids(answer: &dyn Any) -> (Option<&str>, Option<&str>) {
     if let Some(answer) = answer.downcast_ref::<GenerateDataKeyOutput>() {
         (answer.key_material_id(), None)
@@ -75,25 +76,25 @@ pub(super) fn ids(answer: &dyn Any) -> (Option<&str>, Option<&str>) {
     }
 }
 
-/// More pages than any key has: it has at most 25 rotations on demand, and one a year by itself.
+/// No key has so many pages: it has at most 25 rotations on demand, and one automatic rotation a year.
 const PAGES_MAX: usize = 100;
-/// A rotation on demand takes KMS some seconds.
+/// A rotation on demand takes some seconds.
 const ROTATED_WITHIN: Duration = Duration::from_secs(120);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 impl Kms {
-    /// Makes a new material the key's current one (`RotateKeyOnDemand`), and waits until it is. For a key whose material
-    /// is its owner's, that is the one that was imported for it. What was sealed before still opens.
+    /// Rotates the key to a new material (`RotateKeyOnDemand`), and waits until this is done. A key for imported material
+    /// rotates to the material that was imported for the rotation. Older files still open.
     ///
     /// # Errors
-    /// Whatever KMS answers. [`ProviderCause::Internal`] when the rotation was begun and is not done in time.
+    /// Any error of KMS. [`ProviderCause::Internal`] if the rotation has started and is not done in time.
     pub fn rotate_key(&self, name: &KmsKeyName) -> Result<KeyArn> {
         let (this, name) = (self.clone(), name.clone());
         self.block_on(async move {
             let target = this.target(&name).await?;
             let (arn, before) = this.describe(&target, &[]).await?;
-            let mut call = KmsCall::new("RotateKeyOnDemand", &arn, arn.region());
+            let mut call = KmsCall::new(KmsOperation::RotateKeyOnDemand, &arn, arn.region());
             let request = this.client(arn.region()).await?.rotate_key_on_demand().key_id(arn.to_string());
             this.call(&mut call, request.send()).await?;
             this.wait_until_rotated(&arn, before.current_key_material_id()).await?;
@@ -101,12 +102,12 @@ impl Kms {
         })
     }
 
-    /// A rotation that has not begun yet looks like one that is over: the current material tells.
+    /// A rotation that has not started yet looks like one that is done. The current material tells them apart.
     async fn wait_until_rotated(&self, arn: &KeyArn, before: Option<&str>) -> Result<()> {
         let target = Target { name: KmsKeyName::KeyArn(arn.clone()), region: arn.region().to_owned() };
         let (mut waited, mut pause) = (Duration::ZERO, FIRST_PAUSE);
         loop {
-            let mut call = KmsCall::new("GetKeyRotationStatus", arn, arn.region());
+            let mut call = KmsCall::new(KmsOperation::GetKeyRotationStatus, arn, arn.region());
             let request = self.client(arn.region()).await?.get_key_rotation_status().key_id(arn.to_string());
             let status = self.call(&mut call, request.send()).await?;
             if status.on_demand_rotation_start_date().is_none() {
@@ -116,9 +117,9 @@ impl Kms {
                 }
             }
             if waited >= ROTATED_WITHIN {
-                let message = "the rotation was begun, and is not done yet";
+                let message = "the rotation has started, but is not done yet";
                 let error = ProviderError::new(ProviderCause::Internal, arn.to_string(), message);
-                return Err(Box::new(error.with_hint(format!("`waxseal key show {arn}` tells when it is"))).into());
+                return Err(Box::new(error.with_remedy(Remedy::AwaitRotation { key: arn.to_string() })).into());
             }
             tokio::time::sleep(pause).await;
             waited += pause;
@@ -131,7 +132,7 @@ impl Kms {
         let client = self.client(arn.region()).await?;
         let (mut found, mut marker) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
-            let mut call = KmsCall::new("ListKeyRotations", arn, arn.region());
+            let mut call = KmsCall::new(KmsOperation::ListKeyRotations, arn, arn.region());
             let request = client.list_key_rotations().key_id(arn.to_string()).set_marker(marker);
             let request = request.include_key_material(IncludeKeyMaterial::AllKeyMaterial);
             let answer = self.call_with(&mut call, secret, |_| &[], request.send()).await?;
@@ -141,19 +142,18 @@ impl Kms {
                 return Ok(found);
             }
         }
-        Err(bad_answer(&KmsCall::new("ListKeyRotations", arn, arn.region()), "does not end"))
+        Err(bad_answer(&KmsCall::new(KmsOperation::ListKeyRotations, arn, arn.region()), "does not end"))
     }
 }
 
-/// That `id` can be the id of a material.
+/// Checks that `id` has the form of a material's id.
 ///
 /// # Errors
-/// [`Error::Invalid`] for what cannot.
-pub(super) fn check_id(id: &str) -> Result<()> {
+/// [`Error::Setting`] if it has not.
+pub(super) fn check_id(id: &str, name: &KmsKeyName) -> Result<()> {
     if words::is_material_id(id) {
         return Ok(());
     }
-    Err(Error::Invalid(format!(
-        "{id:?} is not the id of a key material: it has 64 hexadecimal digits, as `key show` lists"
-    )))
+    let message = format!("{id:?} is not the id of a key material: an id has 64 hexadecimal digits");
+    Err(Error::setting(message, Remedy::ListMaterials { key: name.to_string() }))
 }

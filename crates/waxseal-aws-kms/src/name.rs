@@ -1,17 +1,17 @@
-//! How a key is named: by the user (`-k`), by a slot, by an answer of KMS.
+//! Names of keys: those that the user gives, those in slots, and those in answers of KMS.
 
 use std::fmt;
 
 use waxseal::error::{Error, Result};
 use waxseal::format::is_kms_key_arn;
 
-/// Ids of multi-Region keys, and of nothing else, begin so.
+/// The first characters of the ids of multi-Region keys, and of no others.
 const MULTI_REGION: &str = "mrk-";
 
 /// A KMS key's ARN: `arn:PARTITION:kms:REGION:ACCOUNT:key/ID`, never an alias.
 ///
-/// Its grammar is the slot's (spec 9.2). It may come from a hostile file: whether its region is one that may be
-/// called is a question of its own, [`KeyArn::has_real_region`].
+/// Its grammar is that of a slot's key id (spec 9.2). It can come from a hostile file. [`KeyArn::has_real_region`] says
+/// whether its region may be called.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyArn {
     partition: String,
@@ -24,7 +24,7 @@ impl KeyArn {
     /// Parses the whole of `text`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for anything but a key's ARN.
+    /// [`Error::Invalid`] if `text` is not the ARN of a key.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = || Error::Invalid(format!("{text:?} is not the ARN of a KMS key"));
         if !is_kms_key_arn(text) {
@@ -43,7 +43,7 @@ impl KeyArn {
         &self.partition
     }
 
-    /// The region, as the ARN has it.
+    /// The region in the ARN.
     #[must_use]
     pub fn region(&self) -> &str {
         &self.region
@@ -55,7 +55,7 @@ impl KeyArn {
         &self.account
     }
 
-    /// What stands behind `key/`.
+    /// The id after `key/`.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -67,7 +67,7 @@ impl KeyArn {
         self.id.starts_with(MULTI_REGION)
     }
 
-    /// Equal ARNs, or the same multi-Region key in two regions.
+    /// Whether both are the same key: the ARNs are equal, or they name one multi-Region key in two regions.
     ///
     /// > Match: equal ARNs, or both ids begin with `mrk-` and only the regions differ.
     #[must_use]
@@ -75,13 +75,13 @@ impl KeyArn {
         self == other || (self.is_multi_region() && *self == other.in_region(&self.region))
     }
 
-    /// The same key's ARN in another region; means something for multi-Region keys only.
+    /// The ARN of the same key in another region. Only multi-Region keys have one.
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         Self { region: region.to_owned(), ..self.clone() }
     }
 
-    /// Whether the region has the form of AWS's regions and lies in the ARN's partition. No other is ever called.
+    /// Whether the region has the form of AWS's regions and is in the partition of the ARN. No other region is called.
     #[must_use]
     pub fn has_real_region(&self) -> bool {
         is_region(&self.region) && partition_of(&self.region) == self.partition
@@ -102,7 +102,7 @@ impl fmt::Debug for KeyArn {
 
 /// Whether `text` has the form of AWS's regions: `eu-west-1`, `us-gov-east-1`, `eusc-de-east-1`.
 ///
-/// A region goes into the endpoint's host name: the form alone keeps dots, slashes and `@` out of it.
+/// A region becomes part of the endpoint's host name. This form keeps dots, slashes and `@` out of it.
 pub(super) fn is_region(text: &str) -> bool {
     let mut words: Vec<&str> = text.split('-').collect();
     let Some(number) = words.pop() else { return false };
@@ -147,18 +147,18 @@ pub enum KmsKeyName {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AliasArn {
     text: String,
-    /// The ARN with the alias in the key's place: what an answer is held against.
+    /// The ARN with the alias in place of the key. Answers are compared with it.
     place: KeyArn,
 }
 
 impl AliasArn {
-    /// The region, as the ARN has it.
+    /// The region in the ARN.
     #[must_use]
     pub fn region(&self) -> &str {
         &self.place.region
     }
 
-    /// The account, as the ARN has it.
+    /// The account in the ARN.
     #[must_use]
     pub fn account(&self) -> &str {
         &self.place.account
@@ -166,10 +166,10 @@ impl AliasArn {
 }
 
 impl KmsKeyName {
-    /// Parses what `-k` takes.
+    /// Parses a name: a key ARN, an alias ARN, `alias/NAME`, the UUID of a key, or `mrk-...`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for anything but a key ARN, an alias ARN, `alias/NAME`, a key's UUID or `mrk-...`.
+    /// [`Error::Invalid`] for any other text.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = |why: &str| Error::Invalid(format!("{text:?} does not name an AWS KMS key: {why}"));
         if text.starts_with("arn:") {
@@ -181,7 +181,7 @@ impl KmsKeyName {
             };
             let (Self::KeyArn(place) | Self::AliasArn(AliasArn { place, .. })) = &name else { return Ok(name) };
             if !place.has_real_region() {
-                return Err(invalid("its region is not one of its partition"));
+                return Err(invalid("its region is not in its partition"));
             }
             return Ok(name);
         }
@@ -191,10 +191,10 @@ impl KmsKeyName {
         if is_key_id(text) {
             return Ok(Self::KeyId(text.to_owned()));
         }
-        Err(invalid("it takes a key or alias ARN, alias/NAME, a key's UUID in lower case, or mrk-..."))
+        Err(invalid("a name is a key or alias ARN, alias/NAME, the UUID of a key in lower case, or mrk-..."))
     }
 
-    /// The region that the name itself states.
+    /// The region in the name, if it has one.
     #[must_use]
     pub fn region(&self) -> Option<&str> {
         match self {
@@ -204,7 +204,7 @@ impl KmsKeyName {
         }
     }
 
-    /// The account that the name itself states.
+    /// The account in the name, if it has one.
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         match self {
@@ -214,7 +214,7 @@ impl KmsKeyName {
         }
     }
 
-    /// Whether the name is a multi-Region key's own: only then may another region be called for it.
+    /// Whether the name is the ARN or id of a multi-Region key. Only then may another region be called for it.
     #[must_use]
     pub fn is_multi_region(&self) -> bool {
         match self {
@@ -224,7 +224,7 @@ impl KmsKeyName {
         }
     }
 
-    /// The name to call in `region`: the multi-Region key's ARN there, else the name as it is.
+    /// The name for a call in `region`: for a multi-Region key's ARN its ARN there, otherwise the same name.
     pub(super) fn called_in(&self, region: &str) -> Self {
         match self {
             Self::KeyArn(arn) if arn.is_multi_region() => Self::KeyArn(arn.in_region(region)),
@@ -232,7 +232,7 @@ impl KmsKeyName {
         }
     }
 
-    /// Whether `answer`, from a call in `region`, can be the key that was named.
+    /// Whether an answer from `region` that names the key `answer` can be from the key that was named.
     pub(super) fn accepts(&self, answer: &KeyArn, region: &str) -> bool {
         let in_place = |place: &KeyArn| {
             (&place.partition, &place.region, &place.account) == (&answer.partition, &answer.region, &answer.account)
@@ -245,8 +245,8 @@ impl KmsKeyName {
         }
     }
 
-    /// Whether a slot of the key `slot` may be this key's, by public bytes alone. An alias may be any key's of
-    /// its region: only KMS can tell.
+    /// Whether the key `slot` of a slot can be this key. This uses public bytes only. An alias can be of any key in its
+    /// region, and only KMS knows which.
     pub(super) fn may_be(&self, slot: &KeyArn) -> bool {
         match self {
             Self::KeyArn(arn) => arn.matches(slot),
@@ -292,7 +292,7 @@ pub(super) fn is_alias(text: &str) -> bool {
     })
 }
 
-/// A lower-case UUID, or `mrk-` and 32 lower-case hex digits, with a UUID's hyphens or without.
+/// A lower-case UUID, or `mrk-` and 32 lower-case hex digits with or without the hyphens of a UUID.
 fn is_key_id(text: &str) -> bool {
     let hex = |digits: &str, len: usize| {
         digits.len() == len && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -1,15 +1,14 @@
-//! Opening: one `Decrypt` or `Decapsulate` for a slot, and only for a slot whose key was named or whose account is
-//! allowed.
+//! Opening: one `Decrypt` or `Decapsulate` for a slot, and only if the caller named the key or allowed its account.
 //!
-//! The ARN in a slot comes from whoever could write the file. It never chooses an endpoint beyond a region of
-//! AWS's form, and a call in a stranger's account would tell the stranger who opens the file, when and from where.
+//! Anyone who can write the file chooses the ARN in a slot. The ARN can therefore select nothing but a region of AWS's
+//! form. A call to a stranger's key would tell the stranger who opens the file, when and from where.
 
-use aws_sdk_kms::operation::decapsulate::DecapsulateOutput;
 mod dry_run;
 
+use aws_sdk_kms::operation::decapsulate::DecapsulateOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{EncapsulationAlgorithmSpec, EncryptionAlgorithmSpec};
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, public};
 use waxseal::secret::DataKey;
@@ -17,19 +16,20 @@ use waxseal::secret::DataKey;
 use super::client::{Kms, KmsCall, is_account};
 use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
+use super::operation::KmsOperation;
 use super::seal::{answered_arn, context, decrypted, secret};
 pub use dry_run::{Doubt, Permitted};
 pub(super) use dry_run::{Told, would_decrypt};
 
-/// Whose keys may open a file when no key is named.
+/// Whose keys may open a file if no key is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccountRule {
-    /// Those of the account that the credentials belong to, by `sts:GetCallerIdentity`.
+    /// Keys of the account that the credentials belong to. `sts:GetCallerIdentity` says which account that is.
     Own,
-    /// Those of these accounts, 12 digits each; STS is not asked.
+    /// Keys of these accounts, 12 digits each. STS is not called.
     Ids(Vec<String>),
-    /// Anybody's. Whoever made the file may learn that it is being opened.
+    /// Keys of any account. Whoever made the file can then learn that it is opened.
     Any,
 }
 
@@ -46,7 +46,7 @@ enum Rule {
     Account(AccountRule, Where),
 }
 
-/// Which slots' regions an opener takes, so that near ones are tried first.
+/// The regions of the slots that an opener takes. Two openers split them, so that the near region is tried first.
 #[derive(Clone, PartialEq, Eq)]
 enum Where {
     Anywhere,
@@ -54,14 +54,14 @@ enum Where {
     NotIn(String),
 }
 
-/// One way to ask for a slot's data key.
+/// One call that can give a slot's data key.
 #[derive(Debug, Clone)]
 struct Ask {
     region: String,
     key_id: String,
-    /// What the answer has to name.
+    /// The key that the answer must name.
     expected: KeyArn,
-    /// The user named an alias or a bare id, which may be another key's than the slot's.
+    /// Whether the caller named an alias or a bare id, which can be of another key than the slot's.
     by_alias: bool,
 }
 
@@ -72,23 +72,23 @@ impl Ask {
 }
 
 impl KmsOpener {
-    /// Opens with the key that `name` names, and with no other.
+    /// An opener for the key that `name` names, and for no other key.
     #[must_use]
     pub fn named(kms: &Kms, name: KmsKeyName) -> Self {
         kms.warm_up();
         Self { kms: kms.clone(), rule: Rule::Named(name) }
     }
 
-    /// Opens with keys of the accounts that `rule` allows. To be given to the reader in this order: those of the
+    /// Openers for keys of the accounts that `rule` allows. Give them to the reader in this order, because keys in the
     /// caller's region come first.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an account that is not 12 digits.
+    /// [`Error::Invalid`] if an account does not have 12 digits.
     pub fn by_account(kms: &Kms, rule: AccountRule) -> Result<Vec<Self>> {
         if let AccountRule::Ids(ids) = &rule
             && let Some(bad) = ids.iter().find(|id| !is_account(id))
         {
-            return Err(Error::Invalid(format!("{bad:?} is not an AWS account: it takes 12 digits")));
+            return Err(Error::Invalid(format!("{bad:?} is not an AWS account: an account has 12 digits")));
         }
         let places = match kms.near_region() {
             None => vec![Where::Anywhere],
@@ -98,10 +98,10 @@ impl KmsOpener {
         Ok(places.into_iter().map(opener).collect())
     }
 
-    /// [`KeyOpener::open`] for a caller that awaits, in whatever runtime.
+    /// The async version of [`KeyOpener::open`], for any runtime.
     ///
     /// # Errors
-    /// As it.
+    /// The same.
     pub async fn open_async(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
         let (this, slot, binding) = (self.clone(), slot.clone(), binding.clone());
         self.kms.on_worker(async move { this.unwrap(&slot, &binding).await }).await
@@ -136,13 +136,14 @@ impl KmsOpener {
         if expected.region() != target.region || !expected.has_real_region() {
             let message = format!("the slot's key is in {}, and {name} in {}", slot.region(), target.region);
             let error = ProviderError::new(ProviderCause::NotFound, slot.to_string(), message);
-            return Err(Box::new(error.with_hint(format!("--region {}", slot.region()))).into());
+            let region = Some(slot.region().to_owned());
+            return Err(Box::new(error.with_remedy(Remedy::ChooseRegion { region })).into());
         }
         Ok(vec![Ask { region: target.region, key_id: target.name.to_string(), expected, by_alias: true }])
     }
 
-    /// The slot's own key; a multi-Region key in the chosen region instead, or in the configured one as well,
-    /// should its home not answer.
+    /// The slot's own key. A multi-Region key is called in the chosen region instead. If no region is chosen, it is also
+    /// called in the configured region, in case its own region does not answer.
     async fn asks_by_account(&self, slot: &KeyArn) -> Result<Vec<Ask>> {
         let mut arns = match self.kms.chosen_region() {
             Some(region) if slot.is_multi_region() => vec![slot.in_region(region)],
@@ -155,12 +156,12 @@ impl KmsOpener {
         Ok(arns.into_iter().filter(KeyArn::has_real_region).map(Ask::by_arn).collect())
     }
 
-    /// The caller's account is known for certain only from STS. So that no key of a stranger's is ever called,
-    /// the call waits for it, unless the credentials themselves state the slot's account: then both run at
-    /// once, and STS still decides whether the data key is handed out.
+    /// Only STS says for certain which account the caller has. The call to the key therefore waits for STS, so that no
+    /// stranger's key is called. If the credentials themselves name the slot's account, both calls run at the same time,
+    /// and the data key is still returned only if STS agrees.
     async fn unwrap_own(&self, slot_arn: &KeyArn, asks: &[Ask], slot: &Slot, binding: &Binding) -> Result<DataKey> {
         let owner = async {
-            let caller = self.kms.caller(slot_arn.region()).await.map_err(|error| with_sts_hint(error, slot_arn))?;
+            let caller = self.kms.caller(slot_arn.region()).await.map_err(|error| without_sts(error, slot_arn))?;
             check_owner(slot_arn, &caller.partition, &caller.account)
         };
         match self.kms.stated_account().await {
@@ -176,8 +177,8 @@ impl KmsOpener {
         }
     }
 
-    /// Asks in order, and goes on only where a region does not answer, or fails by its own fault. A refusal is an
-    /// answer. The first failure is the one to tell.
+    /// Makes the calls in order. The next call is made only if a region does not answer, or has an internal failure. A
+    /// refusal is an answer. If all calls fail, the first error is returned.
     async fn open_by_one_of(&self, asks: &[Ask], slot: &Slot, binding: &Binding) -> Result<DataKey> {
         let mut first = None;
         for ask in asks {
@@ -190,7 +191,7 @@ impl KmsOpener {
                 answer => return answer,
             }
         }
-        Err(first.unwrap_or(Error::Bug("a slot without a region to call")))
+        Err(first.unwrap_or_else(|| no_region_to_call(slot)))
     }
 
     async fn ask(&self, ask: &Ask, slot: &Slot, binding: &Binding) -> Result<DataKey> {
@@ -203,7 +204,7 @@ impl KmsOpener {
     }
 
     async fn decrypt(&self, ask: &Ask, slot: &Slot, binding: &Binding) -> Result<DataKey> {
-        let mut call = KmsCall::new("Decrypt", &ask.key_id, &ask.region);
+        let mut call = KmsCall::new(KmsOperation::Decrypt, &ask.key_id, &ask.region);
         let request = self.kms.client(&ask.region).await?.decrypt().key_id(&ask.key_id);
         let request = request.ciphertext_blob(Blob::new(slot.wrapped.clone()));
         let request = request.set_encryption_context(Some(context(binding)));
@@ -216,10 +217,10 @@ impl KmsOpener {
         DataKey::from_slice(&plaintext).map_err(|_| bad_answer(&call, "has no data key of 32 bytes"))
     }
 
-    /// The shared secret of a slot of kind 4. No encryption context is sent: KMS has none for such keys, and ML-KEM
-    /// never says that a ciphertext is another key's, so under an alias the answer's ARN decides.
+    /// The shared secret of a slot of kind 4. KMS has no encryption context for such keys, so none is sent. ML-KEM cannot
+    /// say that a ciphertext is of another key. If the caller named an alias, the ARN in the answer decides.
     async fn decapsulate(&self, ask: &Ask, slot: &Slot) -> Result<DataKey> {
-        let mut call = KmsCall::new("Decapsulate", &ask.key_id, &ask.region);
+        let mut call = KmsCall::new(KmsOperation::Decapsulate, &ask.key_id, &ask.region);
         let request = self.kms.client(&ask.region).await?.decapsulate().key_id(&ask.key_id);
         let request = request.encapsulation_algorithm(EncapsulationAlgorithmSpec::MlKem);
         let request = request.shared_secret_ciphertext_blob(encapsulation(slot)?);
@@ -233,10 +234,10 @@ impl KmsOpener {
         shared_secret(&call, &shared)
     }
 
-    /// The shared secret of a slot of kind 5; likewise. Under an alias, a ciphertext that does not decrypt may be another
-    /// key's.
+    /// The shared secret of a slot of kind 5, also without an encryption context. If the caller named an alias, a
+    /// ciphertext that does not decrypt can be of another key.
     async fn decrypt_rsa(&self, ask: &Ask, slot: &Slot) -> Result<DataKey> {
-        let mut call = KmsCall::new("Decrypt", &ask.key_id, &ask.region);
+        let mut call = KmsCall::new(KmsOperation::Decrypt, &ask.key_id, &ask.region);
         let request = self.kms.client(&ask.region).await?.decrypt().key_id(&ask.key_id);
         let request = request.encryption_algorithm(EncryptionAlgorithmSpec::RsaesOaepSha256);
         let request = request.ciphertext_blob(encapsulation(slot)?);
@@ -269,8 +270,7 @@ fn as_other_key(error: Error) -> Error {
     match error {
         Error::Provider(mut error) => {
             error.cause = ProviderCause::OtherKey;
-            let hint = "the alias or id names another key than the slot's: name the key by its ARN";
-            Error::Provider(Box::new(error.with_hint(hint)))
+            Error::Provider(Box::new(error.with_remedy(Remedy::NameByFullId)))
         }
         other => other,
     }
@@ -293,8 +293,8 @@ impl KeyOpener for KmsOpener {
         }
     }
 
-    /// With [`AccountRule::Own`] a slot matches whose account is not known to be another: that shows in
-    /// [`KeyOpener::open`], before the key is called.
+    /// With [`AccountRule::Own`], slots of all accounts match. [`KeyOpener::open`] then checks the account before it
+    /// calls the key.
     fn matches(&self, slot: &Slot) -> bool {
         if ![SlotKind::AWS_KMS, SlotKind::AWS_KMS_ML_KEM, SlotKind::AWS_KMS_RSA].contains(&slot.kind) {
             return false;
@@ -328,20 +328,32 @@ fn check_owner(slot: &KeyArn, partition: &str, account: &str) -> Result<()> {
     if (slot.partition(), slot.account()) == (partition, account) {
         return Ok(());
     }
-    Err(not_allowed(slot, &format!("it is a key of account {}, the credentials are of {account}", slot.account())))
+    Err(not_allowed(slot, &format!("it is a key of account {}, but the credentials are of {account}", slot.account())))
 }
 
 fn not_allowed(slot: &KeyArn, message: &str) -> Error {
-    let hint = format!("if you trust it: -k {slot}, or --account {}", slot.account());
-    Box::new(ProviderError::new(ProviderCause::NotAllowed, slot.to_string(), message).with_hint(hint)).into()
+    let error = ProviderError::new(ProviderCause::NotAllowed, slot.to_string(), message);
+    Box::new(error.with_remedy(Remedy::Trust(naming(slot)))).into()
 }
 
-fn with_sts_hint(error: Error, slot: &KeyArn) -> Error {
+/// STS is not needed if the caller names the key or allows its account.
+fn without_sts(error: Error, slot: &KeyArn) -> Error {
     match error {
         Error::Provider(error) if error.retryable() || error.cause == ProviderCause::Denied => {
-            let hint = format!("without asking STS: -k {slot}, or --account {}", slot.account());
-            Error::Provider(Box::new(error.with_hint(hint)))
+            Error::Provider(Box::new(error.with_remedy(Remedy::SkipIdentity(naming(slot)))))
         }
         other => other,
     }
+}
+
+fn naming(slot: &KeyArn) -> Naming {
+    Naming::to_open(Some(slot.to_string()), Some(slot.account().to_owned()))
+}
+
+/// The chosen region and the key are in different partitions of AWS (`cn-north-1` and `arn:aws:`).
+fn no_region_to_call(slot: &Slot) -> Error {
+    let message = "the chosen region is in another partition of AWS than the key";
+    let region = KeyArn::parse(&slot.key_id).ok().map(|arn| arn.region().to_owned());
+    let error = ProviderError::new(ProviderCause::NotFound, &slot.key_id, message);
+    Box::new(error.with_remedy(Remedy::ChooseRegion { region })).into()
 }

@@ -1,5 +1,5 @@
-//! AWS's two files of profiles, read as the AWS command line reads them. The SDK gets what is used of them written
-//! anew, so that it meets no value that was not checked.
+//! AWS's two files of profiles, read as the AWS CLI reads them. The SDK gets a new file with the values that are used, so
+//! it reads only checked values.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,24 +21,24 @@ pub(super) struct Sections {
     services: BTreeMap<String, Section>,
 }
 
-/// The keys of a section, in lower case. Secrets may be among the values: no Debug.
+/// The keys of a section, in lower case, and their values. Some can be secret, so there is no Debug.
 #[derive(Default, Clone, PartialEq, Eq)]
 pub(super) struct Section(BTreeMap<String, Value>);
 
 #[derive(Default, Clone, PartialEq, Eq)]
 struct Value {
     text: String,
-    /// The indented lines below a key without a value.
+    /// The indented lines after a key without a value.
     nested: Vec<(String, String)>,
 }
 
 impl Section {
-    /// The value of `key`; an empty one is none.
+    /// The value of `key`. An empty value counts as none.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(|value| value.text.as_str()).filter(|text| !text.is_empty())
     }
 
-    /// The value of `key` below `group`, as a section of services has them.
+    /// The value of `key` in the indented lines after `group`, as in a section of services.
     pub(super) fn nested(&self, group: &str, key: &str) -> Option<&str> {
         let (_, value) = self.0.get(group)?.nested.iter().rev().find(|(name, _)| name == key)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
@@ -51,10 +51,10 @@ impl Section {
 }
 
 impl Sections {
-    /// Of both files; what stands in the file of credentials counts first.
+    /// Adds the sections of a file. The values of a later file replace those of an earlier one.
     ///
     /// # Errors
-    /// Number and fault of the first line that cannot be read.
+    /// The number of the first line that cannot be parsed, and what is wrong with it.
     pub(super) fn add(&mut self, kind: FileKind, text: &str) -> Result<(), (usize, &'static str)> {
         let read = Reader::read(kind, text)?;
         let groups = [
@@ -64,7 +64,7 @@ impl Sections {
         ];
         for (all, new) in groups {
             for (name, section) in new {
-                // An empty value does not hide the other file's.
+                // An empty value does not replace the value of the other file.
                 let given = section.0.into_iter().filter(|(_, value)| *value != Value::default());
                 all.entry(name).or_default().0.extend(given);
             }
@@ -89,12 +89,12 @@ impl Sections {
 #[derive(Default)]
 struct Reader {
     sections: Sections,
-    /// Kind and name of the section that the lines belong to; `None` for one that is of no use here.
+    /// Kind and name of the section that the lines belong to; `None` for a section that is not used here.
     at: Option<(Group, String)>,
     begun: bool,
-    /// The last key, and how far it was indented: a line that is indented further belongs to it.
+    /// The last key and its indentation. A line with more indentation belongs to this key.
     key: Option<(String, usize)>,
-    /// `[profile default]` replaces `[default]`.
+    /// Whether there is a `[profile default]`, which replaces `[default]`.
     long_default: bool,
 }
 
@@ -137,7 +137,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A line that belongs to the key above it.
+    /// Reads a line that belongs to the key before it.
     fn below(&mut self, text: &str) -> Result<(), &'static str> {
         let Some((key, _)) = self.key.clone() else { return Ok(()) };
         let Some(value) = self.section().and_then(|section| section.0.get_mut(&key)) else { return Ok(()) };
@@ -177,7 +177,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The section of the lines, made if need be.
+    /// The section of the lines. It is created if it does not exist.
     fn section(&mut self) -> Option<&mut Section> {
         let (group, name) = self.at.clone()?;
         let sections = match group {
@@ -189,7 +189,7 @@ impl Reader {
     }
 }
 
-/// The profile that counts where none is named.
+/// The profile that is used if none is named.
 pub(super) const DEFAULT: &str = "default";
 
 const BLANKS: [char; 2] = [' ', '\t'];
@@ -199,7 +199,7 @@ fn unquoted(name: &str) -> &str {
     quoted('"').or_else(|| quoted('\'')).unwrap_or(name)
 }
 
-/// A key and its value, without the remark behind it.
+/// A key and its value, without the remark after them.
 fn pair(text: &str) -> Result<(String, &str), &'static str> {
     let remark = [" #", " ;", "\t#", "\t;"].into_iter().filter_map(|mark| text.find(mark)).min();
     let text = &text[..remark.unwrap_or(text.len())];
@@ -211,7 +211,7 @@ fn pair(text: &str) -> Result<(String, &str), &'static str> {
     Ok((key.to_ascii_lowercase(), value.trim_matches(BLANKS)))
 }
 
-/// What the SDK reads: sections of these keys, one after the other.
+/// The text that the SDK reads.
 #[derive(Default)]
 pub(super) struct Written(String);
 
@@ -221,7 +221,7 @@ impl Written {
         self.0
     }
 
-    /// A section of `kind` (`profile`, `sso-session`) named `name`, with the values that are given.
+    /// Writes a section of `kind` (`profile`, `sso-session`) with the name `name` and these values.
     pub(super) fn section<'a>(&mut self, kind: &str, name: &str, values: impl Iterator<Item = (&'a str, &'a str)>) {
         let _ = writeln!(self.0, "[{kind} {}]", plain_name(name));
         for (key, value) in values {
@@ -229,7 +229,7 @@ impl Written {
         }
     }
 
-    /// A section of services: one address for each.
+    /// Writes a section of services, with one address for each.
     pub(super) fn services<'a>(&mut self, name: &str, addresses: impl Iterator<Item = (&'a str, &'a str)>) {
         let _ = writeln!(self.0, "[services {}]", plain_name(name));
         for (service, address) in addresses {
@@ -238,7 +238,7 @@ impl Written {
     }
 }
 
-/// `name`, or for one that the SDK would pass over (with blanks, not ASCII) another in its place.
+/// `name`. The SDK would ignore a name with blanks or other characters than ASCII, so that gets another name.
 pub(super) fn plain_name(name: &str) -> String {
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-/.%@:+".contains(&byte)) {
         return name.to_owned();

@@ -1,9 +1,9 @@
-//! The public half of a key: what a host seals with that cannot open.
+//! The public half of a key. A host that has only this can seal, but cannot open.
 
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{EncapsulationAlgorithmSpec, EncryptionAlgorithmSpec, KeyUsageType};
-use waxseal::error::{Error, ProviderCause, Result};
+use waxseal::error::{Error, ProviderCause, Remedy, Result, RightKind};
 use waxseal::format::SlotKind;
 use waxseal::keys::Recipient;
 use waxseal::keys::public::PublicKeySpec;
@@ -11,16 +11,17 @@ use waxseal::keys::public::PublicKeySpec;
 use super::client::{Kms, KmsCall};
 use super::failure::{another_key, bad_answer};
 use super::name::KmsKeyName;
+use super::operation::KmsOperation;
 use super::seal::answered_arn;
 use super::words;
 
 impl Kms {
-    /// The key's public half, by one `GetPublicKey`: an ML-KEM or RSA key that opens what is sealed to it.
+    /// The public half of an ML-KEM or RSA key, from one `GetPublicKey` call. The key opens what is sealed to it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a key that has no public half, or none that this format uses; [`ProviderCause::BadAnswer`]
-    /// when the public key is not of the kind that the answer states, or the answer names no key's ARN; whatever KMS
-    /// answers.
+    /// [`Error::Setting`] for a key without a public half; [`Error::Invalid`] for a key of a kind that the format does not
+    /// use; [`ProviderCause::BadAnswer`] if the public key is not of the kind that the answer states, or the answer does
+    /// not name the key by its ARN; any error of KMS.
     pub fn public_key(&self, name: &KmsKeyName) -> Result<Recipient> {
         let (this, name) = (self.clone(), name.clone());
         self.block_on(async move { this.get_public_key(&name).await })
@@ -28,7 +29,7 @@ impl Kms {
 
     async fn get_public_key(&self, name: &KmsKeyName) -> Result<Recipient> {
         let target = self.target(name).await?;
-        let mut call = KmsCall::new("GetPublicKey", &target.name, &target.region);
+        let mut call = KmsCall::new(KmsOperation::GetPublicKey, &target.name, &target.region);
         let request = self.client(&target.region).await?.get_public_key().key_id(target.name.to_string());
         let answer = self.call(&mut call, request.send()).await.map_err(|error| without_public_half(error, name))?;
         let arn = answered_arn(&call, answer.key_id())?;
@@ -45,29 +46,30 @@ impl Kms {
     }
 }
 
-/// KMS's answer for a key without a public half.
+/// Converts KMS's error for a key without a public half.
 fn without_public_half(error: Error, name: &KmsKeyName) -> Error {
     match error {
-        Error::Provider(error) if error.cause == ProviderCause::WrongKeyType => Error::Invalid(format!(
-            "{name} has no public key: it is a symmetric key, with which KMS itself wraps data keys (encrypt -k)"
-        )),
+        Error::Provider(error) if error.cause == ProviderCause::WrongKeyType => Error::setting(
+            format!("{name} has no public key, because it is a symmetric key"),
+            Remedy::UseKind(RightKind::SymmetricByService { key: name.to_string() }),
+        ),
         other => other,
     }
 }
 
-/// The kind of key that the answer states, where it opens slots; else why not.
+/// The kind of key that the answer states, if such a key can open slots. Otherwise the reason why it cannot.
 fn usable(answer: &GetPublicKeyOutput) -> Result<PublicKeySpec, String> {
     let stated = answer.key_spec().map_or("unknown", |spec| spec.as_str());
     let spec = PublicKeySpec::ALL.into_iter().find(|spec| spec.name() == stated && *spec != PublicKeySpec::XWing);
     let spec = spec.ok_or_else(|| {
         let stated = words::told(stated, &[]);
-        format!("is a key of {stated}: waxseal seals to ML_KEM_768, ML_KEM_1024, RSA_3072 and RSA_4096")
+        format!("is a key of {stated}, but files are sealed to ML_KEM_768, ML_KEM_1024, RSA_3072 and RSA_4096 only")
     })?;
     let is_ml_kem = spec.kind() == SlotKind::AWS_KMS_ML_KEM;
     let usage = if is_ml_kem { KeyUsageType::EncapsulateDecapsulate } else { KeyUsageType::EncryptDecrypt };
     if answer.key_usage() != Some(&usage) {
         let stated = words::told(answer.key_usage().map_or("unknown", KeyUsageType::as_str), &[]);
-        return Err(format!("has the usage {stated}: it takes {}", usage.as_str()));
+        return Err(format!("has the usage {stated}, but needs {}", usage.as_str()));
     }
     let has_algorithm = if is_ml_kem {
         answer.encapsulation_algorithms().contains(&EncapsulationAlgorithmSpec::MlKem)
@@ -75,5 +77,5 @@ fn usable(answer: &GetPublicKeyOutput) -> Result<PublicKeySpec, String> {
         answer.encryption_algorithms().contains(&EncryptionAlgorithmSpec::RsaesOaepSha256)
     };
     let needed = if is_ml_kem { "ML_KEM" } else { "RSAES_OAEP_SHA_256" };
-    if has_algorithm { Ok(spec) } else { Err(format!("does not take the algorithm {needed}")) }
+    if has_algorithm { Ok(spec) } else { Err(format!("does not allow the algorithm {needed}")) }
 }

@@ -1,4 +1,4 @@
-//! Sealing: one `GenerateDataKey` for a file, one `Encrypt` for each further key.
+//! Sealing: one `GenerateDataKey` for each file, and one `Encrypt` for each further key.
 
 use std::collections::HashMap;
 
@@ -15,11 +15,12 @@ use zeroize::Zeroizing;
 use super::client::{Kms, KmsCall, Target};
 use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
+use super::operation::KmsOperation;
 
 /// The pair that names the data key in every audit record.
 const DATA_KEY_ID: &str = "waxseal:data-key-id";
 
-/// A KMS key to seal with.
+/// A key in KMS that seals.
 #[derive(Clone)]
 pub struct KmsKey {
     kms: Kms,
@@ -27,26 +28,26 @@ pub struct KmsKey {
 }
 
 impl KmsKey {
-    /// The key that `name` names. What the first call needs is begun at once ([`Kms::warm_up`]).
+    /// The key that `name` names. Calls [`Kms::warm_up`].
     #[must_use]
     pub fn new(kms: &Kms, name: KmsKeyName) -> Self {
         kms.warm_up();
         Self { kms: kms.clone(), name }
     }
 
-    /// [`KeySealer::generate`] for a caller that awaits, in whatever runtime.
+    /// The async version of [`KeySealer::generate`], for any runtime.
     ///
     /// # Errors
-    /// As it.
+    /// The same.
     pub async fn generate_async(&self, binding: &Binding) -> Result<(DataKey, Slot)> {
         let (this, context) = (self.clone(), context(binding));
         self.kms.on_worker(async move { this.generate_data_key(context).await }).await
     }
 
-    /// [`KeySealer::wrap`] for a caller that awaits, in whatever runtime.
+    /// The async version of [`KeySealer::wrap`], for any runtime.
     ///
     /// # Errors
-    /// As it.
+    /// The same.
     pub async fn wrap_async(&self, data_key: &DataKey, binding: &Binding) -> Result<Slot> {
         let (this, data_key, context) = (self.clone(), DataKey::from_slice(data_key.expose())?, context(binding));
         self.kms.on_worker(async move { this.encrypt(&data_key, context).await }).await
@@ -54,11 +55,11 @@ impl KmsKey {
 
     async fn generate_data_key(&self, context: HashMap<String, String>) -> Result<(DataKey, Slot)> {
         let Target { name, region } = self.kms.target(&self.name).await?;
-        let mut call = KmsCall::new("GenerateDataKey", &name, &region);
+        let mut call = KmsCall::new(KmsOperation::GenerateDataKey, &name, &region);
         let request = self.kms.client(&region).await?.generate_data_key().key_id(name.to_string());
         let request = request.key_spec(DataKeySpec::Aes256).set_encryption_context(Some(context));
         let answer = self.kms.call_with(&mut call, &[], generated, request.send()).await?;
-        // Taken over first, so that they are wiped whatever else is wrong with the answer.
+        // The secret is taken first. It is then wiped even if the rest of the answer is wrong.
         let plaintext = secret(answer.plaintext);
         let slot = slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob, &plaintext)?;
         let data_key = DataKey::from_slice(&plaintext).map_err(|_| bad_answer(&call, "has no data key of 32 bytes"))?;
@@ -67,7 +68,7 @@ impl KmsKey {
 
     async fn encrypt(&self, data_key: &DataKey, context: HashMap<String, String>) -> Result<Slot> {
         let Target { name, region } = self.kms.target(&self.name).await?;
-        let mut call = KmsCall::new("Encrypt", &name, &region);
+        let mut call = KmsCall::new(KmsOperation::Encrypt, &name, &region);
         let request = self.kms.client(&region).await?.encrypt().key_id(name.to_string());
         let request = request.plaintext(Blob::new(*data_key.expose())).set_encryption_context(Some(context));
         let answer = self.kms.call_with(&mut call, data_key.expose(), |_| &[], request.send()).await?;
@@ -95,7 +96,7 @@ impl KeySealer for KmsKey {
     }
 }
 
-/// The KMS encryption context of a file: its pairs, and the data key's name.
+/// The KMS encryption context of a file: its pairs, and the id of its data key.
 ///
 /// > The KMS EncryptionContext is the user's pairs plus `waxseal:data-key-id` = lower-case hex(data_key_id).
 #[must_use]
@@ -109,7 +110,7 @@ pub(super) fn pairs(pairs: &Pairs) -> HashMap<String, String> {
     pairs.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Secret bytes out of an answer, wiped when dropped; none where the answer has none.
+/// The secret bytes of an answer, wiped when dropped. Empty if the answer has none.
 pub(super) fn secret(blob: Option<Blob>) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(blob.map(Blob::into_inner).unwrap_or_default())
 }
@@ -118,13 +119,13 @@ fn generated(answer: &GenerateDataKeyOutput) -> &[u8] {
     answer.plaintext().map(Blob::as_ref).unwrap_or_default()
 }
 
-/// What an answer has decrypted.
+/// The plaintext of an answer.
 pub(super) fn decrypted(answer: &DecryptOutput) -> &[u8] {
     answer.plaintext().map(Blob::as_ref).unwrap_or_default()
 }
 
-/// The slot of a call's answer: the key's ARN as the answer has it, if it can be the key that was named. `secret` is
-/// what no error may hold.
+/// Makes a slot of an answer. The answer must name a key that can be the one that was named, and the slot has its ARN.
+/// `secret` is a secret that no error may contain.
 pub(super) fn slot(
     call: &KmsCall,
     name: &KmsKeyName,
@@ -143,7 +144,7 @@ pub(super) fn slot(
     Ok(Slot { kind: SlotKind::AWS_KMS, key_id: arn.to_string(), wrapped })
 }
 
-/// The key's ARN that an answer names.
+/// The ARN of the key that the answer names.
 pub(super) fn answered_arn(call: &KmsCall, arn: Option<&str>) -> Result<KeyArn> {
     KeyArn::parse(arn.unwrap_or_default()).map_err(|_| bad_answer(call, "does not name a key by its ARN"))
 }

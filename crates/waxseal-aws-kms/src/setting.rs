@@ -1,15 +1,15 @@
-//! The settings of AWS's that are read, each with the values that it can have. What stands in no row is not read.
+//! The AWS settings that are read, each with the values that it can have. A setting without a row here is not read.
 
 use super::endpoint::{self, Use};
 use super::name::is_region;
-use waxseal::error::{Error, ProviderCause, ProviderError};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy};
 
 /// One setting: an environment variable, a key of a profile, or both.
 #[derive(Debug)]
 pub(super) struct Setting {
-    /// The environment variable; empty where there is none.
+    /// The environment variable; empty if there is none.
     pub(super) variable: &'static str,
-    /// The key in a profile; empty where there is none.
+    /// The key in a profile; empty if there is none.
     pub(super) key: &'static str,
     pub(super) kind: Kind,
 }
@@ -17,21 +17,21 @@ pub(super) struct Setting {
 /// Which values a setting can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Part of a secret: goes into the headers of a request, where another byte would make the SDK panic.
+    /// Part of a credential. It becomes part of a request's headers, and with any other byte the SDK would panic.
     Credential,
-    /// A header's value: blanks may stand in it.
+    /// A header's value. It can contain blanks.
     Header,
     /// Anything without control characters.
     Text,
-    /// A header's value that nobody signs for: without control characters, and ASCII.
+    /// A header's value that is not signed: ASCII without control characters.
     Ascii,
-    /// What may stand in the name of an application.
+    /// The name of an application.
     AppName,
-    /// `true` or `false`, in whatever case.
+    /// `true` or `false`, in upper or lower case.
     Flag,
     /// A whole number from 1.
     Count,
-    /// One of these, in whatever case.
+    /// One of these words, in upper or lower case.
     Choice(&'static [&'static str]),
     /// A region.
     Region,
@@ -39,7 +39,7 @@ pub(super) enum Kind {
     Account,
     /// An address.
     Address(Use),
-    /// A path and a query, from `/`.
+    /// A path with a query. It begins with `/`.
     PathOnly,
 }
 
@@ -110,14 +110,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("no_proxy", "", Kind::Text),
 ];
 
-/// Longer than anything that a setting can mean, and short enough for a header.
+/// No useful value is longer, and a header can have this length.
 const MAX_LEN: usize = 8192;
 
 impl Kind {
-    /// Says why `value` is none of this kind, in words that follow "NAME: ".
+    /// Checks that `value` is of this kind.
     ///
     /// # Errors
-    /// The words; they repeat nothing of `value`.
+    /// The reason why it is not, in words that follow "NAME: ". They repeat nothing of `value`.
     pub(super) fn check(self, value: &str) -> Result<(), String> {
         if value.len() > MAX_LEN {
             return Err(format!("it is longer than {MAX_LEN} bytes"));
@@ -144,7 +144,9 @@ impl Kind {
                 _ => Err(format!("it must be a whole number from 1 to {}", u32::MAX)),
             },
             Self::Region if !is_region(value) => Err("it is not an AWS region".into()),
-            Self::Account if !super::client::is_account(value) => Err("it is not an AWS account: 12 digits".into()),
+            Self::Account if !super::client::is_account(value) => {
+                Err("it is not an AWS account: an account has 12 digits".into())
+            }
             Self::Region | Self::Account => Ok(()),
             Self::Address(used) => endpoint::check(value, used).map_err(Into::into),
             Self::PathOnly if !value.starts_with('/') || value.starts_with("//") => {
@@ -162,7 +164,7 @@ impl Kind {
         }
     }
 
-    /// The error for a value of `name` that is none of this kind.
+    /// The error for a value of the setting `name` that is not of this kind.
     pub(super) fn refusal(self, name: &str, why: &str) -> Error {
         match self {
             Self::Credential | Self::Header => bad_credential(name, why),
@@ -171,10 +173,10 @@ impl Kind {
     }
 }
 
-/// Credentials that cannot be used: `name` says where they stand.
+/// The error for a credential that cannot be used. `name` says where it is set.
 pub(super) fn bad_credential(name: &str, why: &str) -> Error {
     let error = ProviderError::new(ProviderCause::Credentials, name, why);
-    Box::new(error.with_hint("set it again, without blanks and line ends")).into()
+    Box::new(error.with_remedy(Remedy::SetCredentialAgain)).into()
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Whose keys may be called as the source of a `ReEncrypt`.
+//! Which keys may be called as the source of a `ReEncrypt`.
 
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::format::Slot;
 
 use super::client::Kms;
 use super::name::KeyArn;
 use super::open::AccountRule;
 
-/// Whose keys may be called as the source of a [`Kms::reencrypt`]. A slot's ARN comes from whoever could write the
-/// file: a key counts that the caller named, or one of an account that counts.
+/// Which keys may be called as the source of a [`Kms::reencrypt`]. Anyone who can write the file chooses the ARN in a
+/// slot. A key may therefore be called only if the caller named it, or allowed its account.
 #[derive(Debug, Clone)]
 pub struct SourceRule {
     accounts: AccountRule,
@@ -16,17 +16,17 @@ pub struct SourceRule {
 }
 
 impl SourceRule {
-    /// `named` are the keys that count in any case; `accounts` says whose else do.
+    /// `named` are keys that are always allowed. `accounts` says whose keys are allowed as well.
     #[must_use]
     pub fn new(accounts: AccountRule, named: Vec<KeyArn>) -> Self {
         Self { accounts, named }
     }
 
-    /// Whether `slot`'s key may be called. STS is asked at most once a handle, and only where the caller's own account
-    /// decides.
+    /// Checks that `slot`'s key may be called. STS is called only if the caller's own account decides, and at most once
+    /// for each handle.
     ///
     /// # Errors
-    /// [`ProviderCause::NotAllowed`] for a key that does not count; whatever STS answers.
+    /// [`ProviderCause::NotAllowed`] if the key is not allowed; any error of STS.
     pub fn check(&self, slot: &Slot, kms: &Kms) -> Result<()> {
         let arn = KeyArn::parse(&slot.key_id)?;
         if self.named.iter().any(|named| named.matches(&arn)) {
@@ -36,7 +36,7 @@ impl SourceRule {
             AccountRule::Any => true,
             AccountRule::Ids(ids) => ids.iter().any(|id| id == arn.account()),
             AccountRule::Own => {
-                let account = kms.own_account(arn.region()).map_err(|error| with_way_round(error, &arn))?;
+                let account = kms.own_account(arn.region()).map_err(|error| without_sts(error, &arn))?;
                 account == arn.account()
             }
         };
@@ -45,20 +45,19 @@ impl SourceRule {
         }
         let message = format!("it is a key of account {}, which was not named", arn.account());
         let error = ProviderError::new(ProviderCause::NotAllowed, arn.to_string(), message);
-        Err(Box::new(error.with_hint(format!("if you trust it: {}", ways_to_name(&arn)))).into())
+        Err(Box::new(error.with_remedy(Remedy::Trust(naming(&arn)))).into())
     }
 }
 
-fn ways_to_name(arn: &KeyArn) -> String {
-    format!("--from {arn}, or --account {}", arn.account())
+fn naming(arn: &KeyArn) -> Naming {
+    Naming::to_rewrap(arn.to_string(), arn.account())
 }
 
-/// Whose credentials they are need not be asked where the key or its account is named.
-fn with_way_round(error: Error, arn: &KeyArn) -> Error {
+/// STS is not needed if the caller names the key or allows its account.
+fn without_sts(error: Error, arn: &KeyArn) -> Error {
     match error {
         Error::Provider(error) if error.retryable() || error.cause == ProviderCause::Denied => {
-            let hint = format!("without asking STS: {}", ways_to_name(arn));
-            Error::Provider(Box::new(error.with_hint(hint)))
+            Error::Provider(Box::new(error.with_remedy(Remedy::SkipIdentity(naming(arn)))))
         }
         other => other,
     }

@@ -1,13 +1,13 @@
-//! What kept a request from being answered, as a sentence chosen by the errors' types.
+//! Why a request got no answer. The types of the errors select a sentence.
 //!
-//! Where a type is private to the layer below, its text is looked at to choose a sentence; it is never told.
+//! If a type is private to another crate, its text selects the sentence. That text is never repeated.
 
 use std::error::Error as StdError;
 use std::io;
 
 use http_body_util::LengthLimitError;
 
-/// A sentence of this crate's own on its way through the SDK: the only text that comes out of an SDK's error.
+/// A sentence of this crate that passes through the SDK. It is the only text of an SDK's error that is repeated.
 #[derive(Debug)]
 pub(super) struct Own(pub(super) String);
 
@@ -21,7 +21,8 @@ impl StdError for Own {}
 
 type Chain<'a> = &'a (dyn StdError + 'static);
 
-/// The error and what is below it, outermost first. What an [`io::Error`] wraps is not among its sources.
+/// The error and its sources, outermost first. An error inside an [`io::Error`] is not one of its sources, so it is
+/// looked up separately.
 pub(super) fn chain<'a>(error: Chain<'a>) -> impl Iterator<Item = Chain<'a>> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner as Chain<'a>),
@@ -34,7 +35,7 @@ pub(super) fn find<T: StdError + 'static>(error: Chain<'_>) -> Option<&T> {
     chain(error).find_map(|error| error.downcast_ref())
 }
 
-/// Whether a text of the chain has one of `words`.
+/// Whether the text of an error in the chain contains one of `words`.
 pub(super) fn says(error: Chain<'_>, words: &[&str]) -> bool {
     chain(error).any(|error| {
         let text = error.to_string();
@@ -42,13 +43,13 @@ pub(super) fn says(error: Chain<'_>, words: &[&str]) -> bool {
     })
 }
 
-/// What happened to a connection.
+/// The sentence for a connection that failed.
 pub(super) fn of_connection(error: Chain<'_>) -> &'static str {
     if let Some(error) = find::<rustls::Error>(error) {
         return match error {
             rustls::Error::InvalidCertificate(_) => "the certificate of the other side is not trusted",
             rustls::Error::InvalidMessage(_) => "the other side does not speak TLS",
-            _ => "no TLS session could be made",
+            _ => "the TLS handshake failed",
         };
     }
     if find::<LengthLimitError>(error).is_some() {
@@ -92,7 +93,7 @@ fn of_kind(kind: io::ErrorKind) -> Option<&'static str> {
         }
         K::TimedOut => "there was no answer in time",
         K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown | K::AddrNotAvailable => {
-            "there is no way to the host"
+            "the host cannot be reached"
         }
         K::PermissionDenied => "this system forbids the connection",
         _ => return None,

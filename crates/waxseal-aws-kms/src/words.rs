@@ -1,38 +1,38 @@
-//! What of a service's words may be told.
+//! Which part of a service's message an error may repeat.
 //!
-//! AWS's own message tells more than any sentence of ours. But it comes from whoever answers at the endpoint, who
-//! has seen the request, and perhaps a secret in it. So a text is cut to a sane length, its control characters are
-//! escaped, and it is left out altogether where it holds a part of a secret of the call. No text that the SDK makes
-//! of a request or an answer is told at all: [`super::failure`] chooses a sentence by the error's type.
+//! AWS's own message says more than any sentence of this crate. But it comes from whoever answers at the endpoint, who has
+//! seen the request, and perhaps a secret in it. A message is therefore shortened, and its control characters are escaped.
+//! It is left out if it contains a part of a secret of the call. A text that the SDK makes of a request or an answer is
+//! never repeated: [`super::failure`] selects a sentence by the type of the error.
 
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-/// A message of AWS's is cut after this many characters; its longest sentences about policies have about 300.
+/// A message is cut after this many characters. AWS's longest sentences, about policies, have about 300.
 const WORDS_MAX: usize = 400;
-/// AWS's names of errors have at most 55 letters.
+/// The names of AWS's errors have at most 55 letters.
 const CODE_MAX: usize = 64;
 /// AWS's ids of requests have 36 characters.
 const ID_LEN: usize = 36;
-/// Those of an emulator have this many. A data key has 43 or 44 characters in base64, and 64 in hexadecimal.
+/// Ids of an emulator have this many. A data key has 43 or 44 characters in base64, and 64 in hexadecimal.
 const EMULATORS_ID_LEN: usize = 52;
-/// KMS's ids of key materials have so many digits in hexadecimal; a data key has as many.
+/// KMS's ids of key materials have this many hexadecimal digits. A data key has as many.
 const MATERIAL_ID_LEN: usize = 64;
-/// A run of letters and digits as long as this may be a data key that this side has never seen. No name in AWS's
-/// messages has one.
+/// So many letters and digits in a row can be a data key that this side has never seen. No name in AWS's messages has so
+/// many.
 const RUN_MAX: usize = 40;
-/// Nor has any a list of so many numbers.
+/// A list of so many numbers can be a data key too. No message of AWS has such a list.
 const LIST_MAX: usize = 8;
-/// So many bytes of a secret in a row are a part of it. Fewer come up by chance.
+/// So many bytes of a secret in a row count as a part of it. Fewer bytes can be there by chance.
 const PART: usize = 6;
-/// A secret that is shorter, such as a PIN, comes up by chance: beside one, no message is told.
+/// A shorter secret, such as a PIN, can be in a message by chance. For such a secret, no message is repeated.
 const SHORTEST: usize = 8;
-/// And of one that is shorter still, nothing can be said at all.
+/// A secret that is shorter than this is not searched for.
 const FEWEST: usize = 4;
 
-/// A service's message, as it may be told; empty where nothing of it may. `secret` is what the call carried.
+/// The part of a service's message that may be repeated, perhaps nothing. `secret` is the secret of the call.
 pub(super) fn told(message: &str, secret: &[u8]) -> String {
     let mut cut: String = message.chars().take(WORDS_MAX).collect();
     if (1..SHORTEST).contains(&secret.len()) || holds(&cut, secret) {
@@ -44,13 +44,13 @@ pub(super) fn told(message: &str, secret: &[u8]) -> String {
     escaped(&without_runs(&without_lists(&cut)))
 }
 
-/// A service's name of an error; empty where it cannot be one.
+/// A service's name of an error; empty if it cannot be a name.
 pub(super) fn code(code: &str) -> &str {
     let name = |byte: u8| byte.is_ascii_alphabetic() || byte == b'.';
     if code.len() <= CODE_MAX && code.bytes().all(name) { code } else { "" }
 }
 
-/// A service's id of a request, where it can be one.
+/// A service's id of a request; `None` if it cannot be an id.
 pub(super) fn request_id(id: Option<&str>, secret: &[u8]) -> Option<String> {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_len = |len: usize| (1..=ID_LEN).contains(&len) || len == EMULATORS_ID_LEN;
@@ -58,7 +58,7 @@ pub(super) fn request_id(id: Option<&str>, secret: &[u8]) -> Option<String> {
     (!holds(id, secret)).then(|| id.to_owned())
 }
 
-/// KMS's id of a key material, where it can be one.
+/// KMS's id of a key material; `None` if it cannot be an id.
 pub(super) fn material_id(id: Option<&str>, secret: &[u8]) -> Option<String> {
     let id = id.filter(|id| is_material_id(id))?;
     (!holds(id, secret)).then(|| id.to_owned())
@@ -69,7 +69,7 @@ pub(super) fn is_material_id(id: &str) -> bool {
     id.len() == MATERIAL_ID_LEN && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether a part of `secret` stands in `text`: as it is, in hexadecimal, in base64 or as a list of numbers.
+/// Whether `text` contains a part of `secret`: unchanged, in hexadecimal, in base64 or as a list of numbers.
 pub(super) fn holds(text: &str, secret: &[u8]) -> bool {
     if secret.len() < FEWEST || text.is_empty() {
         return false;
@@ -78,7 +78,7 @@ pub(super) fn holds(text: &str, secret: &[u8]) -> bool {
 }
 
 fn holds_raw(text: &str, secret: &[u8]) -> bool {
-    // Also as one character for each byte, as who takes it for Latin-1 would write it.
+    // Also as Latin-1, with one character for each byte.
     let latin: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(0)).collect();
     let len = secret.len().min(SHORTEST);
     let stands_in = |bytes: &[u8]| bytes.windows(len).any(|window| secret.windows(len).any(|part| part == window));
@@ -86,7 +86,7 @@ fn holds_raw(text: &str, secret: &[u8]) -> bool {
 }
 
 fn holds_hex(text: &str, secret: &[u8]) -> bool {
-    // Dashes, colons and blanks between the digits hide nothing.
+    // Dashes, colons and blanks between the digits are ignored.
     let digits: String = text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     secret.windows(PART.min(secret.len())).any(|part| digits.contains(&hex(part)))
 }
@@ -101,7 +101,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn holds_base64(text: &str, secret: &[u8]) -> bool {
     let standard = text.replace('-', "+").replace('_', "/");
-    // Whatever stands before the secret in what was encoded: one of three alignments is the text's.
+    // The encoded text can have bytes before the secret. One of three alignments is always right.
     (0..3).filter_map(|skipped| secret.get(skipped..)).any(|rest| {
         rest.chunks_exact(3).collect::<Vec<_>>().windows(PART / 3).any(|groups| {
             let part = STANDARD_NO_PAD.encode(groups.concat());
@@ -119,7 +119,7 @@ fn holds_numbers(text: &str, secret: &[u8]) -> bool {
         })
 }
 
-/// `text` without what may be key bytes in hexadecimal or base64.
+/// `text` without anything that can be key bytes in hexadecimal or base64.
 fn without_runs(text: &str) -> String {
     let in_run = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
     let mut out = String::with_capacity(text.len());
@@ -135,7 +135,7 @@ fn without_runs(text: &str) -> String {
     out
 }
 
-/// `text` without what may be key bytes as a list of numbers.
+/// `text` without anything that can be key bytes in a list of numbers.
 fn without_lists(text: &str) -> String {
     let in_list = |c: char| c.is_ascii_digit() || c == ',' || c.is_whitespace();
     let mut out = String::with_capacity(text.len());
@@ -150,7 +150,7 @@ fn without_lists(text: &str) -> String {
     out
 }
 
-/// On one line: line ends and tabs as blanks, other control characters as `\u{...}`.
+/// `text` on one line: line ends and tabs become blanks, other control characters become `\u{...}`.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for word in text.split_whitespace() {

@@ -1,7 +1,7 @@
-//! The provider's own runtime, on a thread of its own.
+//! The runtime of this crate, on its own thread.
 //!
-//! A caller inside tokio may not start a runtime, nor block on one; here it only waits on a channel. Calls of the
-//! blocking and of the async kind run on this one runtime, so that they share connections.
+//! Code inside tokio may not start another runtime, and may not block on one. It only waits on a channel here. Blocking
+//! and async calls both run on this one runtime, so they share connections.
 
 use std::future::Future;
 use std::io;
@@ -13,12 +13,12 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::helpers;
-use waxseal::error::{Error, ProviderCause, ProviderError, Result};
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 
-/// A current-thread runtime. Dropping it ends the thread; calls under way end with it.
+/// A current-thread runtime. Dropping it ends the thread, and with it all calls that are not done.
 pub(super) struct Worker {
     handle: Handle,
-    /// Set where the runtime's second thread could not be started, before any call is made.
+    /// Set if the runtime's second thread could not be started. This is known before any call is made.
     no_helper: Arc<OnceLock<()>>,
     _alive: oneshot::Sender<()>,
 }
@@ -37,14 +37,14 @@ impl Worker {
         let no_helper = Arc::new(OnceLock::new());
         let helper = Arc::clone(&no_helper);
         let run = move || {
-            // Files and names are looked up on a second thread. The SDK's calls panic where it cannot be started, some
-            // in tasks of their own; where one is there, and stays, they wait for it.
+            // Files are read and host names are resolved on a second thread. If it cannot be started, the SDK's calls
+            // panic, some in tasks of their own. Once it is started, it stays, and the calls wait for it.
             if catch_unwind(|| drop(runtime.spawn_blocking(|| ()))).is_err() {
                 let _ = helper.set(());
             }
-            // Ends with an error when the sender is dropped: that is the signal.
+            // Dropping the sender ends this with an error. That is the signal to stop.
             let _ = runtime.block_on(dropped);
-            // A lookup in the system's resolver may still be under way; nobody waits for it.
+            // The system's resolver may still be working. Nothing waits for it.
             runtime.shutdown_background();
             helpers::end_children_of_this_thread();
         };
@@ -52,7 +52,7 @@ impl Worker {
         Ok(Self { handle, no_helper, _alive })
     }
 
-    /// Starts `future` at once; the receiver gets its result.
+    /// Starts `future` immediately. The receiver gets its result.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T>> + Send + 'static,
@@ -62,32 +62,31 @@ impl Worker {
         self.handle.spawn(async move {
             let answer = match no_helper.get() {
                 None => guarded(future).await,
-                Some(()) => Err(Error::io(STARTING, io::Error::other("the system has none left"))),
+                Some(()) => Err(Error::io(STARTING, io::Error::other("the system can start no more threads"))),
             };
-            // Nobody waits any more: the caller gave up.
+            // This fails if the caller no longer waits.
             let _ = sender.send(answer);
         });
         receiver
     }
 }
 
-/// The SDK panics at some configurations and answers. Those that are known are refused before; another one is an
-/// error of the provider and no bug of the caller's. The panic's text is not repeated: a request may stand in it.
+/// Makes an error of a panic in the SDK. The SDK panics at some configurations and answers. The known ones are refused
+/// before they reach it. Any other panic is an error of the key service, and not a bug of the caller. The panic's text is
+/// not repeated, because it can contain a request.
 async fn guarded<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(move |context| {
         catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))).unwrap_or_else(|_| {
-            let why = "the AWS library gave up on its configuration or on an answer";
+            let why = "the AWS library failed because of its configuration or an answer";
             let error = ProviderError::new(ProviderCause::Rejected, "AWS", why);
-            let hint =
-                "check the AWS settings (docs/aws-configuration.md); `aws sts get-caller-identity` uses the same";
-            std::task::Poll::Ready(Err(Box::new(error.with_hint(hint)).into()))
+            std::task::Poll::Ready(Err(Box::new(error.with_remedy(Remedy::CheckSettings)).into()))
         })
     })
     .await
 }
 
-/// Blocks this thread, not a runtime: allowed inside of tokio too, where it holds up the caller's own tasks only.
+/// Blocks this thread, but no runtime. This is allowed inside tokio too, where it delays only the caller's own tasks.
 pub(super) fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
@@ -105,7 +104,7 @@ pub(super) fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
     }
 }
 
-/// The handle was dropped while it ran.
+/// The runtime ended while a call was running. It cannot: each call holds its handle.
 pub(super) const ENDED: Error = Error::Bug("a call to AWS KMS ended without an answer");
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::io;
 
 use waxseal::Error;
-use waxseal::error::{Attempt, FormatError, InputChanged, ProviderCause, ProviderError, Tampered};
+use waxseal::error::{Attempt, FormatError, InputChanged, ProviderCause, ProviderError, Remedy, Tampered};
 
 use super::exit::Exit;
+use super::remedy;
 
 /// How an attempt names a passphrase.
 const PASSPHRASE: &str = "passphrase";
@@ -70,7 +71,7 @@ fn exit_of(error: &Error) -> Exit {
         Error::Provider(provider) if provider.retryable() => Exit::Unavailable,
         Error::Provider(provider) if provider.cause == ProviderCause::AlreadyExists => Exit::Unmet,
         Error::Provider(_) => Exit::NoKey,
-        Error::Limit(_) | Error::Invalid(_) => Exit::Usage,
+        Error::Limit(_) | Error::Invalid(_) | Error::Setting { .. } => Exit::Usage,
         _ => Exit::Bug,
     }
 }
@@ -97,7 +98,11 @@ fn exit_of_attempts(attempts: &[Attempt]) -> Exit {
 /// Whether a key was not tried at all, because what is configured for it cannot be used. A passphrase is not
 /// configured, but not there.
 fn is_misconfigured(attempt: &Attempt) -> bool {
-    matches!(attempt.error, Error::Invalid(_)) && attempt.key != PASSPHRASE
+    match attempt.error {
+        Error::Setting { .. } => true,
+        Error::Invalid(_) => attempt.key != PASSPHRASE,
+        _ => false,
+    }
 }
 
 /// The key service's answer that decides, also where several keys were tried.
@@ -108,8 +113,18 @@ fn provider_of(error: &Error) -> Option<&ProviderError> {
             let all = || no_key.attempts.iter().filter_map(|attempt| provider_of(&attempt.error));
             let deciding = all().find(|provider| provider.tampered());
             let deciding = deciding.or_else(|| all().find(|provider| provider.retryable()));
-            deciding.or_else(|| all().find(|provider| provider.hint.is_some()))
+            deciding.or_else(|| all().find(|provider| provider.remedy.is_some()))
         }
+        _ => None,
+    }
+}
+
+/// What to do, by the error or by the attempt that decides.
+fn remedy_of(error: &Error) -> Option<&Remedy> {
+    match (error, provider_of(error)) {
+        (Error::Setting { remedy, .. }, _) => Some(remedy),
+        (_, Some(provider)) => provider.remedy.as_ref(),
+        (Error::NoKey(no_key), None) => no_key.attempts.iter().find_map(|attempt| remedy_of(&attempt.error)),
         _ => None,
     }
 }
@@ -141,10 +156,11 @@ fn hint_of(error: &Error) -> Option<String> {
         }
         Error::Unmet(_) => "`waxseal inspect` shows the pairs and labels of the file",
         Error::ApiMisuse(_) | Error::Bug(_) => "this is a bug in waxseal: please report it",
+        _ if remedy_of(error).is_some() => return remedy_of(error).map(remedy::hint),
         Error::NoKey(no_key) if !no_key.attempts.is_empty() && provider_of(error).is_none() => {
             "`waxseal inspect` shows the keys that open the file; name one with -k"
         }
-        _ => return provider_of(error).and_then(|provider| provider.hint.clone()),
+        _ => return None,
     };
     Some(hint.into())
 }
@@ -212,8 +228,8 @@ mod tests {
 
     #[test]
     fn the_nearest_hint_wins() {
-        let error = ProviderError::new(ProviderCause::Disabled, "key", "it is disabled").with_hint("enable it");
+        let error = ProviderError::new(ProviderCause::Disabled, "key", "it is disabled").with_hint("call the operator");
         let failure = Failure::from(Error::from(Box::new(error))).hint("something else");
-        assert_eq!(failure.hint.as_deref(), Some("enable it"));
+        assert_eq!(failure.hint.as_deref(), Some("call the operator"));
     }
 }

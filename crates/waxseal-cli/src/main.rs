@@ -16,6 +16,7 @@ mod plan;
 mod process;
 mod progress;
 mod prompt;
+mod remedy;
 mod report;
 mod session;
 mod signals;

@@ -1,7 +1,7 @@
-//! "May I restore?": KMS is asked whether it would open a slot, and opens nothing.
+//! "May I restore?": asks KMS whether it would open a slot, without opening it.
 //!
-//! A call with `DryRun` returns no plaintext. That it would succeed, AWS says by `DryRunOperationException`. A server that
-//! does not know `DryRun` opens the slot: its answer is wiped, and counts as permission.
+//! A call with `DryRun` returns no plaintext. If the call would succeed, AWS answers with `DryRunOperationException`. A
+//! server that does not know `DryRun` opens the slot. That answer is wiped, and counts as a permission.
 
 use std::fmt;
 
@@ -17,29 +17,30 @@ use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, public};
 use zeroize::Zeroizing;
 
-use super::{Ask, KmsOpener, Rule, check_owner, not_allowed, with_sts_hint};
+use super::{Ask, KmsOpener, Rule, check_owner, no_region_to_call, not_allowed, without_sts};
 use crate::client::KmsCall;
 use crate::failure::another_key;
 use crate::name::{KeyArn, KmsKeyName};
+use crate::operation::KmsOperation;
 use crate::seal::{answered_arn, context, secret};
 
-/// KMS would open the slot, for this caller and with the file's encryption context.
+/// KMS would open the slot for this caller, with the file's encryption context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Permitted {
-    /// The key that was asked for, as the call named it.
+    /// The key, as the call named it.
     pub key: String,
-    /// What a caller must know of the answer.
+    /// Why the answer is less certain than usual, if it is.
     pub doubt: Option<Doubt>,
 }
 
-/// Why a permission says less than it seems to.
+/// Why a permission is less certain than usual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Doubt {
-    /// The server has opened the slot: it does not know `DryRun`.
+    /// The server does not know `DryRun` and has opened the slot.
     Opened,
-    /// An alias was asked for, and of a public key's slot KMS does not say whose it is.
+    /// The call named an alias. For the slot of a public key, KMS does not say which key the slot is of.
     Alias,
 }
 
@@ -48,36 +49,35 @@ impl fmt::Display for Doubt {
         out.write_str(match self {
             Self::Opened => "the server does not know DryRun and opened the slot; its answer was wiped",
             Self::Alias => {
-                "KMS did not say whether the alias is the slot's key; naming the key's ARN asks for that key"
+                "KMS did not say whether the alias is of the slot's key; for a certain answer, name the key by its ARN"
             }
         })
     }
 }
 
 impl KmsOpener {
-    /// Whether [`dry_run`](Self::dry_run) may ask for `slot`: one of kind 1, 4 or 5 whose key was named or whose account
-    /// is allowed. No call is made.
+    /// Whether [`dry_run`](Self::dry_run) may ask for `slot`. The slot must be of kind 1, 4 or 5, and the caller must have
+    /// named its key or allowed its account. No call is made.
     #[must_use]
     pub fn may_ask(&self, slot: &Slot) -> bool {
         is_of_kms(slot.kind)
-            // Whose key it is, is one rule for all these kinds.
+            // One rule decides for all these kinds.
             && self.matches(&Slot { kind: SlotKind::AWS_KMS, key_id: slot.key_id.clone(), wrapped: Vec::new() })
     }
 
-    /// Asks KMS whether it would open `slot` of a file that carries `binding`, by one call with `DryRun`. No data key
-    /// leaves KMS.
+    /// Asks KMS, with one `DryRun` call, whether it would open `slot` of a file with `binding`. No data key leaves KMS.
     ///
     /// # Errors
-    /// What [`KeyOpener::open`] of this opener would give.
+    /// The same as for [`KeyOpener::open`] of this opener.
     pub fn dry_run(&self, slot: &Slot, binding: &Binding) -> Result<Permitted> {
         let (this, slot, binding) = (self.clone(), slot.clone(), binding.clone());
         self.kms.block_on(async move { this.asked(&slot, &binding).await })
     }
 
-    /// [`dry_run`](Self::dry_run) for a caller that awaits, in whatever runtime.
+    /// The async version of [`dry_run`](Self::dry_run), for any runtime.
     ///
     /// # Errors
-    /// As it.
+    /// The same.
     pub async fn dry_run_async(&self, slot: &Slot, binding: &Binding) -> Result<Permitted> {
         let (this, slot, binding) = (self.clone(), slot.clone(), binding.clone());
         self.kms.on_worker(async move { this.asked(&slot, &binding).await }).await
@@ -98,7 +98,7 @@ impl KmsOpener {
         let mut first = None;
         for ask in &asks {
             match self.ask_one(ask, slot, binding).await {
-                // Only where a region does not answer, or fails by its own fault, another one is asked.
+                // The next region is asked only if this one does not answer, or has an internal failure.
                 Err(Error::Provider(error))
                     if matches!(error.cause, ProviderCause::Unreachable | ProviderCause::Internal) =>
                 {
@@ -107,21 +107,22 @@ impl KmsOpener {
                 answer => return answer,
             }
         }
-        Err(first.unwrap_or(Error::ApiMisuse("a slot without a region to call")))
+        Err(first.unwrap_or_else(|| no_region_to_call(slot)))
     }
 
-    /// The caller's account, before any key is called.
+    /// Checks the caller's account before any key is called.
     async fn see_that_it_is_own(&self, slot: &KeyArn) -> Result<()> {
         if let Some(account) = self.kms.stated_account().await {
             check_owner(slot, slot.partition(), &account)?;
         }
-        let caller = self.kms.caller(slot.region()).await.map_err(|error| with_sts_hint(error, slot))?;
+        let caller = self.kms.caller(slot.region()).await.map_err(|error| without_sts(error, slot))?;
         check_owner(slot, &caller.partition, &caller.account)
     }
 
     async fn ask_one(&self, ask: &Ask, slot: &Slot, binding: &Binding) -> Result<Permitted> {
         let client = self.kms.client(&ask.region).await?;
-        let operation = if slot.kind == SlotKind::AWS_KMS_ML_KEM { "Decapsulate" } else { "Decrypt" };
+        let is_ml_kem = slot.kind == SlotKind::AWS_KMS_ML_KEM;
+        let operation = if is_ml_kem { KmsOperation::Decapsulate } else { KmsOperation::Decrypt };
         let mut call = KmsCall::new(operation, &ask.key_id, &ask.region);
         let sent = || {
             let sent = public::encapsulation(slot).ok_or(Error::ApiMisuse("a slot that is not of a public key"))?;
@@ -158,7 +159,7 @@ impl KmsOpener {
                 }
                 Some(Doubt::Opened)
             }
-            // A ciphertext of kind 1 says whose it is, and KMS compares. The others are anybody's.
+            // A ciphertext of kind 1 names its key, and KMS compares. Ciphertexts of other kinds do not.
             None if slot.kind != SlotKind::AWS_KMS && self.is_by_alias() => Some(Doubt::Alias),
             None => None,
         };
@@ -175,15 +176,15 @@ fn is_of_kms(kind: SlotKind) -> bool {
     [SlotKind::AWS_KMS, SlotKind::AWS_KMS_ML_KEM, SlotKind::AWS_KMS_RSA].contains(&kind)
 }
 
-/// What comes back of a call with `DryRun` that would succeed.
+/// The answer to a `DryRun` call that would succeed.
 pub(crate) struct Told {
-    /// The secret, and the key that the answer names, of a server that does not know `DryRun`.
+    /// From a server that does not know `DryRun`: the secret, and the key that the answer names.
     opened: Option<(Zeroizing<Vec<u8>>, Option<String>)>,
     request_id: Option<String>,
 }
 
 impl Told {
-    /// What no text may hold.
+    /// The secret, which no text may contain.
     pub(crate) fn secret(&self) -> &[u8] {
         self.opened.as_ref().map(|(secret, _)| secret.as_slice()).unwrap_or_default()
     }
@@ -195,7 +196,7 @@ impl RequestId for Told {
     }
 }
 
-/// Answers that hold a secret where `DryRun` is not known.
+/// An answer that contains a secret if the server does not know `DryRun`.
 trait Answer: RequestId {
     fn into_parts(self) -> (Option<Blob>, Option<String>);
 }
@@ -212,15 +213,15 @@ impl Answer for DecapsulateOutput {
     }
 }
 
-/// Takes AWS's way to say that a `Decrypt` with `DryRun` would succeed for what it is.
-#[expect(clippy::result_large_err, reason = "the SDK's own error, handed on as it came")]
+/// Makes an answer of the exception with which AWS says that a `Decrypt` with `DryRun` would succeed.
+#[expect(clippy::result_large_err, reason = "it is the SDK's own error, returned unchanged")]
 pub(crate) fn would_decrypt(
     answer: Result<DecryptOutput, SdkError<DecryptError, HttpResponse>>,
 ) -> Result<Told, SdkError<DecryptError, HttpResponse>> {
     told(answer, DecryptError::is_dry_run_operation_exception)
 }
 
-#[expect(clippy::result_large_err, reason = "the SDK's own error, handed on as it came")]
+#[expect(clippy::result_large_err, reason = "it is the SDK's own error, returned unchanged")]
 fn told<O: Answer, E>(
     answer: Result<O, SdkError<E, HttpResponse>>,
     would_succeed: fn(&E) -> bool,

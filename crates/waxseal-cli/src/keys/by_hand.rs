@@ -1,4 +1,4 @@
-//! How a person with the AWS command line alone gets at a slot's secret. Also in builds without AWS KMS.
+//! The line with which a person gets a slot's secret with only the AWS CLI. Builds without AWS KMS have it too.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,13 +8,14 @@ use waxseal::keys::public;
 
 use crate::escape;
 
-/// What KMS is told beside the user's pairs.
+/// The name of a pair that KMS gets in addition to the user's pairs.
 const DATA_KEY_ID: &str = "waxseal:data-key-id";
 
-/// A line for a POSIX shell. For a symmetric key it writes the data key's 32 bytes to `data.key`; for a public key the
-/// shared secret in base64 to `shared.secret`, as `spec/reader.py` takes it. `None` for other kinds of slots.
+/// A line for a POSIX shell. For a symmetric key, it writes the 32 bytes of the data key to `data.key`. For a public key,
+/// it writes the shared secret in base64 to `shared.secret`, which `spec/reader.py` accepts. `None` for other kinds of
+/// slots.
 ///
-/// Everything in it that comes from the file is one quoted word: its shape was checked, and its quotes are escaped.
+/// Each value from the file is one quoted word in it: its form was checked, and its quotes are escaped.
 pub(super) fn kms_command(slot: &Slot, binding: &Binding) -> Option<String> {
     match slot.kind {
         SlotKind::AWS_KMS => symmetric(slot, binding),
@@ -45,7 +46,7 @@ fn symmetric(slot: &Slot, binding: &Binding) -> Option<String> {
     ))
 }
 
-/// KMS sees the encapsulation alone, and no pairs: the message in the slot is opened without it.
+/// KMS gets only the encapsulation, and no pairs. The message in the slot is opened without KMS.
 fn of_public_key(slot: &Slot, command: &str, options: &str, answer: &str) -> Option<String> {
     Some(format!(
         "printf %s {} | base64 -d | (umask 077; aws kms {command} {} {options} fileb:///dev/stdin \

@@ -1,4 +1,4 @@
-//! `file:PATH`: a key file, an identity or a recipient file. The first word of the file's line says which.
+//! `file:PATH`: a key file, an identity file or a recipient file. The first word of the line in the file says which.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write};
@@ -75,10 +75,10 @@ impl Key for InFile {
 }
 
 impl InFile {
-    /// Reads it once: it may be a pipe.
+    /// Reads the file only once, because it can be a pipe.
     fn load(&self, reporter: &Reporter) -> Result<KeyText> {
         let key = KeyText::load(&self.0).map_err(|error| match &error {
-            // A key file that is there is not to be made anew.
+            // The file exists, so the hint must not suggest a new one.
             waxseal::Error::Io { source, .. } if source.kind() != ErrorKind::NotFound => {
                 Failure::from(error).hint("make it readable for this user, or name another copy of it with -k")
             }
@@ -97,7 +97,7 @@ impl InFile {
             SlotKind::X_WING => {
                 "the identity file opens what is sealed to it: name the identity file with -k".to_owned()
             }
-            _ => format!("AWS KMS has the private key: -k {}", recipient.key_id()),
+            _ => format!("AWS KMS has the private key: name it with -k {}", recipient.key_id()),
         };
         Failure::usage(format!("{self} is a recipient file, which can seal but cannot open")).hint(hint)
     }
@@ -127,15 +127,14 @@ fn kind_of(key: &KeyText) -> SlotKind {
     }
 }
 
-/// What is public of a key.
+/// The public part of a key, for `key show`.
 fn shown(name: &str, key: &KeyText) -> Done {
-    let (what, public) = match key {
+    let (what, does, public) = match key {
         KeyText::KeyFile(key) => return shown_key_file(name, key),
-        KeyText::Identity(identity) => ("identity", identity.recipient()),
-        KeyText::Recipient(recipient) => ("recipient", recipient),
+        KeyText::Identity(identity) => ("identity", "identity: opens and seals; secret", identity.recipient()),
+        KeyText::Recipient(recipient) => ("recipient", "recipient file: seals only", recipient),
     };
     let (kind, spec, fingerprint) = (public.spec().kind().name(), public.spec().name(), public.fingerprint());
-    let does = if what == "identity" { "identity: opens and seals; secret" } else { "recipient file: seals only" };
     let rows =
         [("file", does), ("kind", kind), ("key id", public.key_id()), ("spec", spec), ("fingerprint", &fingerprint)];
     let line = public.to_text(&[]);
@@ -173,24 +172,24 @@ fn done(name: &str, rows: &[(&str, &str)], key_id: &str, fields: Value) -> Done 
     Done { key: Some(key_id.to_owned()), stdout: Some(text), more, ..Done::default() }
 }
 
-/// Warned of, not refused: Kubernetes mounts secrets with 0644.
+/// Warns, but does not refuse: Kubernetes mounts secrets with mode 0644.
 pub(super) fn warn_if_readable_by_others(what: &str, path: &Path, reporter: &Reporter) {
     let Some(mode) = mode_of(path).filter(|mode| mode & 0o044 != 0) else { return };
     let name = escape::path(path);
     reporter.warn(&format!("others may read the {what} {name} (mode {mode:04o}); run chmod 600 on it"));
 }
 
-/// Whoever can replace a public key reads what is sealed from then on.
+/// Warns if others can replace a public key. They could then read everything that is sealed with it afterwards.
 fn warn_if_writable_by_others(path: &Path, reporter: &Reporter) {
     let Some(mode) = mode_of(path).filter(|mode| mode & 0o022 != 0) else { return };
     let name = escape::path(path);
     reporter.warn(&format!(
-        "others may write the recipient file {name} (mode {mode:04o}) and so read what is sealed to it; \
+        "others may write the recipient file {name} (mode {mode:04o}), and could then read what is sealed to it; \
          run chmod go-w on it"
     ));
 }
 
-/// The permissions of a regular file.
+/// The permissions of the file, if it is a regular file.
 fn mode_of(path: &Path) -> Option<u32> {
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some(metadata.permissions().mode() & 0o777)

@@ -1,7 +1,7 @@
-//! KEY on the command line and in `WAXSEAL_KEY`, and the sealers and openers that it means.
+//! KEY on the command line and in `WAXSEAL_KEY`, and the sealers and openers for it.
 //!
-//! One file for each kind of key. A new kind is a file with a [`Provider`] and its [`provider::Key`], and a line in
-//! [`PROVIDERS`]: the commands know of no kind.
+//! Each kind of key has one file here. A new kind needs a file with a [`Provider`] and its [`provider::Key`], and a line in
+//! [`PROVIDERS`]. The commands know no kinds.
 
 mod by_hand;
 mod file;
@@ -24,10 +24,10 @@ pub(crate) use self::spec::parse;
 use super::input::Identity;
 use super::output::Forbidden;
 
-/// All kinds of keys, in the order in which they are offered where no key is named.
+/// All kinds of keys. If no key is named, they are offered in this order.
 static PROVIDERS: [&dyn Provider; 3] = [&file::Files, &kms::AwsKms, &passphrase::Passphrases];
 
-/// Files that an output must not replace.
+/// The files of keys, which an output must not replace.
 pub(crate) fn forbidden<'a>(specs: impl IntoIterator<Item = &'a KeySpec>) -> Forbidden {
     let files = specs.into_iter().filter_map(|key| key.path());
     files.filter_map(|(path, what)| Some((Identity::at(path)?, what))).collect()
@@ -38,7 +38,7 @@ pub(crate) fn by_hand(slot: &Slot, binding: &Binding) -> Option<String> {
     PROVIDERS.iter().find_map(|provider| provider.by_hand(slot, binding))
 }
 
-/// What a file that is not of this program's format may be, by how it starts.
+/// What a file of another format can be, by its first bytes.
 pub(crate) fn foreign(start: &[u8]) -> Option<&'static str> {
     PROVIDERS.iter().find_map(|provider| provider.foreign(start))
 }

@@ -1,4 +1,4 @@
-//! Keys to open with, and their order.
+//! The keys that open a file, and their order.
 
 use waxseal::format::Header;
 use waxseal::keys::KeyOpener;
@@ -14,14 +14,14 @@ use crate::output::Forbidden;
 /// Where the keys to open with come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// `-k`: only these are tried, and each must be there.
+    /// `-k` named them. Only these are tried, and each must exist.
     Named,
-    /// Nothing was named: the variable's local keys are offered, then KMS keys by their account, and a passphrase
-    /// is asked for.
+    /// No key was named. The local keys of the variable are offered, then KMS keys of the allowed accounts, and then a
+    /// passphrase that is asked for.
     Offered,
 }
 
-/// Keys to open with.
+/// The keys that open a file.
 pub(crate) struct Opening<'a> {
     args: &'a OpenArgs,
     specs: Vec<KeySpec>,
@@ -30,7 +30,7 @@ pub(crate) struct Opening<'a> {
 }
 
 impl<'a> Opening<'a> {
-    /// `-k` filters; without it the variable only offers.
+    /// The keys of `-k`. Without `-k`, keys of the variable are offered.
     pub(crate) fn named(args: &'a OpenArgs) -> Result<Self> {
         let specs = spec::named(&args.keys)?;
         if specs.is_empty() {
@@ -54,16 +54,16 @@ impl<'a> Opening<'a> {
         self.origin
     }
 
-    /// Files that an output must not replace.
+    /// The files of keys, which an output must not replace.
     pub(crate) fn forbidden(&self) -> Forbidden {
         super::forbidden(&self.specs)
     }
 
-    /// Reads the keys. Order: local keys, KMS keys, a passphrase that is asked for only when a slot needs it.
+    /// Reads the keys. Local keys come first, then KMS keys, then a passphrase that is asked for only if a slot needs it.
     pub(crate) fn load(&self, ring: &Keyring<'_>) -> Result<Vec<Box<dyn KeyOpener>>> {
         let mut keys: Vec<&KeySpec> = self.specs.iter().collect();
         keys.sort_by_key(|key| key.turn());
-        // One question is asked, however often it was named.
+        // A passphrase is asked for only once, even if it is named more than once.
         keys.dedup_by(|one, other| one.turn() == Turn::Person && other.turn() == Turn::Person);
         let mut openers: Vec<Box<dyn KeyOpener>> = Vec::new();
         for key in keys {
@@ -83,17 +83,17 @@ impl<'a> Opening<'a> {
         Ok(openers)
     }
 
-    /// What to do where no slot of a file matched any key.
+    /// What to do if no slot of a file matched any key.
     pub(crate) fn hint(&self) -> String {
         let option = self.option;
         match self.origin {
-            Origin::Named => format!("name one of these with {option}, or leave {option} out to try other keys too"),
+            Origin::Named => format!("name one of these with {option}, or leave {option} out to also try other keys"),
             Origin::Offered => format!("name one of these with {option}"),
         }
     }
 }
 
-/// The key that opened `slot`, by its own name: an ARN says more than the alias or the rule that led to it.
+/// The name of the key that opened `slot`. For a key in KMS it is the ARN, which is more exact than an alias or a rule.
 pub(crate) fn key_of(header: &Header, slot: usize, name: String) -> String {
     match header.bank().slots.get(slot) {
         Some(slot) if slot.key_id.starts_with("arn:") => slot.key_id.clone(),

@@ -38,13 +38,13 @@ impl Provider for Passphrases {
         let rest = rest.strip_prefix(b":")?;
         Some(match rest.strip_prefix(b"file=") {
             Some(path) if !path.is_empty() => Ok(Box::new(InFile(OsString::from_vec(path.to_vec()).into()))),
-            // What stands there is not repeated: it may be the passphrase itself.
+            // The text is not repeated, because it can be the passphrase itself.
             _ => Err(Failure::usage("a passphrase is never taken from the command line")
                 .hint("use `passphrase` to type it at the terminal, or `passphrase:file=PATH`")),
         })
     }
 
-    /// It is asked for only when a slot needs it.
+    /// It is asked for only if a slot needs it.
     fn offered(&self, _: &AccountArgs, _: &Keyring<'_>) -> Result<Vec<Box<dyn KeyOpener>>> {
         Ok(if prompt::terminal().is_some() { vec![Box::new(Asked::default())] } else { Vec::new() })
     }
@@ -72,7 +72,7 @@ impl Key for Typed {
     }
 
     fn to_open(&self, origin: Origin, _: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>> {
-        // Where it is only offered, it is for people at a terminal, and so offered anyway.
+        // If no key is named, [`Provider::offered`] offers the passphrase anyway.
         Ok((origin == Origin::Named).then(|| Box::new(Asked::default()) as Box<dyn KeyOpener>))
     }
 
@@ -112,22 +112,22 @@ impl Key for InFile {
     }
 }
 
-/// A passphrase's slot does not tell whose it is.
+/// The slot of a passphrase does not say which passphrase it is of.
 fn to_seal(passphrase: Passphrase) -> ToSeal {
     ToSeal { sealer: Box::new(passphrase), is_own: Box::new(|_| false), kind: SlotKind::PASSPHRASE }
 }
 
-/// A header has at most one such slot.
+/// A header has at most one slot of a passphrase.
 fn going() -> Going {
     Going { is_own: Box::new(|slot| slot.kind == SlotKind::PASSPHRASE), id: None }
 }
 
-/// Reads a passphrase; exactly one newline at its end is dropped.
+/// Reads a passphrase. Exactly one newline at its end is removed.
 fn read_passphrase(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
     warn_if_readable_by_others("passphrase file", path, reporter);
     let failed = |error| Failure::io(format!("reading the passphrase file {}", escape::path(path)), error);
     let file = File::open(path).map_err(failed)?;
-    // The buffer never grows, so that no copy of the passphrase stays behind in freed memory.
+    // The buffer never grows, so no copy of the passphrase stays in freed memory.
     let mut bytes = Vec::with_capacity(MAX_PASSPHRASE + 64);
     file.take(MAX_PASSPHRASE as u64 + 2).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.last() == Some(&b'\n') {
@@ -136,7 +136,7 @@ fn read_passphrase(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
     Ok(SecretBytes::new(bytes))
 }
 
-/// The same to seal with: what nobody can type is warned of, while another passphrase can still be taken.
+/// Reads a passphrase that is to seal. Warns if nobody can type it, because another one can still be chosen.
 fn read_new_passphrase(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
     let passphrase = read_passphrase(path, reporter)?;
     if let Some(what) = untypable(passphrase.expose()) {
@@ -147,7 +147,7 @@ fn read_new_passphrase(path: &Path, reporter: &Reporter) -> Result<SecretBytes> 
     Ok(passphrase)
 }
 
-/// What of a passphrase no terminal gives, though an editor may have put it there unseen.
+/// The part of a passphrase that nobody can type. An editor can have put it there without showing it.
 fn untypable(passphrase: &[u8]) -> Option<&'static str> {
     const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
     if MARKS.iter().any(|mark| passphrase.starts_with(mark)) {
@@ -161,15 +161,16 @@ fn untypable(passphrase: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// So often a run asks for the passphrase that files are to open with.
+/// A run asks at most this many times for the passphrase that opens files.
 const TRIES: u32 = 3;
 
-/// Asks for the passphrase at the first slot that needs it, and remembers it for the next file, unless it has opened
-/// none yet: then it was mistyped, it may be, and is asked for again.
+/// Asks for the passphrase at the first slot that needs it, and remembers it for the next file. If it has not opened any
+/// slot, it was perhaps mistyped, and is asked for again.
 #[derive(Default)]
 struct Asked {
     answer: Mutex<Answer>,
-    /// Until it has opened a slot, a passphrase is tried on one file at a time: a mistyped one is one file's failure.
+    /// Until a passphrase has opened a slot, it is tried on one file at a time. A mistyped passphrase then fails for only
+    /// one file.
     unproven: Mutex<()>,
 }
 
@@ -179,7 +180,7 @@ struct Answer {
     tries: u32,
     /// Whether it has opened a slot.
     proven: bool,
-    /// The file whose slots it did not open. To one file's further slots the same answer goes.
+    /// The file whose slots it did not open. For other slots of the same file, it is not asked for again.
     failed_on: Option<DataKeyId>,
 }
 
@@ -221,7 +222,7 @@ impl KeyOpener for Asked {
         let typed = self.passphrase(binding.data_key_id)?;
         let opened = Passphrase::new(typed).and_then(|passphrase| passphrase.open(slot, binding));
         let mistyped = match &opened {
-            // An empty line is as mistyped as a wrong one.
+            // An empty line counts as mistyped too.
             Err(waxseal::Error::Invalid(_)) => true,
             Err(waxseal::Error::Provider(error)) => error.cause == ProviderCause::WrongPassphrase,
             _ => false,

@@ -1,4 +1,4 @@
-//! What every kind of key gives.
+//! The traits that every kind of key implements.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -16,10 +16,10 @@ use crate::report::{Done, Reporter};
 
 /// A kind of key.
 pub(crate) trait Provider: Sync {
-    /// Parses KEY; `None` where it is certainly of another kind. Nothing is read here.
+    /// Parses KEY. `None` if it is certainly of another kind. This reads no file.
     fn parse(&self, name: &OsStr) -> Option<Result<KeySpec>>;
 
-    /// The keys that are offered where none is named.
+    /// The keys that are offered if none is named.
     fn offered(&self, _: &AccountArgs, _: &Keyring<'_>) -> Result<Vec<Box<dyn KeyOpener>>> {
         Ok(Vec::new())
     }
@@ -29,29 +29,29 @@ pub(crate) trait Provider: Sync {
         None
     }
 
-    /// What else a file may be that starts so, for a hint.
+    /// What a file with these first bytes can be, for a hint.
     fn foreign(&self, _: &[u8]) -> Option<&'static str> {
         None
     }
 }
 
-/// A key as it was named. It displays as it was written, escaped.
+/// A key as it was named. It displays as it was written, with control characters escaped.
 pub(crate) type KeySpec = Box<dyn Key>;
 
 /// Decides from a slot's public bytes.
 pub(crate) type SlotTest = Box<dyn Fn(&Slot) -> bool + Send + Sync>;
 
-/// What keys are read with.
+/// What is needed to read keys.
 #[derive(Clone, Copy)]
 pub(crate) struct Keyring<'a> {
-    /// Where KMS keys are.
+    /// The handle on AWS KMS.
     #[allow(dead_code, reason = "a build without key services has no use for it")]
     pub(crate) cloud: &'a Cloud,
-    /// Says what is wrong with a key that can be used all the same.
+    /// For warnings about a key that can be used.
     pub(crate) reporter: &'a Reporter,
 }
 
-/// When a key is tried: what costs nothing first, what disturbs a person last.
+/// When a key is tried: first keys that cost nothing, and last keys that need a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Turn {
     /// It is on this machine.
@@ -63,32 +63,32 @@ pub(crate) enum Turn {
     Person,
 }
 
-/// Whether another region's sister of a multi-Region key is meant too.
+/// Whether a multi-Region key stands for its replicas in other regions too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sisters {
-    /// It is.
+    /// It does.
     Too,
-    /// It is not.
+    /// It does not.
     Not,
 }
 
 /// A key that was named.
 pub(crate) trait Key: fmt::Display {
-    /// The local file it is read from, and what that is called.
+    /// The local file of the key, and what such a file is called.
     fn path(&self) -> Option<(&Path, &'static str)> {
         None
     }
 
-    /// When it is tried.
+    /// When the key is tried.
     fn turn(&self) -> Turn;
 
-    /// Reads the key to seal with it, and asks for what must be asked.
+    /// Reads the key for sealing, and asks for a passphrase if it must.
     fn to_seal(&self, ring: &Keyring<'_>) -> Result<ToSeal>;
 
-    /// Reads the key to open with it; `None` where it cannot open and was only offered.
+    /// Reads the key for opening. `None` if it cannot open and was only offered.
     fn to_open(&self, origin: Origin, ring: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>>;
 
-    /// Which slots go where this key goes: known for certain, so a key service may be asked what the name means.
+    /// The slots to remove if this key is removed. They must be certain, so a key service can be asked about the name.
     fn going(&self, sisters: Sisters, ring: &Keyring<'_>) -> Result<Going>;
 
     /// Whether a key service can rewrap to this key without showing the data key.
@@ -101,12 +101,12 @@ pub(crate) trait Key: fmt::Display {
         None
     }
 
-    /// The key id of its slots, where the name itself states it and a key service has the key.
+    /// The key id of its slots, if the name contains it and a key service has the key.
     fn stated_id(&self) -> Option<String> {
         None
     }
 
-    /// What there is to show of a key on this machine.
+    /// The output of `key show`, for a key on this machine.
     fn show(&self, _: &Reporter) -> Option<Result<Done>> {
         None
     }
@@ -116,21 +116,21 @@ pub(crate) trait Key: fmt::Display {
 pub(crate) struct ToSeal {
     /// Makes the slot.
     pub(crate) sealer: Box<dyn KeySealer>,
-    /// Which slots are the key's already, as far as that can be told without a call.
+    /// The slots that are already of this key, if that is known without a call.
     pub(crate) is_own: SlotTest,
     /// The kind of slot that it makes.
     pub(crate) kind: SlotKind,
 }
 
-/// The slots of a key that goes.
+/// The slots of a key that is removed.
 pub(crate) struct Going {
     /// Which they are.
     pub(crate) is_own: SlotTest,
-    /// Their key id, where a key service has the key.
+    /// Their key id, if a key service has the key.
     pub(crate) id: Option<String>,
 }
 
-/// Whose keys a key service may be asked to rewrap from.
+/// The keys from which a key service may rewrap.
 #[allow(dead_code, reason = "a build without key services has no use for it")]
 pub(crate) struct Sources<'a> {
     /// The accounts that the caller named.
@@ -139,14 +139,14 @@ pub(crate) struct Sources<'a> {
     pub(crate) named: Vec<String>,
 }
 
-/// A key service that rewraps to a key of its own without showing the data key.
+/// A key service that rewraps for its own key without showing the data key.
 pub(crate) trait Unseen: Send + Sync {
     /// Whether it can start from `slot`.
     fn accepts(&self, slot: &Slot) -> bool;
 
-    /// Makes the new slot; `None` where it cannot, and the caller can do it in another way.
+    /// Makes the new slot. `None` if it cannot, and the caller has another way.
     fn rewrap(&self, bank: &Bank, slot: usize, other_way: bool) -> Option<waxseal::Result<Rewrapped>>;
 
-    /// Whether the key has a slot in `bank` by a name that must be looked up.
+    /// Whether the key has a slot in `bank`. Its name may have to be looked up for that.
     fn has_slot(&self, bank: &Bank) -> waxseal::Result<bool>;
 }

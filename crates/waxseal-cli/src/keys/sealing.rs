@@ -1,4 +1,4 @@
-//! Keys to seal with.
+//! The keys that seal a file.
 
 use waxseal::format::SlotKind;
 use waxseal::keys::KeySealer;
@@ -11,11 +11,11 @@ use crate::args::KeyArgs;
 use crate::failure::Failure;
 use crate::output::Forbidden;
 
-/// Keys to seal with.
+/// The keys that seal a file, as they were named.
 pub(crate) struct Sealing(Vec<KeySpec>);
 
 impl Sealing {
-    /// `-k`, else the variable.
+    /// The keys of `-k`. Without `-k`, the keys of the variable.
     pub(crate) fn named(args: &KeyArgs) -> Result<Self> {
         let mut specs = spec::named(args)?;
         if specs.is_empty() {
@@ -35,33 +35,33 @@ impl Sealing {
         &self.0
     }
 
-    /// Files that an output must not replace.
+    /// The files of keys, which an output must not replace.
     pub(crate) fn forbidden(&self) -> Forbidden {
         super::forbidden(&self.0)
     }
 
-    /// Reads the keys, and asks for what must be asked.
+    /// Reads the keys, and asks for a passphrase if it must.
     pub(crate) fn load(&self, ring: &Keyring<'_>) -> Result<Sealers> {
         Ok(Sealers(self.0.iter().map(|key| key.to_seal(ring)).collect::<Result<_>>()?))
     }
 }
 
-/// Keys to seal with, in the order of their slots.
+/// The keys that seal a file, ready to use, in the order of their slots.
 pub(crate) struct Sealers(Vec<ToSeal>);
 
 impl Sealers {
-    /// For people.
+    /// Their names, for people.
     pub(crate) fn names(&self) -> Vec<String> {
         self.0.iter().map(|key| key.sealer.name()).collect()
     }
 
-    /// A new file's keys, with a slot for each.
+    /// A new envelope, with a slot for each key.
     pub(crate) fn envelope(&self, options: &SealOptions) -> waxseal::Result<Envelope> {
         let sealers: Vec<&dyn KeySealer> = self.0.iter().map(|key| key.sealer.as_ref()).collect();
         Envelope::new(&sealers, options)
     }
 
-    /// What a person must know of these keys together: any one of them opens the file, so the weakest counts.
+    /// A warning about these keys together. Any one of them opens the file, so the weakest decides.
     pub(crate) fn remark(&self) -> Option<&'static str> {
         let any = |kinds: &[SlotKind]| self.0.iter().any(|key| kinds.contains(&key.kind));
         let mixed = any(&[SlotKind::AWS_KMS_RSA]) && any(&[SlotKind::AWS_KMS_ML_KEM, SlotKind::X_WING]);

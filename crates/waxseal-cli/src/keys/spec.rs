@@ -1,4 +1,5 @@
-//! The syntax of KEY. Nothing is read here but the environment variable; a name that is none is looked up as a file's.
+//! The syntax of KEY. This reads only the environment variable. If KEY is not valid, it is checked whether it is the
+//! name of a file.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +12,7 @@ use crate::args::KeyArgs;
 use crate::escape;
 use crate::failure::Failure;
 
-/// Holds keys, comma-separated.
+/// The variable that contains keys, separated by commas.
 pub(super) const VARIABLE: &str = "WAXSEAL_KEY";
 pub(super) const FORMS: &str = "a key file, identity or recipient file is `file:PATH`; other keys are `passphrase`, \
                                 `passphrase:file=PATH`, and in AWS KMS an ARN, `alias/NAME`, a UUID or `mrk-ID`";
@@ -46,10 +47,10 @@ fn unknown(text: &[u8]) -> Failure {
     let word = escape::os(OsStr::from_bytes(bare));
     match rest {
         Some(_) if looks_secret(&word) => Failure::usage("this is not a key's name").hint(FORMS),
-        // What comes after the colon may be secret: a key file's own line begins with such a word.
+        // The text after the colon can be secret: the line in a key file begins with such a word.
         Some(_) => Failure::usage(format!("`{word}:` is not a kind of key that this version knows")).hint(FORMS),
         None if word.is_empty() => Failure::usage("the key is empty").hint(FORMS),
-        // Only what is a file's name is sure to be no key material, which is not to stand in a log.
+        // The name of a file is certainly not key material. Other text can be, and must not get into a log.
         None if Path::new(OsStr::from_bytes(bare)).is_file() => {
             Failure::usage(format!("{word} is not a key's name")).hint(format!("did you mean `file:{word}`? {FORMS}"))
         }
@@ -57,7 +58,7 @@ fn unknown(text: &[u8]) -> Failure {
     }
 }
 
-/// Longer words than any kind's may be key material.
+/// A word that is longer than the name of any kind can be key material.
 fn looks_secret(word: &str) -> bool {
     word.len() > 16
 }

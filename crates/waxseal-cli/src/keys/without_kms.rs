@@ -1,4 +1,4 @@
-//! What stands in for [the keys in AWS KMS](../kms) in a build without them. Slots of KMS are still shown.
+//! Replaces [the keys in AWS KMS](../kms) in a build without them. Slots of KMS are still shown.
 
 use std::ffi::OsStr;
 

@@ -1,4 +1,4 @@
-//! The life of a key in AWS KMS.
+//! Commands for keys in AWS KMS.
 
 mod manage;
 mod public;
@@ -42,7 +42,7 @@ pub(super) fn run(command: &KmsCommand, session: &Session) -> Result<Exit> {
     }
 }
 
-/// `key create`: prints the ARN alone, for scripts.
+/// `key create`. It prints only the ARN, for scripts.
 fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
     let mut new = NewKey::new();
     new.origin = if args.external { KeyOrigin::External } else { KeyOrigin::AwsKms };
@@ -71,7 +71,7 @@ fn create(args: &KeyCreateArgs, session: &Session) -> Result<Exit> {
     Ok(session.reporter.finished(Some(&Name::plain(&args.alias)), made))
 }
 
-/// KMS takes no longer one.
+/// KMS accepts no longer policy.
 const POLICY_MAX: u64 = 32_768;
 
 fn read_policy(path: &Path) -> Result<String> {
@@ -80,7 +80,7 @@ fn read_policy(path: &Path) -> Result<String> {
     let file = File::open(path).map_err(|error| Failure::io(format!("reading the key policy {name}"), error))?;
     match file.take(POLICY_MAX + 1).read_to_string(&mut text) {
         Ok(len) if len as u64 <= POLICY_MAX => Ok(text),
-        Ok(_) => Err(Failure::usage(format!("a key policy has at most {POLICY_MAX} bytes, {name} has more"))),
+        Ok(_) => Err(Failure::usage(format!("a key policy has at most {POLICY_MAX} bytes, but {name} has more"))),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(Failure::usage(format!("the key policy {name} is not UTF-8 text")))
         }
@@ -103,8 +103,8 @@ fn import(args: &KeyImportArgs, session: &Session) -> Result<Exit> {
         return Err(Failure::usage("--valid-to is in the past"));
     }
     if options.valid_to.is_some_and(|at| at > SystemTime::now() + Duration::from_secs(365 * 86_400)) {
-        return Err(Failure::usage("--valid-to lies more than 365 days ahead, and KMS takes no later time")
-            .hint("import the same material again before it expires: that sets a new time"));
+        return Err(Failure::usage("--valid-to is more than 365 days from now, and KMS accepts no later time")
+            .hint("choose an earlier time; to extend it later, import the same material again before it expires"));
     }
     options.new_material = args.new_material;
     options.description.clone_from(&args.description);
@@ -131,8 +131,8 @@ fn import_into(
         match &args.generate {
             Some(path) => {
                 let path = escape::path(path);
-                let message = format!("{}; the new material is in {path}", failure.message);
-                Failure { message, ..failure }.hint(format!("try again with --material {path}"))
+                let message = format!("{}; the new key material is in {path}", failure.message);
+                Failure { message, ..failure }.hint(format!("try again with --material {path} in place of --generate"))
             }
             None => failure,
         }
@@ -144,13 +144,13 @@ fn imported_done(imported: &ImportedMaterial, args: &KeyImportArgs, cloud: &Clou
     let arn = &imported.key;
     let keep = "keep the material, because only the same material can be imported again";
     let note = if imported.is_waiting {
-        format!("the new material of {arn} waits for `waxseal key rotate {arn}`; {keep}")
+        format!("the new material of {arn} is not used before `waxseal key rotate {arn}`; {keep}")
     } else if imported.missing.is_empty() {
         format!("{arn} is enabled; {keep}")
     } else {
         format!("the material is imported; {keep}")
     };
-    let missing = |id: &String| format!("{arn} is not usable yet: it needs its material {id} too");
+    let missing = |id: &String| format!("{arn} is not usable yet: it also needs its material {id}");
     let more = json!({ "material_waiting": imported.is_waiting, "materials_missing": imported.missing });
     Done {
         key: Some(arn.to_string()),
@@ -164,7 +164,7 @@ fn imported_done(imported: &ImportedMaterial, args: &KeyImportArgs, cloud: &Clou
     }
 }
 
-/// Exactly 32 bytes, as they are.
+/// Reads exactly 32 bytes, without any decoding.
 fn read_material(path: &Path) -> Result<SecretBytes> {
     let name = escape::path(path);
     let failed = |error| Failure::io(format!("reading the key material {name}"), error);
@@ -180,13 +180,14 @@ fn read_material(path: &Path) -> Result<SecretBytes> {
         KEY_LEN => Ok(material),
         len => {
             let has = if len > KEY_LEN { "more".into() } else { len.to_string() };
-            let failure = Failure::usage(format!("key material has {KEY_LEN} bytes, {name} has {has}"));
+            let failure = Failure::usage(format!("key material has {KEY_LEN} bytes, but {name} has {has}"));
             Err(failure.hint("use raw bytes, not hex or base64"))
         }
     }
 }
 
-/// Written and synced before anything is sent: material that KMS has and nobody else is no material of one's own.
+/// Creates material, and writes and syncs it before anything is sent. Otherwise KMS could have material that its owner has
+/// not.
 fn generate(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
     let mut bytes = vec![0; KEY_LEN];
     fill_random(&mut bytes)?;
@@ -208,7 +209,9 @@ fn delete_material(args: &KeyDeleteMaterialArgs, session: &Session) -> Result<Ex
     let material = args.key_material_id.as_deref();
     let deleted = cloud.kms().delete_material(&name, material).map_err(Failure::from).map(|arn| Done {
         note: Some(match material {
-            None => format!("{arn} is pending import; to use it again, run `waxseal key import {arn} --material FILE`"),
+            None => {
+                format!("{arn} is now pending import; to use it again, run `waxseal key import {arn} --material FILE`")
+            }
             Some(id) => {
                 format!("the material {id} of {arn} is deleted; `waxseal key show {arn}` shows the state of the key")
             }
@@ -234,9 +237,9 @@ pub(super) fn show(args: &KeyShowArgs, session: &Session) -> Result<Exit> {
     Ok(session.reporter.finished(Some(&Name::plain(&name.to_string())), shown))
 }
 
-/// A key in KMS, and no local one.
+/// The name of a key in KMS. Any other key is refused.
 fn kms_name(key: impl AsRef<OsStr>) -> Result<KmsKeyName> {
     let none =
-        || Failure::usage("this command works on keys in AWS KMS only").hint("name one by its ARN or as alias/NAME");
+        || Failure::usage("this command works only on keys in AWS KMS").hint("name one by its ARN or as alias/NAME");
     keys::kms::named(key.as_ref())?.ok_or_else(none)
 }

@@ -1,4 +1,4 @@
-//! `key`: making and managing keys.
+//! `key`: creating and managing keys.
 
 #[cfg_attr(not(feature = "aws-kms"), path = "without_kms.rs")]
 mod kms;
@@ -51,15 +51,15 @@ fn make(args: &KeyNewArgs, reporter: &Reporter) -> Result<Done> {
         key: Some(key.id().to_owned()),
         output: Some(name.clone()),
         note: Some(format!(
-            "created {name} (key file {}); keep a copy in another place than the files it seals",
+            "created {name} (key file {}); keep a copy of it, and not in the same place as the files that it seals",
             key.id()
         )),
         ..Done::default()
     })
 }
 
-/// A new file of mode 0600, on the disk when this returns. Nothing that exists is ever overwritten: a lost key is
-/// every backup lost.
+/// Writes a new file with mode 0600, and syncs it. An existing file is never overwritten: if a key is lost, all backups
+/// that it seals are lost.
 fn write_new_secret(path: &Path, content: &[u8], reporter: &Reporter) -> Result<()> {
     let new = NewFile::at(new_place(path)?, Overwrite::Refuse, 0o600)?;
     new.file().write_all(content).map_err(|error| Failure::io("writing the key file", error))?;
@@ -69,7 +69,7 @@ fn write_new_secret(path: &Path, content: &[u8], reporter: &Reporter) -> Result<
     }
 }
 
-/// Where nothing is yet.
+/// The place for a new file. There must be no file yet.
 fn new_place(path: &Path) -> Result<Destination> {
     match Target::at(path, Overwrite::Refuse, &Vec::new()) {
         Ok(Target::File(target, _)) => Ok(target),
@@ -87,7 +87,7 @@ fn never_overwritten(path: &Path) -> Failure {
         .hint("name another file")
 }
 
-/// To the second, in UTC.
+/// The time in UTC, in seconds.
 fn stamp(at: OffsetDateTime) -> String {
     at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }

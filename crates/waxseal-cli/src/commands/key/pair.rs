@@ -1,4 +1,4 @@
-//! `key new --pair`: an identity, which opens, and its recipient file, which only seals.
+//! `key new --pair`: an identity file, which opens and seals, and its recipient file, which only seals.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -23,32 +23,32 @@ use crate::output::{NewFile, Overwrite};
 use crate::report::{Done, Reporter};
 use crate::signals;
 
-/// What is added to the identity's name.
+/// The recipient file has the name of the identity file with this suffix.
 const SUFFIX: &str = ".pub";
 
-/// Makes both files or none.
+/// Creates both files or none.
 pub(super) fn make(args: &KeyNewArgs, reporter: &Reporter) -> Result<Done> {
     let secret = args.file.as_path();
     let public = with_suffix(secret);
     let (secret_place, public_place) = (new_place(secret)?, new_place(&public)?);
     let identity = Identity::generate()?;
-    let made = format!("made by waxseal at {}", stamp(OffsetDateTime::now_utc()));
+    let made = format!("created by waxseal at {}", stamp(OffsetDateTime::now_utc()));
     let id = identity.id();
     let names = [format!("waxseal identity {id}"), format!("waxseal recipient {id}")];
     let text =
-        identity.to_text(&[&names[0], &made, "whoever reads this file can open what is sealed to its recipient"]);
-    let public_text = identity.recipient().to_text(&[&names[1], &made, "public: it seals, and cannot open"]);
+        identity.to_text(&[&names[0], &made, "anyone who can read this file can open what is sealed to its recipient"]);
+    let public_text = identity.recipient().to_text(&[&names[1], &made, "public: it can seal, but cannot open"]);
     let secret_file = Made::write(secret, secret_place, 0o600, text.expose())?;
     let public_file = Made::write(&public, public_place, 0o644, public_text.as_bytes())?;
-    // A signal that comes from here on waits until both are there, or none.
+    // A later signal waits until both files exist, or none.
     let done = signals::commit(|| Ok(commit_both(secret_file, public_file, reporter)));
-    done.map_err(|error| Failure::io("making the key pair", error))??;
+    done.map_err(|error| Failure::io("creating the key pair", error))??;
     let (name, public) = (Name::of(secret), Name::of(&public));
     Ok(Done {
         key: Some(id.to_owned()),
         output: Some(name.clone()),
         more: [("recipient_file".to_owned(), public.text().into())].into_iter().collect(),
-        note: Some(format!("made {name} and {public} (identity {id}); keep {name} apart from the hosts that seal")),
+        note: Some(format!("created {name} and {public} (identity {id}); keep {name} away from the hosts that seal")),
         ..Done::default()
     })
 }
@@ -59,13 +59,13 @@ fn with_suffix(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// A file that is written, and has no name yet.
+/// A file that is written but has no name yet.
 struct Made<'a> {
     file: NewFile,
     trace: Trace<'a>,
 }
 
-/// How a file is found again that got its name.
+/// How a file is found again after it got its name.
 struct Trace<'a> {
     path: &'a Path,
     folder: Arc<OwnedFd>,
@@ -92,7 +92,7 @@ impl<'a> Made<'a> {
 }
 
 impl Trace<'_> {
-    /// Removes the file, if it is there and is the one that was made: a failure can come after it got its name.
+    /// Removes the file if it exists and is the one that was created here. A failure can come after it got its name.
     fn remove(&self, failure: Failure) -> Failure {
         if self.is.is_none() || FileIdentity::at(self.path) != self.is {
             return failure;
@@ -101,17 +101,14 @@ impl Trace<'_> {
             Ok(()) => failure,
             Err(error) => {
                 let name = escape::path(self.path);
-                Failure {
-                    message: format!("{}; {name} could not be removed again: {error}", failure.message),
-                    ..failure
-                }
+                Failure { message: format!("{}; {name} could not be removed: {error}", failure.message), ..failure }
             }
         }
     }
 }
 
-/// The identity first: should the machine stop between the two, its recipient file can be made from it. A recipient file
-/// without its identity would seal what nobody can open.
+/// Gives both files their names, the identity file first. If the machine stops between the two, the recipient file can be
+/// made from the identity file. Nobody could open what a recipient file without its identity file seals.
 fn commit_both(secret: Made<'_>, public: Made<'_>, reporter: &Reporter) -> Result<()> {
     let (secret, done) = secret.commit(reporter);
     done.map_err(|failure| secret.remove(failure))?;

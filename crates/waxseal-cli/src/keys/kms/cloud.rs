@@ -1,8 +1,8 @@
-//! AWS KMS, as far as the command line is concerned. Nothing of AWS is touched before a key or a slot needs it.
+//! The handle on AWS KMS for the commands. It does nothing with AWS before a key or a slot needs it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use waxseal_aws_kms::{AccountRule, Kms, KmsCall, KmsConfig, KmsOpener, KmsTimeouts};
+use waxseal_aws_kms::{AccountRule, Kms, KmsCall, KmsConfig, KmsOpener, KmsOperation, KmsTimeouts};
 
 use crate::Result;
 use crate::args::{AccountArgs, KmsArgs};
@@ -15,7 +15,7 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    /// Configures the handle; nothing is read or connected.
+    /// Configures the handle. This reads and connects nothing.
     pub(crate) fn new(args: &KmsArgs) -> Result<Self> {
         let mut config = KmsConfig::new();
         config.profile.clone_from(&args.profile);
@@ -36,12 +36,12 @@ impl Cloud {
         &self.kms
     }
 
-    /// Openers for the keys of the accounts that count.
+    /// Openers for the keys of the allowed accounts.
     pub(crate) fn openers_by_account(&self, args: &AccountArgs, reporter: &Reporter) -> Result<Vec<KmsOpener>> {
         let rule = match (args.any_account, args.account.as_slice()) {
             (true, _) => {
                 reporter.warn(
-                    "--any-account: a key of a stranger may be used, and its owner may learn that you open the file",
+                    "--any-account: a stranger's key may be used, and its owner can then learn that you open the file",
                 );
                 AccountRule::Any
             }
@@ -51,20 +51,22 @@ impl Cloud {
         Ok(KmsOpener::by_account(&self.kms, rule)?)
     }
 
-    /// AWS's id of the call that gave the data key since the last question.
+    /// AWS's id of the call that gave the data key, since the last time this was called.
     pub(crate) fn request_id(&self) -> Option<String> {
         self.answered().0
     }
 
-    /// The same, with the id of the key material that the call took.
+    /// The same, with the id of the key material that the call used.
     pub(crate) fn answered(&self) -> (Option<String>, Option<String>) {
         let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
-        let decisive = calls.iter().find(|call| matches!(call.operation, "GenerateDataKey" | "ReEncrypt"));
-        let decisive = decisive.or_else(|| calls.iter().rev().find(|call| call.operation != "GetCallerIdentity"));
+        let decisive =
+            calls.iter().find(|call| matches!(call.operation, KmsOperation::GenerateDataKey | KmsOperation::ReEncrypt));
+        let decisive =
+            decisive.or_else(|| calls.iter().rev().find(|call| call.operation != KmsOperation::GetCallerIdentity));
         decisive.map_or((None, None), |call| (call.request_id.clone(), call.key_material_id.clone()))
     }
 
-    /// The key materials of the call with this id: the new key's, and the old one's of a `ReEncrypt`.
+    /// The key materials of the call with this id: that of the new key, and for a `ReEncrypt` that of the old key.
     pub(crate) fn materials_of(&self, request_id: &str) -> (Option<String>, Option<String>) {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let call = calls.iter().rev().find(|call| call.request_id.as_deref() == Some(request_id));

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 pub(super) struct AwsKms;
 
 impl Provider for AwsKms {
-    /// What is nearly a name is said to be wrong, and how.
+    /// A text that looks like a name of KMS but is not valid gets an error that says why.
     fn parse(&self, name: &OsStr) -> Option<Result<KeySpec>> {
         let text = name.to_str()?;
         match KmsKeyName::parse(text) {
@@ -36,7 +36,7 @@ impl Provider for AwsKms {
         }
     }
 
-    /// The keys of the accounts that count, whatever the variable names.
+    /// The keys of the allowed accounts, whatever the variable names.
     fn offered(&self, args: &AccountArgs, ring: &Keyring<'_>) -> Result<Vec<Box<dyn KeyOpener>>> {
         let openers = ring.cloud.openers_by_account(args, ring.reporter)?;
         Ok(openers.into_iter().map(|opener| Box::new(opener) as Box<dyn KeyOpener>).collect())
@@ -51,7 +51,7 @@ impl Provider for AwsKms {
     }
 }
 
-/// The key of KMS that `text` names; `None` for a key of another kind.
+/// The key in KMS that `text` names; `None` for a key of another kind.
 pub(crate) fn named(text: &OsStr) -> Result<Option<KmsKeyName>> {
     super::parse(text)?;
     Ok(text.to_str().and_then(|text| KmsKeyName::parse(text).ok()))
@@ -75,13 +75,13 @@ impl Key for InKms {
         Ok(ToSeal { sealer, is_own: slots_of_name(&self.0), kind: SlotKind::AWS_KMS })
     }
 
-    /// Where it is only offered, the account decides, not the name.
+    /// If the key is only offered, its account decides, and not its name.
     fn to_open(&self, origin: Origin, ring: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>> {
         let opener = || Box::new(KmsOpener::named(ring.cloud.kms(), self.0.clone())) as Box<dyn KeyOpener>;
         Ok((origin == Origin::Named).then(opener))
     }
 
-    /// An alias could be any slot's key: what goes must be known for certain.
+    /// An alias could be of any slot's key, so KMS is asked which key it names.
     fn going(&self, sisters: Sisters, ring: &Keyring<'_>) -> Result<Going> {
         let arn = ring.cloud.kms().key_arn(&self.0)?;
         let id = Some(arn.to_string());
@@ -108,7 +108,7 @@ impl Key for InKms {
     }
 }
 
-/// The key of KMS that a slot is wrapped to, whichever of its kinds the slot has.
+/// The key in KMS that a slot is wrapped for; `None` for slots of other kinds.
 fn arn_of(slot: &Slot) -> Option<KeyArn> {
     let is_kms = [SlotKind::AWS_KMS, SlotKind::AWS_KMS_ML_KEM, SlotKind::AWS_KMS_RSA].contains(&slot.kind);
     if is_kms { KeyArn::parse(&slot.key_id).ok() } else { None }
@@ -118,7 +118,7 @@ fn slots_of_arn(own: KeyArn) -> SlotTest {
     Box::new(move |slot| arn_of(slot).is_some_and(|arn| arn == own))
 }
 
-/// An alias does not tell: KMS does, when it answers.
+/// An alias does not say which key it names, so no slot matches. KMS says it in its answer.
 fn slots_of_name(name: &KmsKeyName) -> SlotTest {
     match name {
         KmsKeyName::KeyArn(arn) => slots_of_arn(arn.clone()),

@@ -11,12 +11,12 @@ use waxseal_aws_kms::{AccountRule, KeyArn, Kms, KmsKeyName, SourceRule};
 use super::super::provider::{Sources, Unseen};
 use super::slots_of_arn;
 
-/// A key of KMS to come.
+/// Rewraps for a key in KMS with `ReEncrypt`.
 pub(super) struct ReEncrypted {
     kms: Kms,
     name: KmsKeyName,
     rule: SourceRule,
-    /// The key that the name means, once it had to be asked for.
+    /// The key that the name names, after KMS was asked.
     target: Mutex<Option<KeyArn>>,
 }
 
@@ -40,7 +40,7 @@ impl ReEncrypted {
 }
 
 impl Unseen for ReEncrypted {
-    /// `ReEncrypt` from a public key would make a rewrap a deputy for every ciphertext of that key.
+    /// Slots of public keys are refused: with `ReEncrypt`, a rewrap could be misused to open any ciphertext of such a key.
     fn accepts(&self, slot: &waxseal::format::Slot) -> bool {
         slot.kind == SlotKind::AWS_KMS
     }
@@ -58,7 +58,7 @@ impl Unseen for ReEncrypted {
         }
     }
 
-    /// A name that states no ARN is looked up once a run, and only where a slot could be its key's.
+    /// A name that is not an ARN is looked up once in a run, and only if a slot could be of its key.
     fn has_slot(&self, bank: &Bank) -> Result<bool> {
         if !bank.slots.iter().any(|slot| self.accepts(slot)) {
             return Ok(false);
@@ -68,7 +68,8 @@ impl Unseen for ReEncrypted {
     }
 }
 
-/// What `known` holds, else what `ask` answers. Files are worked on at once: the others wait for the one that asks.
+/// The value in `known`, or else the answer of `ask`. Several files are rewrapped at the same time, and the others wait
+/// for the one that asks.
 fn once<T: Clone>(known: &Mutex<Option<T>>, ask: impl FnOnce() -> Result<T>) -> Result<T> {
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     match &*known {

@@ -1,4 +1,4 @@
-//! Rotation, aliases, and the end of a key in AWS KMS.
+//! Rotation, aliases, and deletion of a key in AWS KMS.
 
 use serde_json::{Value, json};
 use waxseal_aws_kms::{KeyArn, Kms, KmsKeyName};
@@ -16,7 +16,7 @@ use crate::session::Session;
 
 /// `key rotate`.
 pub(super) fn rotate(args: &KeyNameArgs, session: &Session) -> Result<Exit> {
-    let words = |arn: &KeyArn| format!("{arn} seals with its new material; what was sealed before still opens");
+    let words = |arn: &KeyArn| format!("{arn} now seals with its new material; older files still open");
     simple(args, session, Kms::rotate_key, words)
 }
 
@@ -41,7 +41,7 @@ pub(super) fn cancel_deletion(args: &KeyNameArgs, session: &Session) -> Result<E
     simple(args, session, Kms::cancel_deletion, words)
 }
 
-/// One thing that is done to one key.
+/// Runs a command that makes one change to one key.
 fn simple(
     args: &KeyNameArgs,
     session: &Session,
@@ -63,17 +63,19 @@ fn simple(
 pub(super) fn schedule_deletion(args: &KeyScheduleDeletionArgs, session: &Session) -> Result<Exit> {
     let name = kms_name(&args.key)?;
     if !args.yes {
-        let failure = Failure::usage("once the key is deleted, nothing opens what it alone can open");
-        return Err(failure.hint("--yes, if that is meant; `waxseal key disable` can be undone at any time"));
+        let failure = Failure::usage("after the deletion, nobody can open files that only this key opens");
+        return Err(failure.hint("confirm with --yes; to block the key without deleting it, use `waxseal key disable`"));
     }
     let cloud = Cloud::new(&args.kms)?;
     let done = cloud.kms().schedule_deletion(&name, args.days).map_err(Failure::from).map(|(arn, at)| {
-        let when = at.map_or_else(|| "when its replicas are deleted".to_owned(), |at| format!("at {}", time_of(at)));
+        let when = at.map_or_else(|| "after its replicas".to_owned(), |at| format!("at {}", time_of(at)));
         let more = json!({ "deletion": at.map(time_of) });
         Done {
             key: Some(arn.to_string()),
             request_id: cloud.request_id(),
-            note: Some(format!("{arn} is to be deleted {when}; until then: waxseal key cancel-deletion {arn}")),
+            note: Some(format!(
+                "{arn} will be deleted {when}; to keep it, run `waxseal key cancel-deletion {arn}` before that"
+            )),
             more: fields(more),
             ..Done::default()
         }
@@ -90,7 +92,7 @@ pub(super) fn alias(args: &KeyAliasArgs, session: &Session) -> Result<Exit> {
         let moved = pointed.before.as_ref().filter(|_| !pointed.is_unchanged());
         let details = moved.map(|before| {
             format!(
-                "files that {before} sealed stay its own: open them with -k {before}, or move them with \
+                "files that {before} sealed still need that key: open them with -k {before}, or change their key with \
                  `waxseal rewrap --from {before} --to {alias} FILE...`"
             )
         });
@@ -99,13 +101,14 @@ pub(super) fn alias(args: &KeyAliasArgs, session: &Session) -> Result<Exit> {
             (Some(_), Some(_)) => "changed",
             (Some(_), None) => "unchanged",
         };
+        let is_unchanged = pointed.is_unchanged();
         Done {
             key: Some(key.to_string()),
             request_id: cloud.request_id(),
-            note: Some(format!("{alias} names {key}")),
+            note: Some(format!("{alias} now names {key}")),
             details: details.into_iter().collect(),
             more: fields(json!({ "outcome": outcome, "old_key": pointed.before.as_ref().map(KeyArn::to_string) })),
-            stdout: (outcome == "unchanged").then(|| format!("{alias}: unchanged\n")),
+            stdout: is_unchanged.then(|| format!("{alias}: unchanged\n")),
             ..Done::default()
         }
     });

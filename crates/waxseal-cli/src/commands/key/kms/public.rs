@@ -21,7 +21,7 @@ use crate::output::{NewFile, Overwrite, Target};
 use crate::report::{Done, Reporter};
 use crate::session::Session;
 
-/// Runs it.
+/// Runs the command.
 pub(super) fn public(args: &KeyPublicArgs, session: &Session) -> Result<Exit> {
     let name = kms_name(&args.key)?;
     let cloud = Cloud::new(&args.kms)?;
@@ -32,14 +32,14 @@ pub(super) fn public(args: &KeyPublicArgs, session: &Session) -> Result<Exit> {
     Ok(session.reporter.finished(Some(&Name::plain(&args.key)), done))
 }
 
-/// Who answers with another key than was asked for would read what is sealed to it: nobody's refusal, but forgery.
+/// An answer with another key is a forgery, and not a refusal: whoever sent that key could open what is sealed to it.
 fn not_the_key(error: Error) -> Failure {
     let forged = matches!(&error, Error::Provider(provider) if provider.cause == ProviderCause::BadAnswer);
     let failure = Failure::from(error);
     if forged { Failure { exit: Exit::Tampered, ..failure } } else { failure }
 }
 
-/// Where the recipient is now.
+/// Where the recipient file is now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Written {
     Made,
@@ -66,15 +66,16 @@ fn write(recipient: &Recipient, path: &Path, reporter: &Reporter) -> Result<Writ
     }
 }
 
-/// What is there already: the same key, or one that must not be replaced unasked.
+/// Compares with the file that exists. It can have the same key. Another key is never replaced.
 fn compare(recipient: &Recipient, path: &Path) -> Result<Written> {
     let name = escape::path(path);
     match Recipient::load(path) {
         Ok(there) if there == *recipient => Ok(Written::Unchanged),
-        Ok(there) => Err(Failure::new(Exit::Unmet, format!("{name} exists, and holds the key {}", there.key_id()))
-            .hint("name another file; compare the fingerprints before one takes the other's place")),
+        Ok(there) => Err(Failure::new(Exit::Unmet, format!("{name} exists and holds the key {}", there.key_id()))
+            .hint("name another file; compare the fingerprints before you replace the old one")),
         Err(_) => {
-            Err(Failure::new(Exit::Unmet, format!("{name} exists, and is no recipient file")).hint("name another file"))
+            Err(Failure::new(Exit::Unmet, format!("{name} exists and is not a recipient file"))
+                .hint("name another file"))
         }
     }
 }
@@ -82,8 +83,9 @@ fn compare(recipient: &Recipient, path: &Path) -> Result<Written> {
 fn text(recipient: &Recipient) -> String {
     let what = format!("waxseal recipient file: {} key in AWS KMS", recipient.spec().name());
     let fingerprint = format!("fingerprint {}", recipient.fingerprint());
-    let made = format!("made by waxseal at {}", stamp(OffsetDateTime::now_utc()));
-    let warning = "whoever has this file can seal, and cannot open; who can replace it reads what is sealed then";
+    let made = format!("created by waxseal at {}", stamp(OffsetDateTime::now_utc()));
+    let warning =
+        "this file can seal, but cannot open; anyone who can replace it can read what is sealed with it afterwards";
     recipient.to_text(&[&what, &fingerprint, &made, warning])
 }
 
@@ -99,7 +101,7 @@ fn told(recipient: &Recipient, path: &Path, written: Written) -> Done {
             Written::Unchanged => Some(format!("{name}: unchanged\n")),
             Written::Stdout => Some(text(recipient)),
         },
-        note: (written == Written::Made).then(|| format!("made {name} ({spec}, fingerprint {fingerprint})")),
+        note: (written == Written::Made).then(|| format!("created {name} ({spec}, fingerprint {fingerprint})")),
         more: Map::from_iter([("outcome".to_owned(), outcome.into()), ("recipient".to_owned(), shown)]),
         ..Done::default()
     }

@@ -1,4 +1,4 @@
-//! What `key show` tells of a key in AWS KMS.
+//! The output of `key show` for a key in AWS KMS.
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -10,12 +10,12 @@ use waxseal_aws_kms::{KeyMaterial, KeyRotation, KmsKeyInfo};
 use super::super::stamp;
 use crate::escape;
 
-/// To the second, in UTC.
+/// The time in UTC, in seconds.
 pub(super) fn time_of(at: SystemTime) -> String {
     stamp(at.into())
 }
 
-/// For a person.
+/// The text for a person.
 pub(super) fn words(info: &KmsKeyInfo) -> String {
     let mut out = format!("{}\n", info.arn);
     let mut row = |name: &str, value: &str| {
@@ -34,7 +34,7 @@ pub(super) fn words(info: &KmsKeyInfo) -> String {
             _ => "unknown".into(),
         },
     );
-    row("expiry", &info.valid_to.map_or("never".into(), |at| format!("its material expires at {}", time_of(at))));
+    row("expiry", &info.valid_to.map_or("never".into(), |at| format!("the material expires at {}", time_of(at))));
     row("created", &info.created.map_or("unknown".into(), time_of));
     row(
         "aliases",
@@ -53,16 +53,16 @@ pub(super) fn words(info: &KmsKeyInfo) -> String {
 fn material_words(material: &KeyMaterial) -> String {
     let mut words = vec![match material.state.as_str() {
         "CURRENT" => "current".to_owned(),
-        "NON_CURRENT" => "opens what it sealed before".to_owned(),
-        "PENDING_ROTATION" => "waits for `waxseal key rotate`".to_owned(),
+        "NON_CURRENT" => "opens older files".to_owned(),
+        "PENDING_ROTATION" => "used after `waxseal key rotate`".to_owned(),
         "PENDING_MULTI_REGION_IMPORT_AND_ROTATION" => {
-            "waits for its import into each replica, and `waxseal key rotate`".to_owned()
+            "used after its import into each replica and `waxseal key rotate`".to_owned()
         }
         other => other.to_owned(),
     }];
     match material.imported {
         Some(true) => words.push("imported".into()),
-        Some(false) => words.push("not imported: the key is not usable without it".into()),
+        Some(false) => words.push("not imported: the key cannot be used without it".into()),
         None => {}
     }
     if let Some(at) = material.valid_to {
@@ -72,7 +72,7 @@ fn material_words(material: &KeyMaterial) -> String {
         let how = match material.rotation.as_deref() {
             Some("AUTOMATIC") => "by AWS KMS",
             Some("ON_DEMAND") => "on demand",
-            other => other.unwrap_or("at some time"),
+            other => other.unwrap_or("in an unknown way"),
         };
         words.push(format!("rotated to {how} at {}", time_of(at)));
     }
@@ -86,14 +86,14 @@ fn state(info: &KmsKeyInfo) -> String {
         ("Disabled", _) => "disabled: it cannot seal or open anything".into(),
         ("PendingImport", _) if info.materials.iter().flatten().filter(|one| one.is_missing()).count() > 1 => {
             format!(
-                "pending import: `waxseal key import {} --material FILE` for each material that is not imported",
+                "pending import; run `waxseal key import {} --material FILE` for each material that is not imported",
                 info.arn
             )
         }
         ("PendingImport", _) => {
             format!("pending import; to use it, run `waxseal key import {} --material FILE`", info.arn)
         }
-        ("PendingDeletion", Some(at)) => format!("pending deletion, to be deleted at {}", time_of(at)),
+        ("PendingDeletion", Some(at)) => format!("pending deletion; it will be deleted at {}", time_of(at)),
         ("PendingDeletion", None) => "pending deletion".into(),
         ("Unavailable", _) => "unavailable: its key store outside of KMS is not connected".into(),
         (other, _) => other.to_owned(),
@@ -114,7 +114,10 @@ fn kind(info: &KmsKeyInfo) -> String {
     match (info.spec.as_str(), info.usage.as_str()) {
         ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT") => "symmetric, encrypts and decrypts".into(),
         (spec, usage) if public_spec(spec, usage).is_some() => {
-            format!("{spec}, opens what is sealed to its recipient file: `waxseal key public {} -o FILE`", info.arn)
+            format!(
+                "{spec}, opens what its recipient file seals; `waxseal key public {} -o FILE` creates that file",
+                info.arn
+            )
         }
         (spec, usage) => format!("{spec}, {usage}: not a key that waxseal can use"),
     }
@@ -138,7 +141,7 @@ fn material_json(material: &KeyMaterial) -> Value {
     })
 }
 
-/// For `--json`.
+/// The fields for `--json`.
 pub(super) fn json_of(info: &KmsKeyInfo) -> Map<String, Value> {
     let (rotation, days) = match info.rotation {
         KeyRotation::On(days) => (Some(true), days),
