@@ -14,7 +14,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 pub(crate) use self::data::{
     ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, RewrapArgs, SalvageArgs, VerifyArgs,
 };
-pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyShowArgs};
+pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyPublicArgs, KeyShowArgs};
 pub(crate) use self::kms::*;
 use super::exit;
 

@@ -61,13 +61,18 @@ impl Sealers {
         Envelope::new(&sealers, options)
     }
 
-    /// What a person must know of these keys together: any one of them opens the file, so the weakest counts.
+    /// What a person must know of these keys together.
     pub(crate) fn remark(&self) -> Option<&'static str> {
-        let any = |kinds: &[SlotKind]| self.0.iter().any(|key| kinds.contains(&key.kind));
-        let mixed = any(&[SlotKind::AWS_KMS_RSA]) && any(&[SlotKind::AWS_KMS_ML_KEM, SlotKind::X_WING]);
-        mixed.then_some(
-            "one of the keys is RSA, and any one key opens the file: it is not safe against quantum computers, \
-             whatever the other keys are",
-        )
+        remark(self.0.iter().map(|key| key.kind))
     }
+}
+
+/// What a person must know of the keys of slots of these kinds: any one of them opens the file, so the weakest counts.
+pub(crate) fn remark(kinds: impl Iterator<Item = SlotKind> + Clone) -> Option<&'static str> {
+    let any = |of: &[SlotKind]| kinds.clone().any(|kind| of.contains(&kind));
+    let mixed = any(&[SlotKind::AWS_KMS_RSA]) && any(&[SlotKind::AWS_KMS_ML_KEM, SlotKind::X_WING]);
+    mixed.then_some(
+        "one of the keys is RSA, and any one key opens the file: it is not safe against quantum computers, \
+         whatever the other keys are",
+    )
 }
