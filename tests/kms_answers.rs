@@ -316,3 +316,21 @@ fn sts_decides() {
     assert_eq!(error.cause, ProviderCause::Unreachable, "{error}");
     assert!(error.hint.is_some_and(|hint| hint.contains("--account") && hint.contains("-k arn")));
 }
+
+/// The key's material is not in KMS: what to look at is the store that has it.
+#[test]
+fn a_key_store_outside_of_kms_is_named() {
+    let key = arn(REGION, ID);
+    for words in [format!("{key} is unavailable."), "The external key store proxy did not respond in time.".into()] {
+        let proxy = proxy();
+        let kms = kms(&proxy.url);
+        proxy.fail(vec![Fault::refusal("KMSInvalidStateException", &words); 2]);
+        let sealing = refusal(KmsKey::new(&kms, name(&key)).generate(&binding(&[])));
+        let opening = refusal(KmsOpener::named(&kms, name(&key)).open(&slot(&key), &binding(&[])));
+        for error in [sealing, opening] {
+            assert_eq!(error.cause, ProviderCause::Rejected);
+            assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("custom-key-stores")), "{error:?}");
+        }
+        assert_eq!(proxy.take(), ["GenerateDataKey", "Decrypt"], "once each");
+    }
+}

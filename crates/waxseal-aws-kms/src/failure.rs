@@ -40,9 +40,11 @@ where
     let raw = service.and_then(ProvideErrorMetadata::message).unwrap_or_default();
     let key = blamed(call, cause, raw);
     let hint = match service.and_then(ProvideErrorMetadata::code) {
-        Some("KMSInvalidStateException") if raw.contains("unavailable") => {
-            Some("its key store outside of KMS is not connected: `aws kms describe-custom-key-stores` shows why".into())
-        }
+        Some("KMSInvalidStateException") if raw.contains("unavailable") || raw.contains("key store") => Some(
+            "its key store outside of KMS is not connected or does not answer: \
+             `aws kms describe-custom-key-stores` shows why"
+                .into(),
+        ),
         Some("ConflictException") if call.operation == "RotateKeyOnDemand" => {
             Some(format!("a rotation is under way: `waxseal key show {key}` tells when it is done"))
         }
