@@ -3,51 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
+#[path = "cli_support/cloud.rs"]
+mod cloud;
 mod support;
 
 use std::process::Command;
 
-use cli_support::{Place, Ran, feed, noise};
+use cli_support::{Ran, feed, noise};
+use cloud::Cloud;
 use serde_json::{Value, json};
-use support::{ACCOUNT, CountingProxy, Fault, REGION, counting_proxy, ministack, python, shared_moto};
+use support::{ACCOUNT, Fault, REGION, ministack, python, shared_moto};
 
-/// A folder, and KMS behind a proxy that counts.
-struct Cloud {
-    place: Place,
-    proxy: CountingProxy,
-}
-
-impl Cloud {
-    fn new(url: &str) -> Self {
-        Self { place: Place::new(), proxy: counting_proxy(url) }
-    }
-
-    fn moto() -> Self {
-        Self::new(&shared_moto().url)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.place.command(args);
-        support::clear_aws_environment(&mut command);
-        command.env("AWS_ENDPOINT_URL", &self.proxy.url).env("AWS_REGION", REGION);
-        command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        self.command(args).output().unwrap().into()
-    }
-
-    #[track_caller]
-    fn ok(&self, args: &[&str]) -> Ran {
-        let ran = self.run(args);
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-        ran
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.run(args).text()).unwrap()
-    }
+fn moto() -> Cloud {
+    Cloud::at(&shared_moto().url)
 }
 
 fn key(alias: &str) -> String {
@@ -59,7 +27,7 @@ fn key(alias: &str) -> String {
 
 #[test]
 fn one_call_to_seal_and_one_to_open() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let arn = key("alias/cli-one");
     let content = noise(100_000);
     cloud.place.write("in", &content);
@@ -90,7 +58,7 @@ fn one_call_to_seal_and_one_to_open() {
 
 #[test]
 fn several_keys_and_the_variable() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     key("alias/cli-a");
     key("alias/cli-b");
     cloud.place.write("in", "content");
@@ -120,7 +88,7 @@ fn several_keys_and_the_variable() {
 
 #[test]
 fn only_accounts_that_count_are_called() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let arn = key("alias/cli-account");
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", &arn, "in"]);
@@ -149,7 +117,7 @@ fn only_accounts_that_count_are_called() {
 
 #[test]
 fn failures_have_causes_and_hints() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let arn = key("alias/cli-failing");
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", &arn, "in"]);
@@ -180,7 +148,7 @@ fn failures_have_causes_and_hints() {
 
 #[test]
 fn rewrap_is_reencrypt_and_nothing_else() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let (old, new) = (key("alias/cli-old"), key("alias/cli-new"));
     let content = noise(50_000);
     cloud.place.write("in", &content);
@@ -226,7 +194,7 @@ fn rewrap_is_reencrypt_and_nothing_else() {
 
 #[test]
 fn rewrap_to_other_kinds_takes_leave() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let arn = key("alias/cli-kinds");
     cloud.place.ok(&["key", "new", "k2"]);
     cloud.place.write("in", "content");
@@ -255,7 +223,7 @@ fn rewrap_to_other_kinds_takes_leave() {
 /// An ARN is the key that it names, also where another region is chosen for the calls.
 #[test]
 fn a_key_that_goes_is_named_by_its_arn_as_it_stands() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let arn = key("alias/cli-goes");
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", &arn, "-k", "file:k", "in"]);
@@ -282,7 +250,7 @@ fn a_key_that_goes_is_named_by_its_arn_as_it_stands() {
 /// What is added is wrapped from a data key that is known to be the file's; KMS rewraps whatever a slot holds.
 #[test]
 fn a_key_is_added_only_with_the_data_key_checked() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let (one, two) = (key("alias/cli-add-1"), key("alias/cli-add-2"));
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", &one, "in"]);
@@ -296,7 +264,7 @@ fn a_key_is_added_only_with_the_data_key_checked() {
 
 #[test]
 fn many_files_in_one_rewrap() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let (old, new) = (key("alias/cli-many-old"), key("alias/cli-many-new"));
     let names: Vec<String> = (0..1000).map(|i| format!("f{i}")).collect();
     for name in &names {
@@ -328,7 +296,7 @@ fn many_files_in_one_rewrap() {
 
 #[test]
 fn a_copy_is_rewrapped_in_passing() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let (old, new) = (key("alias/cli-copy-old"), key("alias/cli-copy-new"));
     cloud.place.write("in", noise(300_000));
     cloud.ok(&["encrypt", "-k", &old, "in"]);
@@ -347,7 +315,7 @@ fn a_copy_is_rewrapped_in_passing() {
 
 #[test]
 fn with_several_kms_slots_to_needs_from() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let (one, two, three) = (key("alias/cli-s1"), key("alias/cli-s2"), key("alias/cli-s3"));
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", &one, "-k", &two, "in"]);
@@ -364,7 +332,7 @@ fn with_several_kms_slots_to_needs_from() {
 /// A header that names a stranger's key: rotating must not tell the stranger.
 #[test]
 fn a_strangers_key_is_not_called_by_a_rewrap() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let (old, new) = (key("alias/cli-stranger-old"), key("alias/cli-stranger-new"));
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", &old, "in"]);
@@ -400,7 +368,7 @@ fn a_strangers_key_is_not_called_by_a_rewrap() {
 
 #[test]
 fn direct_blobs_are_those_of_the_aws_command_line() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     key("alias/cli-direct");
     cloud.place.write("in", "a token");
     cloud.ok(&["direct", "encrypt", "-k", "alias/cli-direct", "-c", "app=web", "-o", "blob", "in"]);
@@ -465,7 +433,7 @@ fn direct_blobs_are_those_of_the_aws_command_line() {
 #[test]
 fn the_life_of_a_key() {
     let server = ministack();
-    let cloud = Cloud::new(&server.url);
+    let cloud = Cloud::at(&server.url);
     let made = cloud.ok(&["key", "create", "--external", "--alias", "alias/life"]).text();
     let arn = made.trim();
     assert!(arn.starts_with("arn:aws:kms:") && arn.contains(":key/") && made == format!("{arn}\n"));
@@ -511,7 +479,7 @@ fn the_life_of_a_key() {
 /// The line that `inspect` prints, run by a shell, gives the data key; `spec/reader.py` opens the file with it.
 #[test]
 fn the_data_key_can_be_had_by_hand() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     key("alias/cli-by-hand");
     let content = noise(40_000);
     cloud.place.write("in", &content);
@@ -541,7 +509,7 @@ fn the_data_key_can_be_had_by_hand() {
 /// A hint that names the wrong key would have the wrong key changed.
 #[test]
 fn of_two_keys_the_hint_names_the_one_that_failed() {
-    let cloud = Cloud::moto();
+    let cloud = moto();
     let (old, new) = (key("alias/cli-hint-old"), key("alias/cli-hint-new"));
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", "alias/cli-hint-old", "in"]);

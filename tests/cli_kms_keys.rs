@@ -3,81 +3,39 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
+#[path = "cli_support/cloud.rs"]
+mod cloud;
 mod support;
 
-use std::io::Write as _;
-use std::process::Command;
-
-use cli_support::{Place, Ran};
+use cli_support::Ran;
+use cloud::Cloud;
 use serde_json::{Value, json};
-use support::{ACCOUNT, CountingProxy, Fault, REGION, Server, counting_proxy, small_kms};
+use support::{ACCOUNT, Fault, REGION};
 use waxseal::keys::Recipient;
-use waxseal::{SealOptions, SealWriter};
 
-/// A folder, and the small KMS behind a proxy that counts.
-struct Cloud {
-    place: Place,
-    server: Server,
-    proxy: CountingProxy,
+/// What `key show` lists of the materials: id, state, whether it is there.
+fn materials(cloud: &Cloud, key: &str) -> Vec<(String, String, Option<bool>)> {
+    let shown = cloud.json(&["key", "show", "--json", key]);
+    let all = shown["kms_key"]["materials"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    all.iter().map(|one| (text(&one["id"]), text(&one["state"]), one["imported"].as_bool())).collect()
 }
 
-impl Cloud {
-    fn new() -> Self {
-        let server = small_kms();
-        Self { place: Place::new(), proxy: counting_proxy(&server.url), server }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.place.command(args);
-        support::clear_aws_environment(&mut command);
-        command.env("AWS_ENDPOINT_URL", &self.proxy.url).env("AWS_REGION", REGION);
-        command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        self.command(args).output().unwrap().into()
-    }
-
-    #[track_caller]
-    fn ok(&self, args: &[&str]) -> Ran {
-        let ran = self.run(args);
-        assert_eq!(ran.code, Some(0), "{args:?}: {}", ran.stderr);
-        ran
-    }
-
-    #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
-        let ran = self.run(args);
-        serde_json::from_str(&ran.text()).unwrap_or_else(|error| panic!("{args:?}: {error}: {}", ran.stderr))
-    }
-
-    /// What `key show` lists of the materials: id, state, whether it is there.
-    fn materials(&self, key: &str) -> Vec<(String, String, Option<bool>)> {
-        let shown = self.json(&["key", "show", "--json", key]);
-        let all = shown["kms_key"]["materials"].as_array().cloned().unwrap_or_default();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        all.iter().map(|one| (text(&one["id"]), text(&one["state"]), one["imported"].as_bool())).collect()
-    }
-
-    fn last_body(&self, operation: &str) -> Value {
-        let calls = self.server.calls();
-        calls.iter().rev().find(|call| call["Operation"] == operation).map(|call| call["Body"].clone()).unwrap()
-    }
-
-    /// Seals with a recipient file, as a host without credentials does.
-    fn seal(&self, recipient: &str, name: &str, content: &[u8]) {
-        let recipient = Recipient::load(self.place.path(recipient)).unwrap();
-        let mut writer = SealWriter::new(Vec::new(), &[&recipient], &SealOptions::new()).unwrap();
-        writer.write_all(content).unwrap();
-        self.place.write(name, writer.finish().unwrap());
-    }
+/// Seals for a recipient file alone, as a host without credentials does.
+fn seal(cloud: &Cloud, recipient: &str, name: &str, content: &[u8]) {
+    cloud.place.write("content", content);
+    cloud.proxy.take();
+    let mut command =
+        cloud.place.command(&["encrypt", "-f", "-k", &format!("file:{recipient}"), "-o", name, "content"]);
+    support::clear_aws_environment(&mut command);
+    let ran: Ran = command.output().unwrap().into();
+    assert_eq!((ran.code, cloud.proxy.take()), (Some(0), Vec::new()), "{}", ran.stderr);
 }
 
 /// A host that makes backups and cannot read them, from the key to the restore.
 #[test]
 fn a_host_seals_offline_and_kms_opens() {
-    let cloud = Cloud::new();
+    let cloud = Cloud::small();
     for (spec, kind, call) in [
         ("ML_KEM_768", "aws-kms-ml-kem", "Decapsulate"),
         ("ML_KEM_1024", "aws-kms-ml-kem", "Decapsulate"),
@@ -96,7 +54,7 @@ fn a_host_seals_offline_and_kms_opens() {
         assert_eq!(cloud.place.mode(&file), 0o644);
 
         let sealed = format!("{spec}.wax");
-        cloud.seal(&file, &sealed, b"content");
+        seal(&cloud, &file, &sealed, b"content");
         assert!(cloud.proxy.take().is_empty());
         for named in [&["-k", arn.as_str()][..], &["-k", &alias]] {
             let ran = cloud.ok(&[&["decrypt", "-o", "-"], named, &[&sealed]].concat());
@@ -106,18 +64,18 @@ fn a_host_seals_offline_and_kms_opens() {
         assert_eq!((&told["ok"], &told["key"]), (&json!(true), &json!(arn)), "{told}");
         assert_eq!(cloud.proxy.take(), ["GetCallerIdentity", call]);
     }
-    cloud.server.conforms();
+    cloud.server().conforms();
 }
 
 #[test]
 fn each_failure_has_its_exit_code() {
-    let cloud = Cloud::new();
+    let cloud = Cloud::small();
     for (spec, call) in [("ML_KEM_768", "Decapsulate"), ("RSA_3072", "Decrypt")] {
         let alias = format!("alias/{spec}");
         let arn = cloud.ok(&["key", "create", "--spec", spec, "--alias", &alias]).text().trim().to_owned();
         let other = cloud.ok(&["key", "create", "--spec", spec, "--alias", &format!("{alias}-2")]).text();
         cloud.ok(&["key", "public", &arn, "-o", spec]);
-        cloud.seal(spec, "in.wax", b"content");
+        seal(&cloud, spec, "in.wax", b"content");
         let verify = |named: &str| cloud.run(&["verify", "-k", named, "in.wax"]);
         for (code, exit) in [
             ("InvalidCiphertextException", 4),
@@ -145,12 +103,12 @@ fn each_failure_has_its_exit_code() {
         cloud.ok(&["key", "enable", &arn]);
         assert_eq!(verify(&arn).code, Some(0));
     }
-    cloud.server.conforms();
+    cloud.server().conforms();
 }
 
 #[test]
 fn a_recipient_file_is_never_replaced_by_another_key() {
-    let cloud = Cloud::new();
+    let cloud = Cloud::small();
     for number in ["1", "2"] {
         cloud.ok(&["key", "create", "--spec", "ML_KEM_768", "--alias", &format!("alias/{number}")]);
     }
@@ -186,17 +144,17 @@ fn a_recipient_file_is_never_replaced_by_another_key() {
     ] {
         assert_eq!(cloud.run(bad).code, Some(2), "{bad:?}");
     }
-    cloud.server.conforms();
+    cloud.server().conforms();
 }
 
 /// From the first material to the second, and back from the loss of both.
 #[test]
 fn the_life_of_a_key_with_two_materials() {
-    let cloud = Cloud::new();
+    let cloud = Cloud::small();
     let arn = cloud.ok(&["key", "create", "--external", "--alias", "alias/two"]).text().trim().to_owned();
     let first = cloud.json(&["key", "import", "--json", "alias/two", "--generate", "first"]);
     let first_id = first["key_material_id"].as_str().unwrap().to_owned();
-    assert_eq!(cloud.materials("alias/two"), [(first_id.clone(), "CURRENT".into(), Some(true))]);
+    assert_eq!(materials(&cloud, "alias/two"), [(first_id.clone(), "CURRENT".into(), Some(true))]);
     cloud.place.write("in", "content");
     let told = cloud.json(&["encrypt", "--json", "-k", "alias/two", "-o", "one.wax", "in"]);
     assert_eq!(told["key_material_id"], json!(first_id));
@@ -220,14 +178,14 @@ fn the_life_of_a_key_with_two_materials() {
             (second_id.clone(), second.to_owned(), Some(there[1])),
         ]
     };
-    assert_eq!(cloud.materials("alias/two"), states("CURRENT", "PENDING_ROTATION", [true, true]));
+    assert_eq!(materials(&cloud, "alias/two"), states("CURRENT", "PENDING_ROTATION", [true, true]));
 
     // The rotation: new files are sealed by the new material, and old ones open.
     cloud.proxy.take();
     cloud.ok(&["key", "rotate", "alias/two"]);
     let calls = cloud.proxy.take();
     assert_eq!((calls[1].as_str(), calls.last().unwrap().as_str()), ("RotateKeyOnDemand", "DescribeKey"));
-    assert_eq!(cloud.materials(&arn), states("NON_CURRENT", "CURRENT", [true, true]));
+    assert_eq!(materials(&cloud, &arn), states("NON_CURRENT", "CURRENT", [true, true]));
     let told = cloud.json(&["encrypt", "--json", "-k", &arn, "-o", "two.wax", "in"]);
     assert_eq!(told["key_material_id"], json!(second_id));
     cloud.ok(&["verify", "-k", &arn, "one.wax", "two.wax"]);
@@ -244,7 +202,7 @@ fn the_life_of_a_key_with_two_materials() {
     for id in [&first_id, &second_id] {
         cloud.ok(&["key", "delete-material", "alias/two", "--key-material-id", id, "--yes"]);
     }
-    assert_eq!(cloud.materials("alias/two"), states("NON_CURRENT", "CURRENT", [false, false]));
+    assert_eq!(materials(&cloud, "alias/two"), states("NON_CURRENT", "CURRENT", [false, false]));
     cloud.run(&["verify", "-k", &arn, "one.wax"]).failed(5, &["pending import"]);
     cloud.proxy.take();
     let ran = cloud.ok(&["key", "import", "alias/two", "--material", "second"]);
@@ -257,12 +215,12 @@ fn the_life_of_a_key_with_two_materials() {
     assert_eq!(ran.stderr, "");
     cloud.ok(&["verify", "-k", &arn, "one.wax", "two.wax"]);
     cloud.run(&["key", "delete-material", "alias/two", "--key-material-id", "1", "--yes"]).failed(2, &["64"]);
-    cloud.server.conforms();
+    cloud.server().conforms();
 }
 
 #[test]
 fn a_key_of_aws_s_own_material_rotates_too() {
-    let cloud = Cloud::new();
+    let cloud = Cloud::small();
     let arn = cloud.ok(&["key", "create", "--alias", "alias/rotates"]).text().trim().to_owned();
     cloud.place.write("in", "content");
     let before = cloud.json(&["encrypt", "--json", "-k", "alias/rotates", "-o", "one.wax", "in"]);
@@ -272,14 +230,14 @@ fn a_key_of_aws_s_own_material_rotates_too() {
     cloud.ok(&["verify", "-k", &arn, "one.wax", "two.wax"]);
     cloud.ok(&["key", "create", "--spec", "ML_KEM_768", "--alias", "alias/public"]);
     cloud.run(&["key", "rotate", "alias/public"]).failed(5, &["rewrap"]);
-    cloud.server.fail("RotateKeyOnDemand", "ConflictException", 1);
+    cloud.server().fail("RotateKeyOnDemand", "ConflictException", 1);
     cloud.run(&["key", "rotate", "alias/rotates"]).failed(5, &["under way"]);
-    cloud.server.conforms();
+    cloud.server().conforms();
 }
 
 #[test]
 fn a_key_is_made_with_its_description_tags_and_policy() {
-    let cloud = Cloud::new();
+    let cloud = Cloud::small();
     cloud.place.write("policy.json", r#"{"Version":"2012-10-17","Statement":[]}"#);
     let more = ["--description", "database backups", "--tag", "team=dba", "--tag", "empty=", "--policy", "policy.json"];
     cloud.ok(&[&["key", "create", "--alias", "alias/described"], &more[..]].concat());
@@ -295,12 +253,12 @@ fn a_key_is_made_with_its_description_tags_and_policy() {
     for tag in ["team", "=dba"] {
         assert_eq!(cloud.run(&["key", "create", "--alias", "alias/b", "--tag", tag]).code, Some(2));
     }
-    cloud.server.conforms();
+    cloud.server().conforms();
 }
 
 #[test]
 fn the_end_of_a_key_can_be_taken_back() {
-    let cloud = Cloud::new();
+    let cloud = Cloud::small();
     let arn = cloud.ok(&["key", "create", "--alias", "alias/end"]).text().trim().to_owned();
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", "alias/end", "in"]);
@@ -320,12 +278,12 @@ fn the_end_of_a_key_can_be_taken_back() {
     cloud.ok(&["verify", "-k", &arn, "in.wax"]);
     cloud.ok(&["key", "disable", "alias/end"]);
     cloud.run(&["verify", "-k", &arn, "in.wax"]).failed(5, &["disabled"]);
-    cloud.server.conforms();
+    cloud.server().conforms();
 }
 
 #[test]
 fn an_alias_is_pointed_at_another_key() {
-    let cloud = Cloud::new();
+    let cloud = Cloud::small();
     let old = cloud.ok(&["key", "create", "--alias", "alias/backups"]).text().trim().to_owned();
     let new = cloud.ok(&["key", "create", "--alias", "alias/next"]).text().trim().to_owned();
     cloud.place.write("in", "content");
@@ -345,12 +303,12 @@ fn an_alias_is_pointed_at_another_key() {
     cloud.run(&["key", "alias", "backups", &new]).failed(2, &["alias/"]);
     let elsewhere = new.replace(REGION, "us-east-1");
     assert!(cloud.run(&["key", "alias", "alias/backups", &elsewhere]).code.is_some_and(|code| code != 0));
-    cloud.server.conforms();
+    cloud.server().conforms();
 }
 
 #[test]
 fn an_expiry_beyond_a_year_is_refused_before_the_call() {
-    let cloud = Cloud::new();
+    let cloud = Cloud::small();
     cloud.ok(&["key", "create", "--external", "--alias", "alias/expires"]);
     cloud.place.write("material", [7; 32]);
     cloud.proxy.take();
@@ -363,5 +321,5 @@ fn an_expiry_beyond_a_year_is_refused_before_the_call() {
     import(&at(366)).failed(2, &["365 days", "hint: "]);
     assert!(cloud.proxy.take().is_empty());
     assert_eq!(import(&at(364)).code, Some(0));
-    cloud.server.conforms();
+    cloud.server().conforms();
 }

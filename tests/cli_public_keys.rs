@@ -10,8 +10,9 @@ use std::process::{Command, Stdio};
 
 use cli_support::{Place, Ran, WAXSEAL};
 use serde_json::Value;
-use waxseal::format::{Front, Header};
-use waxseal::keys::{Identity, Recipient, public};
+use waxseal::format::{Front, Header, Slot};
+use waxseal::keys::{Identity, KeyOpener as _, Recipient, public};
+use waxseal::payload::wrap_message;
 use waxseal::rewrap::{Plan, Rewrapped, SlotChange, Verified, rewrap_file};
 use waxseal::secret::DataKey;
 
@@ -234,27 +235,80 @@ fn inspect_shows_how_a_public_keys_slot_is_opened_by_hand() {
     assert!(text.contains("--encryption-algorithm RSAES_OAEP_SHA_256"), "{text}");
 }
 
+/// What a run that succeeds shows on a terminal.
+fn on_terminal(place: &Place, args: &[&str]) -> String {
+    let mut command = Command::new("python3");
+    command.arg(root().join("tests/support/terminal.py")).args(["", WAXSEAL]).args(args);
+    command.current_dir(place.path("")).env_remove("WAXSEAL_KEY");
+    let ran = cli_support::feed(&mut command, b"");
+    assert_eq!(ran.code, Some(0), "{} {}", ran.text(), ran.stderr);
+    ran.text()
+}
+
 /// On a terminal, for people: one key that falls to a quantum computer, and the file does.
 #[test]
 fn one_rsa_slot_beside_others_is_remarked_on() {
     let place = place();
     let rsa = recipient_of_kit(&place, "recipient_rsa_4096");
     let ml_kem = format!("file:{}", root().join("spec/example-kms.recipient").display());
-    let on_terminal = |keys: &[&str]| {
-        let mut command = Command::new("python3");
-        command.arg(root().join("tests/support/terminal.py")).args(["", WAXSEAL, "encrypt", "-f", "in"]);
-        keys.iter().for_each(|key| {
-            command.args(["-k", key]);
-        });
-        command.current_dir(place.path("")).env_remove("WAXSEAL_KEY");
-        let ran = cli_support::feed(&mut command, b"");
-        assert_eq!(ran.code, Some(0), "{} {}", ran.text(), ran.stderr);
-        ran.text().contains("quantum")
+    let encrypts = |keys: &[&str]| {
+        let keys = keys.iter().flat_map(|key| ["-k", key]);
+        let args: Vec<&str> = ["encrypt", "-f", "in"].into_iter().chain(keys).collect();
+        on_terminal(&place, &args).contains("quantum")
     };
-    assert!(on_terminal(&[&rsa, "file:id.pub"]) && on_terminal(&[&ml_kem, &rsa]));
-    assert!(!on_terminal(&[&ml_kem, "file:id.pub"]) && !on_terminal(&[&rsa]));
+    assert!(encrypts(&[&rsa, "file:id.pub"]) && encrypts(&[&ml_kem, &rsa]));
+    assert!(!encrypts(&[&ml_kem, "file:id.pub"]) && !encrypts(&[&rsa]));
     let ran = place.ok(&["encrypt", "-f", "-k", &rsa, "-k", "file:id.pub", "in"]);
     assert!(!ran.stderr.contains("quantum"), "nobody looks");
+}
+
+/// The same where a rewrap brings the two together, in place and in a copy; not where they were together before.
+#[test]
+fn a_rewrap_that_adds_rsa_to_others_is_remarked_on() {
+    let place = place();
+    let rsa = recipient_of_kit(&place, "recipient_rsa_4096");
+    let sealed = || place.ok(&["encrypt", "-f", "-k", "file:id.pub", "-k", "file:k", "in"]);
+    let add = |key: &str, more: &[&str]| {
+        let args = ["rewrap", "--allow-unwrap", "-k", "file:k", "--add", key, "in.wax"];
+        on_terminal(&place, &[&args[..], more].concat()).matches("quantum").count()
+    };
+    sealed();
+    assert_eq!(add(&rsa, &["-o", "copy.wax"]), 1);
+    assert_eq!(add(&rsa, &[]), 1);
+    place.ok(&["key", "new", "--pair", "other"]);
+    assert_eq!(add("file:other.pub", &[]), 0, "it was so before");
+    sealed();
+    assert_eq!(add("file:other.pub", &[]), 0);
+    let ran = place.ok(&["rewrap", "--allow-unwrap", "-k", "file:k", "--add", &rsa, "in.wax"]);
+    assert!(!ran.stderr.contains("quantum"), "nobody looks");
+}
+
+/// A lost recipient file is made again from its identity.
+#[test]
+fn key_public_writes_the_recipient_file_of_an_identity() {
+    let place = place();
+    let lost = Recipient::load(place.path("id.pub")).unwrap();
+    fs::remove_file(place.path("id.pub")).unwrap();
+    let told = json(&place.ok(&["key", "public", "--json", "file:id", "-o", "id.pub"]));
+    assert_eq!((&told["outcome"], &told["output"]), (&Value::from("made"), &Value::from("id.pub")));
+    assert_eq!((&told["key"], &told["recipient"]["kind"]), (&Value::from(lost.key_id()), &Value::from("x-wing")));
+    assert!(Recipient::load(place.path("id.pub")).unwrap() == lost);
+    assert_eq!(place.mode("id.pub"), 0o644);
+    place.ok(&["encrypt", "-k", "file:id.pub", "in"]);
+    place.ok(&["verify", "-k", "file:id", "in.wax"]);
+    assert_eq!(place.ok(&["key", "public", "file:id", "-o", "id.pub"]).text(), "id.pub: unchanged\n");
+    // The public half alone, and never over another file: least of all over the identity.
+    let printed = place.ok(&["key", "public", "file:id", "-o", "-"]).stdout;
+    assert!(Recipient::parse(&printed).unwrap() == lost && Identity::parse(&printed).is_err());
+    let before = place.read("id");
+    place.fails(&["key", "public", "file:id", "-o", "id"], 8, &["no recipient file"]);
+    place.ok(&["key", "new", "--pair", "other"]);
+    place.fails(&["key", "public", "file:other", "-o", "id.pub"], 8, &["holds the key"]);
+    assert!(place.read("id") == before && Recipient::load(place.path("id.pub")).unwrap() == lost);
+    place.fails(&["key", "public", "file:k", "-o", "new"], 2, &["no public half", "hint: "]);
+    place.fails(&["key", "public", "passphrase", "-o", "new"], 2, &["hint: "]);
+    place.fails(&["key", "public", "file:missing", "-o", "new"], 7, &["missing"]);
+    assert!(!place.exists("new"));
 }
 
 /// The system calls of `args` by which a program reaches the network or opens files, as strace saw them.
@@ -297,9 +351,8 @@ fn recipients_alone_are_sealed_to_offline() {
     }
 }
 
-/// X-Wing by other people: their key pair from our seed is ours, and they get the secret that opens our slot.
-#[test]
-fn another_implementation_of_x_wing_opens() {
+/// Runs `script` with X-Wing by other people, and gives the JSON that it prints.
+fn with_noble(place: &Place, name: &str, script: &str, args: &[&str]) -> Vec<u8> {
     const PACKAGE: &str = "@noble/post-quantum@0.7.1";
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("noble");
     fs::create_dir_all(&folder).unwrap();
@@ -316,24 +369,31 @@ fn another_implementation_of_x_wing_opens() {
         fs::write(&stamp, PACKAGE).unwrap();
     }
     drop(lock);
-    let script = folder.join("open.mjs");
-    fs::write(&script, NOBLE).unwrap();
+    let path = folder.join(name);
+    fs::write(&path, script).unwrap();
+    let mut node = Command::new("node");
+    node.arg(&path).args(args).current_dir(place.path(""));
+    let ran: Ran = node.output().expect("this test needs node").into();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.stdout
+}
+
+/// Their key pair from our seed is ours, and they get the secret that opens our slot.
+#[test]
+fn another_implementation_of_x_wing_opens() {
     let place = place();
     place.ok(&["encrypt", "-k", "file:id.pub", "-l", "a=b", "in"]);
-    let mut node = Command::new("node");
-    node.arg(&script).args(["id", "id.pub", "in.json"]).current_dir(place.path(""));
     let header = Header::read(&Front::new(place.read("in.wax"))).unwrap();
     let slot = &header.bank().slots[0];
     let sent = public::encapsulation(slot).unwrap();
     place.write("in.json", serde_json::to_vec(&sent).unwrap());
-    let ran: Ran = node.output().expect("this test needs node").into();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let secret: Vec<u8> = serde_json::from_slice(&ran.stdout).unwrap();
+    let printed = with_noble(&place, "open.mjs", NOBLE_OPENS, &["id", "id.pub", "in.json"]);
+    let secret: Vec<u8> = serde_json::from_slice(&printed).unwrap();
     let secret = DataKey::from_slice(&secret).unwrap();
     public::finish(slot, &secret, &header.bank().binding).expect("their secret opens our slot");
 }
 
-const NOBLE: &str = r##"
+const NOBLE_OPENS: &str = r##"
 import { readFileSync } from "node:fs";
 import { ml_kem768_x25519 as xWing } from "@noble/post-quantum/hybrid.js";
 const [identity, recipient, sent] = process.argv.slice(2).map((path) => readFileSync(path, "utf8"));
@@ -342,4 +402,46 @@ const seed = new Uint8Array(Buffer.from(line(identity)[2], "hex"));
 const { publicKey, secretKey } = xWing.keygen(seed);
 if (Buffer.from(publicKey).toString("base64") !== line(recipient)[3]) throw new Error("another public key");
 console.log(JSON.stringify([...xWing.decapsulate(new Uint8Array(JSON.parse(sent)), secretKey)]));
+"##;
+
+/// They encapsulate to our recipient file, and the program opens a file whose slot has that encapsulation.
+#[test]
+fn what_another_implementation_of_x_wing_seals_is_opened() {
+    let place = place();
+    place.ok(&["encrypt", "-k", "file:id.pub", "-l", "a=b", "in"]);
+    let printed = with_noble(&place, "seal.mjs", NOBLE_SEALS, &["id.pub"]);
+    let (sent, secret): (Vec<u8>, Vec<u8>) = serde_json::from_slice(&printed).unwrap();
+    assert_eq!(sent.len(), 1120);
+    let secret = DataKey::from_slice(&secret).unwrap();
+    let identity = Identity::load(place.path("id")).unwrap();
+    // The context is put together here, from the specification alone.
+    let theirs = |sent: &[u8], header: &Header| {
+        let bank = header.bank();
+        let data_key = identity.open(&bank.slots[0], &bank.binding).unwrap();
+        let context = [b"waxseal v1 x-wing\0", sent, &bank.binding.bound_bytes().unwrap()].concat();
+        let wrapped = [sent, &wrap_message(&secret, &context, &data_key).unwrap()].concat();
+        let slot = Slot { wrapped, ..bank.slots[0].clone() };
+        let with = Rewrapped { slot, from: 0, verified: Verified::Not, request_id: None };
+        Plan::new(bank, vec![SlotChange::Replace { slot: 0, with }])
+    };
+    let before = place.read("in.wax");
+    rewrap_file(place.path("in.wax"), |header: &Header| theirs(&sent, header)).unwrap();
+    assert!(place.read("in.wax")[..4096] != before[..4096]);
+    let ran = place.ok(&["decrypt", "-k", "file:id", "-o", "-", "in.wax"]);
+    assert_eq!(ran.stdout, b"content");
+    // Their secret with another encapsulation, which stands in the context too, opens nothing.
+    let mut other = sent.clone();
+    other[0] ^= 1;
+    place.write("in.wax", &before);
+    rewrap_file(place.path("in.wax"), |header: &Header| theirs(&other, header)).unwrap();
+    place.fails(&["verify", "-k", "file:id", "in.wax"], 4, &[]);
+}
+
+const NOBLE_SEALS: &str = r##"
+import { readFileSync } from "node:fs";
+import { ml_kem768_x25519 as xWing } from "@noble/post-quantum/hybrid.js";
+const text = readFileSync(process.argv[2], "utf8");
+const key = text.split("\n").find((line) => line && !line.startsWith("#")).split(":")[3];
+const { cipherText, sharedSecret } = xWing.encapsulate(new Uint8Array(Buffer.from(key, "base64")));
+console.log(JSON.stringify([[...cipherText], [...sharedSecret]]));
 "##;

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
+#[cfg(feature = "aws-kms")]
+#[path = "cli_support/cloud.rs"]
+mod cloud;
 mod skipped;
 #[cfg(feature = "aws-kms")]
 mod support;
@@ -135,69 +138,44 @@ fn a_stream_has_no_end_to_look_at() {
 #[cfg(feature = "aws-kms")]
 mod dry_run {
     use super::*;
-    use crate::support::{REGION, Server, moto, small_kms};
+    use crate::cloud::Cloud;
+    use crate::support::moto;
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use std::io::Write;
     use waxseal::SealWriter;
     use waxseal::keys::{KeySealer, Recipient};
 
-    struct Cloud {
-        place: Place,
-        kms: Server,
+    /// What `run` asks KMS for, each with DryRun.
+    #[track_caller]
+    fn calls_of(cloud: &Cloud, run: impl FnOnce()) -> Vec<String> {
+        let before = cloud.server().calls().len();
+        run();
+        let mut asked = Vec::new();
+        for call in &cloud.server().calls()[before..] {
+            let operation = call["Operation"].as_str().unwrap();
+            if operation != "GetCallerIdentity" {
+                assert_eq!(call["Body"]["DryRun"], true, "{call}");
+                asked.push(format!("{operation} {}", call["Body"]["KeyId"].as_str().unwrap()));
+            }
+        }
+        asked
     }
 
-    impl Cloud {
-        fn new(kms: Server) -> Self {
-            Self { place: Place::new(), kms }
-        }
-
-        fn run(&self, args: &[&str]) -> Ran {
-            let mut command = self.place.command(args);
-            crate::support::clear_aws_environment(&mut command);
-            command.env("AWS_ENDPOINT_URL", &self.kms.url).env("AWS_REGION", REGION);
-            command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
-            command.output().unwrap().into()
-        }
-
-        #[track_caller]
-        fn ok(&self, args: &[&str]) -> Ran {
-            let ran = self.run(args);
-            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-            ran
-        }
-
-        /// What `run` asks KMS for, each with DryRun.
-        #[track_caller]
-        fn asked(&self, run: impl FnOnce()) -> Vec<String> {
-            let before = self.kms.calls().len();
-            run();
-            let mut asked = Vec::new();
-            for call in &self.kms.calls()[before..] {
-                let operation = call["Operation"].as_str().unwrap();
-                if operation != "GetCallerIdentity" {
-                    assert_eq!(call["Body"]["DryRun"], true, "{call}");
-                    asked.push(format!("{operation} {}", call["Body"]["KeyId"].as_str().unwrap()));
-                }
-            }
-            asked
-        }
-
-        /// A new key's ARN, and a file `NAME.wax` that is sealed for it.
-        fn sealed(&self, name: &str) -> String {
-            let arn = self.kms.aws().create_key();
-            self.place.write(name, noise(50_000));
-            self.ok(&["encrypt", "-k", &arn, "-c", "env=prod", name]);
-            arn
-        }
+    /// A new key's ARN, and a file `NAME.wax` that is sealed for it.
+    fn sealed(cloud: &Cloud, name: &str) -> String {
+        let arn = cloud.server().aws().create_key();
+        cloud.place.write(name, noise(50_000));
+        cloud.ok(&["encrypt", "-k", &arn, "-c", "env=prod", name]);
+        arn
     }
 
     #[test]
     fn one_call_asks_and_opens_nothing() {
-        let cloud = Cloud::new(small_kms());
-        let arn = cloud.sealed("in");
+        let cloud = Cloud::small();
+        let arn = sealed(&cloud, "in");
         let decrypt = format!("Decrypt {arn}");
-        let asked = cloud.asked(|| {
+        let asked = calls_of(&cloud, || {
             let told = json_of(&cloud.ok(&["verify", "--json", "--dry-run", "-k", &arn, "in.wax"]));
             assert_eq!((&told["ok"], &told["checked"], &told["key"]), (&json!(true), &json!("dry-run"), &json!(arn)));
             assert_eq!((&told["bytes"], told["aws_request_id"].is_string()), (&Value::Null, true));
@@ -205,13 +183,13 @@ mod dry_run {
         });
         assert_eq!(asked, [decrypt.as_str()]);
         // By the account, and with a demand.
-        let asked = cloud.asked(|| {
+        let asked = calls_of(&cloud, || {
             let ran = cloud.ok(&["verify", "--dry-run", "-c", "env=prod", "in.wax"]);
             assert!(ran.text().contains("permitted") && ran.text().contains("not checked"), "{}", ran.text());
         });
         assert_eq!(asked, [decrypt.as_str()]);
         // What is to be refused before any call.
-        let asked = cloud.asked(|| {
+        let asked = calls_of(&cloud, || {
             cloud.run(&["verify", "--dry-run", "-c", "env=test", "in.wax"]).failed(8, &[]);
             cloud.run(&["verify", "--dry-run", "--account", "210987654321", "in.wax"]).failed(5, &["hint: "]);
             cloud.run(&["verify", "--dry-run", "-k", "file:k", "in.wax"]).failed(2, &["--quick"]);
@@ -222,23 +200,23 @@ mod dry_run {
         let front = &cloud.place.read("in.wax")[..9000];
         cloud.place.write("front", front);
         cloud.ok(&["verify", "--dry-run", "-k", &arn, "front"]);
-        cloud.kms.conforms();
+        cloud.server().conforms();
     }
 
     #[test]
     fn a_refusal_is_the_one_of_opening() {
-        let cloud = Cloud::new(small_kms());
-        let arn = cloud.sealed("in");
+        let cloud = Cloud::small();
+        let arn = sealed(&cloud, "in");
         let verify = ["verify", "--dry-run", "-k", &arn, "in.wax"];
-        let asked = cloud.asked(|| {
-            cloud.kms.fail("Decrypt", "AccessDeniedException", 1);
+        let asked = calls_of(&cloud, || {
+            cloud.server().fail("Decrypt", "AccessDeniedException", 1);
             cloud.run(&verify).failed(5, &["access is denied", "kms:Decrypt"]);
         });
         assert_eq!(asked.len(), 1);
-        cloud.kms.aws().kms("DisableKey", &json!({ "KeyId": arn }));
-        let asked = cloud.asked(|| cloud.run(&verify).failed(5, &["disabled"]));
+        cloud.server().aws().kms("DisableKey", &json!({ "KeyId": arn }));
+        let asked = calls_of(&cloud, || cloud.run(&verify).failed(5, &["disabled"]));
         assert_eq!(asked.len(), 1);
-        cloud.kms.aws().kms("EnableKey", &json!({ "KeyId": arn }));
+        cloud.server().aws().kms("EnableKey", &json!({ "KeyId": arn }));
         cloud.ok(&verify);
         // A slot of another file: its encryption context is another one.
         let mut file = cloud.place.read("in.wax");
@@ -253,15 +231,15 @@ mod dry_run {
         let opened = cloud.run(&["verify", "-k", &arn, "in.wax"]);
         let ran = cloud.run(&verify);
         ran.failed(opened.code.unwrap(), &["encryption context"]);
-        cloud.kms.conforms();
+        cloud.server().conforms();
     }
 
     #[test]
     fn a_file_without_kms_is_not_checked() {
-        let cloud = Cloud::new(small_kms());
-        let arn = cloud.sealed("in");
+        let cloud = Cloud::small();
+        let arn = sealed(&cloud, "in");
         cloud.place.sealed("local.wax", b"content");
-        let asked = cloud.asked(|| {
+        let asked = calls_of(&cloud, || {
             let told = json_of(&cloud.run(&["verify", "--json", "--dry-run", "local.wax"]));
             assert_eq!((&told["exit"], &told["checked"]), (&json!(8), &json!("dry-run")));
             cloud.run(&["verify", "--dry-run", "-k", &arn, "local.wax"]).failed(8, &["not checked", "keyfile"]);
@@ -271,19 +249,19 @@ mod dry_run {
         let ran = cloud.run(&["verify", "--dry-run", "-k", &arn, "local.wax", "in.wax"]);
         ran.failed(8, &["local.wax"]);
         assert!(ran.text().contains("in.wax: permitted"));
-        cloud.kms.conforms();
+        cloud.server().conforms();
     }
 
     #[test]
     fn one_call_for_each_slot_that_is_tried() {
-        let cloud = Cloud::new(small_kms());
-        let [one, two, three] = [(); 3].map(|()| cloud.kms.aws().create_key());
+        let cloud = Cloud::small();
+        let [one, two, three] = [(); 3].map(|()| cloud.server().aws().create_key());
         cloud.place.write("in", "content");
         cloud.ok(&["encrypt", "-k", &one, "-k", "file:k", "-k", &two, "-k", &three, "in"]);
         let call = |arn: &str| format!("Decrypt {arn}");
-        assert_eq!(cloud.asked(|| drop(cloud.ok(&["verify", "--dry-run", "in.wax"]))), [call(&one)]);
-        cloud.kms.aws().kms("DisableKey", &json!({ "KeyId": one }));
-        let asked = cloud.asked(|| {
+        assert_eq!(calls_of(&cloud, || drop(cloud.ok(&["verify", "--dry-run", "in.wax"]))), [call(&one)]);
+        cloud.server().aws().kms("DisableKey", &json!({ "KeyId": one }));
+        let asked = calls_of(&cloud, || {
             let told = json_of(&cloud.ok(&["verify", "--json", "--dry-run", "in.wax"]));
             assert_eq!(told["key"], json!(two));
             assert!(told["warnings"][0].as_str().unwrap().contains("disabled"), "{told}");
@@ -291,16 +269,16 @@ mod dry_run {
         assert_eq!(asked, [call(&one), call(&two)]);
         // A key that was not named is not asked.
         assert_eq!(
-            cloud.asked(|| cloud.run(&["verify", "--dry-run", "-k", &one, "in.wax"]).failed(5, &[])),
+            calls_of(&cloud, || cloud.run(&["verify", "--dry-run", "-k", &one, "in.wax"]).failed(5, &[])),
             [call(&one)]
         );
-        cloud.kms.conforms();
+        cloud.server().conforms();
     }
 
     #[test]
     fn public_keys_are_asked_by_their_own_calls() {
-        let cloud = Cloud::new(small_kms());
-        let aws = cloud.kms.aws();
+        let cloud = Cloud::small();
+        let aws = cloud.server().aws();
         for (spec, usage, operation) in
             [("ML_KEM_768", "ENCAPSULATE_DECAPSULATE", "Decapsulate"), ("RSA_3072", "ENCRYPT_DECRYPT", "Decrypt")]
         {
@@ -312,25 +290,25 @@ mod dry_run {
             writer.write_all(b"content").unwrap();
             cloud.place.write("in.wax", writer.finish().unwrap());
             let call = [format!("{operation} {arn}")];
-            assert_eq!(cloud.asked(|| drop(cloud.ok(&["verify", "--dry-run", "-k", &arn, "in.wax"]))), call);
-            assert_eq!(cloud.asked(|| drop(cloud.ok(&["verify", "--dry-run", "in.wax"]))), call);
-            cloud.kms.fail(operation, "AccessDeniedException", 1);
+            assert_eq!(calls_of(&cloud, || drop(cloud.ok(&["verify", "--dry-run", "-k", &arn, "in.wax"]))), call);
+            assert_eq!(calls_of(&cloud, || drop(cloud.ok(&["verify", "--dry-run", "in.wax"]))), call);
+            cloud.server().fail(operation, "AccessDeniedException", 1);
             let denied = || cloud.run(&["verify", "--dry-run", "in.wax"]).failed(5, &[&format!("kms:{operation}")]);
-            assert_eq!(cloud.asked(denied), call);
+            assert_eq!(calls_of(&cloud, denied), call);
             // KMS does not compare an alias with the slot: whoever relies on the answer is told.
             let alias = format!("alias/{}", spec.to_lowercase());
             aws.alias(&alias, &arn);
             let told = json_of(&cloud.ok(&["verify", "--json", "--dry-run", "-k", &alias, "in.wax"]));
             assert!(told["warnings"][0].as_str().unwrap().contains("alias"), "{told}");
         }
-        cloud.kms.conforms();
+        cloud.server().conforms();
     }
 
     /// A server that opens the slot all the same: its answer is wiped, and said to have come.
     #[test]
     fn a_server_without_dry_run_is_told_of() {
-        let cloud = Cloud::new(moto());
-        let arn = cloud.sealed("in");
+        let cloud = Cloud::with(moto());
+        let arn = sealed(&cloud, "in");
         let told = json_of(&cloud.ok(&["verify", "--json", "--dry-run", "-k", &arn, "in.wax"]));
         assert_eq!((&told["ok"], &told["key"]), (&json!(true), &json!(arn)));
         assert!(told["warnings"][0].as_str().unwrap().contains("DryRun"), "{told}");

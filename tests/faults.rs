@@ -31,6 +31,8 @@ mod habits;
 mod injector;
 #[path = "faults/limits.rs"]
 mod limits;
+#[path = "faults/pair.rs"]
+mod pair;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,13 +5,18 @@
 mod skipped;
 
 use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use ml_kem::kem::Decapsulate as _;
+use ml_kem::{FromSeed as _, MlKem768};
 use waxseal::engine::{Engine, Sink, Source, Unobserved};
-use waxseal::keys::{Identity, KeyFile, KeyOpener as _, KeySealer as _};
+use waxseal::format::{Front, Header};
+use waxseal::keys::{Identity, KeyFile, KeyOpener as _, KeySealer as _, Recipient, public};
 use waxseal::secret::DataKey;
-use waxseal::{Demands, Envelope, SealOptions};
+use waxseal::{Demands, Envelope, SealOptions, SealWriter};
 
 /// A page; memory is looked through by pages.
 const PAGE: usize = 4096;
@@ -72,26 +77,42 @@ impl Needle {
 
     /// How often it stands in this process's memory.
     fn count(&self) -> usize {
-        let memory = File::open("/proc/self/mem").unwrap();
-        // Of pages each, with so much of the next that what straddles is found. Empty again before the next is read,
-        // for the buffer is looked through as well.
-        let mut buffer = vec![0; PAGE + self.0.len() - 1];
         let mut count = 0;
-        for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
-            let (start, end) = range_of(line).unwrap();
-            if !line.contains(" rw") || line.contains("[vvar") {
-                continue;
-            }
-            for page in (start..end).step_by(PAGE) {
-                // What another thread has unmapped meanwhile cannot be read.
-                let read = memory.read_at(&mut buffer, page as u64).unwrap_or(0);
-                let is = |window: &[u8]| window.iter().zip(&self.0).all(|(byte, inverted)| *byte == !inverted);
-                count += buffer[..read].windows(self.0.len()).filter(|window| is(window)).count();
-                buffer.fill(0);
-            }
-        }
+        // With so much of the next page that what straddles is found.
+        each_page(self.0.len() - 1, |bytes| count += self.count_in(bytes));
         count
     }
+
+    fn count_in(&self, bytes: &[u8]) -> usize {
+        let is = |window: &[u8]| window.iter().zip(&self.0).all(|(byte, inverted)| *byte == !inverted);
+        bytes.windows(self.0.len()).filter(|window| is(window)).count()
+    }
+}
+
+/// Shows `look` each page of this process's memory that can be written, with `more` bytes behind it.
+fn each_page(more: usize, mut look: impl FnMut(&[u8])) {
+    let memory = File::open("/proc/self/mem").unwrap();
+    // Empty again before the next is read, for the buffer is looked through as well.
+    let mut buffer = vec![0; PAGE + more];
+    for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
+        let (start, end) = range_of(line).unwrap();
+        if !line.contains(" rw") || line.contains("[vvar") {
+            continue;
+        }
+        for page in (start..end).step_by(PAGE) {
+            // What another thread has unmapped meanwhile cannot be read.
+            let read = memory.read_at(&mut buffer, page as u64).unwrap_or(0);
+            look(&buffer[..read]);
+            buffer.fill(0);
+        }
+    }
+}
+
+/// All of that memory as it is now, in a file.
+fn snapshot() -> File {
+    let mut copy = tempfile::tempfile().unwrap();
+    each_page(0, |page| copy.write_all(page).unwrap());
+    copy
 }
 
 /// A search holds copies of what it looks through, which the other test's search is not to find.
@@ -166,20 +187,79 @@ fn after_public_keys_no_secret_is_left() {
 
 #[inline(never)]
 fn loaded() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/example-public.identity");
-    drop(Identity::load(path).unwrap());
+    drop(Identity::load(spec("example-public.identity")).unwrap());
+}
+
+/// Who only seals has the data key and the secrets of the encapsulations for a moment. They are computed here from the
+/// private keys, after the copy of the memory was made.
+#[test]
+fn after_sealing_to_public_keys_no_secret_is_left() {
+    let _alone = ALONE.lock();
+    let sealed = sealed_to_recipients();
+    let mut copy = snapshot();
+    let header = Header::read(&Front::new(sealed)).unwrap();
+    let bank = header.bank();
+    let identity = Identity::load(spec("example-public.identity")).unwrap();
+    let data_key = identity.open(&bank.slots[0], &bank.binding).unwrap();
+    let [x_wing, ml_kem] = [0, 1].map(|slot: usize| public::encapsulation(&bank.slots[slot]).unwrap());
+    // The private keys are those of the worked example.
+    let mut expanded = [0; 96];
+    let mut shake = shake::Shake256::default();
+    shake::Update::update(&mut shake, &counting::<32>(0x80));
+    shake::XofReader::read(&mut shake::ExtendableOutput::finalize_xof(shake), &mut expanded);
+    let (of_ml_kem, scalar) = expanded.split_at(64);
+    let decapsulated = |seed: [u8; 64], sent: &[u8]| -> [u8; 32] {
+        let (private, _) = MlKem768::from_seed(&seed.into());
+        private.decapsulate(&sent.try_into().unwrap()).into()
+    };
+    let (sent, point) = x_wing.split_at(1088);
+    let secrets = [
+        ("the data key", *data_key.expose()),
+        ("the secret of ML-KEM for kind 4", decapsulated(counting::<64>(0xa0), ml_kem)),
+        ("the secret of ML-KEM within X-Wing", decapsulated(of_ml_kem.try_into().unwrap(), sent)),
+        ("the result of X25519", x25519_dalek::x25519(scalar.try_into().unwrap(), point.try_into().unwrap())),
+    ];
+    // They are the right ones: the one of kind 4 opens its slot.
+    let opened = public::finish(&bank.slots[1], &DataKey::from_slice(&secrets[1].1).unwrap(), &bank.binding).unwrap();
+    assert!(opened.expose() == data_key.expose());
+    let mut memory = Vec::new();
+    copy.seek(SeekFrom::Start(0)).unwrap();
+    copy.read_to_end(&mut memory).unwrap();
+    // What was sealed is there, so the copy is one of this memory.
+    assert!(Needle::new(&x_wing[..32]).count_in(&memory) > 0);
+    for (name, secret) in secrets {
+        assert_eq!(Needle::new(&secret).count_in(&memory), 0, "{name}");
+    }
+}
+
+/// In a function of its own: what it leaves on the stack is looked through as well.
+#[inline(never)]
+fn sealed_to_recipients() -> Vec<u8> {
+    let [identity, kms] =
+        ["example-public.recipient", "example-kms.recipient"].map(|name| Recipient::load(spec(name)).unwrap());
+    let mut writer = SealWriter::new(Vec::new(), &[&identity, &kms], &SealOptions::new()).unwrap();
+    writer.write_all(b"content").unwrap();
+    writer.finish().unwrap()
+}
+
+/// Bytes that count up, as the worked example's do.
+fn counting<const LEN: usize>(from: u8) -> [u8; LEN] {
+    std::array::from_fn(|at| from + u8::try_from(at).unwrap())
+}
+
+fn spec(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("spec").join(name)
 }
 
 /// A new identity seals and opens, and the example's identity opens the example.
 #[inline(never)]
 fn public_session() -> (Needle, Needle) {
-    let spec = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("spec").join(name);
     let identity = Identity::generate().unwrap();
     let text = identity.to_text(&[]);
     let digits = &text.expose()["waxseal-identity-v1:x-wing:".len()..][..64];
     let seed = Needle((0..32).map(|at| !byte(&digits[2 * at..])).collect());
     let file = fs::read(spec("example-public.wax")).unwrap();
-    let header = waxseal::format::Header::read(&waxseal::format::Front::new(file)).unwrap();
+    let header = Header::read(&Front::new(file)).unwrap();
     let bank = header.bank();
     let (data_key, slot) = identity.recipient().generate(&bank.binding).unwrap();
     let opened = identity.open(&slot, &bank.binding).unwrap();

@@ -41,14 +41,9 @@ fn data_key(key: &str, len: usize) -> Fault {
 
 #[track_caller]
 fn refusal<T>(result: Result<T>) -> Box<ProviderError> {
-    match result {
-        Err(Error::Provider(error)) => {
-            assert!(!format!("{error:?}").contains(&STANDARD.encode([7; 16])[..8]), "a secret in {error:?}");
-            error
-        }
-        Err(other) => panic!("another failure: {other:?}"),
-        Ok(_) => panic!("no failure"),
-    }
+    let error = sdk::refusal(result);
+    assert!(!format!("{error:?}").contains(&STANDARD.encode([7; 16])[..8]), "a secret in {error:?}");
+    error
 }
 
 #[test]
@@ -346,4 +341,22 @@ fn sts_decides() {
     assert_eq!(error.cause, ProviderCause::Unreachable, "{error}");
     let naming = Naming::to_open(Some(key), Some(ACCOUNT.into()));
     assert_eq!(error.remedy, Some(Remedy::SkipIdentity(naming)));
+}
+
+/// The key's material is not in KMS: what to look at is the store that has it.
+#[test]
+fn a_key_store_outside_of_kms_is_named() {
+    let key = arn(REGION, ID);
+    for words in [format!("{key} is unavailable."), "The external key store proxy did not respond in time.".into()] {
+        let proxy = proxy();
+        let kms = kms(&proxy.url);
+        proxy.fail(vec![Fault::refusal("KMSInvalidStateException", &words); 2]);
+        let sealing = refusal(KmsKey::new(&kms, name(&key)).generate(&binding(&[])));
+        let opening = refusal(KmsOpener::named(&kms, name(&key)).open(&slot(&key), &binding(&[])));
+        for error in [sealing, opening] {
+            assert_eq!(error.cause, ProviderCause::Rejected);
+            assert!(error.remedy == Some(Remedy::ConnectKeyStore), "{error:?}");
+        }
+        assert_eq!(proxy.take(), ["GenerateDataKey", "Decrypt"], "once each");
+    }
 }

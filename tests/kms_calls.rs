@@ -4,12 +4,12 @@
 mod sdk;
 mod support;
 
-use sdk::{binding, kms, kms_in, name};
+use sdk::{binding, kms, kms_in, name, refusal};
 use serde_json::json;
 use support::{ACCOUNT, CountingProxy, REGION, counting_proxy, shared_moto};
 use waxseal::Envelope;
 use waxseal::envelope::SealOptions;
-use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy, Result};
+use waxseal::error::{Naming, ProviderCause, Remedy, Result};
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::DataKey;
@@ -22,15 +22,6 @@ fn proxy() -> CountingProxy {
 /// A slot that the emulator wrapped under `key`, and the data key in it.
 fn sealed(key: &str, binding: &Binding) -> (DataKey, Slot) {
     KmsKey::new(&kms(&shared_moto().url), name(key)).generate(binding).expect("sealing")
-}
-
-#[track_caller]
-fn refusal<T>(result: Result<T>) -> Box<ProviderError> {
-    match result {
-        Err(Error::Provider(error)) => error,
-        Err(other) => panic!("another failure: {other:?}"),
-        Ok(_) => panic!("no failure"),
-    }
 }
 
 /// What a reader does with one opener and one slot.

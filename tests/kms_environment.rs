@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sdk::{binding, name};
+use sdk::{binding, name, refusal};
 use serde_json::json;
 use support::{
     ACCOUNT, Certificates, Fault, REGION, counting_proxy, in_child, moto_tls, run_in_child, shared_moto, tunnel,
 };
-use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
+use waxseal::error::{Error, ProviderCause, Remedy, Result};
 use waxseal::format::{Slot, SlotKind};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::DataKey;
@@ -35,15 +35,6 @@ fn in_region(region: &str) -> KmsConfig {
     let mut config = KmsConfig::new();
     config.region = Some(region.into());
     config
-}
-
-#[track_caller]
-fn refusal<T>(result: Result<T>) -> Box<ProviderError> {
-    match result {
-        Err(Error::Provider(error)) => error,
-        Err(other) => panic!("another failure: {other:?}"),
-        Ok(_) => panic!("no failure"),
-    }
 }
 
 /// Seals and opens with `key`, by name.

@@ -8,25 +8,16 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use sdk::{binding, kms, name};
+use sdk::{binding, kms, name, refusal};
 use serde_json::json;
 use support::{Fault, REGION, Server, counting_proxy, ministack, python, shared_moto};
-use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
+use waxseal::error::{Error, ProviderCause, Remedy};
 use waxseal::format::Pairs;
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::SecretBytes;
 use waxseal_aws_kms::{
     ImportAlgorithm, ImportKeySpec, ImportOptions, KeyOrigin, KeyRegions, KeyRotation, KmsKey, KmsOpener,
 };
-
-#[track_caller]
-fn refusal<T>(result: Result<T>) -> Box<ProviderError> {
-    match result {
-        Err(Error::Provider(error)) => error,
-        Err(other) => panic!("another failure: {other:?}"),
-        Ok(_) => panic!("no failure"),
-    }
-}
 
 fn secret(bytes: &[u8]) -> SecretBytes {
     SecretBytes::new(bytes.to_vec())

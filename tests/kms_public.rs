@@ -8,10 +8,10 @@ mod support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sdk::{binding, kms, name};
+use sdk::{binding, kms, name, refusal};
 use serde_json::{Value, json};
 use support::{ACCOUNT, CountingProxy, Fault, REGION, Server, counting_proxy, small_kms};
-use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result, RightKind, Tampered};
+use waxseal::error::{Error, ProviderCause, Remedy, Result, RightKind, Tampered};
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::public::{PublicKeySpec, encapsulation};
 use waxseal::keys::{KeyOpener, KeySealer, Recipient};
@@ -48,11 +48,6 @@ impl Cloud {
     fn named(&self, key: &str) -> KmsOpener {
         KmsOpener::named(&self.kms, name(key))
     }
-
-    fn last_body(&self, operation: &str) -> Value {
-        let calls = self.server.calls();
-        calls.iter().rev().find(|call| call["Operation"] == operation).map(|call| call["Body"].clone()).unwrap()
-    }
 }
 
 fn operation(spec: PublicKeySpec) -> &'static str {
@@ -63,15 +58,6 @@ fn sealed(recipient: &Recipient, binding: &Binding) -> (DataKey, Slot) {
     let data_key = DataKey::random().unwrap();
     let slot = recipient.wrap(&data_key, binding).unwrap();
     (data_key, slot)
-}
-
-#[track_caller]
-fn refusal<T>(result: Result<T>) -> Box<ProviderError> {
-    match result {
-        Err(Error::Provider(error)) => error,
-        Err(other) => panic!("another failure: {other:?}"),
-        Ok(_) => panic!("no failure"),
-    }
 }
 
 #[track_caller]
@@ -90,7 +76,7 @@ fn opening_is_one_call_and_sealing_is_none() {
         let alias = format!("alias/{}", spec.name());
         let recipient = cloud.create(spec, &alias);
         assert_eq!(cloud.proxy.take(), ["DescribeKey", "CreateKey", "CreateAlias", "GetPublicKey"]);
-        let made = cloud.last_body("CreateKey");
+        let made = cloud.server.last_body("CreateKey");
         let usage = if operation(spec) == "Decapsulate" { "ENCAPSULATE_DECAPSULATE" } else { "ENCRYPT_DECRYPT" };
         assert_eq!((&made["KeySpec"], &made["KeyUsage"]), (&json!(spec.name()), &json!(usage)));
         let binding = binding(&["env=prod"]);
@@ -130,7 +116,7 @@ fn no_encryption_context_is_sent_for_kinds_4_and_5() {
             let key = recipient.key_id();
             json!({ "KeyId": key, "CiphertextBlob": sent, "EncryptionAlgorithm": "RSAES_OAEP_SHA_256" })
         };
-        assert_eq!(cloud.last_body(operation(spec)), expected, "that, and nothing else");
+        assert_eq!(cloud.server.last_body(operation(spec)), expected, "that, and nothing else");
     }
     cloud.server.conforms();
 }

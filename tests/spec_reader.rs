@@ -74,3 +74,75 @@ fn opens_the_example_of_public_keys() {
         );
     }
 }
+
+/// The reader, without what it knows of kinds 4 to 6: a reader by the rules of before.
+const OF_THREE_KINDS: &str = r#"
+import re, sys
+text = open("reader.py").read()
+for pattern, other in [
+    (r",\s+4: ARN\.fullmatch.*?== 1224}", "}"),
+    (r"{1, 4, 5} if kind in \(1, 4, 5\) else {kind}", "{kind}"),
+    (r"kind > 6 or", "kind > 3 or"),
+    (r"        if kind in \(4, 5\) and .*?(?=        if kind == 3)", ""),
+]:
+    text, count = re.subn(pattern, other, text, flags=re.S)
+    assert count == 1, pattern
+exec(compile(text, "reader.py", "exec"))
+"#;
+
+/// Slots of public keys are skipped by who does not know them, whatever their shape; the key file opens.
+#[test]
+fn who_knows_three_kinds_opens_a_file_of_more() {
+    use waxseal::format::{Bank, Front, Header};
+    use waxseal::keys::{Identity, KeyFile, Recipient};
+    let (spec, folder) = (Path::new("spec"), Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let vector = std::fs::read("tests/testkit/recipient_rsa_3072").expect("a vector");
+    let vector = String::from_utf8_lossy(&vector);
+    let digits = vector.lines().find_map(|line| line.strip_prefix("recipient-hex: ")).expect("a recipient");
+    let byte = |at: usize| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hex");
+    let rsa = Recipient::parse(&(0..digits.len() / 2).map(byte).collect::<Vec<_>>()).expect("a recipient");
+    let ml_kem = Recipient::load(spec.join("example-kms.recipient")).expect("a recipient");
+    let identity = Identity::load(spec.join("example-public.identity")).expect("an identity");
+    let key = KeyFile::generate().expect("a key");
+    let sealers: [&dyn waxseal::keys::KeySealer; 4] = [&ml_kem, &rsa, identity.recipient(), &key];
+    let options = waxseal::SealOptions::new();
+    let mut writer = waxseal::SealWriter::new(Vec::new(), &sealers, &options).expect("a writer");
+    std::io::Write::write_all(&mut writer, b"content").expect("memory");
+    let mut file = writer.finish().expect("memory");
+    let paths = ["kinds.wax", "kinds.key", "odd.wax"].map(|name| folder.join(name));
+    let [whole, key_file, odd] = paths.each_ref().map(|path| path.to_str().expect("text"));
+    std::fs::write(whole, &file).expect("a file under target/");
+    std::fs::write(key_file, key.to_text(&[]).expose()).expect("a file under target/");
+    // Who knows kind 4 finds this one malformed.
+    let header = Header::read(&Front::new(file.clone())).expect("a header");
+    let mut bank = header.bank().clone();
+    bank.slots[0].kind = waxseal::format::SlotKind(7);
+    bank.slots[0].wrapped.truncate(1000);
+    for number in [bank.number, bank.number.other()] {
+        let mut bytes = Bank { number, ..bank.clone() }.encode().expect("a bank");
+        let at = bytes
+            .windows(1002)
+            .position(|slot| slot[..2] == 1000_u16.to_le_bytes() && slot[2..] == bank.slots[0].wrapped[..]);
+        let kind = at.expect("the slot") - bank.slots[0].key_id.len() - 4;
+        bytes[kind..kind + 2].copy_from_slice(&4_u16.to_le_bytes());
+        let end = bytes.len() - 32;
+        let sum = <sha2::Sha256 as sha2::Digest>::digest(&bytes[..end]);
+        bytes[end..].copy_from_slice(&sum);
+        let place = usize::from(number.get()) * bank.len.get();
+        file[place..place + bytes.len()].copy_from_slice(&bytes);
+    }
+    std::fs::write(odd, &file).expect("a file under target/");
+    let older = |arguments: &[&str]| {
+        let mut command = Command::new(support::python());
+        command.current_dir(spec).args(["-c", OF_THREE_KINDS]).args(arguments).output().expect("python runs")
+    };
+    let told = |output: &Output| (output.status.code(), output.stdout == b"content");
+    let by_key = |file| ["--keyfile", key_file, file, "-"];
+    let by_identity = ["--identity", "example-public.identity", whole, "-"];
+    assert_eq!([told(&reader(&by_key(whole))), told(&reader(&by_identity))], [(Some(0), true); 2]);
+    let opened = older(&by_key(whole));
+    assert_eq!(told(&opened), (Some(0), true), "{}", String::from_utf8_lossy(&opened.stderr));
+    assert_eq!(told(&older(&by_identity)), (Some(5), false), "it knows no kind 6");
+    assert_eq!(told(&reader(&by_key(odd))), (Some(3), false));
+    assert_eq!(told(&older(&by_key(odd))), (Some(0), true));
+}

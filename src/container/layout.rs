@@ -111,6 +111,19 @@ impl Layout {
         front.get(range)?.try_into().ok()
     }
 
+    /// What `front` holds of the payload.
+    pub(crate) fn payload_in<'a>(&self, front: &'a Front) -> &'a [u8] {
+        let from = usize::try_from(self.start).unwrap_or(usize::MAX);
+        front.bytes().get(from..).unwrap_or_default()
+    }
+
+    /// Where a full chunk of number `index` would begin if all chunks had moved by `shift` bytes. Damage leaves numbers
+    /// and places that no file has, so both are taken as they come.
+    pub(crate) fn moved_chunk_at(&self, index: i64, shift: i64) -> i64 {
+        let first = i64::try_from(self.prelude().end).unwrap_or(i64::MAX);
+        first + index * SEALED_CHUNK_LEN as i64 + shift
+    }
+
     /// What of the payload `front` holds from chunk 0 on.
     pub(crate) fn begun<'a>(&self, front: &'a Front) -> &'a [u8] {
         let from = usize::try_from(self.prelude().end).unwrap_or(usize::MAX);
@@ -143,6 +156,8 @@ mod tests {
             prop_assert_eq!((end.plaintext_len, end.range.end), (len, file_len));
             prop_assert_eq!(end.range.start, layout.chunk_at(end.index));
             prop_assert_eq!(layout.full_chunks(file_len), end.index.get());
+            let index = i64::try_from(end.index.get()).unwrap();
+            prop_assert_eq!(layout.moved_chunk_at(index, -7), i64::try_from(end.range.start).unwrap() - 7);
         }
     }
 
@@ -155,5 +170,7 @@ mod tests {
         let hole = Front::with_unreadable(vec![7; 9000], std::iter::once(8200..8201).collect());
         assert_eq!(layout.carried(&hole, 9000), Ok(None));
         assert_eq!((layout.full_chunks(10), layout.payload_len(10)), (0, 0));
+        assert_eq!((layout.payload_in(&front).len(), layout.begun(&front).len()), (808, 752));
+        assert!(Layout::new(9001).payload_in(&front).is_empty());
     }
 }

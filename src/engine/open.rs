@@ -9,21 +9,13 @@ use std::sync::{Mutex, PoisonError};
 use super::buffers::Buffers;
 use super::ordered::{Failures, TaskGuard};
 use super::sink::Output;
-use super::source::Positioned;
+use super::source::{Flow, Positioned};
 use super::{Observer, PIECE_CHUNKS};
 use crate::container::Payload;
 use crate::error::{Error, Result, Tampered};
 use crate::format::SEALED_CHUNK_LEN;
 use crate::io::read_full;
 use crate::payload::{ChunkIndex, ChunkOpener};
-
-/// The chunks of a payload.
-pub(super) enum Chunks<'a> {
-    /// At their places.
-    At(&'a Positioned<'a>),
-    /// All that comes.
-    Ordered(Box<dyn Read + Send + 'a>),
-}
 
 /// One payload being opened by several threads.
 pub(super) struct OpenJob<'a, 'o> {
@@ -68,15 +60,12 @@ impl<'a, 'o> OpenJob<'a, 'o> {
     /// Tasks of `unit` chunks, at most 64. The first of `chunks` has number `first`: zero, but for tests.
     pub(super) fn new(
         payload: &'a Payload,
-        chunks: Chunks<'a>,
+        chunks: Flow<'a>,
         (output, unit): (&'a Output<'o>, usize),
         observer: &'a dyn Observer,
         first: ChunkIndex,
     ) -> Self {
-        let (file, stream) = match chunks {
-            Chunks::At(file) => (Some(file), None),
-            Chunks::Ordered(stream) => (None, Some(stream)),
-        };
+        let (file, stream) = chunks.parts();
         let claims = Mutex::new(Claims { stream, task: 0, chunk: Some(first), ended: false, plaintext_len: None });
         Self { payload, unit, file, claims, output, failures: Failures::default(), observer }
     }

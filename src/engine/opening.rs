@@ -2,9 +2,9 @@
 
 use std::io::{Cursor, Read};
 
-use super::open::{Chunks, OpenJob};
+use super::open::OpenJob;
 use super::sink::Output;
-use super::source::{Input, Positioned};
+use super::source::{Flow, Input, Positioned};
 use super::{Engine, Observer, Opened, SMALL_INPUT, Sink, Source, UNIT};
 use crate::container::{End, Opening, Payload};
 use crate::envelope::{Demands, read_front, read_header_at};
@@ -45,7 +45,7 @@ pub(super) fn open(
             let (payload, header, by) = opening.open(openers)?.into_parts();
             observer.advanced(payload.chunk_at(ChunkIndex::FIRST));
             let threads = if ended { Threads::One } else { Threads::All };
-            let chunks = Chunks::Ordered(chunks);
+            let chunks = Flow::Ordered(chunks);
             let plaintext_len = open_chunks(engine, &payload, chunks, threads, output, observer)?;
             Ok(Opened { header, by, plaintext_len })
         }
@@ -82,7 +82,7 @@ fn open_positioned(
             output.expect(end.plaintext_len)?;
         }
     }
-    open_chunks(engine, payload, Chunks::At(input), threads, output, observer)
+    open_chunks(engine, payload, Flow::At(input), threads, output, observer)
 }
 
 /// Whether the last chunk authenticates in its place, and so the length with it.
@@ -99,7 +99,7 @@ fn is_last_chunk(payload: &Payload, input: &Positioned<'_>, end: &End) -> bool {
 fn open_chunks(
     engine: &Engine,
     payload: &Payload,
-    chunks: Chunks<'_>,
+    chunks: Flow<'_>,
     threads: Threads,
     output: Output<'_>,
     observer: &dyn Observer,

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use super::buffers::Buffers;
 use super::ordered::{Failures, TaskGuard};
 use super::sink::Output;
-use super::source::Positioned;
+use super::source::{Flow, Positioned};
 use super::{Observer, PIECE_LEN};
 use crate::container::Layout;
 use crate::error::{Error, Result};
@@ -29,12 +29,6 @@ use crate::payload::{ChunkIndex, ChunkSealer};
 enum End {
     More,
     Last,
-}
-
-/// Plaintext to be sealed.
-pub(super) enum Plaintext<'a> {
-    At(&'a Positioned<'a>),
-    Ordered(Box<dyn Read + Send + 'a>),
 }
 
 /// One payload being sealed by several threads.
@@ -84,15 +78,12 @@ impl<'a, 'o> SealJob<'a, 'o> {
     /// `front` is header and prelude; the payload's chunks follow, as `layout` says. `unit` is at most 1 MiB.
     pub(super) fn new(
         sealer: &'a ChunkSealer,
-        plaintext: Plaintext<'a>,
+        plaintext: Flow<'a>,
         (output, unit): (&'a Output<'o>, usize),
         (front, layout): (Vec<u8>, Layout),
         observer: &'a dyn Observer,
     ) -> Self {
-        let (file, stream) = match plaintext {
-            Plaintext::At(file) => (Some(file), None),
-            Plaintext::Ordered(stream) => (None, Some(stream)),
-        };
+        let (file, stream) = plaintext.parts();
         let claims = Mutex::new(Claims { stream, task: 0, chunk: 0, position: 0, carried: front, ended: None });
         Self { sealer, unit, layout, file, claims, output, failures: Failures::default(), observer }
     }

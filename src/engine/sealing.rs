@@ -2,9 +2,9 @@
 
 use std::io::{Cursor, Read};
 
-use super::seal::{Plaintext, SealJob};
+use super::seal::SealJob;
 use super::sink::Output;
-use super::source::{Input, Positioned};
+use super::source::{Flow, Input, Positioned};
 use super::{Engine, Observer, SMALL_INPUT, Sealed, Sink, Source, UNIT};
 use crate::container::{front_of, least_layout};
 use crate::envelope::{Envelope, InputSize};
@@ -58,7 +58,7 @@ fn seal_file(
     let (prepared, envelope) = engine.helpers.beside(|| output.expect(end), envelope);
     let sealed = prepared.and(envelope).and_then(|envelope| {
         let front = front_of(&envelope, size)?;
-        let job = SealJob::new(envelope.sealer(), Plaintext::At(file), (&output, UNIT), front, observer);
+        let job = SealJob::new(envelope.sealer(), Flow::At(file), (&output, UNIT), front, observer);
         engine.run(|buffers| job.work(buffers));
         let lengths = job.finish()?;
         // A stream's end was sent only after this check.
@@ -85,7 +85,7 @@ fn seal_stream(
     let plaintext: Box<dyn Read + Send + '_> =
         if len < LARGE_INPUT { Box::new(prefix) } else { Box::new(prefix.chain(stream)) };
     let sealed = front_of(&envelope, InputSize::of(len)).and_then(|front| {
-        let plaintext = Plaintext::Ordered(plaintext);
+        let plaintext = Flow::Ordered(plaintext);
         let job = SealJob::new(envelope.sealer(), plaintext, (&output, UNIT), front, observer);
         if len < SMALL_INPUT as u64 {
             engine.run_small(|buffers| job.work(buffers));

@@ -98,6 +98,23 @@ impl Positioned<'_> {
     }
 }
 
+/// What the threads share of an input: bytes at their places, or all that comes.
+pub(super) enum Flow<'a> {
+    At(&'a Positioned<'a>),
+    Ordered(Box<dyn Read + Send + 'a>),
+}
+
+impl<'a> Flow<'a> {
+    /// The one or the other.
+    #[allow(clippy::type_complexity, reason = "it is taken apart at once")]
+    pub(super) fn parts(self) -> (Option<&'a Positioned<'a>>, Option<Box<dyn Read + Send + 'a>>) {
+        match self {
+            Self::At(file) => (Some(file), None),
+            Self::Ordered(stream) => (None, Some(stream)),
+        }
+    }
+}
+
 /// A file of known length. Its cursor is left alone.
 struct FileInput<'a> {
     file: &'a File,

@@ -20,19 +20,10 @@ impl Demands {
         Self::default()
     }
 
-    /// Takes the pairs that the encryption context must hold.
-    #[must_use]
-    pub fn with_context(mut self, context: Pairs) -> Self {
-        self.context = context;
-        self
-    }
-
-    /// Takes the labels that the file must carry.
-    #[must_use]
-    pub fn with_labels(mut self, labels: Pairs) -> Self {
-        self.labels = labels;
-        self
-    }
+    pairs_setters!(
+        "Takes the pairs that the encryption context must hold.",
+        "Takes the labels that the file must carry."
+    );
 
     /// Checks them against a header.
     ///

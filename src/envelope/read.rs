@@ -64,16 +64,7 @@ mod tests {
 
     #[test]
     fn a_bad_block_is_left_out() {
-        let mut read_at = |buffer: &mut [u8], position: u64| {
-            let range = position..position + buffer.len() as u64;
-            if range.start < 9000 && 8192 < range.end {
-                return Err(io::Error::other("bad sector"));
-            }
-            let len = buffer.len().min(20_000usize.saturating_sub(usize::try_from(position).unwrap()));
-            buffer[..len].fill(7);
-            Ok(len)
-        };
-        let front = read_front_at(&mut read_at).unwrap();
+        let front = read_front_at(&mut crate::io::read_with_a_bad_sector).unwrap();
         assert_eq!(front.bytes().len(), 20_000);
         assert!(front.is_readable(&(0..8192)) && front.is_readable(&(12_288..20_000)));
         assert!(!front.is_readable(&(8191..8193)) && !front.is_readable(&(12_000..12_001)));

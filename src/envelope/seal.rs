@@ -35,19 +35,7 @@ impl SealOptions {
         self
     }
 
-    /// Sets the pairs of the encryption context.
-    #[must_use]
-    pub fn with_context(mut self, context: Pairs) -> Self {
-        self.context = context;
-        self
-    }
-
-    /// Sets the labels.
-    #[must_use]
-    pub fn with_labels(mut self, labels: Pairs) -> Self {
-        self.labels = labels;
-        self
-    }
+    pairs_setters!("Sets the pairs of the encryption context.", "Sets the labels.");
 }
 
 /// The size of the input, as far as the header depends on it.

@@ -38,6 +38,8 @@ pub use destination::{Destination, DestinationError, OpenFor};
 pub(crate) use naming::Untold;
 #[cfg(unix)]
 pub use naming::{Overwrite, Temporaries};
+#[cfg(test)]
+pub(crate) use positioned::read_with_a_bad_sector;
 pub(crate) use positioned::{Around, checked, fill_at, read_around, read_full, read_full_at, write_all_at};
 pub use positioned::{ReadAt, WriteAt};
 #[cfg(unix)]

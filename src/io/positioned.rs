@@ -250,22 +250,25 @@ pub(crate) fn read_around(read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<
     Around { bytes, unreadable, error }
 }
 
+/// Reads a file of 20,000 sevens in which the bytes from 8192 to 9000 cannot be read.
+#[cfg(test)]
+pub(crate) fn read_with_a_bad_sector(buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    let range = position..position + buffer.len() as u64;
+    if range.start < 9000 && 8192 < range.end {
+        return Err(io::Error::other("bad sector"));
+    }
+    let len = buffer.len().min(20_000usize.saturating_sub(usize::try_from(position).unwrap()));
+    buffer[..len].fill(7);
+    Ok(len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_bad_piece_is_left_out() {
-        let mut read_at = |buffer: &mut [u8], position: u64| {
-            let range = position..position + buffer.len() as u64;
-            if range.start < 9000 && 8192 < range.end {
-                return Err(io::Error::other("bad sector"));
-            }
-            let len = buffer.len().min(20_000usize.saturating_sub(usize::try_from(position).unwrap()));
-            buffer[..len].fill(7);
-            Ok(len)
-        };
-        let around = read_around(&mut read_at, 100_000);
+        let around = read_around(&mut read_with_a_bad_sector, 100_000);
         assert_eq!(around.bytes.len(), 20_000);
         assert_eq!(around.unreadable, std::iter::once(8192..12_288).collect::<Vec<_>>());
         assert!(around.error.is_some() && around.bytes[8192..12_288].iter().all(|byte| *byte == 0));

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use super::Report;
 use super::plan::Plan;
 use super::write::{Outcome, Place, both_banks, check_image, len_with_room};
-use crate::container::prelude_of;
+use crate::container::{Layout, prelude_of};
 use crate::envelope::read_front;
 use crate::error::{Error, Result, Tampered};
 #[cfg(doc)]
@@ -49,8 +49,7 @@ impl NewFront {
             counts.clone()
         };
         let made = both_banks(&bank)?;
-        let payload = front.bytes().get(counts.len.header_len()..).unwrap_or_default();
-        check_image([made.as_slice(), payload].concat(), &bank.slots)?;
+        check_image([made.as_slice(), Layout::of(&header).payload_in(front)].concat(), &bank.slots)?;
         let warnings = header.warnings();
         let outcome = match (plan.changes_slots(), warnings.is_empty()) {
             (true, _) => Outcome::Changed(Place::NewFile),
@@ -78,8 +77,7 @@ pub fn rewrap_stream(
     let writing = |error| Error::io("writing the output", error);
     let front = read_front(input)?;
     let made = NewFront::of(&front, plan)?;
-    let from = usize::try_from(made.payload_at).unwrap_or(usize::MAX);
-    let payload = front.bytes().get(from..).unwrap_or_default();
+    let payload = Layout::new(made.payload_at).payload_in(&front);
     output.write_all(&made.header).map_err(writing)?;
     output.write_all(payload).map_err(writing)?;
     let rest = copy(input, output)?;

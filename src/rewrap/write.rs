@@ -110,7 +110,7 @@ impl<F: HeaderFile> InPlace<F> {
         let old_start = self.header.payload_offset();
         let mut header = both_banks(bank)?;
         let mut image = header.clone();
-        image.extend_from_slice(self.front.bytes().get(self.header.bank_len().header_len()..).unwrap_or_default());
+        image.extend_from_slice(self.layout().payload_in(&self.front));
         check_image(image, &bank.slots)?;
         let start = header.len() as u64;
         self.check_settled()?;

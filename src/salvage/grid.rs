@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::crew::Crew;
 use super::input::Input;
+use crate::container::Layout;
 use crate::engine::Observer;
 use crate::error::{Error, Result};
 use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN};
@@ -49,8 +50,8 @@ pub(super) struct Work<'a> {
     pub(super) out: &'a File,
     pub(super) crew: Crew,
     pub(super) opener: ChunkOpener,
-    /// Where chunk 0 stands in an undamaged file.
-    pub(super) start: i64,
+    /// Of the file as it was before the damage, at the place where its header was found.
+    pub(super) layout: Layout,
     /// Trials that failed, other than on the undamaged grid.
     pub(super) failed: AtomicU64,
     /// When so many have failed, the search ends.
@@ -60,7 +61,7 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     /// Where the grid of `shift` expects chunk `index`.
     pub(super) fn place(&self, index: i64, shift: i64) -> i64 {
-        self.start + index * STRIDE + shift
+        self.layout.moved_chunk_at(index, shift)
     }
 
     /// The input's length.

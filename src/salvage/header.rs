@@ -3,16 +3,16 @@
 //! Most of a bank is filling. A bank whose check is wrong, or which does not stand at its place, may still hold its
 //! fields and slots whole. Nothing here is believed for that: the commitment decides, as it does for a whole bank.
 
+use crate::container::Layout;
 use crate::engine::Observer;
 use crate::envelope::{Demands, Unlocked, read_header_at, unlock};
 use crate::error::{Error, Field, FormatError, Result};
 use crate::format::{
-    Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, FRONT_LEN, Header, MAGIC, PLACES, PRELUDE_LEN,
-    Prelude,
+    Bank, BankFault, BankLen, BankNumber, CHECKSUM_LEN, FIXED_LEN, FRONT_LEN, Front, Header, MAGIC, PLACES, Prelude,
 };
 use crate::keys::KeyOpener;
 
-use super::grid::size;
+use super::grid::{size, unsigned};
 use super::input::Input;
 use sha2::{Digest, Sha256};
 
@@ -49,8 +49,8 @@ pub enum Check {
 pub(super) struct Opened {
     pub(super) bank: Bank,
     pub(super) source: HeaderSource,
-    /// Where the payload begins if nothing behind the bank was lost or put in.
-    pub(super) payload: i64,
+    /// Where the payload is if nothing behind the bank was lost or put in.
+    pub(super) layout: Layout,
     /// The payload begins nowhere before this.
     pub(super) behind: i64,
     pub(super) unlocked: Unlocked,
@@ -80,8 +80,9 @@ pub(super) fn open_header(
                 Some(_) => len.header_len(),
                 None => len.get(),
             };
+            let layout = Layout::of(&header);
             let source = HeaderSource::Header(Box::new(header));
-            Ok(Opened { bank, source, payload: len.header_len() as i64, behind: behind as i64, unlocked })
+            Ok(Opened { bank, source, layout, behind: behind as i64, unlocked })
         }
         Err(Error::Format(error)) if is_damage(&error) => open_remains(input, openers, demands, error),
         Err(error) => Err(error),
@@ -126,7 +127,8 @@ fn open_remains(
 ) -> Result<Opened> {
     let mut front = vec![0; FRONT_LEN.min(size(i64::try_from(input.len()).unwrap_or(i64::MAX)))];
     input.read(&mut front, 0);
-    let candidates = remains(&front);
+    let front = Front::new(front);
+    let candidates = remains(front.bytes());
     let preludes: Vec<Prelude> = candidates.iter().map(|candidate| candidate.bank.prelude).collect();
     let (mut first_error, mut trials) = (None, 0);
     for Candidate { bank, offset, check } in candidates {
@@ -136,10 +138,10 @@ fn open_remains(
         }
         let len = bank.len.get();
         let start = offset as i64 - bank.number.get() as i64 * len as i64;
-        let payload = start + bank.len.header_len() as i64;
+        let layout = Layout::new(unsigned(start + bank.len.header_len() as i64));
         // The prelude stands in the file three times; each copy is tried with this bank.
         let own = bank.prelude;
-        let payload_copy = front.get(size(payload)..).and_then(|bytes| bytes.first_chunk::<PRELUDE_LEN>());
+        let payload_copy = layout.prelude_in(&front);
         let mut tried = vec![own];
         let others = payload_copy.map(Prelude::from_bytes).into_iter().chain(preludes.iter().copied());
         others.for_each(|prelude| {
@@ -161,7 +163,7 @@ fn open_remains(
                         Check::Right => offset + len,
                         Check::Wrong => offset + FIXED_LEN,
                     };
-                    return Ok(Opened { bank, source, payload, behind: behind as i64, unlocked });
+                    return Ok(Opened { bank, source, layout, behind: behind as i64, unlocked });
                 }
                 Err(error) => _ = first_error.get_or_insert(error),
             }

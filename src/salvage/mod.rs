@@ -39,7 +39,6 @@ use crate::envelope::Demands;
 use crate::error::{Error, Result};
 use crate::format::{BankLen, BankNumber, CHUNK_LEN, PRELUDE_LEN, TAG_LEN};
 use crate::keys::KeyOpener;
-use crate::payload::ChunkIndex;
 use crew::Crew;
 use grid::{Run, STRIDE, Work, unsigned};
 use header::Opened;
@@ -151,12 +150,11 @@ pub fn salvage(
     }
     let input = input::Input::new(source)?;
     observer.total(input.len());
-    let Opened { bank, source, payload, behind, unlocked } =
+    let Opened { bank, source, layout, behind, unlocked } =
         header::open_header(&input, openers, &options.demands, observer)?;
-    let start = i64::try_from(Layout::new(unsigned(payload)).chunk_at(ChunkIndex::FIRST)).unwrap_or(i64::MAX);
     let (failed, limit) = (AtomicU64::new(0), options.max_failed_trials);
     let crew = Crew::gather();
-    let work = Work { input, out, crew, opener: unlocked.opener, start, failed, limit };
+    let work = Work { input, out, crew, opener: unlocked.opener, layout, failed, limit };
     let mut salvage =
         Salvage { work: &work, runs: BTreeMap::new(), end: None, open: BTreeMap::new(), lost: Vec::new() };
     salvage.undamaged_grid(behind, observer)?;
@@ -165,7 +163,7 @@ pub fn salvage(
     let (recovered, shifts, surplus) = salvage.found(behind);
     let lost = salvage.lost(plaintext_end);
     let first_shift = salvage.runs.first_key_value().filter(|(first, _)| **first == 0).map_or(0, |(_, run)| run.shift);
-    let prelude = prelude_source(&work, payload + first_shift, &bank.prelude.to_bytes());
+    let prelude = prelude_source(&work, first_shift, &bank.prelude.to_bytes());
     let damaged_front = damaged_front(&source, bank.len, prelude);
     let report = SalvageReport {
         header: source,
@@ -187,9 +185,11 @@ pub fn salvage(
     Ok(report)
 }
 
-fn prelude_source(work: &Work<'_>, payload: i64, prelude: &[u8; PRELUDE_LEN]) -> PreludeSource {
+/// The prelude stands before chunk 0, and has moved with it.
+fn prelude_source(work: &Work<'_>, shift: i64, prelude: &[u8; PRELUDE_LEN]) -> PreludeSource {
     let mut carried = [0; PRELUDE_LEN];
-    work.input.read(&mut carried, unsigned(payload));
+    let place = i64::try_from(work.layout.prelude().start).unwrap_or(i64::MAX).saturating_add(shift);
+    work.input.read(&mut carried, unsigned(place));
     if carried == *prelude { PreludeSource::Both } else { PreludeSource::HeaderOnly }
 }
 

@@ -1,25 +1,17 @@
 //! Any range is what the serial reader gives there, the end is authenticated first, and little is read.
 
 use std::cell::Cell;
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use crate::envelope::{Demands, SealOptions};
+use crate::envelope::Demands;
 use crate::error::{Error, Tampered};
 use crate::format::{CHUNK_LEN, PRELUDE_LEN, SEALED_CHUNK_LEN};
 use crate::keys::KeyFile;
 use crate::seek::OpenReaderAt;
-use crate::stream::SealWriter;
-
-fn seal(plaintext: &[u8]) -> (KeyFile, Vec<u8>) {
-    let key = KeyFile::generate().unwrap();
-    let mut writer = SealWriter::new(Vec::new(), &[&key], &SealOptions::default()).unwrap();
-    writer.write_all(plaintext).unwrap();
-    let file = writer.finish().unwrap();
-    (key, file)
-}
+use crate::stream::tests::seal;
 
 fn text(len: usize) -> Vec<u8> {
     (0u8..251).cycle().take(len).collect()

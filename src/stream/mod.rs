@@ -3,7 +3,7 @@
 mod open;
 mod seal;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use open::{OpenReader, PayloadReader};
 pub use seal::SealWriter;

@@ -11,7 +11,8 @@ use crate::keys::{KeyFile, KeySealer};
 use crate::payload::{ChunkIndex, ChunkOpener};
 use crate::secret::DataKey;
 
-fn seal(plaintext: &[u8]) -> (KeyFile, Vec<u8>) {
+/// A file of `plaintext`, and its key.
+pub(crate) fn seal(plaintext: &[u8]) -> (KeyFile, Vec<u8>) {
     let key = KeyFile::generate().unwrap();
     let mut writer = SealWriter::new(Vec::new(), &[&key], &SealOptions::default()).unwrap();
     writer.write_all(plaintext).unwrap();

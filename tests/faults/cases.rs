@@ -160,6 +160,11 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
+/// `key new --pair`, which makes two files: [`crate::pair`] looks at them.
+pub(crate) fn pair() -> Case {
+    Case::new("key new --pair made", b"", Goal::Nothing)
+}
+
 fn sealing(plain: &[u8]) -> Vec<Case> {
     let old = seal(b"last night's");
     let case = |command: &str, goal| Case::new(&format!("encrypt -q -k file:k {command}"), plain, goal);

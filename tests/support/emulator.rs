@@ -107,6 +107,14 @@ impl Server {
         server
     }
 
+    /// What the last call of `operation` asked for, where this is the small KMS.
+    #[track_caller]
+    pub fn last_body(&self, operation: &str) -> Value {
+        let calls = self.calls();
+        let call = calls.iter().rev().find(|call| call["Operation"] == operation);
+        call.map(|call| call["Body"].clone()).expect("such a call")
+    }
+
     fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(self.address()).is_err() {

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
+use waxseal::error::{Error, ProviderError, Result};
 use waxseal::format::{Binding, DataKeyId, Pairs, Sharing, Suite};
 use waxseal_aws_kms::{Kms, KmsKeyName};
 
@@ -38,6 +39,16 @@ pub fn clients(url: &str, region: &str) -> (aws_sdk_kms::Client, aws_sdk_sts::Cl
         .credentials_provider(credentials)
         .build();
     (aws_sdk_kms::Client::from_conf(kms), aws_sdk_sts::Client::from_conf(sts))
+}
+
+/// What a key service refused.
+#[track_caller]
+pub fn refusal<T>(result: Result<T>) -> Box<ProviderError> {
+    match result {
+        Err(Error::Provider(error)) => error,
+        Err(other) => panic!("another failure: {other:?}"),
+        Ok(_) => panic!("no failure"),
+    }
 }
 
 /// A name that parses.

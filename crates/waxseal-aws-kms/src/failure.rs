@@ -257,7 +257,9 @@ fn remedy_by_code(call: &KmsCall, cause: ProviderCause, code: &str, raw: &str, k
     let rotates = call.operation == KmsOperation::RotateKeyOnDemand;
     let key = key.to_owned();
     match code {
-        "KMSInvalidStateException" if raw.contains("unavailable") => Some(Remedy::ConnectKeyStore),
+        "KMSInvalidStateException" if raw.contains("unavailable") || raw.contains("key store") => {
+            Some(Remedy::ConnectKeyStore)
+        }
         "KMSInvalidStateException" if rotates && cause == ProviderCause::Rejected => {
             Some(Remedy::ImportNextMaterial { key })
         }

@@ -108,6 +108,15 @@ impl KmsOpener {
     }
 
     async fn unwrap(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+        let (arn, asks) = self.asks(slot).await?;
+        match &self.rule {
+            Rule::Account(AccountRule::Own, _) => self.unwrap_own(&arn, &asks, slot, binding).await,
+            _ => self.open_by_one_of(&asks, slot, binding).await,
+        }
+    }
+
+    /// The slot's key, and what may be asked to open the slot.
+    async fn asks(&self, slot: &Slot) -> Result<(KeyArn, Vec<Ask>)> {
         let arn = KeyArn::parse(&slot.key_id)?;
         if !self.matches(slot) {
             return Err(not_allowed(&arn, "the key was not named, and its account is not allowed"));
@@ -116,10 +125,7 @@ impl KmsOpener {
             Rule::Named(name) => self.asks_by_name(name, &arn).await?,
             Rule::Account(..) => self.asks_by_account(&arn).await?,
         };
-        match &self.rule {
-            Rule::Account(AccountRule::Own, _) => self.unwrap_own(&arn, &asks, slot, binding).await,
-            _ => self.open_by_one_of(&asks, slot, binding).await,
-        }
+        Ok((arn, asks))
     }
 
     /// > An alias or a UUID under `-k` goes to Decrypt as its KeyId; the answer's ARN must be the slot's.

@@ -59,7 +59,7 @@ fn key(remedy: &Remedy) -> Option<String> {
                 .into()
         }
         Remedy::ConnectKeyStore => {
-            "its key store outside of KMS is not connected: `aws kms describe-custom-key-stores` shows why".into()
+            "its key store outside of KMS is not connected or does not answer: `aws kms describe-custom-key-stores` shows why".into()
         }
         Remedy::CreateAlias { alias, key } => format!("create the alias: waxseal key alias {alias} {key}"),
         Remedy::UnwrapHere => "use --allow-unwrap: the data key is then unwrapped on this machine".into(),

@@ -80,7 +80,7 @@ fn cut_at_every_byte() {
             for from_file in [true, false] {
                 let payload = Payload::new(opener(), 0);
                 let Input::At(input) = Input::new(Source::File(&file)).unwrap() else { unreachable!() };
-                let chunks = if from_file { Chunks::At(&input) } else { Chunks::Ordered(Box::new(cut)) };
+                let chunks = if from_file { Flow::At(&input) } else { Flow::Ordered(Box::new(cut)) };
                 let mut out = Vec::new();
                 let output = Output::new(Sink::Stream(&mut out)).unwrap();
                 let job = OpenJob::new(&payload, chunks, (&output, 1 + len % 3), &Unobserved, ChunkIndex::FIRST);

@@ -8,9 +8,9 @@ mod wycheproof;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
-use super::open::{Chunks, OpenJob};
+use super::open::OpenJob;
 use super::sink::Output;
-use super::source::Input;
+use super::source::{Flow, Input};
 use super::*;
 use crate::container::Payload;
 use crate::envelope::SealOptions;
@@ -131,7 +131,7 @@ fn payload_outcomes(
     let run = |from_file: bool, output: Output<'_>| {
         let payload = Payload::new(opener(), 0);
         let Input::At(input) = Input::new(Source::File(file)).unwrap() else { unreachable!() };
-        let chunks = if from_file { Chunks::At(&input) } else { Chunks::Ordered(Box::new(chunks)) };
+        let chunks = if from_file { Flow::At(&input) } else { Flow::Ordered(Box::new(chunks)) };
         let job = OpenJob::new(&payload, chunks, (&output, unit), &Unobserved, ChunkIndex::new(first).unwrap());
         engine.run(|buffers| job.work(buffers));
         match job.finish() {

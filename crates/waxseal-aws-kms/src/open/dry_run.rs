@@ -17,7 +17,7 @@ use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, public};
 use zeroize::Zeroizing;
 
-use super::{Ask, KmsOpener, Rule, check_owner, no_region_to_call, not_allowed, without_sts};
+use super::{Ask, KmsOpener, Rule, check_owner, no_region_to_call, without_sts};
 use crate::client::KmsCall;
 use crate::failure::another_key;
 use crate::name::{KeyArn, KmsKeyName};
@@ -60,9 +60,7 @@ impl KmsOpener {
     /// named its key or allowed its account. No call is made.
     #[must_use]
     pub fn may_ask(&self, slot: &Slot) -> bool {
-        is_of_kms(slot.kind)
-            // One rule decides for all these kinds.
-            && self.matches(&Slot { kind: SlotKind::AWS_KMS, key_id: slot.key_id.clone(), wrapped: Vec::new() })
+        self.matches(slot)
     }
 
     /// Asks KMS, with one `DryRun` call, whether it would open `slot` of a file with `binding`. No data key leaves KMS.
@@ -84,14 +82,7 @@ impl KmsOpener {
     }
 
     async fn asked(&self, slot: &Slot, binding: &Binding) -> Result<Permitted> {
-        let arn = KeyArn::parse(&slot.key_id)?;
-        if !self.may_ask(slot) {
-            return Err(not_allowed(&arn, "the key was not named, and its account is not allowed"));
-        }
-        let asks = match &self.rule {
-            Rule::Named(name) => self.asks_by_name(name, &arn).await?,
-            Rule::Account(..) => self.asks_by_account(&arn).await?,
-        };
+        let (arn, asks) = self.asks(slot).await?;
         if let Rule::Account(super::AccountRule::Own, _) = self.rule {
             self.see_that_it_is_own(&arn).await?;
         }
@@ -169,11 +160,6 @@ impl KmsOpener {
     fn is_by_alias(&self) -> bool {
         matches!(&self.rule, Rule::Named(KmsKeyName::Alias(_) | KmsKeyName::AliasArn(_)))
     }
-}
-
-/// Kinds 1, 4 and 5.
-fn is_of_kms(kind: SlotKind) -> bool {
-    [SlotKind::AWS_KMS, SlotKind::AWS_KMS_ML_KEM, SlotKind::AWS_KMS_RSA].contains(&kind)
 }
 
 /// The answer to a `DryRun` call that would succeed.

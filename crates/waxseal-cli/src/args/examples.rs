@@ -92,6 +92,16 @@ Examples:
   waxseal key show alias/backups
   waxseal key show --json alias/backups";
 
+pub(super) const KEY_PUBLIC: &str = "\
+Examples:
+  waxseal key create --spec ML_KEM_768 --alias alias/backups
+  waxseal key public alias/backups -o backups.pub
+  waxseal decrypt -k alias/backups backup.tar.wax               opens what was sealed with -k file:backups.pub
+  waxseal key public file:backup.identity -o backup.identity.pub
+
+Anyone with the recipient file can seal but not open. Sealing makes no call and needs no credentials. The file is not
+secret, but protect it: a person who can replace it can read everything that is sealed to it later.";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   waxseal completions bash > ~/.local/share/bash-completion/completions/waxseal

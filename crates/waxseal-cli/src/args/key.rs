@@ -19,6 +19,9 @@ pub(crate) enum KeyCommand {
     /// Show the public data of a key file, identity or recipient file, or the state of a key in AWS KMS
     #[command(after_help = examples::KEY_SHOW)]
     Show(KeyShowArgs),
+    /// Write the public half of an identity, or of an ML-KEM or RSA key in AWS KMS, to a recipient file
+    #[command(after_help = examples::KEY_PUBLIC)]
+    Public(KeyPublicArgs),
 }
 
 /// `key new`.
@@ -41,6 +44,19 @@ pub(crate) struct KeyShowArgs {
     /// The key: file:PATH, or a key in AWS KMS: an ARN, alias/NAME, a UUID or mrk-ID
     #[arg(value_name = "KEY")]
     pub(crate) key: OsString,
+    #[command(flatten)]
+    pub(crate) kms: KmsArgs,
+}
+
+/// `key public`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct KeyPublicArgs {
+    /// The key: file:PATH of an identity, or a key in AWS KMS: an ARN, alias/NAME, a UUID or mrk-ID
+    #[arg(value_name = "KEY")]
+    pub(crate) key: OsString,
+    /// The recipient file to create; a file with another key is never overwritten; "-" is stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) kms: KmsArgs,
 }

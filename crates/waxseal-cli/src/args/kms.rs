@@ -22,9 +22,6 @@ pub(crate) enum KmsCommand {
     /// Delete imported key material from AWS KMS
     #[command(after_help = examples::KEY_DELETE_MATERIAL)]
     DeleteMaterial(KeyDeleteMaterialArgs),
-    /// Write the public half of an ML-KEM or RSA key in AWS KMS to a recipient file
-    #[command(after_help = examples::KEY_PUBLIC)]
-    Public(KeyPublicArgs),
     /// Rotate a key in AWS KMS to its next material, and wait until this is done
     #[command(after_help = examples::KEY_ROTATE)]
     Rotate(KeyNameArgs),
@@ -158,19 +155,6 @@ pub(crate) struct KeyDeleteMaterialArgs {
     /// Required, because files that this key sealed cannot be opened until the same material is imported again
     #[arg(long)]
     pub(crate) yes: bool,
-    #[command(flatten)]
-    pub(crate) kms: KmsArgs,
-}
-
-/// `key public`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct KeyPublicArgs {
-    /// The key: an ARN, alias/NAME, a UUID or mrk-ID
-    #[arg(value_name = "KEY")]
-    pub(crate) key: String,
-    /// The recipient file to create; a file with another key is never overwritten; "-" is stdout
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) kms: KmsArgs,
 }

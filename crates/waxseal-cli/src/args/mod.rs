@@ -16,7 +16,7 @@ pub(crate) use self::data::{
     ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, ResealArgs, RewrapArgs, SalvageArgs, SuiteArg,
     VerifyArgs,
 };
-pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyShowArgs};
+pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyPublicArgs, KeyShowArgs};
 pub(crate) use self::kms::*;
 use super::exit;
 

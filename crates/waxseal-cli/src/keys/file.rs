@@ -69,6 +69,17 @@ impl Key for InFile {
         Ok(Going { is_own: slots_of(&self.load(ring.reporter)?), id: None })
     }
 
+    fn recipient(&self, reporter: &Reporter) -> Option<Result<Recipient>> {
+        Some(self.load(reporter).and_then(|key| {
+            match key {
+                KeyText::KeyFile(_) => Err(Failure::usage(format!("{self} is a key file, which has no public half"))
+                    .hint("`waxseal key new --pair FILE` creates a key pair")),
+                KeyText::Identity(identity) => Ok(identity.recipient().clone()),
+                KeyText::Recipient(recipient) => Ok(recipient),
+            }
+        }))
+    }
+
     fn show(&self, reporter: &Reporter) -> Option<Result<Done>> {
         Some(self.load(reporter).map(|key| shown(&self.to_string(), &key)))
     }

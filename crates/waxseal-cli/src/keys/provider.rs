@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use waxseal::format::{Bank, Binding, Slot, SlotKind};
-use waxseal::keys::{KeyOpener, KeySealer};
+use waxseal::keys::{KeyOpener, KeySealer, Recipient};
 use waxseal::rewrap::Rewrapped;
 
 use super::kms::Cloud;
@@ -103,6 +103,11 @@ pub(crate) trait Key: fmt::Display {
 
     /// The key id of its slots, if the name contains it and a key service has the key.
     fn stated_id(&self) -> Option<String> {
+        None
+    }
+
+    /// The public half of a key on this machine; `None` for a key that is elsewhere.
+    fn recipient(&self, _: &Reporter) -> Option<Result<Recipient>> {
         None
     }
 

@@ -63,11 +63,16 @@ impl Sealers {
 
     /// A warning about these keys together. Any one of them opens the file, so the weakest decides.
     pub(crate) fn remark(&self) -> Option<&'static str> {
-        let any = |kinds: &[SlotKind]| self.0.iter().any(|key| kinds.contains(&key.kind));
-        let mixed = any(&[SlotKind::AWS_KMS_RSA]) && any(&[SlotKind::AWS_KMS_ML_KEM, SlotKind::X_WING]);
-        mixed.then_some(
-            "one of the keys is RSA, and any one key opens the file: it is not safe against quantum computers, \
-             whatever the other keys are",
-        )
+        remark(self.0.iter().map(|key| key.kind))
     }
+}
+
+/// A warning about the keys of slots of these kinds. Any one of them opens the file, so the weakest decides.
+pub(crate) fn remark(kinds: impl Iterator<Item = SlotKind> + Clone) -> Option<&'static str> {
+    let any = |of: &[SlotKind]| kinds.clone().any(|kind| of.contains(&kind));
+    let mixed = any(&[SlotKind::AWS_KMS_RSA]) && any(&[SlotKind::AWS_KMS_ML_KEM, SlotKind::X_WING]);
+    mixed.then_some(
+        "one of the keys is RSA, and any one key opens the file: it is not safe against quantum computers, \
+         whatever the other keys are",
+    )
 }

@@ -4,6 +4,8 @@ mod manage;
 mod public;
 mod shown;
 
+pub(super) use public::recipient;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -32,7 +34,6 @@ pub(super) fn run(command: &KmsCommand, session: &Session) -> Result<Exit> {
         KmsCommand::Create(args) => create(args, session),
         KmsCommand::Import(args) => import(args, session),
         KmsCommand::DeleteMaterial(args) => delete_material(args, session),
-        KmsCommand::Public(args) => public::public(args, session),
         KmsCommand::Rotate(args) => manage::rotate(args, session),
         KmsCommand::Alias(args) => manage::alias(args, session),
         KmsCommand::Disable(args) => manage::disable(args, session),

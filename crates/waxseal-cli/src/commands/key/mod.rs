@@ -3,6 +3,7 @@
 #[cfg_attr(not(feature = "aws-kms"), path = "without_kms.rs")]
 mod kms;
 mod pair;
+mod public;
 
 use std::io::Write;
 use std::path::Path;
@@ -36,6 +37,7 @@ pub(crate) fn run(command: &KeyCommand, session: &Session) -> Result<Exit> {
             Some(shown) => Ok(session.reporter.finished(Some(&Name::of(Path::new(&args.key))), shown)),
             None => kms::show(args, session),
         },
+        KeyCommand::Public(args) => public::public(args, session),
     }
 }
 

@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 
 use waxseal::Error;
 use waxseal::engine::Patient;
-use waxseal::format::{FRONT_LEN, Header, Sharing};
+use waxseal::format::{FRONT_LEN, Header, Sharing, Slot};
 use waxseal::io::{Destination, DestinationError};
 use waxseal::keys::KeyOpener;
 use waxseal::rewrap::{DiskFile, InPlace, Plan, Report, Request, rewrap_stream};
@@ -43,17 +43,22 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
     check(args, &inputs)?;
     let keys = Keys::load(args, session)?;
     let new_keys = keys.new_keys();
-    let rewrap = Rewrap { args, request: keys.request(&new_keys), openers: keys.openers(), keys: &keys };
-    match (&args.output, inputs.as_slice()) {
+    let request = keys.request(&new_keys);
+    let rewrap = Rewrap { args, request, openers: keys.openers(), keys: &keys, remark: OnceLock::new() };
+    let exit = match (&args.output, inputs.as_slice()) {
         (Some(output), [input]) => {
             let job = Job { input: input.clone(), output: output.clone(), naming: Naming::Given };
             let (result, warnings) = rewrap.copy(&job, &keys, &session.reporter);
             warnings.iter().for_each(|warning| session.reporter.warn(warning));
             let result = result.map(|done| keys.with_materials(done));
-            Ok(session.reporter.finished(Some(&input.name()), result))
+            session.reporter.finished(Some(&input.name()), result)
         }
-        _ => Ok(rewrap.all(&inputs, session)),
+        _ => rewrap.all(&inputs, session),
+    };
+    if let Some(remark) = rewrap.remark.get().filter(|_| session.reporter.is_watched()) {
+        session.reporter.remark(remark);
     }
+    Ok(exit)
 }
 
 /// The inputs, by the file that they lead to: what is asked of a file that is named twice, it is asked once. `--remove
@@ -108,6 +113,8 @@ struct Rewrap<'a> {
     request: Request<'a>,
     openers: Vec<&'a dyn KeyOpener>,
     keys: &'a Keys<'a>,
+    /// What a person must know of the keys that a file has now, and did not have together before.
+    remark: OnceLock<&'static str>,
 }
 
 impl Rewrap<'_> {
@@ -263,7 +270,12 @@ impl Rewrap<'_> {
         if changes && header.bank().binding.sharing == Sharing::Shared && !self.args.yes {
             confirm_shared(file)?;
         }
-        self.request.plan(header.bank())
+        let plan = self.request.plan(header.bank())?;
+        let remark = |slots: &[Slot]| crate::keys::remark(slots.iter().map(|slot| slot.kind));
+        if let (None, Some(remark)) = (remark(&header.bank().slots), remark(plan.slots())) {
+            self.remark.get_or_init(|| remark);
+        }
+        Ok(plan)
     }
 }
 
