@@ -3,22 +3,24 @@
 pub(super) const KEY_CREATE: &str = "\
 Examples:
   waxseal key create --alias alias/backups
-  waxseal key create --external --alias alias/backups           for your own key material: see `key import`
-  waxseal key create --spec ML_KEM_768 --alias alias/backups    for hosts that seal offline: see `key public`
-  waxseal key create --alias alias/backups --description 'database backups' --tag team=dba --policy policy.json";
+  waxseal key create --external --alias alias/backups   for `key import`: your own material
+  waxseal key create --spec ML_KEM_768 --alias alias/backups   for `key public`: seals offline
+  waxseal key create --alias alias/backups --policy policy.json --tag team=dba --description dumps";
 
 pub(super) const KEY_IMPORT: &str = "\
 Examples:
   waxseal key import alias/backups --generate backups.material
   waxseal key import alias/backups --material backups.material --valid-to 2027-06-30T00:00:00Z
-  waxseal key import alias/backups --new-material --generate second.material    then: waxseal key rotate alias/backups
+  waxseal key import alias/backups --new-material --generate second.material
+  waxseal key rotate alias/backups                              uses the new material from then on
 
 A key with several materials is usable only while KMS has all of them. Each import lists the missing materials.";
 
 pub(super) const KEY_DELETE_MATERIAL: &str = "\
 Examples:
   waxseal key delete-material alias/backups --yes
-  waxseal key delete-material alias/backups --key-material-id ID --yes      the ids: waxseal key show alias/backups
+  waxseal key delete-material alias/backups --key-material-id ID --yes
+  waxseal key show alias/backups                                lists the ids of the materials
 
 Files that this key sealed cannot be opened until the same material is imported again.";
 
@@ -26,7 +28,7 @@ pub(super) const KEY_PUBLIC: &str = "\
 Examples:
   waxseal key create --spec ML_KEM_768 --alias alias/backups
   waxseal key public alias/backups -o backups.pub
-  waxseal decrypt -k alias/backups backup.tar.wax               opens what was sealed with -k file:backups.pub
+  waxseal decrypt -k alias/backups backup.tar.wax         opens what -k file:backups.pub sealed
 
 Anyone with the recipient file can seal but not open. Sealing makes no call and needs no credentials. The file is not
 secret, but protect it: a person who can replace it can read everything that is sealed to it later.";
@@ -34,7 +36,8 @@ secret, but protect it: a person who can replace it can read everything that is 
 pub(super) const KEY_ROTATE: &str = "\
 Examples:
   waxseal key rotate alias/backups
-  waxseal key import alias/backups --new-material --generate second.material && waxseal key rotate alias/backups
+  waxseal key import alias/backups --new-material --generate second.material
+  waxseal key rotate alias/backups                              the same key, with your own material
 
 The key stays the same: it still opens older files, and no file has to change. A key with your own material rotates to
 the new material that you imported for it.";
