@@ -235,3 +235,19 @@ fn the_table_of_variables_is_what_the_sources_read() {
         }
     }
 }
+
+/// One thing is singular.
+#[test]
+fn one_of_a_kind_is_not_told_in_the_plural() {
+    let place = Place::new();
+    let mut sealed = place.sealed("in.wax", &noise(100_000));
+    let middle = sealed.len() - 60_000;
+    sealed[middle] ^= 1;
+    place.write("in.wax", &sealed);
+    let ran = place.run(&["salvage", "-k", "file:k", "-o", "out", "in.wax"]);
+    ran.failed(4, &["missing in 1 place"]);
+    assert!(!ran.stderr.contains("1 places"), "{}", ran.stderr);
+    place.sealed("one.wax", b"x");
+    let shown = place.ok(&["inspect", "one.wax"]).text();
+    assert!(shown.contains("the plaintext has 1 byte\n"), "{shown}");
+}
