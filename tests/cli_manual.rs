@@ -133,6 +133,28 @@ fn all_pages_go_into_a_folder_and_replace_only_pages() {
     assert_eq!((&json["ok"], &json["exit"]), (&false.into(), &8.into()));
 }
 
+/// A line that writes into a folder fails where there is none, as on a new machine.
+#[test]
+fn an_example_makes_the_folder_before_it_writes_into_it() {
+    let place = Place::new();
+    for command in ["completions", "man"] {
+        let help = place.ok(&[command, "--help"]).text();
+        let mut made = BTreeSet::new();
+        let mut written = 0;
+        for line in help.lines().filter_map(|line| line.strip_prefix("  ")) {
+            if let Some(folder) = line.strip_prefix("mkdir -p ") {
+                made.insert(folder);
+            } else if let Some((_, path)) = line.split_once(" > ~/").or_else(|| line.split_once(" --all ~/")) {
+                let path = format!("~/{path}");
+                let folder = if line.contains('>') { path.rsplit_once('/').unwrap().0 } else { &path };
+                assert!(made.contains(folder), "{command}: {line}");
+                written += 1;
+            }
+        }
+        assert!(written > 0, "{help}");
+    }
+}
+
 /// An installed tool puts the reader beside the backups.
 #[test]
 fn the_printed_reader_opens_a_file() {

@@ -19,7 +19,7 @@ pub(crate) const VARIABLES: &[(&[&str], &str)] = &[
     (&["AWS_REGION", "AWS_DEFAULT_REGION"], "The region of keys whose name has no region, if there is no --region."),
     (
         &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"],
-        "AWS credentials. They have priority over a profile, but not over --profile. The last one is an old name of the third.",
+        "AWS credentials. They have priority over a profile, but not over --profile. AWS_SECURITY_TOKEN is an old name of AWS_SESSION_TOKEN.",
     ),
     (&["AWS_ACCOUNT_ID"], "The account of these credentials."),
     (
