@@ -1,14 +1,25 @@
 #!/usr/bin/env python3
 """Opens a waxseal v1 file. Numbers in comments are the sections of waxseal-v1.md; 1.3 lists the exit codes.
-Needs `cryptography` >= 50, and `boto3` for --kms. IN must be a file, not a pipe. 7.7's second look is left out."""
-import base64, hashlib, hmac, os, re, struct, sys, tempfile
+
+Needs Python 3.9 and `cryptography` 38, or newer. Also needed: `cryptography` 48 for identities, `cryptography` 44 or
+`argon2-cffi` for passphrases, `boto3` for --kms. IN must be a file, not a pipe. 7.7's second look is left out.
+
+As a module, it gives the plaintext as a file that can seek. What opens it has the names of the options in `prepare`:
+
+    import io, reader
+    with io.BufferedReader(reader.Sealed("db.wax", keyfile="backup.key")) as plaintext: ...
+"""
+import base64, hashlib, hmac, io, os, re, struct, sys, tempfile
 from argparse import ArgumentParser, Namespace
-from cryptography.cobblestone import Cobblestone256Decryptor
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.kdf import argon2, hkdf
+try:
+    from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import x25519
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+except ImportError as error:
+    if __name__ != "__main__": raise
+    sys.exit(print(f"reader: usage: this needs the Python package cryptography: pip install 'cryptography' ({error})", file=sys.stderr) or 2)
 
 MAGIC = b"\x89WAX\r\n\x1a\n"
 BANK_LENS = (4096, 8192, 16384, 32768, 65536)  # with 0, these are the six places (7.2)
@@ -16,7 +27,7 @@ SPKI = ((4, 1152, "308204b2300b0609608648016503040402038204a100", 1206, b""),  #
         (4, 1536, "30820632300b06096086480165030404030382062100", 1590, b""),
         (5, 0, "308201a2300d06092a864886f70d01010105000382018f003082018a0282018100", 422, b"\2\3\1\0\1"),
         (5, 0, "30820222300d06092a864886f70d01010105000382020f003082020a0282020100", 550, b"\2\3\1\0\1"), (6, 1152, "", 1216, b""))
-AEAD = {1: b"AEAD_AES_256_GCM", 2: b"AEAD_CHACHA20_POLY1305"}
+AEAD = {1: (AESGCM, b"AEAD_AES_256_GCM"), 2: (ChaCha20Poly1305, b"AEAD_CHACHA20_POLY1305")}
 ARN = re.compile(rb"(arn:aws[a-z-]*:kms:)([a-z0-9-]{1,32})(:[0-9]{12}:key/)([A-Za-z0-9-]{1,128})")
 HEX, KINDS = re.compile(rb"[0-9a-f]{32}"), {4: b"aws-kms-ml-kem", 5: b"aws-kms-rsa", 6: b"x-wing"}
 EXITS = {"header": 3, "newer": 3, "demand": 8, "slot": 5, "commitment": 4, "payload": 4, "truncated": 4, "usage": 2}
@@ -27,7 +38,8 @@ class Fail(Exception):
         self.kind, self.code = kind, code or EXITS[kind]
 def require(truth, message, kind="header", code=None):
     if not truth: raise Fail(kind, message, code)
-def expand(prk, info, length): return hkdf.HKDFExpand(hashes.SHA512(), length, info).derive(prk)
+def lacking(what, package): return Fail("usage", f"{what} needs the Python package {package}: pip install '{package}'")
+def expand(prk, info, length): return HKDFExpand(hashes.SHA512(), length, info).derive(prk)
 def sha256(data): return hashlib.sha256(data).digest()
 def peek(fd, offset, size):  # None: cannot be read
     try: return os.pread(fd, size, offset)
@@ -110,7 +122,10 @@ def checked_line(path, pattern):  # 9.10, 9.11
 def recipient_id(public): return sha256(b"waxseal v1 recipient\0" + public)[:16].hex().encode()
 def load_identity(path):  # 9.9, 9.11
     expanded = hashlib.shake_256(bytes.fromhex(checked_line(path, rb"waxseal-identity-v1:x-wing:([0-9a-f]{64})")[2].decode())).digest(96)
-    keys = mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
+    try:
+        from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+        keys = MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
+    except (ImportError, UnsupportedAlgorithm): raise lacking("an identity", "cryptography>=48") from None
     ours = keys[1].public_key().public_bytes_raw()
     return recipient_id(keys[0].public_key().public_bytes_raw() + ours), (*keys, ours)
 def open_x_wing(identity, sent):  # 9.9
@@ -137,22 +152,36 @@ def check_recipient(path):  # 9.10: of no use for opening, but refused where it 
     try: kind == 6 and x25519.X25519PrivateKey.generate().exchange(x25519.X25519PublicKey.from_public_bytes(key[1184:]))
     except ValueError: raise Fail("usage", "X25519 gives zero") from None
 
-def unwrap(key, context, message, code):  # 9.3: a Cobblestone-256 message
-    opener = Cobblestone256Decryptor(key, context)
-    try: return opener.update(message) + opener.finalize()
+def chunk_opener(input_key, suite, prelude, context):  # 11.2, 11.3: a function that opens chunk k
+    aead, name = AEAD[suite]
+    derived = expand(input_key, b"c2sp.org/chunked-encryption@v1+" + name + b"\0" + prelude[:24] + context, 76)
+    if not hmac.compare_digest(derived[44:], prelude[24:]): raise InvalidTag
+    aead, base_nonce = aead(derived[:32]), int.from_bytes(derived[32:44], "big")
+    return lambda k, sealed: aead.decrypt((base_nonce ^ k).to_bytes(12, "big"), sealed, None)
+def unwrap(key, context, message, code):  # 9.3: a Cobblestone-256 message of one chunk
+    try: return chunk_opener(key, 1, message[:56], context)(0, message[56:])
     except InvalidTag: raise Fail("slot", "the wrapped data key does not open", code) from None
+def argon2id(phrase, salt, memory, passes, lanes):
+    try:
+        from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+        return Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory).derive(phrase)
+    except (ImportError, UnsupportedAlgorithm): pass
+    try: from argon2.low_level import hash_secret_raw, Type
+    except ImportError: raise lacking("a passphrase", "cryptography>=44") from None
+    return hash_secret_raw(phrase, salt, passes, memory, lanes, 32, Type.ID)
 def open_passphrase(phrase, wrapped, bound):  # 9.5
     memory, passes, lanes = struct.unpack_from("<III", wrapped)
     require(19456 <= memory <= 1 << 20 and 1 <= passes <= 16 and 1 <= lanes <= 16 and memory * passes <= 1 << 22,
             "Argon2id parameters out of range", "slot")
-    key = argon2.Argon2id(salt=wrapped[12:44], length=32, iterations=passes, lanes=lanes, memory_cost=memory).derive(phrase)
+    key = argon2id(phrase, wrapped[12:44], memory, passes, lanes)
     return unwrap(key, b"waxseal v1 passphrase\0" + wrapped[:44] + bound, wrapped[44:], 5)
 
 def kms_match(slot, named):  # 10.3
     a, b = ARN.fullmatch(slot), ARN.fullmatch(named)
     return slot == named or (a[4].startswith(b"mrk-") and a.group(1, 3, 4) == b.group(1, 3, 4))
 def open_kms(arn, wrapped, bank):  # 10.4, 12.2
-    import boto3, botocore.exceptions as aws
+    try: import boto3, botocore.exceptions as aws
+    except ImportError: raise lacking("--kms", "boto3") from None
     context = {key.decode(): value.decode() for key, value in bank.pairs} | {"waxseal:data-key-id": bank.data_key_id}
     try: answer = boto3.client("kms", region_name=ARN.fullmatch(arn)[2].decode()).decrypt(
         KeyId=arn.decode(), CiphertextBlob=wrapped, EncryptionContext=context, EncryptionAlgorithm="SYMMETRIC_DEFAULT")
@@ -165,73 +194,108 @@ def open_kms(arn, wrapped, bank):  # 10.4, 12.2
 
 def load_data_key(path):  # 12.1, step 5
     require(len(key := open(path, "rb").read()) == 32, "the data key has not 32 bytes", "slot"); return key
-def candidates(bank, args):  # 12.1, step 4: a function for each data key that may be had
-    if args.data_key_file: yield lambda: load_data_key(args.data_key_file)
+def candidates(bank, keys):  # 12.1, step 4: a function for each data key that may be had
+    if keys.data_key_file: yield lambda: load_data_key(keys.data_key_file)
     for kind, key_id, wrapped in bank.slots:
-        if kind == 2 and key_id in args.keyfile:
-            yield lambda: unwrap(args.keyfile[key_id], b"waxseal v1 keyfile\0" + bank.bound, wrapped, 4)
-        if kind == 1 and (arn := next((named for named in args.kms if kms_match(key_id, named)), None)):
+        if kind == 2 and key_id in keys.keyfile:
+            yield lambda: unwrap(keys.keyfile[key_id], b"waxseal v1 keyfile\0" + bank.bound, wrapped, 4)
+        if kind == 1 and (arn := next((named for named in keys.kms if kms_match(key_id, named)), None)):
             yield lambda: open_kms(arn, wrapped, bank)
-        if kind in (4, 5) and key_id in args.shared_secret:
-            yield lambda: open_public(kind, wrapped, bank.bound, lambda _: args.shared_secret[key_id])
-        if kind == 6 and key_id in args.identity:
-            yield lambda: open_public(6, wrapped, bank.bound, lambda sent: open_x_wing(args.identity[key_id], sent))
-        if kind == 3 and args.passphrase: yield lambda: open_passphrase(args.passphrase, wrapped, bank.bound)
+        if kind in (4, 5) and key_id in keys.shared_secret:
+            yield lambda: open_public(kind, wrapped, bank.bound, lambda _: keys.shared_secret[key_id])
+        if kind == 6 and key_id in keys.identity:
+            yield lambda: open_public(6, wrapped, bank.bound, lambda sent: open_x_wing(keys.identity[key_id], sent))
+        if kind == 3 and keys.passphrase: yield lambda: open_passphrase(keys.passphrase, wrapped, bank.bound)
 
-def find_key(fd, bank, args):  # 12.1, steps 4 to 8
+def unlock(fd, bank, keys):  # 12.1, steps 3 to 8: a function that gives chunk k once it has verified
+    start = 2 * bank.length
+    require(os.pread(fd, 1, start + 71), "the file ends before its first chunk does", "truncated")
+    for demand, carried in [(c, bank.pairs) for c in keys.c] + [(l, bank.labels) for l in keys.l]:  # 5.3
+        require(tuple(demand.split(b"=", 1)) in carried, f"the file does not carry {demand!r}", "demand")
+    opener = find_key(fd, bank, keys)
+    def chunk(k):  # 11.3
+        require(k < 2**38, "more than 2^38 chunks", "payload")
+        sealed = os.pread(fd, 16400, start + 56 + 16400 * k)
+        require(len(sealed) >= 16, f"the file ends before chunk {k} does", "truncated")
+        try: return opener(k, sealed)
+        except InvalidTag: raise Fail("payload", f"chunk {k} does not authenticate") from None
+    return chunk
+
+def find_key(fd, bank, keys):  # 12.1, steps 4 to 8
     worst = Fail("slot", "no slot matches a key that was given")
-    for get in candidates(bank, args):
+    for get in candidates(bank, keys):
         try: data_key = get()
         except Fail as error: failure = error
         else:
             require(os.pread(fd, 56, 2 * bank.length) == bank.prelude, "the payload's start is not the prelude", "commitment")
-            info = b"c2sp.org/chunked-encryption@v1+" + AEAD[bank.suite] + b"\0" + bank.prelude[:24] + bank.bound
-            derived = expand(data_key, info, 76)
-            if hmac.compare_digest(derived[44:], bank.prelude[24:]): return data_key, derived[:32], derived[32:44]
-            failure = Fail("commitment", "the data key does not belong to this header")
+            try: return chunk_opener(data_key, bank.suite, bank.prelude, bank.bound)
+            except InvalidTag: failure = Fail("commitment", "the data key does not belong to this header")
+        if failure.kind == "usage": raise failure
         worst = max(failure, worst, key=lambda fail: (fail.kind == "commitment", (5, 6, 4).index(fail.code)))
     raise worst
 
-def plaintext(fd, bank, data_key, key, base_nonce):  # 11.3: yields each chunk once it has verified
-    if bank.suite == 1: (cobblestone := Cobblestone256Decryptor(data_key, bank.bound)).update(bank.prelude)
-    for k in range(2**38):
-        block = os.pread(fd, 16400, 2 * bank.length + 56 + 16400 * k)
-        require(len(block) >= 16, f"the file ends before chunk {k} does", "truncated")
-        last = len(block) < 16400
-        try: chunk = (cobblestone.update(block) + (cobblestone.finalize() if last else b"") if bank.suite == 1 else
-                      ChaCha20Poly1305(key).decrypt((int.from_bytes(base_nonce) ^ k).to_bytes(12), block, None))
-        except InvalidTag: raise Fail("payload", f"chunk {k} does not authenticate") from None
-        yield chunk
-        if last: return
-    raise Fail("payload", "more than 2^38 chunks")
+class Sealed(io.RawIOBase):  # 14
+    def __init__(self, path, **given):
+        keys, self.file, self.at = prepare(**given), open(path, "rb", buffering=0), 0
+        bank, self.warning = read_banks(self.file.fileno())
+        self.chunk = unlock(self.file.fileno(), bank, keys)
+        last, rest = divmod(self.file.seek(0, os.SEEK_END) - 2 * bank.length - 56, 16400)
+        require(rest >= 16, "the file ends where no last chunk can end", "truncated")
+        self.held = last, self.chunk(last)  # no length is used before the last chunk has verified
+        self.size = 16384 * last + len(self.held[1])
+    def readable(self): return True
+    def seekable(self): return True
+    def seek(self, offset, whence=os.SEEK_SET):
+        at = offset + (0, self.at, self.size)[whence]
+        if at < 0: raise ValueError(f"position {at}")
+        self.at = at; return at
+    def readinto(self, buffer):
+        if self.at >= self.size: return 0
+        k, begin = divmod(self.at, 16384)
+        if self.held[0] != k: self.held = k, self.chunk(k)
+        buffer = memoryview(buffer).cast("B")
+        part = self.held[1][begin:begin + len(buffer)]
+        buffer[:len(part)] = part
+        self.at += len(part); return len(part)
+    def close(self): self.file.close(); super().close()
+
+def prepare(keyfile=(), identity=(), recipient=(), shared_secret=(), kms=(), c=(), l=(), passphrase_file=None, data_key_file=None):
+    def several(given): return [os.fsencode(one) for one in ([given] if isinstance(given, (str, bytes, os.PathLike)) else given)]
+    keys = Namespace(kms=several(kms), c=several(c), l=several(l), data_key_file=data_key_file)
+    require(all(map(ARN.fullmatch, keys.kms)) and all(b"=" in demand for demand in keys.c + keys.l),
+            "--kms takes the ARN of a key, -c and -l take NAME=VALUE", "usage")
+    keys.keyfile = dict(map(load_keyfile, several(keyfile)))
+    keys.identity = dict(map(load_identity, several(identity)))
+    # ARN=FILE: what `aws kms decapsulate --query SharedSecret --output text` printed, or `aws kms decrypt`'s Plaintext
+    secrets = (secret.split(b"=", 1) for secret in several(shared_secret))
+    keys.shared_secret = {arn: base64.b64decode(open(path, "rb").read()) for arn, path in secrets}
+    for path in several(recipient): check_recipient(path)
+    keys.passphrase = passphrase_file and open(passphrase_file, "rb").read().removesuffix(b"\n")
+    require(keys.passphrase is None or 1 <= len(keys.passphrase) <= 1024, "a passphrase has 1 to 1024 bytes", "usage")
+    return keys
+
+def plaintext(chunk):  # from the front, to the chunk that is shorter
+    for k in range(2**38 + 1):
+        yield (part := chunk(k))
+        if len(part) < 16384: return
 
 def main():
     parser = ArgumentParser(prog="reader", description="opens a waxseal v1 file")
-    for name in ("--keyfile", "--identity", "--recipient", "--shared-secret", "--kms", "-c", "-l"): parser.add_argument(name, action="append", default=[], type=os.fsencode)
+    for name in ("--keyfile", "--identity", "--recipient", "--shared-secret", "--kms", "-c", "-l"): parser.add_argument(name, action="append", default=[])
     for name in ("--passphrase-file", "--data-key-file", "IN", "OUT"): parser.add_argument(name)
-    args = parser.parse_args()
-    require(all(map(ARN.fullmatch, args.kms)) and all(b"=" in demand for demand in args.c + args.l),
-            "--kms takes the ARN of a key, -c and -l take NAME=VALUE", "usage")
-    args.keyfile = dict(map(load_keyfile, args.keyfile))
-    args.identity = dict(map(load_identity, args.identity))
-    # ARN=FILE: what `aws kms decapsulate --query SharedSecret --output text` printed, or `aws kms decrypt`'s Plaintext
-    secrets = (secret.split(b"=", 1) for secret in args.shared_secret)
-    args.shared_secret = {arn: base64.b64decode(open(path, "rb").read()) for arn, path in secrets}
-    for path in args.recipient: check_recipient(path)
-    args.passphrase = args.passphrase_file and open(args.passphrase_file, "rb").read().removesuffix(b"\n")
-    require(args.passphrase is None or 1 <= len(args.passphrase) <= 1024, "a passphrase has 1 to 1024 bytes", "usage")
-    fd = os.open(args.IN, os.O_RDONLY)
+    given = vars(parser.parse_args())
+    path_in, path_out = given.pop("IN"), given.pop("OUT")
+    keys = prepare(**given)
+    fd = os.open(path_in, os.O_RDONLY)
     bank, warning = read_banks(fd)
     if warning: print("reader: warning:", warning, file=sys.stderr)
-    require(os.pread(fd, 1, 2 * bank.length + 71), "the file ends before its first chunk does", "truncated")
-    for demand, carried in [(c, bank.pairs) for c in args.c] + [(l, bank.labels) for l in args.l]:  # 5.3
-        require(tuple(demand.split(b"=", 1)) in carried, f"the file does not carry {demand!r}", "demand")
-    chunks = plaintext(fd, bank, *find_key(fd, bank, args))
-    if args.OUT == "-": return sys.stdout.buffer.writelines(chunks)
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(args.OUT) or ".", delete=False) as out:
-        try: out.writelines(chunks); out.flush(); os.replace(out.name, args.OUT)
+    chunks = plaintext(unlock(fd, bank, keys))
+    if path_out == "-": return sys.stdout.buffer.writelines(chunks)
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path_out) or ".", delete=False) as out:
+        try: out.writelines(chunks); out.flush(); os.replace(out.name, path_out)
         except BaseException: os.unlink(out.name); raise
 
-try: main()
-except Fail as error: sys.exit(print(f"reader: {error.kind}: {error}", file=sys.stderr) or error.code)
-except OSError as error: sys.exit(print(f"reader: io: {error}", file=sys.stderr) or 7)
+if __name__ == "__main__":
+    try: main()
+    except Fail as error: sys.exit(print(f"reader: {error.kind}: {error}", file=sys.stderr) or error.code)
+    except OSError as error: sys.exit(print(f"reader: io: {error}", file=sys.stderr) or 7)

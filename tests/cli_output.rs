@@ -185,6 +185,7 @@ fn a_broken_pipe_is_exit_7_on_every_command() {
         "--help",
         "--version",
         "man",
+        "reader",
         "completions zsh",
     ];
     for command in commands {

@@ -321,7 +321,7 @@ fn help_shows_examples_and_exit_codes() {
     }
     assert_eq!(place.ok(&["--version"]).text(), format!("waxseal {}\n", env!("CARGO_PKG_VERSION")));
     assert_eq!(place.ok(&["-V"]).text(), place.ok(&["--version"]).text());
-    assert!(place.ok(&["man"]).text().contains("Exit codes"));
+    assert!(place.ok(&["man"]).text().contains("EXIT STATUS"));
     for shell in ["bash", "zsh", "fish"] {
         assert!(place.ok(&["completions", shell]).text().contains("encrypt"));
     }

@@ -282,6 +282,7 @@ fn nothing_secret_is_ever_said() {
         (Well, &["completions", "bash"]),
         (Well, &["man"]),
         (Well, &["man", "key", "new"]),
+        (Well, &["reader"]),
         (Well, &["--help"]),
         (Well, &["--version"]),
         (Badly, &["nonsense"]),

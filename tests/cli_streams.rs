@@ -66,6 +66,7 @@ fn a_closed_stdout_loses_nothing_unsaid() {
         "rewrap --allow-unwrap -k file:k --add file:k -o - f.wax",
         "completions bash",
         "man",
+        "reader",
         "--help",
     ] {
         let ran = sh(&place, &format!("waxseal {command} >&-"));

@@ -146,3 +146,101 @@ fn who_knows_three_kinds_opens_a_file_of_more() {
     assert_eq!(told(&reader(&by_key(odd))), (Some(3), false));
     assert_eq!(told(&older(&by_key(odd))), (Some(0), true));
 }
+
+/// What a user of the module writes. `code` comes after the imports.
+fn module(code: &str) -> String {
+    let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec");
+    let code = format!("import io, sys\nimport reader\n{code}");
+    let output = Command::new(support::python()).current_dir(spec).args(["-B", "-c", &code]).output();
+    let output = output.expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// `import reader` runs nothing, and the file that it gives can seek. One key alone needs no list.
+#[test]
+fn as_a_module_it_gives_a_file_that_can_seek() {
+    let told = module(
+        r#"
+with io.BufferedReader(reader.Sealed("example.wax", keyfile="example.key", c=["project=demo"])) as file:
+    print(file.read(5), file.seek(-8, io.SEEK_END), file.read(), file.read(), file.raw.size)
+assert file.closed and file.raw.file.closed
+try: reader.Sealed("example.wax", keyfile=["example.key"], l="host=another")
+except reader.Fail as error: print(error.kind, error.code)
+"#,
+    );
+    assert_eq!(told, "b'hello' 7 b'waxseal\\n' b'' 15\ndemand 8\n");
+}
+
+/// The last chunk decides on the length, so it is the first that is opened, and a damaged one gives no file.
+#[test]
+fn no_length_is_told_before_the_last_chunk_has_verified() {
+    let told = module(
+        r#"
+import os, tempfile
+whole = open("example.wax", "rb").read()
+for name, altered in [("cut", whole[:-8]), ("longer", whole + b"x"), ("other", whole[:-1] + bytes([whole[-1] ^ 1]))]:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(altered); file.flush()
+        try: print("accepted", reader.Sealed(file.name, keyfile="example.key").size)
+        except reader.Fail as error: print(name, error.kind)
+"#,
+    );
+    assert_eq!(told, "cut payload\nlonger payload\nother payload\n");
+}
+
+/// Without a package, one sentence says which, and how to get it; the exit code is that of usage.
+#[test]
+fn a_missing_package_is_named() {
+    let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec");
+    let run = |hidden: &str, arguments: &str| {
+        let code = format!(
+            "import runpy, sys\nsys.modules[{hidden:?}] = None\nsys.argv = ['reader.py', *{arguments:?}.split()]\n\
+             runpy.run_path('reader.py', run_name='__main__')"
+        );
+        let output = Command::new(support::python()).current_dir(&spec).args(["-B", "-c", &code]).output();
+        let output = output.expect("python runs");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let (code, errors) = run("cryptography.exceptions", "example.wax -");
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.starts_with("reader: usage: this needs the Python package cryptography: pip install "), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    let (code, errors) =
+        run("cryptography.hazmat.primitives.asymmetric.mlkem", "--identity example-public.identity example.wax -");
+    assert_eq!(code, Some(2), "{errors}");
+    let words = "an identity needs the Python package cryptography>=48: pip install 'cryptography>=48'";
+    assert_eq!(errors, format!("reader: usage: {words}\n"));
+    // The same two for the functions that a file's slot decides on.
+    let told = module(
+        r#"
+sys.modules["boto3"] = sys.modules["cryptography.hazmat.primitives.kdf.argon2"] = sys.modules["argon2.low_level"] = None
+for call in (lambda: reader.open_kms(b"", b"", None), lambda: reader.argon2id(b"word", bytes(32), 19456, 2, 1)):
+    try: call()
+    except reader.Fail as error: print(error.code, error)
+"#,
+    );
+    let [kms, passphrase] = ["boto3", "cryptography>=44"];
+    let words =
+        |what: &str, package: &str| format!("2 {what} needs the Python package {package}: pip install '{package}'\n");
+    assert_eq!(told, words("--kms", kms) + &words("a passphrase", passphrase));
+}
+
+/// The payload and a wrapped key are messages of the public standard: another implementation of it opens them.
+#[test]
+fn another_implementation_of_the_standard_opens_the_payload() {
+    let told = module(
+        r#"
+from cryptography.cobblestone import Cobblestone256Decryptor
+with open("example.wax", "rb") as file:
+    bank, _ = reader.read_banks(file.fileno())
+    file.seek(2 * bank.length)
+    wrapped = next(wrapped for kind, _, wrapped in bank.slots if kind == 2)
+    _, key = reader.load_keyfile("example.key")
+    unwrap = Cobblestone256Decryptor(key, b"waxseal v1 keyfile\0" + bank.bound)
+    opener = Cobblestone256Decryptor(unwrap.update(wrapped) + unwrap.finalize(), bank.bound)
+    print(opener.update(file.read()) + opener.finalize())
+"#,
+    );
+    assert_eq!(told, "b'hello, waxseal\\n'\n");
+}

@@ -31,3 +31,8 @@ pub(crate) use slot::{
     X_WING_ENCAPSULATION_LEN,
 };
 pub use slot::{KMS_WRAPPED_MAX, Slot, SlotKind, is_kms_key_arn};
+
+/// A program in Python that opens sealed files, and needs nothing of this library: `spec/reader.py`.
+///
+/// It was written from the specification alone. Put it beside files that must be opened in many years.
+pub const READER: &str = include_str!("../../spec/reader.py");

@@ -13,7 +13,7 @@ mod python;
 pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto, small_kms};
 pub use liar::{Liar, Reply, http, liar};
 pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
-pub use python::{environment, kms_python, python, try_python};
+pub use python::{environment, kms_python, old_python, python, try_python};
 
 use std::path::Path;
 use std::process::Command;

@@ -29,7 +29,18 @@ pub fn kms_python() -> &'static Path {
         .get_or_init(|| environment("kms-python", pins).unwrap_or_else(|missing| panic!("these tests need {missing}")))
 }
 
-/// The same for who can do without; or what is missing.
+/// The interpreter of an environment that holds the oldest packages that `spec/reader.py` takes.
+///
+/// # Panics
+/// As [`python`].
+pub fn old_python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    let pins = include_str!("requirements-old.txt");
+    PYTHON
+        .get_or_init(|| environment("old-python", pins).unwrap_or_else(|missing| panic!("these tests need {missing}")))
+}
+
+/// The same as [`python`] for who can do without; or what is missing.
 pub fn try_python() -> Result<&'static Path, &'static str> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     PYTHON.get_or_init(|| environment("python", PINS)).as_ref().map(PathBuf::as_path).map_err(String::as_str)

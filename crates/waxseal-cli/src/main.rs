@@ -4,6 +4,8 @@
 
 mod args;
 mod commands;
+mod count;
+mod environment;
 mod escape;
 mod exit;
 mod failure;

@@ -30,8 +30,8 @@ pub(super) const VERIFY: &str = "\
 Examples:
   waxseal verify -k file:backup.key *.wax
   waxseal verify -k file:backup.key -l host=db1 db.wax
-  waxseal verify --quick *.wax                  the key, the length and the end of each file, in milliseconds
-  waxseal verify --dry-run *.wax                may I restore? AWS KMS is asked, and opens nothing
+  waxseal verify --quick *.wax      the key, the length and the end of each file, in milliseconds
+  waxseal verify --dry-run *.wax    may I restore? AWS KMS is asked, and opens nothing
 
 `--quick` and `--dry-run` do not read the content: damage in it goes unnoticed.";
 
@@ -48,7 +48,7 @@ Examples:
 
 pub(super) const REWRAP: &str = "\
 Examples:
-  waxseal rewrap --to alias/backups-2027 *.wax                  changes the key with ReEncrypt; no payload is read
+  waxseal rewrap --to alias/backups-2027 *.wax                  by ReEncrypt; no payload is read
   waxseal rewrap --from alias/old --to alias/new --json *.wax
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax
@@ -60,7 +60,7 @@ Removing a key does not revoke it: older copies of the header still have it, and
 pub(super) const RESEAL: &str = "\
 Examples:
   waxseal reseal --from file:old.key -k file:new.key -o new.wax old.wax
-  waxseal reseal -k alias/backups-2027 -l owner=team-b -o new.wax old.wax     the input must have this label
+  waxseal reseal -k alias/backups-2027 -l owner=team-b -o new.wax old.wax   old.wax must have the label
   waxseal reseal -k file:new.key --set-label owner=team-c --unset host -o new.wax old.wax
 
 `rewrap` changes only the keys of a file: whoever once had the data key can still read it. `reseal` makes a new data key.
@@ -96,7 +96,7 @@ pub(super) const KEY_PUBLIC: &str = "\
 Examples:
   waxseal key create --spec ML_KEM_768 --alias alias/backups
   waxseal key public alias/backups -o backups.pub
-  waxseal decrypt -k alias/backups backup.tar.wax               opens what was sealed with -k file:backups.pub
+  waxseal decrypt -k alias/backups backup.tar.wax         opens what -k file:backups.pub sealed
   waxseal key public file:backup.identity -o backup.identity.pub
 
 Anyone with the recipient file can seal but not open. Sealing makes no call and needs no credentials. The file is not
@@ -104,10 +104,25 @@ secret, but protect it: a person who can replace it can read everything that is 
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
+  mkdir -p ~/.local/share/bash-completion/completions
   waxseal completions bash > ~/.local/share/bash-completion/completions/waxseal
-  waxseal completions zsh > ~/.zfunc/_waxseal";
+  mkdir -p ~/.zfunc
+  waxseal completions zsh > ~/.zfunc/_waxseal
+  mkdir -p ~/.config/fish/completions
+  waxseal completions fish > ~/.config/fish/completions/waxseal.fish
+
+zsh reads ~/.zfunc if ~/.zshrc has the line `fpath+=~/.zfunc` before `compinit`.";
 
 pub(super) const MAN: &str = "\
 Examples:
-  waxseal man > waxseal.1
-  waxseal man encrypt > waxseal-encrypt.1";
+  waxseal man key new | man -l -
+  waxseal man encrypt > waxseal-encrypt.1
+  mkdir -p ~/.local/share/man/man1
+  waxseal man --all ~/.local/share/man/man1";
+
+pub(super) const READER: &str = "\
+Examples:
+  waxseal reader > reader.py                            to keep beside the backups
+  python3 reader.py --keyfile backup.key db.wax db.sql
+
+The program needs Python and the package `cryptography`. It is also a module: its first lines show how to use it.";

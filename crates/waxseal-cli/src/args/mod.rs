@@ -102,9 +102,12 @@ pub(crate) enum Command {
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
-    /// Print the manual page of waxseal or of one of its commands
+    /// Print the manual page of waxseal or of one of its commands, or write all pages into a folder
     #[command(after_help = examples::MAN)]
     Man(ManArgs),
+    /// Print a program in Python that opens sealed files without waxseal
+    #[command(after_help = examples::READER)]
+    Reader,
 }
 
 /// Which keys.
@@ -200,7 +203,9 @@ impl Command {
             Self::Rewrap(args) => any(&args.inputs),
             Self::Cat(args) => is_stdin(&args.input),
             Self::Reseal(args) => is_stdin(&args.input),
-            Self::Salvage(_) | Self::Key(_) | Self::Service(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Salvage(_) | Self::Key(_) | Self::Service(_) | Self::Completions(_) | Self::Man(_) | Self::Reader => {
+                false
+            }
         }
     }
 
@@ -212,7 +217,8 @@ impl Command {
             Self::Reseal(args) => is_stdout(&args.output),
             Self::Rewrap(args) => args.output.as_ref().is_some_and(|output| is_stdout(output)),
             Self::Service(command) => command.fills_stdout(),
-            Self::Cat(_) | Self::Completions(_) | Self::Man(_) => true,
+            Self::Cat(_) | Self::Completions(_) | Self::Reader => true,
+            Self::Man(args) => args.all.is_none(),
             Self::Verify(_) | Self::Inspect(_) | Self::Salvage(_) | Self::Key(_) => false,
         }
     }
@@ -232,6 +238,11 @@ pub(crate) struct ManArgs {
     /// The command, for example: encrypt, or: key new
     #[arg(value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+    /// Write the pages of all commands into this folder: waxseal.1, waxseal-encrypt.1, ...
+    ///
+    /// The folder must exist. Pages that waxseal wrote there earlier are replaced. No other file is.
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(crate) all: Option<PathBuf>,
 }
 
 #[cfg(test)]
@@ -241,5 +252,19 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    /// The help is at most 100 columns wide, and breaks longer lines. A command that is broken cannot be copied.
+    #[test]
+    fn no_line_of_an_example_is_broken() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n  "), "{}: {help}", command.get_name());
+            for line in help.lines().take_while(|line| !line.is_empty()) {
+                assert!(line.chars().count() <= 100, "{line}");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&<Args as clap::CommandFactory>::command());
     }
 }

@@ -70,10 +70,10 @@ fn hint(output: &Output, path: Option<&str>) -> String {
         // What reads a FIFO may have got some of it, and sees from its end that it is not whole.
         (Output::Stream(_), Some(path)) => {
             format!(
-                "the output in {path} is incomplete, and no reader accepts it; the command's own messages are above"
+                "the output in {path} is incomplete, and no reader accepts it; messages of the command, if any, are above"
             )
         }
-        _ => "nothing was written; the command's own messages are above".into(),
+        _ => "nothing was written; messages of the command, if any, are above".into(),
     }
 }
 

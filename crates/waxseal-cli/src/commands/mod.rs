@@ -7,6 +7,7 @@ mod direct;
 mod encrypt;
 mod inspect;
 mod key;
+mod manual;
 mod open;
 mod reseal;
 mod rewrap;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Result<Exit> {
         Command::Key(command) => key::run(&command, session),
         Command::Service(command) => command.run(session),
         Command::Completions(args) => shell::completions(&args),
-        Command::Man(args) => shell::manual(&args),
+        Command::Man(args) => manual::run(&args, session),
+        Command::Reader => shell::reader(),
     }
 }

@@ -8,6 +8,7 @@ use waxseal::salvage::{HeaderSource, PlaintextEnd, Region, SalvageOptions, Salva
 use super::open::{Open, warn_of_header};
 use crate::Result;
 use crate::args::SalvageArgs;
+use crate::count::count;
 use crate::escape::Name;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -94,7 +95,7 @@ fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Inp
         request_id,
         key_material_id,
         more: json_of(report),
-        note: Some(format!("everything authenticates: {} bytes", report.recovered_bytes())),
+        note: Some(format!("everything authenticates: {}", count(report.recovered_bytes(), "byte"))),
         ..Done::default()
     };
     if !report.is_complete() {
@@ -108,11 +109,11 @@ fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Inp
 
 fn missing(report: &SalvageReport) -> String {
     let mut text = format!(
-        "{} of {} bytes were recovered, {} are missing in {} places",
+        "{} of {} recovered, {} missing in {}",
         report.recovered_bytes(),
-        report.output_len(),
+        count(report.output_len(), "byte"),
         report.lost_bytes(),
-        report.lost.len(),
+        count(report.lost.len() as u64, "place"),
     );
     if let PlaintextEnd::Unknown { .. } = report.end {
         text.push_str(", and the original length is not known");
@@ -133,7 +134,10 @@ fn hint(report: &SalvageReport, input: &Input) -> String {
 fn holes(lost: &[Region]) -> Vec<String> {
     let mut lines: Vec<String> = lost.iter().take(LISTED).map(hole).collect();
     if lost.len() > LISTED {
-        lines.push(format!("and {} more places; --map and --json list all of them", lost.len() - LISTED));
+        lines.push(format!(
+            "and {}; --map and --json list all of them",
+            count((lost.len() - LISTED) as u64, "more place")
+        ));
     }
     lines
 }

@@ -1,11 +1,10 @@
-//! `completions` and `man`: what a package installs beside the program.
+//! `completions` and `reader`: texts that are installed beside the program, or beside what it seals.
 
 use clap::CommandFactory;
 
 use crate::Result;
-use crate::args::{Args, CompletionsArgs, ManArgs};
+use crate::args::{Args, CompletionsArgs};
 use crate::exit::Exit;
-use crate::failure::Failure;
 use crate::report::to_stdout;
 
 /// `completions`.
@@ -16,19 +15,8 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// `man`.
-pub(crate) fn manual(args: &ManArgs) -> Result<Exit> {
-    let mut command = Args::command();
-    command.build();
-    let mut found = &command;
-    for word in &args.command {
-        found = found.find_subcommand(word).ok_or_else(|| {
-            Failure::usage(format!("waxseal has no command {word}")).hint("`waxseal --help` lists the commands")
-        })?;
-    }
-    let mut page = Vec::new();
-    let rendered = clap_mangen::Man::new(found.clone()).render(&mut page);
-    rendered.map_err(|error| Failure::io("rendering the manual page", error))?;
-    to_stdout(&String::from_utf8_lossy(&page))?;
+/// `reader`.
+pub(crate) fn reader() -> Result<Exit> {
+    to_stdout(waxseal::format::READER)?;
     Ok(Exit::Done)
 }

@@ -3,29 +3,32 @@
 pub(super) const KEY_CREATE: &str = "\
 Examples:
   waxseal key create --alias alias/backups
-  waxseal key create --external --alias alias/backups           for your own key material: see `key import`
-  waxseal key create --spec ML_KEM_768 --alias alias/backups    for hosts that seal offline: see `key public`
-  waxseal key create --alias alias/backups --description 'database backups' --tag team=dba --policy policy.json";
+  waxseal key create --external --alias alias/backups   for `key import`: your own material
+  waxseal key create --spec ML_KEM_768 --alias alias/backups   for `key public`: seals offline
+  waxseal key create --alias alias/backups --policy policy.json --tag team=dba --description dumps";
 
 pub(super) const KEY_IMPORT: &str = "\
 Examples:
   waxseal key import alias/backups --generate backups.material
   waxseal key import alias/backups --material backups.material --valid-to 2027-06-30T00:00:00Z
-  waxseal key import alias/backups --new-material --generate second.material    then: waxseal key rotate alias/backups
+  waxseal key import alias/backups --new-material --generate second.material
+  waxseal key rotate alias/backups                              uses the new material from then on
 
 A key with several materials is usable only while KMS has all of them. Each import lists the missing materials.";
 
 pub(super) const KEY_DELETE_MATERIAL: &str = "\
 Examples:
   waxseal key delete-material alias/backups --yes
-  waxseal key delete-material alias/backups --key-material-id ID --yes      the ids: waxseal key show alias/backups
+  waxseal key delete-material alias/backups --key-material-id ID --yes
+  waxseal key show alias/backups                                lists the ids of the materials
 
 Files that this key sealed cannot be opened until the same material is imported again.";
 
 pub(super) const KEY_ROTATE: &str = "\
 Examples:
   waxseal key rotate alias/backups
-  waxseal key import alias/backups --new-material --generate second.material && waxseal key rotate alias/backups
+  waxseal key import alias/backups --new-material --generate second.material
+  waxseal key rotate alias/backups                              the same key, with your own material
 
 The key stays the same: it still opens older files, and no file has to change. A key with your own material rotates to
 the new material that you imported for it.";

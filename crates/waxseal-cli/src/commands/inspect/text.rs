@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use waxseal::format::{Bank, BankNumber, BankState, Pairs, Sharing, Slot, SlotKind};
 
 use super::{Prelude, View};
+use crate::count::count;
 use crate::escape;
 use crate::keys::by_hand;
 
@@ -35,12 +36,17 @@ impl View {
             slots.any(|slot| by_hand(slot, &bank.binding).is_some())
         };
         if by_hand(true) {
-            out.push_str("  to decrypt the file with the data key: spec/reader.py --data-key-file data.key IN OUT\n");
+            out.push_str(
+                "  to decrypt the file with the data key: python3 reader.py --data-key-file data.key IN OUT\n",
+            );
         }
         if by_hand(false) {
             out.push_str(
-                "  to decrypt the file with a shared secret: spec/reader.py --shared-secret ARN=shared.secret IN OUT\n",
+                "  to decrypt the file with a shared secret: python3 reader.py --shared-secret ARN=shared.secret IN OUT\n",
             );
+        }
+        if by_hand(true) || by_hand(false) {
+            out.push_str("  `waxseal reader` prints reader.py\n");
         }
         out.push_str("  nothing here is authenticated; to authenticate it with a key, run `waxseal verify`\n");
         out
@@ -54,9 +60,11 @@ impl View {
             (None, _) => "length unknown: only the first bytes were read".into(),
             (Some(0), _) => "not here, only the header is here".into(),
             (Some(len), None) => {
-                format!("{len} bytes, which is not a possible length: truncated, or only the first bytes")
+                format!("{}, which is not a possible length: truncated, or only the first bytes", count(len, "byte"))
             }
-            (Some(len), Some(plain)) => format!("{len} bytes; for this length, the plaintext has {plain} bytes"),
+            (Some(len), Some(plain)) => {
+                format!("{len} bytes; for this length, the plaintext has {}", count(plain, "byte"))
+            }
         };
         row(out, "payload", &length);
         let agrees = match self.prelude {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use waxseal::rewrap::{Change, Kept, Outcome, Part, RepairPlan, Replacement, Report, SlotName};
 
 use crate::Result;
+use crate::count::count;
 use crate::escape::{self, Name};
 use crate::failure::Failure;
 use crate::report::{Done, Reporter};
@@ -132,7 +133,13 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} files changed, {} unchanged, {} failed", self.changed, self.unchanged, self.failed)
+        write!(
+            out,
+            "{} changed, {} unchanged, {} failed",
+            count(self.changed as u64, "file"),
+            self.unchanged,
+            self.failed
+        )
     }
 }
 
