@@ -30,6 +30,9 @@ pub enum Error {
     /// No given key opens the file.
     #[error(transparent)]
     NoKey(#[from] NoKey),
+    /// The input does not exist, and the place where it would be does.
+    #[error(transparent)]
+    NoInput(#[from] NoInput),
     /// The file does not have a pair or label that the caller demands.
     #[error(transparent)]
     Unmet(#[from] Unmet),
@@ -84,6 +87,7 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Io { source, .. } => source,
+            Error::NoInput(_) => io::Error::new(io::ErrorKind::NotFound, error),
             Error::Tampered(_) | Error::Format(_) => io::Error::new(io::ErrorKind::InvalidData, error),
             other => io::Error::other(other),
         }
@@ -94,6 +98,15 @@ impl From<Error> for io::Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the input changed while it was read")]
 pub struct InputChanged;
+
+/// The input does not exist: its folder or bucket was found, and there is nothing of its name in it.
+///
+/// Everything else that keeps an input from being found is an [`Error::Io`]: a folder or bucket that is missing, a store
+/// that does not say whether it has the object. Who reads a series of files to its end may take this error for the end,
+/// and no other. A source of the caller's own answers it as `std::io::Error::from(Error::from(NoInput))`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the input does not exist")]
+pub struct NoInput;
 
 /// Why a header cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -418,6 +431,7 @@ mod tests {
     fn own_errors_survive_a_trip_through_io() {
         let there = io::Error::from(Error::Tampered(Tampered::Prelude));
         assert!(matches!(Error::io("reading", there), Error::Tampered(Tampered::Prelude)));
+        assert!(matches!(Error::io("opening", Error::from(NoInput).into()), Error::NoInput(_)));
         let plain = Error::io("reading", io::Error::other("disk"));
         assert_eq!(plain.to_string(), "reading: disk");
     }

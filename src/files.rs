@@ -31,7 +31,7 @@ use crate::engine::{Engine, Observer, Sink, Source, Unobserved};
 use crate::envelope::{Demands, Envelope, OpenedBy, SealOptions};
 use crate::error::{Error, Result};
 use crate::format::Header;
-use crate::io::{AtomicFile, Destination, Durability, Missed, Overwrite};
+use crate::io::{AtomicFile, Destination, Durability, Missed, Overwrite, open_input};
 use crate::keys::{KeyOpener, KeySealer};
 
 /// What was worth sealing is for its owner alone when it is opened, whatever mode the sealed file has.
@@ -162,7 +162,7 @@ impl<'a> FileOptions<'a> {
     /// nothing so far; for a pipe or a device there is [`Engine::seal`].
     ///
     /// # Errors
-    /// [`Error::Io`] of the kind [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the output exists and may not be
+    /// [`Error::NoInput`] when the input's folder exists and does not have it; [`Error::Io`] of the kind [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the output exists and may not be
     /// replaced, and with [`InputChanged`](crate::error::InputChanged) as its source when somebody wrote to the input;
     /// [`Error::Invalid`] when `output` cannot be a file, or is the input; and those of [`Envelope::new`]. Nothing was
     /// made then, and a file that was there is as it was, unless the message says that the output is written.
@@ -242,7 +242,7 @@ struct Input {
 impl Input {
     fn open(path: &Path) -> Result<Self> {
         let failed = |error| Error::io(format!("opening {}", path.display()), error);
-        let file = File::open(path).map_err(failed)?;
+        let file = open_input(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         Ok(Self { file, metadata })
     }

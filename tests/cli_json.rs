@@ -66,7 +66,7 @@ fn one_line_for_each_input() {
         .iter()
         .map(|line| (line["file"].as_str().unwrap(), line["exit"].as_u64().unwrap(), line["kind"].as_str().unwrap()))
         .collect();
-    assert_eq!(seen, [("a.wax", 4, "tampered"), ("b.wax", 0, "done"), ("missing", 7, "io"), ("a", 3, "header")]);
+    assert_eq!(seen, [("a.wax", 4, "tampered"), ("b.wax", 0, "done"), ("missing", 10, "no-input"), ("a", 3, "header")]);
     assert_eq!(told[0]["failed_at"], 0);
     assert!(told[0]["hint"].is_string() && told[1]["hint"].is_null() && told[1]["failed_at"].is_null());
 }
@@ -165,7 +165,7 @@ fn a_name_that_is_no_text_can_be_had() {
 fn names_that_look_alike_do_not() {
     let place = Place::new();
     for c in ['\u{3164}', '\u{115f}', '\u{1160}', '\u{ffa0}', '\u{2800}', '\u{34f}', '\u{2066}', '\u{e0041}'] {
-        let ran = place.fails(&["verify", "-k", "file:k", &format!("in{c}.wax")], 7, &[]);
+        let ran = place.fails(&["verify", "-k", "file:k", &format!("in{c}.wax")], 10, &[]);
         let shown = format!("in\\u{{{:x}}}.wax: ", u32::from(c));
         assert!(ran.stderr.contains(&shown) && !ran.stderr.contains(c), "{:?}", ran.stderr);
     }

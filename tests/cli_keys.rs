@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
+mod skipped;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -132,10 +133,96 @@ fn a_key_file_that_others_may_read_is_warned_of() {
     let place = Place::new();
     place.write("in", "content");
     fs::set_permissions(place.path("k"), Permissions::from_mode(0o644)).unwrap();
-    let ran = place.ok(&["encrypt", "-q", "-k", "file:k", "in"]);
+    let ran = place.ok(&["encrypt", "-k", "file:k", "in"]);
     assert!(ran.stderr.contains("waxseal: warning: ") && ran.stderr.contains("0644"), "{}", ran.stderr);
+    let warnings = |quiet: &[&str]| {
+        let ran = place.ok(&[&["verify", "--json", "-k", "file:k", "in.wax"], quiet].concat());
+        ran.text().contains("(mode 0644)")
+    };
+    assert!(warnings(&[]) && !warnings(&["-q"]));
+    // Who is quiet has decided so. Every other warning is said all the same.
+    assert_eq!(place.ok(&["verify", "-q", "-k", "file:k", "in.wax"]).stderr, "");
     fs::set_permissions(place.path("k"), Permissions::from_mode(0o400)).unwrap();
     assert_eq!(place.ok(&["verify", "-k", "file:k", "in.wax"]).stderr, "");
+}
+
+/// As secrets are mounted: a group of the process's own is how a key reaches it, and is no warning.
+#[test]
+fn a_group_that_is_this_process_own_is_not_others() {
+    let place = Place::new();
+    place.sealed("in.wax", b"content");
+    let warned = |mut command: std::process::Command| {
+        let ran: Ran = command.output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.stderr.contains("others may read the key file k (mode 0440)")
+    };
+    let args = ["verify", "-k", "file:k", "in.wax"];
+    fs::set_permissions(place.path("k"), Permissions::from_mode(0o440)).unwrap();
+    assert!(!warned(place.command(&args)));
+    if !cli_support::is_root() {
+        skipped::skipped("a_group_that_is_this_process_own_is_not_others: other groups", "this needs root");
+        return;
+    }
+    fs::set_permissions(place.path("in.wax"), Permissions::from_mode(0o444)).unwrap();
+    let owned = |user, group| std::os::unix::fs::chown(place.path("k"), Some(user), Some(group)).unwrap();
+    owned(0, NOBODY);
+    assert!(!warned(place.unprivileged(&args)), "the group is the process's own");
+    assert!(warned(place.command(&args)), "the group is neither root's nor the process's own");
+    owned(NOBODY, 0);
+    assert!(!warned(place.unprivileged(&args)), "the group is root's");
+    owned(NOBODY, NOBODY - 1);
+    assert!(warned(place.unprivileged(&args)), "the group is of others");
+}
+
+/// A new key opens nothing that exists: the old one is to be found.
+#[test]
+fn a_missing_key_file_is_not_answered_with_a_new_key_when_opening() {
+    let place = Place::new();
+    place.write("in", "content");
+    place.ok(&["encrypt", "-k", "file:k", "in"]);
+    let text = place.ok(&["key", "show", "file:k"]).text();
+    let id = text.split_whitespace().find(|word| word.len() == 32).unwrap();
+    let sealed = format!("in.wax is sealed for keyfile {id}; find the file with this id");
+    for args in [
+        &["decrypt", "-k", "file:lost", "-o", "out", "in.wax"][..],
+        &["verify", "-k", "file:lost", "in.wax"],
+        &["verify", "--quick", "-k", "file:lost", "missing.wax", "in.wax"],
+        &["cat", "-k", "file:lost", "--range", "0..1", "in.wax"],
+        &["salvage", "-k", "file:lost", "-o", "out", "in.wax"],
+        &["rewrap", "-k", "file:lost", "--allow-unwrap", "--add", "file:k", "in.wax"],
+    ] {
+        let ran = place.fails(args, 7, &["lost", &sealed, "key show file:PATH"]);
+        assert!(!ran.stderr.contains("key new"), "{}", ran.stderr);
+    }
+    // Where no file says it.
+    for args in [&["decrypt", "-k", "file:lost"][..], &["rewrap", "--remove", "file:lost", "in.wax"]] {
+        let ran = place.fails(args, 7, &["lost", "`waxseal inspect` shows the ids", "key show file:PATH"]);
+        assert!(!ran.stderr.contains("key new"), "{}", ran.stderr);
+    }
+    assert!(!place.fails(&["key", "show", "file:lost"], 7, &["lost"]).stderr.contains("key new"));
+    // A file that holds no key, and one that is offered.
+    assert!(!place.fails(&["verify", "-k", "file:in", "in.wax"], 2, &["inspect"]).stderr.contains("key new"));
+    let ran: Ran = place.command(&["verify", "in.wax"]).env("WAXSEAL_KEY", "file:lost").output().unwrap().into();
+    ran.failed(5, &["lost", id, "key show file:PATH"]);
+    assert!(!ran.stderr.contains("key new"), "{}", ran.stderr);
+    // To seal, a new one is what there is to be.
+    place.fails(&["encrypt", "-k", "file:lost", "in"], 7, &["key new"]);
+}
+
+/// Whoever has the file can try all short ones.
+#[test]
+fn a_short_passphrase_is_warned_of_when_it_seals() {
+    let place = Place::new();
+    place.write("in", "content");
+    for (passphrase, is_short) in [("sevenly", true), ("äöüäöüä\n", true), ("8 letter", false), ("äöüäöüäö", false)]
+    {
+        fs::set_permissions(place.write("pass", passphrase), Permissions::from_mode(0o600)).unwrap();
+        let ran = place.ok(&["encrypt", "-f", "-q", "-k", "passphrase:file=pass", "in"]);
+        let warning = "waxseal: warning: the passphrase in pass has fewer than 8 characters";
+        assert_eq!(ran.stderr.starts_with(warning), is_short, "{passphrase}: {}", ran.stderr);
+        assert!(is_short || ran.stderr.is_empty(), "{}", ran.stderr);
+        assert_eq!(place.ok(&["verify", "-k", "passphrase:file=pass", "in.wax"]).stderr, "");
+    }
 }
 
 /// An editor may have put it there unseen, and who types the passphrase later never types that.
@@ -144,12 +231,12 @@ fn a_passphrase_file_that_cannot_be_typed_is_warned_of_when_it_seals() {
     let place = Place::new();
     place.write("in", "content");
     for (content, words) in [
-        (&b"word\r\n"[..], "ends in CR LF"),
-        (b"\xef\xbb\xbfword\n", "byte order mark"),
+        (&b"word-word\r\n"[..], "ends in CR LF"),
+        (b"\xef\xbb\xbfword-word\n", "byte order mark"),
         (b"\xff\xfew\0o\0r\0d\0", "byte order mark"),
         (b"two\nlines\n", "more than one line"),
         (b"two\r\nlines", "more than one line"),
-        (b"word\n", ""),
+        (b"words, words\n", ""),
         (b"p\xe4ss\tword\x01\n", ""),
     ] {
         fs::set_permissions(place.write("pass", content), Permissions::from_mode(0o600)).unwrap();
@@ -259,7 +346,7 @@ print(asked(said), said.count(b'"ok":true'), *[b"shown"] * (b"-one" in said))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
-/// A passphrase that was mistyped is not the whole batch's.
+/// A passphrase that was mistyped costs no file. After three, the next file has three again: it may have another.
 #[test]
 fn a_mistyped_passphrase_is_asked_for_again() {
     let place = Place::new();
@@ -270,16 +357,38 @@ fn a_mistyped_passphrase_is_asked_for_again() {
     let sealed = names.map(|name| format!("{name}.wax"));
     for (answers, asked, good) in [
         ("the-right-one\n", 1, 5),
-        ("the-wrong-one\nthe-right-one\n", 2, 4),
-        ("the-wrong-one\n\nthe-right-one\n", 3, 3),
-        ("the-wrong-one\nthe-wrong-one\nthe-wrong-one\nthe-right-one\n", 3, 0),
+        ("the-wrong-one\nthe-right-one\n", 2, 5),
+        ("the-wrong-one\n\nthe-right-one\n", 3, 5),
+        ("the-wrong-one\nthe-wrong-one\nthe-wrong-one\nthe-right-one\n", 4, 4),
     ] {
-        let mut command = std::process::Command::new("python3");
-        let script = [cli_support::PIECES, ON_A_TERMINAL].concat();
-        command.args(["-c", &script, cli_support::WAXSEAL, "verify", "-k", "passphrase", "--json"]);
-        command.args(&sealed).current_dir(place.path(""));
-        let ran = cli_support::feed(&mut command, answers.as_bytes());
+        let ran = on_a_terminal(&place, &["verify", "-k", "passphrase", "--json"], &sealed, answers);
         assert_eq!(ran.text().trim(), format!("{asked} {good}"), "{answers:?}: {}", ran.stderr);
         assert_eq!(ran.code, Some(if good == 5 { 0 } else { 5 }), "{answers:?}");
     }
+}
+
+fn on_a_terminal(place: &Place, args: &[&str], sealed: &[String], answers: &str) -> Ran {
+    let mut command = std::process::Command::new("python3");
+    let script = [cli_support::PIECES, ON_A_TERMINAL].concat();
+    command.args(["-c", &script, cli_support::WAXSEAL]).args(args).args(sealed).current_dir(place.path(""));
+    cli_support::feed(command.env_remove("WAXSEAL_KEY"), answers.as_bytes())
+}
+
+/// Each is asked for once, in whatever order the files come, and none stands in the way of another.
+#[test]
+fn files_may_have_different_passphrases() {
+    let place = Place::new();
+    let names = ["a", "b", "c", "d"];
+    for (name, passphrase) in names.iter().zip(["number-one", "number-two-one", "number-one", "number-two-one"]) {
+        place.write(name, "content");
+        place.write("pass", passphrase);
+        place.ok(&["encrypt", "-k", "passphrase:file=pass", name]);
+    }
+    let sealed = names.map(|name| format!("{name}.wax"));
+    let ran = on_a_terminal(&place, &["verify", "--json"], &sealed, "number-one\nnumber-two-one\n");
+    assert_eq!((ran.text().trim(), ran.code), ("2 4", Some(0)), "{}", ran.stderr);
+    // Who does not know the second one's is asked three times for each of its files.
+    let answers = format!("number-one\n{}", "wrong-one\n".repeat(6));
+    let ran = on_a_terminal(&place, &["verify", "--json"], &sealed, &answers);
+    assert_eq!((ran.text().trim(), ran.code), ("7 2", Some(5)), "{}", ran.stderr);
 }

@@ -279,14 +279,14 @@ fn many_files_in_one_rewrap() {
         .chain(sealed.iter().map(String::as_str))
         .collect();
     let ran = cloud.run(&args);
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(7), ""));
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(10), ""));
     let told: Vec<Value> = ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(told.len(), 1001);
     assert_eq!(
         told.iter().filter(|line| line["new_key"] == json!(new) && line["aws_request_id"].is_string()).count(),
         1000
     );
-    assert_eq!(told.iter().filter(|line| line["exit"] == 7 && line["file"] == "missing.wax").count(), 1);
+    assert_eq!(told.iter().filter(|line| line["exit"] == 10 && line["file"] == "missing.wax").count(), 1);
     let calls = cloud.proxy.take();
     let dry_runs = calls.iter().filter(|call| *call == "Decrypt").count();
     assert!(calls.len() == 2000 && dry_runs == 1000, "{calls:?}");

@@ -44,7 +44,7 @@ fn local_keys_change_with_leave() {
     place.fails(&["rewrap", "--from", "file:k", "in.wax"], 2, &["--to"]);
     place.fails(&["rewrap", "--remove", "slot:x", "in.wax"], 2, &["hint: ", "slot:0"]);
     place.fails(&["rewrap", "-"], 2, &["-o"]);
-    place.fails(&["rewrap", "missing.wax"], 7, &[]);
+    place.fails(&["rewrap", "missing.wax"], 10, &[]);
     place.write("text.wax", "text");
     place.fails(&["rewrap", "text.wax"], 3, &["not a waxseal file"]);
 }

@@ -208,7 +208,7 @@ fn a_folder_that_cannot_be_written_is_exit_7() {
     // Modes do not stop root; the kernel's own folders do.
     let output = if is_root() { "/proc/out.wax" } else { "d/out.wax" };
     place.fails(&with(&ENCRYPT, &["-o", output, "in"]), 7, &["waxseal: error: in: "]);
-    let ran = place.fails(&with(&ENCRYPT, &["missing"]), 7, &["missing", "No such file"]);
+    let ran = place.fails(&with(&ENCRYPT, &["missing"]), 10, &["missing", "does not exist"]);
     assert!(ran.stdout.is_empty());
     place.fails(&with(&ENCRYPT, &["d"]), 7, &["hint: ", "tar"]);
     fs::set_permissions(place.path("d"), Permissions::from_mode(0o755)).unwrap();

@@ -252,7 +252,8 @@ fn the_gravest_of_several_counts() {
     place.write("x", "x");
     place.ok(&["encrypt", "-k", "file:other", "-o", "nokey.wax", "x"]);
     place.ok(&["encrypt", "-k", "file:k", "-l", "a=b", "-o", "label.wax", "x"]);
-    let order = [("altered.wax", 4), ("foreign.wax", 3), ("nokey.wax", 5), ("missing.wax", 7)];
+    let order =
+        [("altered.wax", 4), ("foreign.wax", 3), ("nokey.wax", 5), ("nowhere/missing.wax", 7), ("missing.wax", 10)];
     for (index, (gravest, code)) in order.iter().enumerate() {
         let others = order[index..].iter().rev().map(|(name, _)| *name);
         let args: Vec<&str> =
@@ -261,7 +262,7 @@ fn the_gravest_of_several_counts() {
         assert_eq!(ran.text(), "good.wax: ok\ngood.wax: ok\n", "one failure does not stop the others");
     }
     let args = ["verify", "-k", "file:k", "-l", "a=b", "label.wax", "good.wax", "missing.wax"];
-    assert_eq!(place.run(&args).code, Some(7));
+    assert_eq!(place.run(&args).code, Some(10));
     assert_eq!(place.run(&args[..7]).code, Some(8));
 }
 

@@ -108,7 +108,6 @@ fn the_terminal_is_as_before() {
     let longer = [b'x'; 3000];
     for (answers, code, words) in [
         (&[&b"one"[..], b"other"][..], 2, "the two passphrases differ"),
-        (&[b"", b""], 2, "1 to 1024 bytes"),
         (&[&long, &long], 2, "1 to 1024 bytes"),
         (&[&longer], 2, "1 to 1024 bytes"),
         (&[b"half\x04\x04"], 7, "reading the passphrase"),
@@ -122,6 +121,65 @@ fn the_terminal_is_as_before() {
         let left = seen.terminal.trim().ends_with("left: 0") || seen.terminal.trim().ends_with("left: 1");
         assert!(left && !seen.shows(b"half") && !seen.shows(b"secret"), "{answers:?}: {}", seen.terminal);
         assert!(!place.exists("in.wax"));
+    }
+}
+
+/// Three tries a file, on one question each, and the screen says which file it is about.
+#[test]
+fn a_wrong_passphrase_is_asked_for_again() {
+    let place = Place::new();
+    place.write("in", "content");
+    place.write("pass", "right-right");
+    place.ok(&["encrypt", "-k", "passphrase:file=pass", "in"]);
+    let (right, wrong) = (&b"right-right"[..], &b"wrong-wrong"[..]);
+    for args in [&["verify", "-k", "passphrase", "in.wax"][..], &["decrypt", "-f", "in.wax"]] {
+        for (answers, code) in [(&[right][..], 0), (&[wrong, b"", right], 0), (&[wrong, wrong, wrong], 5)] {
+            let seen = answered(&place, "", args, answers);
+            assert_eq!(seen.code, Some(code), "{args:?}: {}", seen.text());
+            let wrong = answers.iter().filter(|answer| **answer != right).count();
+            assert_eq!(seen.text().matches("that does not open in.wax (try ").count(), wrong.min(2), "{}", seen.text());
+        }
+    }
+    // A terminal that gives no more answers ends it.
+    let seen = look(terminal(&place, "", &[WAXSEAL, "verify", "in.wax"]), &[b"half\x04\x04"]);
+    assert!(seen.code == Some(7) && seen.text().contains("reading the passphrase"), "{}", seen.text());
+}
+
+/// An empty line has one made. It is shown once, on the terminal and nowhere else, and seals and opens as typed.
+#[test]
+fn a_passphrase_is_generated_where_none_is_typed() {
+    let place = Place::new();
+    place.write("in", "content");
+    let mut known = Vec::new();
+    for _ in 0..2 {
+        let script = format!("{WAXSEAL} encrypt -f -k passphrase in >said 2>&1");
+        let seen = look(terminal(&place, "", &["sh", "-c", &script]), &[b""]);
+        assert_eq!(seen.code, Some(0), "{}", seen.text());
+        assert!(seen.terminal.starts_with("settings: as before left: 0"), "{}", seen.terminal);
+        let text = seen.text();
+        let is_one = |word: &&str| word.len() == 29 && word.split('-').all(|group| group.len() == 4);
+        let shown: Vec<&str> = text.split_whitespace().filter(is_one).collect();
+        let [passphrase] = shown[..] else { panic!("{text}") };
+        assert!(passphrase.bytes().all(|byte| b"-0123456789abcdefghjkmnpqrstvwxyz".contains(&byte)), "{passphrase}");
+        assert!(place.read("said").is_empty(), "what is redirected may be kept");
+        assert!(!text.contains("repeat the passphrase") && !text.contains("fewer than"), "{text}");
+        place.write("pass", passphrase);
+        place.ok(&BY_FILE);
+        let seen = answered(&place, "", &["verify", "-k", "passphrase", "in.wax"], &[passphrase.as_bytes()]);
+        assert_eq!(seen.code, Some(0), "{}", seen.text());
+        known.push(passphrase.to_owned());
+    }
+    assert_ne!(known[0], known[1]);
+}
+
+#[test]
+fn a_short_passphrase_is_warned_of() {
+    let place = Place::new();
+    place.write("in", "content");
+    for (typed, is_short) in [(&b"seven-7"[..], true), (b"eight--8", false)] {
+        let seen = answered(&place, "", &SEAL, &[typed, typed]);
+        assert_eq!(seen.code, Some(0), "{}", seen.text());
+        assert_eq!(seen.text().contains("warning: the passphrase has fewer than 8 characters"), is_short);
     }
 }
 

@@ -194,7 +194,9 @@ fn an_output_that_is_no_place_for_a_file_is_refused() {
     }
     assert!(fs::read(place.at("in")).unwrap() == place.text);
     let missing = encrypt_file(place.at("missing"), place.at("out"), &[&place.key], &SealOptions::new());
-    assert_eq!(io_kind(missing), ErrorKind::NotFound);
+    assert!(matches!(missing, Err(Error::NoInput(_))), "{missing:?}");
+    let lost = encrypt_file(place.at("nowhere/missing"), place.at("out"), &[&place.key], &SealOptions::new());
+    assert_eq!(io_kind(lost), ErrorKind::NotFound);
 }
 
 #[test]

@@ -192,6 +192,7 @@ fn what_cannot_be_used_is_named() {
         ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "http://127.0.0.1/"),
         ("HTTPS_PROXY", "socks5://127.0.0.1"),
         ("AWS_CA_BUNDLE", "/nonexistent/bundle.pem"),
+        ("AWS_CA_BUNDLE", "/"),
         ("AWS_CONFIG_FILE", "/"),
     ] {
         seal(&place, &[], &[&KEYS[..], &[(name, value)]].concat()).is(2, &[name]);
@@ -235,6 +236,12 @@ fn opening_says_it_as_sealing_does() {
     run(&["decrypt", "-k", ARN, "-o", "-", "in.wax"], &[("AWS_MAX_ATTEMPTS", "x")]).is(2, &["AWS_MAX_ATTEMPTS"]);
     run(&["decrypt", "-o", "-", "in.wax"], &[("AWS_ENDPOINT_URL_KMS", "x")]).is(2, &["AWS_ENDPOINT_URL_KMS"]);
     run(&["decrypt", "-o", "-", "in.wax"], &[("AWS_SESSION_TOKEN", "x\r")]).is(5, &["AWS_SESSION_TOKEN"]);
+    for bundle in ["/nonexistent/bundle.pem", "/", "in"] {
+        let bundle = [("AWS_CA_BUNDLE", bundle)];
+        run(&["decrypt", "-k", ARN, "-o", "-", "in.wax"], &bundle).is(2, &["AWS_CA_BUNDLE"]);
+        run(&["verify", "in.wax"], &bundle).is(2, &["AWS_CA_BUNDLE"]);
+        run(&["verify", "--dry-run", "in.wax"], &bundle).is(2, &["AWS_CA_BUNDLE"]);
+    }
     assert_eq!(aws.signed().len(), before, "nobody was asked");
     run(&["decrypt", "-k", ARN, "-o", "-", "in.wax"], &[]).is(0, &[]);
 }

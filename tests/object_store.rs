@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use waxseal::engine::{Engine, ReadAt, Sink, Source, Unobserved, WriteAt};
-use waxseal::error::{Error, InputChanged, Result};
+use waxseal::error::{Error, InputChanged, NoInput, Result};
 use waxseal::keys::KeyFile;
 use waxseal::{Demands, Envelope, OpenReader, SealOptions};
 
@@ -166,4 +166,35 @@ fn what_does_not_authenticate_does_not_appear() {
     assert!(matches!(result, Err(Error::Tampered(_))), "{result:?}");
     assert!(store.get("opened").is_none());
     assert_eq!(*store.abandoned.lock().unwrap(), [200 * 16_384]);
+}
+
+/// A store that knows of no such object.
+struct Absent;
+
+impl ReadAt for Absent {
+    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Err(Error::from(NoInput).into())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Err(Error::from(NoInput).into())
+    }
+
+    fn check_unchanged(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The store's answer comes to the caller as what it is, and not as a read that failed.
+#[test]
+fn an_object_that_does_not_exist() {
+    let key = KeyFile::generate().unwrap();
+    let store = Store::default();
+    let envelope = || Envelope::new(&[&key], &SealOptions::default());
+    let sealed = Engine::new().seal(Source::At(&Absent), store.upload("sealed"), envelope, &Unobserved);
+    assert!(matches!(sealed.err(), Some(Error::NoInput(_))));
+    let opened =
+        Engine::new().open(Source::At(&Absent), store.upload("opened"), &[&key], &Demands::default(), &Unobserved);
+    assert!(matches!(opened.err(), Some(Error::NoInput(_))));
+    assert!(store.get("sealed").is_none() && store.get("opened").is_none());
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::error::Error;
+use super::input::{Sought, sought};
+use crate::error::{Error, NoInput};
 
 /// A chain of symlinks longer than this is a loop, as for the system.
 const MAX_LINKS: usize = 40;
@@ -29,6 +30,8 @@ pub struct Destination {
     pub(super) name: OsString,
     path: PathBuf,
     found: Option<Found>,
+    /// Whether a symbolic link at the end of the path led here.
+    is_linked: bool,
 }
 
 /// What has the name already.
@@ -122,7 +125,7 @@ impl Destination {
                 None => None,
             };
             let name = name.to_owned();
-            return Ok(Self { folder, name, path, found });
+            return Ok(Self { folder, name, path, found, is_linked: base.is_some() });
         }
         let source = Errno::LOOP.into();
         Err(DestinationError::Io { action: format!("following {}", path.display()), source })
@@ -137,7 +140,7 @@ impl Destination {
         let item = look(&self.folder, &name, &path, OFlags::NOFOLLOW)?;
         let found =
             item.map(|item| Found { metadata: item.metadata, is_mount_point: item.is_mount_point, follow: Follow::No });
-        Ok(Self { folder: Arc::clone(&self.folder), name, path, found })
+        Ok(Self { folder: Arc::clone(&self.folder), name, path, found, is_linked: false })
     }
 
     /// The path, with its symbolic links at the end followed: for people.
@@ -205,6 +208,15 @@ impl Destination {
         }
     }
 
+    /// Why there is nothing to open: the folder lacks the name, which is [`Error::NoInput`], or something else.
+    pub(crate) fn not_found(&self) -> io::Error {
+        match sought(&self.folder, &self.name) {
+            // The name that the caller gave exists: it is the link's.
+            Ok(Sought::Absent) if !self.is_linked => Error::from(NoInput).into(),
+            _ => io::ErrorKind::NotFound.into(),
+        }
+    }
+
     /// Whether the name in the folder is `file`'s.
     ///
     /// # Errors
@@ -229,7 +241,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
 }
 
 /// The folder's part of a path and the name in it; `None` where the path ends in no name.
-fn split(path: &Path) -> Option<(&Path, &OsStr)> {
+pub(super) fn split(path: &Path) -> Option<(&Path, &OsStr)> {
     let bytes = path.as_os_str().as_bytes();
     let at = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let (parent, name) = bytes.split_at(at);
@@ -246,7 +258,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// To read, so that it can be synced; where that is forbidden, as a mere place.
-fn open_folder(base: Option<&OwnedFd>, parent: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_folder(base: Option<&OwnedFd>, parent: &Path) -> io::Result<OwnedFd> {
     let open = |flags: OFlags| {
         let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
         retry_on_intr(|| match base {

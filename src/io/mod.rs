@@ -25,6 +25,8 @@ mod atomic;
 #[cfg(unix)]
 mod destination;
 #[cfg(unix)]
+mod input;
+#[cfg(unix)]
 mod naming;
 mod positioned;
 #[cfg(unix)]
@@ -34,6 +36,8 @@ mod system;
 pub use atomic::{AtomicFile, Missed};
 #[cfg(unix)]
 pub use destination::{Destination, DestinationError, OpenFor};
+#[cfg(unix)]
+pub use input::open_input;
 #[cfg(unix)]
 pub(crate) use naming::Untold;
 #[cfg(unix)]

@@ -52,7 +52,8 @@ impl DiskFile {
     /// Opens the regular file at `path`, or where a symbolic link there leads.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be opened to read and write; [`Error::Invalid`] when it is no regular file, or
+    /// [`Error::NoInput`] when its folder exists and does not have it; [`Error::Io`] when it cannot be opened to read
+    /// and write; [`Error::Invalid`] when it is no regular file, or
     /// when [`Destination::at`] does not follow a link on the way there.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::at(Destination::at(path.as_ref())?)
@@ -66,13 +67,17 @@ impl DiskFile {
         let failed = |error| Error::io(format!("opening {}", destination.path().display()), error);
         // Asked before it is opened: opening a FIFO would wait for its other side.
         match destination.found() {
-            None => return Err(failed(io::ErrorKind::NotFound.into())),
+            None => return Err(failed(destination.not_found())),
             Some(found) if !found.is_file() => {
                 return Err(Error::Invalid(format!("{} is not a regular file", destination.path().display())));
             }
             Some(_) => {}
         }
-        let body = Body::Named(destination.open(OpenFor::Change).map_err(failed)?);
+        let opened = destination.open(OpenFor::Change).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => failed(destination.not_found()),
+            _ => failed(error),
+        });
+        let body = Body::Named(opened?);
         Ok(Self { body, destination, temporaries: Arc::new(Untold) })
     }
 

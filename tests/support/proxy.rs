@@ -39,6 +39,8 @@ struct State {
     /// What stands before each answer.
     delay: Mutex<Duration>,
     faults: Mutex<Vec<(Option<String>, Fault)>>,
+    /// So many requests are still let through; `None`: all.
+    left: Mutex<Option<usize>>,
     closed: AtomicBool,
 }
 
@@ -82,6 +84,16 @@ impl CountingProxy {
         self.state.faults.lock().expect("no panic").extend(faults.into_iter().map(|fault| (None, fault)));
     }
 
+    /// The service is gone after so many more requests, until [`CountingProxy::heal`].
+    pub fn cut_after(&self, requests: usize) {
+        *self.state.left.lock().expect("no panic") = Some(requests);
+    }
+
+    /// It is back.
+    pub fn heal(&self) {
+        *self.state.left.lock().expect("no panic") = None;
+    }
+
     /// The next call of `operation` gets this.
     pub fn fail_on(&self, operation: &str, fault: Fault) {
         self.state.faults.lock().expect("no panic").push((Some(operation.to_owned()), fault));
@@ -121,6 +133,11 @@ impl State {
     }
 
     fn fault(&self, called: &str) -> Option<Fault> {
+        match &mut *self.left.lock().expect("no panic") {
+            Some(0) => return Some(Fault::Cut),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         let mut faults = self.faults.lock().expect("no panic");
         let index = faults.iter().position(|(only, _)| only.as_deref().is_none_or(|only| only == called))?;
         Some(faults.remove(index).1)

@@ -23,11 +23,13 @@ pub(crate) enum Exit {
     Unmet = 8,
     /// The command of `--from-command` failed.
     CommandFailed = 9,
+    /// An input does not exist, though its folder does.
+    NoInput = 10,
 }
 
 impl Exit {
     /// All of them, by code.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Done,
         Self::Bug,
         Self::Usage,
@@ -38,15 +40,17 @@ impl Exit {
         Self::Io,
         Self::Unmet,
         Self::CommandFailed,
+        Self::NoInput,
     ];
 
     /// The gravest first: what several inputs together give.
-    const BY_GRAVITY: [Self; 10] = [
+    const BY_GRAVITY: [Self; 11] = [
         Self::Bug,
         Self::Tampered,
         Self::Header,
         Self::NoKey,
         Self::Io,
+        Self::NoInput,
         Self::Unmet,
         Self::Unavailable,
         Self::Usage,
@@ -72,6 +76,7 @@ impl Exit {
             Self::Io => "io",
             Self::Unmet => "unmet",
             Self::CommandFailed => "command-failed",
+            Self::NoInput => "no-input",
         }
     }
 
@@ -87,9 +92,10 @@ impl Exit {
                  no or expired credentials, clock skew"
             }
             Self::Unavailable => "the key service cannot be reached or is throttling: try again",
-            Self::Io => "input/output error, including a broken pipe",
+            Self::Io => "input/output error, including a broken pipe and a folder or key file that is missing",
             Self::Unmet => "a condition is not met: the output exists, or the file does not have the pairs of -c",
             Self::CommandFailed => "the command of --from-command failed",
+            Self::NoInput => "an input does not exist, but its folder does",
         }
     }
 
@@ -101,9 +107,9 @@ impl Exit {
 
 /// The table for `--help` and the manual.
 pub(crate) fn table() -> String {
-    let lines = Exit::ALL.map(|exit| format!("  {}  {}\n", exit.code(), exit.meaning()));
+    let lines = Exit::ALL.map(|exit| format!("  {:<2} {}\n", exit.code(), exit.meaning()));
     format!(
-        "Exit codes (an unknown code is a failure; with several inputs, the most serious one: 4, 3, 5, 7, 8, 6):\n{}  \
+        "Exit codes (an unknown code is a failure; with several inputs, the most serious one: 4, 3, 5, 7, 10, 8, 6):\n{}  \
          On SIGINT, SIGTERM, SIGHUP and other signals that end a program, waxseal cleans up, then ends by that signal",
         lines.concat()
     )
@@ -121,6 +127,9 @@ mod tests {
             assert_eq!(exit.graver(Exit::Done), exit);
         }
         assert_eq!(Exit::Unavailable.graver(Exit::Unmet), Exit::Unmet);
+        let order = [4, 3, 5, 7, 10, 8, 6];
+        let place = |code: u8| Exit::BY_GRAVITY.iter().position(|exit| exit.code() == code);
+        assert!(order.windows(2).all(|pair| place(pair[0]) < place(pair[1])));
         assert_eq!(Exit::Header.graver(Exit::Tampered), Exit::Tampered);
     }
 }

@@ -67,6 +67,7 @@ fn exit_of(error: &Error) -> Exit {
         Error::Format(_) => Exit::Header,
         Error::Tampered(_) => Exit::Tampered,
         Error::NoKey(no_key) => exit_of_attempts(&no_key.attempts),
+        Error::NoInput(_) => Exit::NoInput,
         Error::Unmet(_) => Exit::Unmet,
         Error::Provider(provider) if provider.retryable() => Exit::Unavailable,
         Error::Provider(provider) if provider.cause == ProviderCause::AlreadyExists => Exit::Unmet,
@@ -154,6 +155,7 @@ fn hint_of(error: &Error) -> Option<String> {
         Error::Tampered(_) => {
             "use another copy of the file; `waxseal salvage` recovers the parts of this one that still authenticate"
         }
+        Error::NoInput(_) => "its folder exists and has nothing of this name: check the name",
         Error::Unmet(_) => "`waxseal inspect` shows the pairs and labels of the file",
         Error::ApiMisuse(_) | Error::Bug(_) => "this is a bug in waxseal: please report it",
         _ if remedy_of(error).is_some() => return remedy_of(error).map(remedy::hint),
@@ -209,6 +211,7 @@ mod tests {
                 NoKey::new(vec![attempt(ProviderCause::Denied), attempt(ProviderCause::Throttled)]).into(),
                 Exit::Unavailable,
             ),
+            (waxseal::error::NoInput.into(), Exit::NoInput),
             (Unmet::new(vec!["label x".into()]).into(), Exit::Unmet),
             (provider(ProviderCause::Disabled), Exit::NoKey),
             (provider(ProviderCause::Unreachable), Exit::Unavailable),

@@ -11,6 +11,7 @@ use waxseal::engine::{Patient, Source};
 use waxseal::envelope::{read_front, read_header_at};
 use waxseal::error::InputChanged;
 use waxseal::format::{Front, Header};
+use waxseal::io::open_input;
 
 use super::Result;
 use super::args::is_stdin;
@@ -64,9 +65,16 @@ impl InputName {
     pub(crate) fn open(&self) -> Result<Input> {
         let file = match self {
             Self::Stdin => streams::stdin(),
-            Self::Path(path) => File::open(path),
+            Self::Path(path) => open_input(path),
         };
-        let file = file.map_err(|error| Failure::io("opening the input", error))?;
+        let file = file.map_err(|error| {
+            let is_lost = error.kind() == io::ErrorKind::NotFound;
+            let failure = Failure::io("opening the input", error);
+            match is_lost {
+                true => failure.hint("a folder on the way to it does not exist, or a symbolic link leads to nothing"),
+                false => failure,
+            }
+        })?;
         let metadata = file.metadata().map_err(|error| Failure::io("reading the size of the input", error))?;
         let source = Source::try_from_file(&file);
         let shape = match source.map_err(|error| Failure::io("reading the current position in the input", error))? {

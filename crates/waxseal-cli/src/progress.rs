@@ -9,6 +9,7 @@ use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, Prog
 use waxseal::engine::Observer;
 use waxseal::format::Header;
 
+use super::keys;
 use super::signals;
 
 /// Work that is done sooner shows no bar.
@@ -104,6 +105,7 @@ impl Observer for Watch {
     }
 
     fn header(&self, header: &Header) {
+        keys::remember_name(header, &self.name);
         *self.header.lock().unwrap_or_else(PoisonError::into_inner) = Some(header.clone());
     }
 

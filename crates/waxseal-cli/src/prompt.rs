@@ -115,14 +115,25 @@ fn fill_line(terminal: &mut impl Read, line: &mut Vec<u8>) -> io::Result<bool> {
     }
 }
 
-/// Asks twice, because a mistyped passphrase would make a file that nobody opens.
-pub(crate) fn new_passphrase() -> waxseal::Result<SecretBytes> {
-    let first = passphrase("passphrase to encrypt with: ")?;
+/// Shows `parts` on the terminal and nowhere else.
+pub(crate) fn show(parts: &[&[u8]]) -> waxseal::Result<()> {
+    let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(terminal) = terminal() else { return Err(Error::Invalid(NO_TERMINAL.into())) };
+    let written = parts.iter().try_for_each(|part| (&terminal).write_all(part));
+    written.map_err(|error| Error::io("showing the passphrase on the terminal", error))
+}
+
+/// Asks twice, because a mistyped passphrase would make a file that nobody opens. `None`: one is to be generated.
+pub(crate) fn new_passphrase() -> waxseal::Result<Option<SecretBytes>> {
+    let first = passphrase("an empty line generates a strong passphrase\npassphrase to encrypt with: ")?;
+    if first.expose().is_empty() {
+        return Ok(None);
+    }
     let second = passphrase("repeat the passphrase: ")?;
     if first.expose() != second.expose() {
         return Err(Error::Invalid("the two passphrases differ".into()));
     }
-    Ok(first)
+    Ok(Some(first))
 }
 
 /// Asks a question; `None` without a terminal. Anything but yes is no.

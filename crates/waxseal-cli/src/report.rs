@@ -108,6 +108,13 @@ impl Reporter {
         self.warnings.borrow_mut().push(warning.to_owned());
     }
 
+    /// Something to know that a person may have decided so. Not said when quiet.
+    pub(crate) fn caution(&self, warning: &str) {
+        if self.volume == Volume::Normal {
+            self.warn(warning);
+        }
+    }
+
     /// A sentence that scripts do not need, said even where nobody is looking.
     pub(crate) fn remark(&self, remark: &str) {
         if self.json.is_none() && self.volume == Volume::Normal {

@@ -53,7 +53,7 @@ impl Args {
 /// Options of every command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Global {
-    /// Print only warnings and errors
+    /// Print only warnings and errors, and no warning that others may read or write a key's file
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Print one JSON line for each input to stdout, or to stderr if stdout carries data
@@ -115,7 +115,7 @@ pub(crate) enum Command {
 pub(crate) struct KeyArgs {
     /// A key: file:PATH, passphrase, passphrase:file=PATH, or a key in AWS KMS; repeat the option for more keys
     ///
-    /// file:PATH is a key file from `waxseal key new`, an identity from `waxseal key new --pair`, or a recipient file. A recipient file can seal but not open. waxseal asks for a passphrase on the terminal. The name of a key in AWS KMS is its ARN, the ARN of an alias, alias/NAME, its UUID or mrk-ID.
+    /// file:PATH is a key file from `waxseal key new`, an identity from `waxseal key new --pair`, or a recipient file. A recipient file can seal but not open. waxseal asks for a passphrase on the terminal: an empty line generates one when encrypting, and each file has three tries when opening. The name of a key in AWS KMS is its ARN, the ARN of an alias, alias/NAME, its UUID or mrk-ID.
     ///
     /// Without -k, encrypting uses the comma-separated keys in WAXSEAL_KEY, and opening tries the local keys among them. With -k, only the keys given with -k are used.
     #[arg(short = 'k', long = "key", value_name = "KEY")]

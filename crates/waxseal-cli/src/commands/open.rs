@@ -1,11 +1,12 @@
 //! What `decrypt`, `verify` and `cat` share: opening an input with the keys and demands of the command line.
 
+use std::fs::Metadata;
 use std::os::unix::fs::FileExt;
 
 use serde_json::Map;
 use waxseal::engine::Sink;
 use waxseal::error::Attempt;
-use waxseal::format::{Bank, Header, Slot};
+use waxseal::format::{Bank, Header, Slot, SlotKind};
 use waxseal::keys::KeyOpener;
 use waxseal::{Demands, Error};
 
@@ -14,7 +15,7 @@ use crate::args::{OpenArgs, PairArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Input, InputName, Shape};
-use crate::keys::{self, Cloud, Keyring, Opening, key_of};
+use crate::keys::{self, Cloud, FIND, Keyring, Opening, key_of};
 use crate::once;
 use crate::output::Forbidden;
 use crate::plan;
@@ -45,7 +46,8 @@ impl<'a> Open<'a> {
         once::check(inputs, keys.specs())?;
         let demands = plan::demands(pairs)?;
         let cloud = Cloud::new(&args.kms)?;
-        let openers = keys.load(&Keyring { cloud: &cloud, reporter: &session.reporter })?;
+        let openers = keys.load(&Keyring { cloud: &cloud, reporter: &session.reporter });
+        let openers = openers.map_err(|failure| hint_for_lost_key(failure, inputs))?;
         Ok(Self { session, cloud, keys, openers, demands })
     }
 
@@ -114,7 +116,8 @@ impl<'a> Open<'a> {
         let failure = hint_for_foreign(Failure::from(error), input);
         match header {
             Some(header) if no_slot_matched => {
-                failure.hint(format!("these keys open it: {}; {}", sealed_for(header.bank()), self.keys.hint()))
+                let find = if has_local_key(header.bank()) { SHOW } else { "" };
+                failure.hint(format!("these keys open it: {}; {find}{}", sealed_for(header.bank()), self.keys.hint()))
             }
             _ if no_slot_matched => failure.hint(self.keys.hint()),
             _ => failure,
@@ -140,6 +143,41 @@ pub(crate) fn warn_of_header(reporter: &Reporter, header: &Header) {
     for warning in header.warnings() {
         reporter.warn(&warning.to_string());
     }
+}
+
+/// How the right one of several files is found.
+const SHOW: &str = "`waxseal key show file:PATH` shows the id of a key; ";
+
+/// A key to open with could not be read, because its file is missing: which one that was, the first sealed file says.
+pub(super) fn hint_for_lost_key(failure: Failure, inputs: &[InputName]) -> Failure {
+    if failure.exit != Exit::Io || failure.hint.is_some() {
+        return failure;
+    }
+    let sealed = inputs.iter().find_map(|input| Some((input.display(), header_of(input)?)));
+    match sealed {
+        Some((name, header)) if has_local_key(header.bank()) => {
+            let keys = sealed_for(header.bank());
+            failure.hint(format!(
+                "{name} is sealed for {keys}; find the file with this id: `waxseal key show file:PATH` shows the id of \
+                 a key"
+            ))
+        }
+        Some((name, header)) => failure.hint(format!("{name} is sealed for {}", sealed_for(header.bank()))),
+        None => failure.hint(FIND),
+    }
+}
+
+/// Of a regular file. A stream is not touched: it can be read only once.
+fn header_of(input: &InputName) -> Option<Header> {
+    let InputName::Path(path) = input else { return None };
+    std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+    let mut input = input.open().ok().filter(|input| input.shape == Shape::Seekable)?;
+    input.header().ok().map(|(_, header)| header)
+}
+
+/// Whether the id of a file on some machine is among its keys.
+fn has_local_key(bank: &Bank) -> bool {
+    bank.slots.iter().any(|slot| [SlotKind::KEYFILE, SlotKind::X_WING].contains(&slot.kind))
 }
 
 /// Whose keys open it.

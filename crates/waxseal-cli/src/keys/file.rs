@@ -2,17 +2,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write};
-use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use waxseal::format::SlotKind;
 use waxseal::keys::{KeyFile, KeyOpener, KeyText, Recipient};
 
-use super::opening::Origin;
+use super::modes::{warn_if_readable_by_others, warn_if_writable_by_others};
+use super::opening::{FIND, Origin};
 use super::provider::{Going, Key, KeySpec, Keyring, Provider, Sisters, SlotTest, ToSeal, Turn};
 use crate::Result;
 use crate::escape;
@@ -47,7 +46,7 @@ impl Key for InFile {
     }
 
     fn to_seal(&self, ring: &Keyring<'_>) -> Result<ToSeal> {
-        let key = self.load(ring.reporter)?;
+        let key = self.load(Purpose::Seal, ring.reporter)?;
         let (is_own, kind) = (slots_of(&key), kind_of(&key));
         Ok(match key {
             KeyText::KeyFile(key) => ToSeal { sealer: Box::new(key), is_own, kind },
@@ -57,7 +56,7 @@ impl Key for InFile {
     }
 
     fn to_open(&self, origin: Origin, ring: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>> {
-        match (self.load(ring.reporter)?, origin) {
+        match (self.load(Purpose::Open, ring.reporter)?, origin) {
             (KeyText::KeyFile(key), _) => Ok(Some(Box::new(key))),
             (KeyText::Identity(identity), _) => Ok(Some(Box::new(identity))),
             (KeyText::Recipient(_), Origin::Offered) => Ok(None),
@@ -66,11 +65,11 @@ impl Key for InFile {
     }
 
     fn going(&self, _: Sisters, ring: &Keyring<'_>) -> Result<Going> {
-        Ok(Going { is_own: slots_of(&self.load(ring.reporter)?), id: None })
+        Ok(Going { is_own: slots_of(&self.load(Purpose::Name, ring.reporter)?), id: None })
     }
 
     fn recipient(&self, reporter: &Reporter) -> Option<Result<Recipient>> {
-        Some(self.load(reporter).and_then(|key| {
+        Some(self.load(Purpose::Show, reporter).and_then(|key| {
             match key {
                 KeyText::KeyFile(_) => Err(Failure::usage(format!("{self} is a key file, which has no public half"))
                     .hint("`waxseal key new --pair FILE` creates a key pair")),
@@ -81,19 +80,36 @@ impl Key for InFile {
     }
 
     fn show(&self, reporter: &Reporter) -> Option<Result<Done>> {
-        Some(self.load(reporter).map(|key| shown(&self.to_string(), &key)))
+        Some(self.load(Purpose::Show, reporter).map(|key| shown(&self.to_string(), &key)))
     }
 }
 
+/// What a key is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To make a slot.
+    Seal,
+    /// To open a slot that exists: a new key would not.
+    Open,
+    /// To say which slots are meant.
+    Name,
+    /// To show it.
+    Show,
+}
+
 impl InFile {
-    /// Reads the file only once, because it can be a pipe.
-    fn load(&self, reporter: &Reporter) -> Result<KeyText> {
-        let key = KeyText::load(&self.0).map_err(|error| match &error {
-            // The file exists, so the hint must not suggest a new one.
-            waxseal::Error::Io { source, .. } if source.kind() != ErrorKind::NotFound => {
+    /// Reads it once: it may be a pipe.
+    fn load(&self, purpose: Purpose, reporter: &Reporter) -> Result<KeyText> {
+        let key = KeyText::load(&self.0).map_err(|error| match (&error, purpose) {
+            // A key file that is there is not to be made anew.
+            (waxseal::Error::Io { source, .. }, _) if source.kind() != ErrorKind::NotFound => {
                 Failure::from(error).hint("make it readable for this user, or name another copy of it with -k")
             }
-            _ => Failure::from(error).hint("`waxseal key new FILE` creates a key file"),
+            (_, Purpose::Seal) => Failure::from(error).hint("`waxseal key new FILE` creates a key file"),
+            // What is to be opened says which key that takes.
+            (waxseal::Error::Io { .. }, Purpose::Open) => Failure::from(error),
+            (_, Purpose::Open | Purpose::Name) => Failure::from(error).hint(FIND),
+            (_, Purpose::Show) => Failure::from(error),
         })?;
         match &key {
             KeyText::KeyFile(_) => warn_if_readable_by_others("key file", &self.0, reporter),
@@ -181,27 +197,4 @@ fn done(name: &str, rows: &[(&str, &str)], key_id: &str, fields: Value) -> Done 
     }
     let more = Map::from_iter([("local_key".to_owned(), fields)]);
     Done { key: Some(key_id.to_owned()), stdout: Some(text), more, ..Done::default() }
-}
-
-/// Warns, but does not refuse: Kubernetes mounts secrets with mode 0644.
-pub(super) fn warn_if_readable_by_others(what: &str, path: &Path, reporter: &Reporter) {
-    let Some(mode) = mode_of(path).filter(|mode| mode & 0o044 != 0) else { return };
-    let name = escape::path(path);
-    reporter.warn(&format!("others may read the {what} {name} (mode {mode:04o}); run chmod 600 on it"));
-}
-
-/// Warns if others can replace a public key. They could then read everything that is sealed with it afterwards.
-fn warn_if_writable_by_others(path: &Path, reporter: &Reporter) {
-    let Some(mode) = mode_of(path).filter(|mode| mode & 0o022 != 0) else { return };
-    let name = escape::path(path);
-    reporter.warn(&format!(
-        "others may write the recipient file {name} (mode {mode:04o}), and could then read what is sealed to it; \
-         run chmod go-w on it"
-    ));
-}
-
-/// The permissions of the file, if it is a regular file.
-fn mode_of(path: &Path) -> Option<u32> {
-    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    Some(metadata.permissions().mode() & 0o777)
 }

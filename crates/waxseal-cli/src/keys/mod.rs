@@ -3,10 +3,13 @@
 //! Each kind of key has one file here. A new kind needs a file with a [`Provider`] and its [`provider::Key`], and a line in
 //! [`PROVIDERS`]. The commands know no kinds.
 
+mod asked;
 mod by_hand;
 mod file;
+mod generated;
 #[cfg_attr(not(feature = "aws-kms"), path = "without_kms.rs")]
 pub(crate) mod kms;
+mod modes;
 mod opening;
 mod passphrase;
 mod provider;
@@ -15,8 +18,9 @@ mod spec;
 
 use waxseal::format::{Binding, Slot};
 
+pub(crate) use self::asked::remember_name;
 pub(crate) use self::kms::Cloud;
-pub(crate) use self::opening::{Opening, Origin, key_of};
+pub(crate) use self::opening::{FIND, Opening, Origin, key_of};
 pub(crate) use self::provider::{KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Unseen};
 pub(crate) use self::sealing::{Sealers, Sealing, remark};
 pub(crate) use self::spec::parse;

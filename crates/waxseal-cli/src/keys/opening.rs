@@ -11,6 +11,10 @@ use crate::args::OpenArgs;
 use crate::exit::Exit;
 use crate::output::Forbidden;
 
+/// What to do where the file of a key that opens is missing. A new key opens nothing that exists.
+pub(crate) const FIND: &str = "find the file: `waxseal inspect` shows the ids of the keys that open a sealed file, and \
+                               `waxseal key show file:PATH` shows the id of a key";
+
 /// Where the keys to open with come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {

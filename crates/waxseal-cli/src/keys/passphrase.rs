@@ -6,14 +6,14 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use waxseal::error::ProviderCause;
-use waxseal::format::{Binding, DataKeyId, Slot, SlotKind};
+use waxseal::format::SlotKind;
 use waxseal::keys::{KeyOpener, Passphrase};
-use waxseal::secret::{DataKey, SecretBytes};
+use waxseal::secret::SecretBytes;
 
-use super::file::warn_if_readable_by_others;
+use super::asked::Asked;
+use super::generated;
+use super::modes::warn_if_readable_by_others;
 use super::opening::Origin;
 use super::provider::{Going, Key, KeySpec, Keyring, Provider, Sisters, ToSeal, Turn};
 use crate::Result;
@@ -64,11 +64,18 @@ impl Key for Typed {
         Turn::Person
     }
 
-    fn to_seal(&self, _: &Keyring<'_>) -> Result<ToSeal> {
+    fn to_seal(&self, ring: &Keyring<'_>) -> Result<ToSeal> {
         if prompt::terminal().is_none() {
             return Err(Failure::usage(prompt::NO_TERMINAL).hint(prompt::NO_TERMINAL_HINT));
         }
-        Ok(to_seal(Passphrase::new(prompt::new_passphrase()?)?))
+        let passphrase = match prompt::new_passphrase()? {
+            Some(typed) => {
+                warn_if_short("the passphrase", typed.expose(), ring.reporter);
+                typed
+            }
+            None => generated::new_passphrase()?,
+        };
+        Ok(to_seal(Passphrase::new(passphrase)?))
     }
 
     fn to_open(&self, origin: Origin, _: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>> {
@@ -139,12 +146,27 @@ fn read_passphrase(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
 /// Reads a passphrase that is to seal. Warns if nobody can type it, because another one can still be chosen.
 fn read_new_passphrase(path: &Path, reporter: &Reporter) -> Result<SecretBytes> {
     let passphrase = read_passphrase(path, reporter)?;
+    warn_if_short(&format!("the passphrase in {}", escape::path(path)), passphrase.expose(), reporter);
     if let Some(what) = untypable(passphrase.expose()) {
         let name = escape::path(path);
         reporter
             .warn(&format!("the passphrase file {name} {what}; this is part of the passphrase and cannot be typed"));
     }
     Ok(passphrase)
+}
+
+/// A shorter passphrase is found soon by trying all of them.
+const SHORT: usize = 8;
+
+/// Warns of a passphrase that is about to seal. An empty one is refused anyway.
+fn warn_if_short(what: &str, passphrase: &[u8], reporter: &Reporter) {
+    let len = std::str::from_utf8(passphrase).map_or(passphrase.len(), |text| text.chars().count());
+    if (1..SHORT).contains(&len) {
+        reporter.warn(&format!(
+            "{what} has fewer than {SHORT} characters: whoever has the file can find it by trying; -k passphrase with \
+             an empty line generates a strong one"
+        ));
+    }
 }
 
 /// The part of a passphrase that nobody can type. An editor can have put it there without showing it.
@@ -158,80 +180,5 @@ fn untypable(passphrase: &[u8]) -> Option<&'static str> {
         Some("has more than one line")
     } else {
         None
-    }
-}
-
-/// A run asks at most this many times for the passphrase that opens files.
-const TRIES: u32 = 3;
-
-/// Asks for the passphrase at the first slot that needs it, and remembers it for the next file. If it has not opened any
-/// slot, it was perhaps mistyped, and is asked for again.
-#[derive(Default)]
-struct Asked {
-    answer: Mutex<Answer>,
-    /// Until a passphrase has opened a slot, it is tried on one file at a time. A mistyped passphrase then fails for only
-    /// one file.
-    unproven: Mutex<()>,
-}
-
-#[derive(Default)]
-struct Answer {
-    known: Option<SecretBytes>,
-    tries: u32,
-    /// Whether it has opened a slot.
-    proven: bool,
-    /// The file whose slots it did not open. For other slots of the same file, it is not asked for again.
-    failed_on: Option<DataKeyId>,
-}
-
-impl Asked {
-    fn answer(&self) -> MutexGuard<'_, Answer> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The passphrase for `file`.
-    fn passphrase(&self, file: DataKeyId) -> waxseal::Result<SecretBytes> {
-        let mut answer = self.answer();
-        let mistyped = !answer.proven && answer.failed_on.is_some_and(|other| other != file);
-        if answer.known.is_none() || (mistyped && answer.tries < TRIES) {
-            if answer.tries == TRIES {
-                return Err(waxseal::Error::Invalid(format!("no passphrase was entered in {TRIES} attempts")));
-            }
-            answer.tries += 1;
-            answer.failed_on = None;
-            answer.known = None;
-            answer.known = Some(prompt::passphrase("passphrase: ")?);
-        }
-        let copy = answer.known.as_ref().map(|secret| secret.expose().to_vec()).unwrap_or_default();
-        Ok(SecretBytes::new(copy))
-    }
-}
-
-impl KeyOpener for Asked {
-    fn name(&self) -> String {
-        "passphrase".into()
-    }
-
-    fn matches(&self, slot: &Slot) -> bool {
-        slot.kind == SlotKind::PASSPHRASE
-    }
-
-    fn open(&self, slot: &Slot, binding: &Binding) -> waxseal::Result<DataKey> {
-        let proven = self.answer().proven;
-        let _unproven = (!proven).then(|| self.unproven.lock().unwrap_or_else(PoisonError::into_inner));
-        let typed = self.passphrase(binding.data_key_id)?;
-        let opened = Passphrase::new(typed).and_then(|passphrase| passphrase.open(slot, binding));
-        let mistyped = match &opened {
-            // An empty line counts as mistyped too.
-            Err(waxseal::Error::Invalid(_)) => true,
-            Err(waxseal::Error::Provider(error)) => error.cause == ProviderCause::WrongPassphrase,
-            _ => false,
-        };
-        let mut answer = self.answer();
-        answer.proven |= opened.is_ok();
-        if mistyped {
-            answer.failed_on = Some(binding.data_key_id);
-        }
-        opened
     }
 }

@@ -7,6 +7,7 @@ use waxseal::format::Slot;
 use waxseal::keys::KeyOpener;
 use waxseal::rewrap::{Request, Rewrapper, Selector, Unwrap};
 
+use super::super::open::hint_for_lost_key;
 use super::new_key::NewKey;
 use super::told;
 use crate::Result;
@@ -81,7 +82,8 @@ impl<'a> Keys<'a> {
         let named = opening.origin() == Origin::Named;
         // Without a name, repair takes no key: it may not guess one.
         let needed = args.allow_unwrap || (args.repair && named);
-        let openers = if needed { opening.load(&ring)? } else { Vec::new() };
+        let load = || opening.load(&ring).map_err(|failure| hint_for_lost_key(failure, &inputs));
+        let openers = if needed { load()? } else { Vec::new() };
         let seal = |key: &KeySpec| key.to_seal(&ring);
         let sealers = to.as_ref().map(seal).transpose()?;
         let add = add.iter().map(|key| Ok(Coming { key: seal(key)?, unseen: None })).collect::<Result<Vec<_>>>()?;
