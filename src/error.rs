@@ -78,6 +78,11 @@ impl From<Error> for io::Error {
 #[error("the input changed while it was read")]
 pub struct InputChanged;
 
+/// The system could not give a page of an input that is mapped into memory. This is the source of an [`Error::Io`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a page of the mapped input could not be read")]
+pub struct PageLost;
+
 /// Why a header cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -24,6 +24,7 @@
 mod atomic;
 #[cfg(unix)]
 mod destination;
+mod map;
 #[cfg(unix)]
 mod naming;
 mod positioned;
@@ -34,6 +35,8 @@ mod system;
 pub use atomic::{AtomicFile, Missed};
 #[cfg(unix)]
 pub use destination::{Destination, DestinationError, OpenFor};
+pub(crate) use map::Window;
+pub use map::{MapGuard, MappedFile, Vouched};
 #[cfg(unix)]
 pub(crate) use naming::Untold;
 #[cfg(unix)]
