@@ -48,9 +48,9 @@ const SAMPLE: usize = 1500;
 /// So many failures are told in full.
 const TOLD: usize = 20;
 
-const KINDS: [&str; 19] = [
-    "read", "write", "copy", "allocate", "truncate", "sync", "advise", "control", "lock", "seek", "mode", "owner",
-    "stat", "open", "unlink", "rename", "link", "close", "gate",
+const KINDS: [&str; 20] = [
+    "read", "map", "write", "copy", "allocate", "truncate", "sync", "advise", "control", "lock", "seek", "mode",
+    "owner", "stat", "open", "unlink", "rename", "link", "close", "gate",
 ];
 
 /// The calls of a run, by kind. A run without a fault must be right, too.

@@ -5,16 +5,16 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use waxseal::engine::{Patient, Source};
+use waxseal::engine::{MappedFile, Patient, Source};
 use waxseal::envelope::{read_front, read_header_at};
 use waxseal::error::InputChanged;
 use waxseal::format::{Front, Header};
 
 use super::Result;
-use super::args::is_stdin;
+use super::args::{Reading, is_stdin};
 use super::escape::Name;
 use super::failure::Failure;
-use super::streams;
+use super::{signals, streams};
 
 /// Where an input comes from, as it was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +86,24 @@ impl Input {
         match self.shape {
             Shape::Seekable => Source::File(&self.file),
             Shape::Stream => Source::Pipe(&self.file),
+        }
+    }
+
+    /// To be sealed, and mapped if `reading` says so.
+    pub(crate) fn source_by(&self, reading: Reading) -> Result<Source<'_>> {
+        match reading {
+            // A mapped input is slower where it is not in memory, and little faster where it is: docs/performance.md.
+            Reading::Auto | Reading::Read => Ok(self.source()),
+            Reading::Map => self.mapped().map(Source::Mapped).map_err(|error| {
+                Failure::usage(format!("the input cannot be mapped: {error}")).hint("read it with --input read")
+            }),
+        }
+    }
+
+    fn mapped(&self) -> io::Result<MappedFile<'_>> {
+        match self.shape {
+            Shape::Seekable => signals::map(&self.file),
+            Shape::Stream => Err(io::Error::other("it is not a regular file")),
         }
     }
 

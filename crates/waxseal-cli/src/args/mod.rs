@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub(crate) use self::data::{
-    ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, RewrapArgs, SalvageArgs, VerifyArgs,
+    ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, Reading, RewrapArgs, SalvageArgs, VerifyArgs,
 };
 pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyShowArgs};
 pub(crate) use self::kms::*;
