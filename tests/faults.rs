@@ -173,6 +173,18 @@ fn a_signal_before_a_commit_is_obeyed() {
     tally.end(gates.len());
 }
 
+/// The first mapping of an input that the system refuses is a wrong command line. What it refuses later is read.
+#[test]
+fn a_mapping_that_is_refused_loses_nothing() {
+    let mut cases = cases::cases();
+    cases.retain(|case| case.args.iter().any(|arg| arg == "--input"));
+    let maps: Vec<_> = all(&cases).into_iter().filter(|(_, fault)| fault.kind == "map").collect();
+    assert!(maps.len() > 50 && maps.iter().any(|(_, fault)| fault.number > 0), "{} mappings", maps.len());
+    let tally = Tally::default();
+    tally.try_all(&maps);
+    tally.end(maps.len());
+}
+
 #[test]
 #[ignore = "takes minutes"]
 fn no_fault_loses_anything() {

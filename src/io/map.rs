@@ -3,7 +3,7 @@
 //!
 //! This is the one place of the library that maps a file. What is mapped is only ever sealed. Nothing is authenticated
 //! there, since somebody else could change a byte between its check and its use; what is opened is read.
-#![cfg_attr(unix, allow(unsafe_code, reason = "whoever maps a file answers for what others do to it"))]
+#![allow(unsafe_code, reason = "whoever maps a file answers for what others do to it")]
 
 use std::fs::File;
 use std::io;
@@ -187,7 +187,8 @@ impl Drop for Window<'_> {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Mutex;

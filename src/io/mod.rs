@@ -5,6 +5,8 @@
 //! and gets it in one step when it is committed. Neither looks at a path twice: who renames the folder, or puts a
 //! symbolic link in its place, cannot lead what is written elsewhere, and leaves nothing behind.
 //!
+//! A [`MappedFile`] is an input that is sealed from mapped memory.
+//!
 //! ```
 //! use std::io::Write;
 //! use waxseal::io::{AtomicFile, Destination, Durability, Overwrite};
