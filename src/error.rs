@@ -108,6 +108,11 @@ pub struct InputChanged;
 #[error("the input does not exist")]
 pub struct NoInput;
 
+/// The system could not give a page of an input that is mapped into memory. This is the source of an [`Error::Io`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a page of the mapped input could not be read")]
+pub struct PageLost;
+
 /// Why a header cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

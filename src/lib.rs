@@ -10,6 +10,7 @@
 //! | write or read a stream | [`SealWriter`], [`OpenReader`] |
 //! | read parts of a file | [`OpenReaderAt`] |
 //! | pipes and streams on all cores, or your own threads | [`engine::Engine`] |
+//! | seal a file from mapped memory | [`engine::Source::Mapped`], [`io::MappedFile`] |
 //! | bytes that are in no file on this machine | [`container`]: the same without any I/O |
 //! | a key in a local file | [`keys::KeyFile`] |
 //! | a passphrase | [`keys::Passphrase`], [`keys::PassphraseOpener`] |

@@ -35,10 +35,15 @@ const CLI: &str = "waxseal_cli";
 const CRATES: [(&str, &str); 3] =
     [("waxseal", "src"), (AWS_KMS, "crates/waxseal-aws-kms/src"), (CLI, "crates/waxseal-cli/src")];
 
-/// The files that may hold `unsafe`, which is denied everywhere else: those that take a lease, handle signals,
-/// and look at the descriptors before `main`.
-const UNSAFE_FILES: [&str; 3] =
-    ["src/rewrap/lease.rs", "crates/waxseal-cli/src/signals/system.rs", "crates/waxseal-cli/src/streams.rs"];
+/// The files that may hold `unsafe`, which is denied everywhere else: those that map an input, take a lease, handle
+/// signals, and look at the descriptors before `main`.
+const UNSAFE_FILES: [&str; 5] = [
+    "src/io/map.rs",
+    "src/rewrap/lease.rs",
+    "crates/waxseal-cli/src/signals/mapped.rs",
+    "crates/waxseal-cli/src/signals/system.rs",
+    "crates/waxseal-cli/src/streams.rs",
+];
 
 /// What may be printed, and by whom: the program alone.
 const PRINTING: [&str; 7] = ["print!", "println!", "eprint!", "eprintln!", "dbg!", "stdout()", "stderr()"];

@@ -50,9 +50,9 @@ const SAMPLE: usize = 1500;
 /// So many failures are told in full.
 const TOLD: usize = 20;
 
-const KINDS: [&str; 19] = [
-    "read", "write", "copy", "allocate", "truncate", "sync", "advise", "control", "lock", "seek", "mode", "owner",
-    "stat", "open", "unlink", "rename", "link", "close", "gate",
+const KINDS: [&str; 20] = [
+    "read", "map", "write", "copy", "allocate", "truncate", "sync", "advise", "control", "lock", "seek", "mode",
+    "owner", "stat", "open", "unlink", "rename", "link", "close", "gate",
 ];
 
 /// The calls of a run, by kind. A run without a fault must be right, too.
@@ -173,6 +173,18 @@ fn a_signal_before_a_commit_is_obeyed() {
     let tally = Tally::default();
     tally.try_all(&gates);
     tally.end(gates.len());
+}
+
+/// The first mapping of an input that the system refuses is a wrong command line. What it refuses later is read.
+#[test]
+fn a_mapping_that_is_refused_loses_nothing() {
+    let mut cases = cases::cases();
+    cases.retain(|case| case.args.iter().any(|arg| arg == "--input"));
+    let maps: Vec<_> = all(&cases).into_iter().filter(|(_, fault)| fault.kind == "map").collect();
+    assert!(maps.len() > 50 && maps.iter().any(|(_, fault)| fault.number > 0), "{} mappings", maps.len());
+    let tally = Tally::default();
+    tally.try_all(&maps);
+    tally.end(maps.len());
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-pub use crate::io::{Durability, ReadAt, WriteAt};
+pub use crate::io::{Durability, MappedFile, ReadAt, WriteAt};
 
 use buffers::{Buffers, Shelf};
 pub use patient::Patient;
@@ -52,6 +52,10 @@ pub enum Source<'a> {
     /// Anything else that can be read at any position, such as an object in a store. Several threads read at once, each
     /// about 256 KiB, roughly in order.
     At(&'a dyn ReadAt),
+    /// A regular file that is sealed from mapped memory, from its start. To be opened, it is read as a
+    /// [`File`](Self::File) is: what others can still change is not authenticated. Where the system refuses a window,
+    /// that part is read too.
+    Mapped(MappedFile<'a>),
 }
 
 /// Where the output goes.

@@ -9,9 +9,14 @@
 //! Whole units are what a file system takes fastest. The chunk that straddles a cut is read and sealed once, while
 //! the task is claimed, and its second part is handed to the next task. It must not be sealed by both neighbours,
 //! each from its own read: an input that changed between the two would give two plaintexts under one nonce.
+//!
+//! A mapped input is sealed where it is. Who writes to it meanwhile decides what is sealed, and can do no more: the
+//! tag is over the ciphertext, which is private, so that it always fits, and of two ciphertexts for one nonce only the
+//! one in the buffer is ever sent. If a page is lost, zeros are in its place. Each task asks for that after it has
+//! sealed and before it sends anything.
 
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::buffers::Buffers;
 use super::ordered::{Failures, TaskGuard};
@@ -21,7 +26,7 @@ use super::{Observer, PIECE_LEN};
 use crate::container::Layout;
 use crate::error::{Error, Result};
 use crate::format::{CHUNK_LEN, MAX_PLAINTEXT, SEALED_CHUNK_LEN, TAG_LEN};
-use crate::io::read_full;
+use crate::io::{Window, read_full};
 use crate::payload::{ChunkIndex, ChunkSealer};
 
 /// Whether a stretch of plaintext ends the payload.
@@ -54,12 +59,14 @@ struct Claims<'a> {
     position: u64,
     /// Bytes made already that the next task's output begins with.
     carried: Vec<u8>,
+    /// The last window of a mapped input. Tasks are claimed in order, so the next one may be in it too.
+    window: Option<Arc<Window<'a>>>,
     /// Plaintext and output length, once the last task is claimed.
     ended: Option<(u64, u64)>,
 }
 
 /// A stretch of chunks whose output no other task shares.
-struct Task {
+struct Task<'a> {
     number: u64,
     first: u64,
     position: u64,
@@ -72,6 +79,8 @@ struct Task {
     head: usize,
     /// Bytes of plaintext that are done with this task.
     done: u64,
+    /// Where its plaintext is mapped.
+    window: Option<Arc<Window<'a>>>,
 }
 
 impl<'a, 'o> SealJob<'a, 'o> {
@@ -84,7 +93,8 @@ impl<'a, 'o> SealJob<'a, 'o> {
         observer: &'a dyn Observer,
     ) -> Self {
         let (file, stream) = plaintext.parts();
-        let claims = Mutex::new(Claims { stream, task: 0, chunk: 0, position: 0, carried: front, ended: None });
+        let claims = Claims { stream, task: 0, chunk: 0, position: 0, carried: front, window: None, ended: None };
+        let claims = Mutex::new(claims);
         Self { sealer, unit, layout, file, claims, output, failures: Failures::default(), observer }
     }
 
@@ -112,7 +122,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
         }
     }
 
-    fn claim(&self, buffers: &mut Buffers) -> Option<Task> {
+    fn claim(&self, buffers: &mut Buffers) -> Option<Task<'a>> {
         let Ok(mut claims) = self.claims.lock() else {
             // The caller's reader panicked: what it would give next does not follow on what was read.
             self.failures.panicked();
@@ -132,7 +142,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
         }
     }
 
-    fn claim_next(&self, claims: &mut Claims<'_>, buffers: &mut Buffers) -> Result<Task> {
+    fn claim_next(&self, claims: &mut Claims<'a>, buffers: &mut Buffers) -> Result<Task<'a>> {
         let first = numbered(claims.chunk)?;
         let first_at = self.layout.chunk_at(first);
         let unit = self.unit as u64;
@@ -145,6 +155,8 @@ impl<'a, 'o> SealJob<'a, 'o> {
             Some(stream) => read_full(stream.as_mut(), &mut buffers.input[..whole]).map_err(reading)?,
             None => to_usize((self.plaintext_len() - first.plaintext_offset()).min(whole as u64)),
         };
+        let range = first.plaintext_offset()..first.plaintext_offset() + there as u64;
+        let plaintext_end = range.end;
         let carried = claims.carried.len();
         buffers.output[..carried].copy_from_slice(&claims.carried);
         let mut task = Task {
@@ -156,8 +168,8 @@ impl<'a, 'o> SealJob<'a, 'o> {
             end: if there < whole { End::Last } else { End::More },
             head: 0,
             done: there as u64,
+            window: self.file.and_then(|file| file.window(&mut claims.window, range)),
         };
-        let plaintext_end = first.plaintext_offset() + there as u64;
         if plaintext_end > MAX_PLAINTEXT {
             return Err(Error::Limit(format!("the input has more than {MAX_PLAINTEXT} bytes, the format's limit")));
         }
@@ -182,54 +194,75 @@ impl<'a, 'o> SealJob<'a, 'o> {
     }
 
     /// Seals the chunk on the cut: its first part into the task's output, the rest to `carried`.
-    fn seal_straddler(&self, task: &Task, carried: &mut Vec<u8>, buffers: &mut Buffers) -> io::Result<()> {
+    fn seal_straddler(&self, task: &Task<'_>, carried: &mut Vec<u8>, buffers: &mut Buffers) -> io::Result<()> {
         let chunks_before = task.plain / CHUNK_LEN;
         let index = task.first + chunks_before as u64;
-        let plaintext = &mut buffers.input[task.plain..][..CHUNK_LEN];
-        if let Some(file) = self.file {
-            file.read_exact_at(plaintext, numbered(index)?.plaintext_offset())?;
-        }
+        let position = numbered(index)?.plaintext_offset();
+        let buffer = &mut buffers.input[task.plain..][..CHUNK_LEN];
         let mut sealed = [0; SEALED_CHUNK_LEN];
-        seal_chunk(self.sealer, index, plaintext, &mut sealed)?;
+        seal_chunk(self.sealer, index, self.plaintext(task, position, buffer)?, &mut sealed)?;
+        self.check_window(task, position, buffer)?;
         let (head, tail) = sealed.split_at(task.head);
         buffers.output[task.carried + chunks_before * SEALED_CHUNK_LEN..][..head.len()].copy_from_slice(head);
         carried.extend_from_slice(tail);
         Ok(())
     }
 
-    fn seal_task(&self, task: &Task, buffers: &mut Buffers) -> Result<(), (u64, Error)> {
-        let (mut read, mut made) = (0, task.carried);
-        loop {
-            let len = PIECE_LEN.min(task.plain - read);
-            let first = task.first + (read / CHUNK_LEN) as u64;
-            let failed = |error| (first, Error::io("reading the input", error));
-            let position = numbered(first).map_err(|error| (first, error))?.plaintext_offset();
-            let piece = match self.file {
-                Some(file) => {
-                    let piece = &mut buffers.input[..len];
-                    file.read_exact_at(piece, position).map_err(failed)?;
-                    &*piece
-                }
-                None => &buffers.input[read..][..len],
-            };
-            read += len;
-            let end = if read < task.plain { End::More } else { task.end };
-            made += seal_piece(self.sealer, first, (piece, end), &mut buffers.output[made..]).map_err(failed)?;
-            if read == task.plain {
-                break;
-            }
+    /// The plaintext at `position`: where it is mapped, or read into `buffer`. A stream's is in `buffer` already.
+    fn plaintext<'b>(&self, task: &'b Task<'_>, position: u64, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+        let mapped = task.window.as_ref().and_then(|window| window.bytes(position, buffer.len()));
+        match (mapped, self.file) {
+            (Some(mapped), _) => return Ok(mapped),
+            (None, Some(file)) => file.read_exact_at(buffer, position)?,
+            (None, None) => {}
         }
+        Ok(buffer)
+    }
+
+    /// Fails where a page of the task's window was lost, so that some of what was sealed is no plaintext. What `buffer`
+    /// has room for, from `position` on, may be read to learn why.
+    fn check_window(&self, task: &Task<'_>, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match (&task.window, self.file) {
+            (Some(window), Some(file)) if window.is_lost() => Err(file.why_lost(buffer, position)),
+            _ => Ok(()),
+        }
+    }
+
+    fn seal_task(&self, task: &Task<'_>, buffers: &mut Buffers) -> Result<(), (u64, Error)> {
+        let failed = |error| (task.first, Error::io("reading the input", error));
+        let made = self.seal_pieces(task, buffers)?;
+        let position = numbered(task.first).map_err(|error| (task.first, error))?.plaintext_offset();
+        self.check_window(task, position, &mut buffers.input[..task.plain]).map_err(failed)?;
         if task.end == End::Last && self.output.is_ordered() {
             // All earlier tasks have read and written by then. What stays cut off here is no valid file.
             self.output.wait(task.number);
             if let Some(file) = self.file {
-                let failed = |error| (task.first, Error::io("reading the input", error));
                 file.check_unchanged().map_err(failed)?;
             }
             self.observer.ending();
         }
         let written = self.output.put(task.number, task.position, &buffers.output[..made + task.head]);
         written.map_err(|error| (task.first, Error::io("writing the output", error)))
+    }
+
+    /// Seals all of the task but the chunk that its claim has sealed; where in the output that ends.
+    fn seal_pieces(&self, task: &Task<'_>, buffers: &mut Buffers) -> Result<usize, (u64, Error)> {
+        let (mut read, mut made) = (0, task.carried);
+        loop {
+            let len = PIECE_LEN.min(task.plain - read);
+            let first = task.first + (read / CHUNK_LEN) as u64;
+            let failed = |error| (first, Error::io("reading the input", error));
+            let position = numbered(first).map_err(|error| (first, error))?.plaintext_offset();
+            // A file's pieces share memory that stays in the core's own cache.
+            let at = if self.file.is_some() { 0 } else { read };
+            let piece = self.plaintext(task, position, &mut buffers.input[at..][..len]).map_err(failed)?;
+            read += len;
+            let end = if read < task.plain { End::More } else { task.end };
+            made += seal_piece(self.sealer, first, (piece, end), &mut buffers.output[made..]).map_err(failed)?;
+            if read == task.plain {
+                return Ok(made);
+            }
+        }
     }
 
     fn plaintext_len(&self) -> u64 {

@@ -25,7 +25,7 @@ pub(super) fn seal(
 ) -> Result<Sealed> {
     let output = Output::new(sink)?;
     match Input::new(source)? {
-        Input::At(file) if file.len < SMALL_INPUT as u64 => {
+        Input::At(file) if file.len < SMALL_INPUT as u64 && !file.is_mapped() => {
             observer.total(file.len);
             // To its end, whatever its length says: what stands in /proc has none.
             let mut reader = file.reader();
@@ -55,11 +55,19 @@ fn seal_file(
 ) -> Result<Sealed> {
     let size = InputSize::of(file.len);
     let end = least_layout(size).file_len(file.len)?;
-    let (prepared, envelope) = engine.helpers.beside(|| output.expect(end), envelope);
+    let is_small = file.len < SMALL_INPUT as u64;
+    let (prepared, envelope) = match is_small {
+        true => (Ok(()), envelope()),
+        false => engine.helpers.beside(|| output.expect(end), envelope),
+    };
     let sealed = prepared.and(envelope).and_then(|envelope| {
         let front = front_of(&envelope, size)?;
         let job = SealJob::new(envelope.sealer(), Flow::At(file), (&output, UNIT), front, observer);
-        engine.run(|buffers| job.work(buffers));
+        if is_small {
+            engine.run_small(|buffers| job.work(buffers));
+        } else {
+            engine.run(|buffers| job.work(buffers));
+        }
         let lengths = job.finish()?;
         // A stream's end was sent only after this check.
         if !output.is_ordered() {

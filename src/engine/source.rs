@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{Patient, SMALL_INPUT, Source, system};
-use crate::error::{Error, InputChanged, Result};
-use crate::io::{ReadAt, read_full_at};
+use crate::error::{Error, InputChanged, PageLost, Result};
+use crate::io::{MappedFile, ReadAt, Window, read_full_at};
 
 /// A source, looked at.
 pub(super) enum Input<'a> {
@@ -21,14 +23,12 @@ impl<'a> Input<'a> {
         let looking = |error| Error::io("looking at the input", error);
         match source {
             Source::File(file) if cfg!(any(unix, windows)) => {
-                let input = FileInput::new(file).map_err(looking)?;
-                if input.len >= SMALL_INPUT as u64 {
-                    system::will_read_in_order(file);
-                }
-                Ok(Self::At(Positioned { len: input.len, source: Box::new(input) }))
+                Positioned::of_file(file, None).map(Self::At).map_err(looking)
             }
+            Source::Mapped(map) => Positioned::of_file(map.file(), Some(map)).map(Self::At).map_err(looking),
             Source::At(source) => {
-                Ok(Self::At(Positioned { len: source.size().map_err(looking)?, source: Box::new(source) }))
+                let len = source.size().map_err(looking)?;
+                Ok(Self::At(Positioned { len, source: Box::new(source), map: None }))
             }
             Source::File(file) | Source::Pipe(file) => {
                 system::enlarge_pipe(file);
@@ -66,6 +66,41 @@ pub(super) struct Positioned<'a> {
     source: Box<dyn ReadAt + 'a>,
     /// In bytes. Zero for what has no length, such as the files in `/proc`.
     pub(super) len: u64,
+    /// For what is sealed from mapped memory.
+    map: Option<MappedFile<'a>>,
+}
+
+impl<'a> Positioned<'a> {
+    fn of_file(file: &'a File, map: Option<MappedFile<'a>>) -> io::Result<Self> {
+        let input = FileInput::new(file)?;
+        if input.len >= SMALL_INPUT as u64 {
+            system::will_read_in_order(file);
+        }
+        Ok(Self { len: input.len, source: Box::new(input), map })
+    }
+
+    /// Whether it is sealed from mapped memory.
+    pub(super) fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// The window that has `range`: `last`, or a new one in its place. `None`: the range is to be read.
+    pub(super) fn window(&self, last: &mut Option<Arc<Window<'a>>>, range: Range<u64>) -> Option<Arc<Window<'a>>> {
+        let map = self.map.as_ref().filter(|_| !range.is_empty())?;
+        if last.as_ref().is_none_or(|window| !window.has(&range)) {
+            // The old one first: it may be what there is no room for.
+            *last = None;
+            *last = map.window(range, self.len).ok().map(Arc::new);
+        }
+        last.clone()
+    }
+
+    /// Why a page of a window was lost. What `buffer` holds from `position` on is asked for once more, for the system's
+    /// own answer.
+    pub(super) fn why_lost(&self, buffer: &mut [u8], position: u64) -> io::Error {
+        let found = self.check_unchanged().and_then(|()| self.read_exact_at(buffer, position));
+        found.err().unwrap_or_else(|| io::Error::other(PageLost))
+    }
 }
 
 impl Positioned<'_> {

@@ -5,6 +5,8 @@
 //! and gets it in one step when it is committed. Neither looks at a path twice: who renames the folder, or puts a
 //! symbolic link in its place, cannot lead what is written elsewhere, and leaves nothing behind.
 //!
+//! A [`MappedFile`] is an input that is sealed from mapped memory.
+//!
 //! ```
 //! use std::io::Write;
 //! use waxseal::io::{AtomicFile, Destination, Durability, Overwrite};
@@ -26,6 +28,7 @@ mod atomic;
 mod destination;
 #[cfg(unix)]
 mod input;
+mod map;
 #[cfg(unix)]
 mod naming;
 mod positioned;
@@ -38,6 +41,8 @@ pub use atomic::{AtomicFile, Missed};
 pub use destination::{Destination, DestinationError, OpenFor};
 #[cfg(unix)]
 pub use input::open_input;
+pub(crate) use map::Window;
+pub use map::{MapGuard, MappedFile, Vouched};
 #[cfg(unix)]
 pub(crate) use naming::Untold;
 #[cfg(unix)]

@@ -221,6 +221,44 @@ mod tests {
         }
     }
 
+    /// What a mapped input may do. The chunk opens all the same, and holds bytes that were there at some moment.
+    #[cfg(unix)]
+    #[test]
+    #[expect(unsafe_code, reason = "a file is mapped that the test changes")]
+    fn a_plaintext_that_changes_while_it_is_sealed() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(CHUNK_LEN as u64).unwrap();
+        // SAFETY: the file keeps its length. Its bytes go to the cipher alone, which is what this test is about.
+        let plaintext = unsafe { memmap2::Mmap::map(&file) }.unwrap();
+        let (is_done, mut torn, mut wrong) = (AtomicBool::new(false), 0, Vec::new());
+        let suites = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let values = [[0; CHUNK_LEN], [0xff; CHUNK_LEN]];
+                for value in values.iter().cycle().take_while(|_| !is_done.load(Ordering::Relaxed)) {
+                    crate::io::write_all_at(&file, value, 0).unwrap();
+                }
+            });
+            for (backend, suite) in backends().into_iter().flat_map(|backend| suites.map(|suite| (backend, suite))) {
+                let (sealer, opener) = (ChunkSealer::new(keys(backend, suite)), ChunkOpener::new(keys(backend, suite)));
+                let (mut sealed, mut rounds, before) = ([0; SEALED_CHUNK_LEN], 0, torn);
+                while rounds < 200 || (torn == before && rounds < 20_000) {
+                    sealer.seal(ChunkIndex::FIRST, &plaintext, &mut sealed).unwrap();
+                    let opened = opener.open(ChunkIndex::FIRST, &mut sealed).map(|opened| &*opened).unwrap_or_default();
+                    let count = |value: u8| opened.iter().filter(|byte| **byte == value).count();
+                    let (zeros, ones) = (count(0), count(0xff));
+                    wrong.extend((zeros + ones != CHUNK_LEN).then_some((backend, suite, rounds)));
+                    torn += usize::from(zeros > 0 && ones > 0);
+                    rounds += 1;
+                }
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert!(torn > 0, "no chunk changed while it was sealed");
+    }
+
     proptest! {
         #[test]
         fn all_backends_give_the_same_bytes(

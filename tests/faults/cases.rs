@@ -169,7 +169,7 @@ fn sealing(plain: &[u8]) -> Vec<Case> {
     let old = seal(b"last night's");
     let case = |command: &str, goal| Case::new(&format!("encrypt -q -k file:k {command}"), plain, goal);
     let sealed = || Goal::Sealed("in.wax");
-    vec![
+    let mut cases = vec![
         case("in", sealed()).with("in", plain),
         case("-f in", sealed()).with("in", plain).with("in.wax", &old),
         case("in", Goal::Nothing).with("in", plain).with("in.wax", &old).ends(8),
@@ -177,7 +177,12 @@ fn sealing(plain: &[u8]) -> Vec<Case> {
         case("-o - in", Goal::Nothing).with("in", plain).prints(Stream::Sealed),
         case("-o in.wax --from-command -- cat in", sealed()).with("in", plain),
         case("-f -o in.wax --from-command -- false", Goal::Nothing).with("in.wax", &old).ends(9),
-    ]
+    ];
+    if !plain.is_empty() {
+        cases.push(case("--input map in", sealed()).with("in", plain));
+        cases.push(case("--input map -o - in", Goal::Nothing).with("in", plain).prints(Stream::Sealed));
+    }
+    cases
 }
 
 fn opening(plain: &[u8], sealed: &[u8]) -> Vec<Case> {

@@ -10,8 +10,10 @@ pub(crate) mod errno {
     pub(crate) const EIO: i32 = 5;
     pub(crate) const EBADF: i32 = 9;
     pub(crate) const EAGAIN: i32 = 11;
+    pub(crate) const ENOMEM: i32 = 12;
     pub(crate) const EACCES: i32 = 13;
     pub(crate) const EXDEV: i32 = 18;
+    pub(crate) const ENODEV: i32 = 19;
     pub(crate) const EISDIR: i32 = 21;
     pub(crate) const EINVAL: i32 = 22;
     pub(crate) const EMFILE: i32 = 24;
@@ -40,6 +42,7 @@ pub(crate) fn ways(kind: &str) -> Vec<How> {
     }
     let errors: &[i32] = match kind {
         "read" => &[EIO, EINTR, EAGAIN],
+        "map" => &[ENOMEM, ENODEV, EAGAIN, EPERM],
         "write" => &[EIO, ENOSPC, EDQUOT, EINTR, EAGAIN],
         "copy" => &[EIO, ENOSPC, EXDEV, ENOSYS],
         "allocate" => &[EOPNOTSUPP, EINTR, EIO, ENOSPC, EDQUOT, EFBIG],
@@ -59,6 +62,7 @@ pub(crate) fn ways(kind: &str) -> Vec<How> {
     let mut ways: Vec<How> = errors.iter().copied().map(How::Fail).collect();
     match kind {
         "read" => ways.extend([How::Broken(EIO), How::Short(0), How::Short(40_503)]),
+        "map" => ways.push(How::Broken(ENOMEM)),
         "write" => ways.extend([How::Broken(ENOSPC), How::Short(0), How::Short(40_503)]),
         "copy" => ways.extend([How::Short(0), How::Short(40_503)]),
         "sync" => ways.extend([How::Broken(EIO), How::Broken(EINVAL)]),
@@ -75,6 +79,8 @@ pub(crate) fn ways(kind: &str) -> Vec<How> {
 fn is_harmless(case: &Case, fault: &Fault) -> bool {
     let has = |word: &str| case.args.iter().any(|arg| arg == word);
     match (fault.kind, fault.how) {
+        // The first one is a try. What cannot be mapped later is read.
+        ("map", How::Fail(_) | How::Broken(_)) => fault.number > 0,
         ("allocate", How::Fail(errno)) => matches!(errno, EOPNOTSUPP | EINTR | EIO),
         // A rewrap reads back what it wrote, and not from pages that may lie.
         ("advise", How::Fail(_)) => !has("rewrap"),
@@ -103,6 +109,7 @@ fn end_is_right(case: &Case, fault: &Fault, injected: &Injected) -> bool {
         How::Before(signal) if fault.kind == "gate" => end == End::Signal(signal),
         How::Before(signal) | How::After(signal) => natural || end == End::Signal(signal),
         _ if is_harmless(case, fault) => natural,
+        How::Fail(_) | How::Broken(_) if fault.kind == "map" => end == End::Exit(2),
         // What cannot be read is missing from what is salvaged.
         How::Fail(_) | How::Broken(_) if matches!(case.goal, Goal::Salvaged(_)) && end == End::Exit(4) => true,
         _ => natural || end == End::Exit(7),

@@ -68,6 +68,7 @@ static const struct call CALLS[] = {
     {SYS_pread64, "read", 0, NONE, NONE, 2},
     {SYS_readv, "read", 0, NONE, NONE, 2},
     {SYS_preadv, "read", 0, NONE, NONE, 2},
+    {SYS_mmap, "map", 4, NONE, NONE, NONE},
     {SYS_write, "write", 0, NONE, NONE, 2},
     {SYS_pwrite64, "write", 0, NONE, NONE, 2},
     {SYS_writev, "write", 0, NONE, NONE, 2},

@@ -96,11 +96,13 @@ fn limits(steps: u64) -> Vec<Limit> {
 }
 
 fn end_is_right(case: &Case, (name, _): Limit, end: End) -> bool {
-    let command = case.args.iter().any(|arg| arg == "--from-command");
+    let has = |word: &str| case.args.iter().any(|arg| arg == word);
     match end {
         End::Exit(code) if code == case.code || code == 7 => true,
         // The command could not be started, or has failed for the same reason.
-        End::Exit(9) => command,
+        End::Exit(9) => has("--from-command"),
+        // There is no room for a window: such an input cannot be mapped.
+        End::Exit(2) => has("--input") && name == "as",
         End::Exit(4) => matches!(case.goal, Goal::Salvaged(_)),
         // An allocation that cannot fail in any other way: the handler of the signal has cleaned up.
         End::Signal(signal) => signal == ABRT && name == "as",

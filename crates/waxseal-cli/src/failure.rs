@@ -3,7 +3,7 @@
 use std::io;
 
 use waxseal::Error;
-use waxseal::error::{Attempt, FormatError, InputChanged, ProviderCause, ProviderError, Remedy, Tampered};
+use waxseal::error::{Attempt, FormatError, InputChanged, PageLost, ProviderCause, ProviderError, Remedy, Tampered};
 
 use super::exit::Exit;
 use super::remedy;
@@ -172,6 +172,9 @@ fn hint_of_io(source: &io::Error) -> Option<String> {
         let hint = "to seal a file that is still being written, use `cat FILE | waxseal encrypt -k KEY -o OUT`; \
                     to seal one consistent state of it, use a snapshot";
         return Some(hint.into());
+    }
+    if source.get_ref().is_some_and(|cause| cause.is::<PageLost>()) {
+        return Some("read the file with `--input read`; if that fails too, its disk may be damaged".into());
     }
     if source.get_ref().is_some_and(|inner| inner.is::<waxseal::rewrap::Unsuitable>()) {
         return Some("`waxseal rewrap -o OUT` writes a changed copy instead".into());

@@ -7,17 +7,17 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use waxseal::engine::{Patient, Source};
+use waxseal::engine::{MappedFile, Patient, Source};
 use waxseal::envelope::{read_front, read_header_at};
 use waxseal::error::InputChanged;
 use waxseal::format::{Front, Header};
 use waxseal::io::open_input;
 
 use super::Result;
-use super::args::is_stdin;
+use super::args::{Reading, is_stdin};
 use super::escape::Name;
 use super::failure::Failure;
-use super::streams;
+use super::{signals, streams};
 
 /// What `--name` calls stdin. It is known before the first input is opened, and never changes.
 static STDIN_NAME: OnceLock<Name> = OnceLock::new();
@@ -110,6 +110,24 @@ impl Input {
         match self.shape {
             Shape::Seekable => Source::File(&self.file),
             Shape::Stream => Source::Pipe(&self.file),
+        }
+    }
+
+    /// To be sealed, and mapped if `reading` says so.
+    pub(crate) fn source_by(&self, reading: Reading) -> Result<Source<'_>> {
+        match reading {
+            // A mapped input is slower where it is not in memory, and little faster where it is: docs/performance.md.
+            Reading::Auto | Reading::Read => Ok(self.source()),
+            Reading::Map => self.mapped().map(Source::Mapped).map_err(|error| {
+                Failure::usage(format!("the input cannot be mapped: {error}")).hint("read it with --input read")
+            }),
+        }
+    }
+
+    fn mapped(&self) -> io::Result<MappedFile<'_>> {
+        match self.shape {
+            Shape::Seekable => signals::map(&self.file),
+            Shape::Stream => Err(io::Error::other("it is not a regular file")),
         }
     }
 

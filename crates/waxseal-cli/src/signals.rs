@@ -8,6 +8,7 @@
 #[cfg(target_os = "linux")]
 mod children;
 mod gate;
+mod mapped;
 mod system;
 
 use std::ffi::{CString, OsStr};
@@ -24,6 +25,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr}
 use waxseal::io::Temporaries;
 
 use self::gate::{Hold, Noted};
+pub(crate) use self::mapped::map;
 
 /// So often the handler tries for the registry, which another thread's handler may have for a moment.
 const TRIES: u32 = 1000;

@@ -2,6 +2,8 @@
 
 mod awkward;
 mod damage;
+#[cfg(unix)]
+mod mapped;
 mod round_trip;
 mod wycheproof;
 

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Sizes at which something changes: chunks, the header, tasks.
-fn edges() -> Vec<usize> {
+pub(super) fn edges() -> Vec<usize> {
     let mut sizes = vec![0, 1, 16_383, 16_384, 16_385, 32_768];
     for edge in [1 << 20, 2 << 20, 4 << 20] {
         sizes.extend([edge - 1, edge, edge + 1]);

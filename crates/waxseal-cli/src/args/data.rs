@@ -20,6 +20,11 @@ pub(crate) struct EncryptArgs {
     /// The cipher for the content
     #[arg(long, value_enum, default_value_t, value_name = "SUITE")]
     pub(crate) suite: SuiteArg,
+    /// How the content of an input file is taken into memory
+    ///
+    /// With "map", the file is sealed straight from the system's cache. That is faster if all of the file is in the cache, and slower if it is not. It needs a regular file that is not empty. If other programs change such a file meanwhile, what is sealed may be a mix; a change that the system reports is an error, as always.
+    #[arg(long = "input", value_enum, default_value_t, value_name = "HOW", conflicts_with = "from_command")]
+    pub(crate) reading: Reading,
     /// Run the command after "--" and encrypt its output; if the command fails, no output is created
     #[arg(long, requires = "output")]
     pub(crate) from_command: bool,
@@ -213,6 +218,18 @@ impl From<SuiteArg> for Suite {
             SuiteArg::ChaCha20Poly1305 => Self::ChaCha20Poly1305,
         }
     }
+}
+
+/// How an input is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reading {
+    /// The better way for most files, which is to read them
+    #[default]
+    Auto,
+    /// Map the file into memory; refuse what cannot be mapped
+    Map,
+    /// Read the file
+    Read,
 }
 
 /// A range of bytes of the plaintext.

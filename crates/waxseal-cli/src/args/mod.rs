@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub(crate) use self::data::{
-    ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, ResealArgs, RewrapArgs, SalvageArgs, SuiteArg,
+    ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, Reading, ResealArgs, RewrapArgs, SalvageArgs, SuiteArg,
     VerifyArgs,
 };
 pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyPublicArgs, KeyShowArgs};

@@ -41,7 +41,8 @@ fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
 impl From<EncryptArgs> for DecryptArgs {
     /// `encrypt -d`: pairs and labels become demands; the suite is the file's.
     fn from(args: EncryptArgs) -> Self {
-        let EncryptArgs { keys, pairs, files, suite: _, from_command: _, behind_dashes: _, decrypt, kms } = args;
+        let EncryptArgs { keys, pairs, files, suite: _, reading: _, from_command: _, behind_dashes: _, decrypt, kms } =
+            args;
         Self { open: OpenArgs { keys, kms, accounts: AccountArgs::default() }, pairs, files, decrypt }
     }
 }

@@ -6,7 +6,7 @@ use waxseal::engine::{Sealed, Source};
 use waxseal::{Envelope, SealOptions};
 
 use crate::Result;
-use crate::args::EncryptArgs;
+use crate::args::{EncryptArgs, Reading};
 use crate::escape::{self, Name};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -31,6 +31,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     // A command reads its own stdin, after the keys.
     let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
     once::check(&inputs, keys.specs())?;
+    check_reading(args.reading, &inputs)?;
     let forbidden = keys.forbidden();
     let command = args.from_command.then(|| command_target(args, &forbidden)).transpose()?;
     let cloud = Cloud::new(&args.kms)?;
@@ -47,6 +48,14 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
         }
         None => session.each(&jobs, |job| job.input.name(), |job| seal.file(job)),
     })
+}
+
+/// What is no file is refused before any work.
+fn check_reading(reading: Reading, inputs: &[InputName]) -> Result<()> {
+    if reading == Reading::Map && inputs.contains(&InputName::Stdin) {
+        return Err(Failure::usage("stdin cannot be mapped").hint("read it with --input read"));
+    }
+    Ok(())
 }
 
 /// The output of `--from-command` must be able to be nothing at all.
@@ -98,13 +107,14 @@ impl Seal<'_> {
         if input.metadata.is_dir() {
             return Err(self.is_folder(&job.input));
         }
+        let source = input.source_by(self.args.reading)?;
         let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
         let mode = target.sealed_mode(&input);
         let path = target.path().map(Name::of);
         let mut output = target.open(Content::Ciphertext, mode)?;
         output.keep_time(&job.input, &input);
         let (sealers, options) = (&self.sealers, &self.options);
-        let sealed = self.seal(&job.input.display(), input.source(), &output, || sealers.envelope(options))?;
+        let sealed = self.seal(&job.input.display(), source, &output, || sealers.envelope(options))?;
         output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
         Ok(self.done(&sealed, path))

@@ -50,9 +50,11 @@ pub(super) fn start(handler: Handler) {
     // What makes a file longer than `ulimit -f` allows is to fail, and to clean up, not to kill. Not ignored but
     // caught: a command that is started does not inherit that.
     set_action(libc::SIGXFSZ, address(nothing));
-    let mut call = empty_set();
-    add(&mut call, libc::SIGURG);
-    set_mask(libc::SIG_UNBLOCK, &call);
+    let mut own = empty_set();
+    add(&mut own, libc::SIGURG);
+    // Where it is blocked and a page of a mapped input is lost, the system kills the process.
+    add(&mut own, libc::SIGBUS);
+    set_mask(libc::SIG_UNBLOCK, &own);
     set_action(libc::SIGURG, address(on_call));
     let blocked = set_mask(libc::SIG_BLOCK, &empty_set());
     for signal in ENDING.iter().copied().filter(|signal| !has(&blocked, *signal) && !is_ignored(*signal)) {
