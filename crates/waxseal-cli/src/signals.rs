@@ -24,6 +24,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr}
 use waxseal::io::Temporaries;
 
 use self::gate::{Hold, Noted};
+pub(crate) use self::system::{Blocked, block_all, die_with_parent};
 
 /// So often the handler tries for the registry, which another thread's handler may have for a moment.
 const TRIES: u32 = 1000;
