@@ -297,7 +297,7 @@ impl Watch {
 
     /// Lets go of the pipe, and waits for the command.
     fn committed(mut self) -> io::Result<()> {
-        let reader = self.writer.as_ref().and_then(|writer| reopen(writer, &OpenOptions::new().read(true)));
+        let reader = self.writer.as_ref().and_then(|writer| reopen(writer, OpenOptions::new().read(true)));
         self.writer = None;
         let status = match self.ended {
             Some(status) => status,

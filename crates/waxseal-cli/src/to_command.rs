@@ -76,10 +76,9 @@ impl<'a> CommandInput<'a> {
             // The guard has let go of its own.
             drop(running.pipe);
             loop {
-                match running.guard.receive()? {
-                    Told::Ended(status, unread) => return Ok((ExitStatus::from_raw(status), unread)),
-                    // It ended before it was told that this was all, and may have had enough.
-                    _ => {}
+                // It may first tell of an end before this was all: the command has had enough by then, or has not.
+                if let Told::Ended(status, unread) = running.guard.receive()? {
+                    return Ok((ExitStatus::from_raw(status), unread));
                 }
             }
         });
