@@ -70,7 +70,6 @@ fn from_command_is_used_rightly_or_not_at_all() {
     place.fails(&from_command(&["touch", "-f", "ran"]), 2, &["after `--`", "hint: "]);
     place.fails(&from_command(&["touch", "--", "touch", "ran"]), 2, &["after `--`"]);
     place.fails(&["encrypt", "-k", "file:k", "--from-command", "--", "true"], 2, &["--output"]);
-    place.fails(&["encrypt", "-k", "file:k", "-o", "-", "--from-command", "--", "true"], 2, &["stdout"]);
     place.fails(&["encrypt", "-d", "-k", "file:k", "-o", "x", "--from-command", "--", "true"], 2, &[]);
     place.fails(
         &["encrypt", "-k", "file:k", "-o", "k", "-f", "--from-command", "--", "touch", "ran"],
@@ -79,6 +78,60 @@ fn from_command_is_used_rightly_or_not_at_all() {
     );
     place.fails(&["encrypt", "-k", "file:no", "-o", "x", "--from-command", "--", "touch", "ran"], 7, &[]);
     assert_eq!(place.names(), ["k"], "the command is not run in vain");
+}
+
+/// What was written lacks the last chunk, however much that was: no reader takes it for whole.
+#[test]
+fn a_command_that_fails_leaves_a_stream_that_no_reader_accepts() {
+    let place = Place::new();
+    let seal =
+        |script: &str| place.run(&["encrypt", "-k", "file:k", "-o", "-", "--from-command", "--", "sh", "-c", script]);
+    for bytes in [0_usize, 1, 16_384, 1 << 20, 4 << 20, (4 << 20) + 1, 9_000_000] {
+        let script = format!("head -c {bytes} /dev/zero");
+        let whole = seal(&script);
+        assert_eq!((whole.code, whole.stderr.as_str()), (Some(0), ""));
+        assert_eq!(place.pipe(&["decrypt", "-k", "file:k"], &whole.stdout).stdout, vec![0; bytes]);
+        for (end, words) in [("exit 3", "exit status 3"), ("kill -9 $$", "killed by signal 9")] {
+            let ran = seal(&format!("{script}; {end}"));
+            ran.failed(9, &["the command sh failed", words, "no reader accepts it"]);
+            assert!(!ran.stderr.contains("above"), "it said nothing: {}", ran.stderr);
+            assert!(ran.stdout.len() < whole.stdout.len(), "{bytes}");
+            let code = place.pipe(&["verify", "-k", "file:k", "-"], &ran.stdout).code;
+            assert!([Some(3), Some(4)].contains(&code), "{bytes}: {code:?}");
+        }
+    }
+    // What it says passes through.
+    let ran = seal("echo sorry >&2; exit 3");
+    assert!(ran.stderr.starts_with("sorry\n"), "{}", ran.stderr);
+    // The lines of `--json` are not where the data is.
+    let args = ["encrypt", "--json", "-k", "file:k", "-o", "-", "--from-command", "--", "sh", "-c", "echo x; exit 3"];
+    let ran = place.run(&args);
+    assert!(ran.code == Some(9) && ran.stderr.contains("\"kind\":\"command-failed\""), "{}", ran.stderr);
+}
+
+/// A signal that comes while the command runs withholds the last chunk too.
+#[test]
+fn a_signal_withholds_the_last_chunk() {
+    let place = Place::new();
+    for signal in ["TERM", "INT", "KILL"] {
+        let script =
+            "trap 'exit 0' TERM INT; head -c 9000000 /dev/zero; touch printed; while echo; do sleep 0.01; done";
+        let mut command =
+            place.command(&["encrypt", "-k", "file:k", "-o", "-", "--from-command", "--", "sh", "-c", script]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().to_string();
+        let waiting = std::thread::spawn(|| child.wait_with_output().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !place.exists("printed") {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+        let ran: Ran = waiting.join().unwrap().into();
+        assert!(ran.signal.is_some(), "{signal}: {:?}", ran.code);
+        assert_eq!(place.pipe(&["verify", "-k", "file:k", "-"], &ran.stdout).code, Some(4), "{signal}");
+        fs::remove_file(place.path("printed")).unwrap();
+    }
 }
 
 /// A disk that fills up ends the command too, and the failure is the disk's.

@@ -228,3 +228,40 @@ fn the_first_rate_of_the_bar_is_one_that_can_be() {
     assert!(!rates.is_empty(), "no rate is shown: {text:?}");
     assert!(rates.iter().all(|rate| *rate <= MOST), "{rates:?}: {text:?}");
 }
+
+/// A command that asks a question, with the dump behind it at its stdin. All are in one group, as in any pipeline.
+const ASKS: &str = "cat > part; printf 'passphrase: ' > /dev/tty; \
+    while [ -z \"$answer\" ]; do read answer < /dev/tty; done; echo $answer > answer";
+
+/// `psql`, `ssh` and others ask on the terminal, not at stdin.
+#[test]
+fn a_command_that_gets_the_content_may_ask_on_the_terminal() {
+    let place = Place::new();
+    place.sealed("in.wax", b"content");
+    let run = [WAXSEAL, "decrypt", "-q", "-k", "file:k", "--to-command", "in.wax", "--", "sh", "-c", ASKS];
+    let seen = look(terminal(&place, "", &run), &[b"from a person"]);
+    assert_eq!(seen.code, Some(0), "{}", seen.text());
+    assert_eq!((place.read("answer"), place.read("part")), (b"from a person\n".to_vec(), b"content".to_vec()));
+    // Ctrl-c ends all of them.
+    let script = format!("{ASKS}; touch done");
+    let run = [WAXSEAL, "decrypt", "-q", "-k", "file:k", "--to-command", "in.wax", "--", "sh", "-c", &script];
+    let seen = look(terminal(&place, "", &run), &[b"\x03"]);
+    assert_eq!(seen.code, Some(128 + 2), "{}", seen.text());
+    assert!(!place.exists("done"));
+}
+
+/// Ctrl-z stops all of them, and `fg` lets them go on. The newline that is typed with it is not the answer.
+#[test]
+fn a_command_that_gets_the_content_is_stopped_and_goes_on() {
+    let place = Place::new();
+    place.sealed("in.wax", b"content");
+    place.write("asks", ASKS);
+    let script = format!(
+        "set -m; {WAXSEAL} decrypt -q -k file:k --to-command in.wax -- sh asks; echo \"stopped: $?\"; \
+         printf 'passphrase: '; fg > /dev/null; echo \"ended: $?\""
+    );
+    let seen = look(terminal(&place, "", &["sh", "-c", &script]), &[b"\x1a", b"from a person"]);
+    let text = seen.text();
+    assert!(text.contains("stopped: 148") && text.contains("ended: 0"), "{text}");
+    assert_eq!(place.read("answer"), b"from a person\n");
+}

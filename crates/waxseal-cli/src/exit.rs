@@ -21,7 +21,7 @@ pub(crate) enum Exit {
     Io = 7,
     /// A condition of the caller's is not met.
     Unmet = 8,
-    /// The command of `--from-command` failed.
+    /// The command of `--from-command` or `--to-command` failed.
     CommandFailed = 9,
     /// An input does not exist, though its folder does.
     NoInput = 10,
@@ -94,7 +94,7 @@ impl Exit {
             Self::Unavailable => "the key service cannot be reached or is throttling: try again",
             Self::Io => "input/output error, including a broken pipe and a folder or key file that is missing",
             Self::Unmet => "a condition is not met: the output exists, or the file does not have the pairs of -c",
-            Self::CommandFailed => "the command of --from-command failed",
+            Self::CommandFailed => "the command of --from-command or --to-command failed",
             Self::NoInput => "an input does not exist, but its folder does",
         }
     }

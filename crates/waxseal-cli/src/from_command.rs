@@ -74,7 +74,8 @@ impl CommandOutput {
     }
 }
 
-fn describe(status: ExitStatus) -> String {
+/// How a command failed.
+pub(crate) fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),

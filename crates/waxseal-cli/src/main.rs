@@ -10,6 +10,7 @@ mod escape;
 mod exit;
 mod failure;
 mod from_command;
+mod guard;
 mod input;
 mod keys;
 mod once;
@@ -23,6 +24,7 @@ mod report;
 mod session;
 mod signals;
 mod streams;
+mod to_command;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,10 +37,13 @@ use self::session::Session;
 
 /// Runs the program. Never panics: a panic is a bug, and a bug has its own exit code.
 fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(command) = guard::asked(&arguments) {
+        return ExitCode::from(guarded(|| guard::run(command)).code());
+    }
     signals::start();
     process::harden();
     report::report_panics();
-    let arguments: Vec<OsString> = std::env::args_os().collect();
     ExitCode::from(guarded(|| run(&arguments)).code())
 }
 

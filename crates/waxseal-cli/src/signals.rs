@@ -26,6 +26,7 @@ use waxseal::io::Temporaries;
 
 use self::gate::{Hold, Noted};
 pub(crate) use self::mapped::map;
+pub(crate) use self::system::{Blocked, block_all, die_with_parent};
 
 /// So often the handler tries for the registry, which another thread's handler may have for a moment.
 const TRIES: u32 = 1000;

@@ -26,6 +26,8 @@ pub(crate) struct EncryptArgs {
     #[arg(long = "input", value_enum, default_value_t, value_name = "HOW", conflicts_with = "from_command")]
     pub(crate) reading: Reading,
     /// Run the command after "--" and encrypt its output; if the command fails, no output is created
+    ///
+    /// The key is available before the command runs. With "-o -", the last part of the output is held back until the command has succeeded: if it fails, every reader refuses what was written as truncated, and the exit code is 9.
     #[arg(long, requires = "output")]
     pub(crate) from_command: bool,
     /// The command for --from-command, with its arguments; without --from-command, more input files
@@ -56,9 +58,26 @@ pub(crate) struct DecryptArgs {
     pub(crate) pairs: PairArgs,
     #[command(flatten)]
     pub(crate) files: FileArgs,
+    /// Run the command after "--" and write the content to its standard input
+    ///
+    /// The command starts when a key has opened the file and the first part is authenticated. It sees the end of its input only if everything was authenticated. Otherwise it is killed first (SIGKILL), with everything that it has started. If the command itself fails, or exits before it has read everything, the exit code is 9.
+    #[arg(long, conflicts_with_all = ["output", "force", "no_sync"])]
+    pub(crate) to_command: bool,
+    /// The command for --to-command, with its arguments; without --to-command, more input files
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) behind_dashes: Vec<OsString>,
     /// Accepted, has no effect; tar adds this option when it extracts
     #[arg(short, long)]
     pub(crate) decrypt: bool,
+}
+
+impl DecryptArgs {
+    /// The words after `--` are a command only with `--to-command`; otherwise they are input files as usual.
+    pub(super) fn settle(&mut self) {
+        if !self.to_command {
+            self.files.inputs.extend(self.behind_dashes.drain(..).map(PathBuf::from));
+        }
+    }
 }
 
 /// `verify`.

@@ -13,6 +13,7 @@ Examples:
   waxseal encrypt -k file:a.key -k passphrase backup.tar        either key opens the file
   waxseal encrypt -k file:backup.pub backup.tar                 offline, with a public key
   waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
+  waxseal encrypt -k file:backup.key -o - --from-command -- pg_dump mydb | aws s3 cp - s3://bucket/db.wax
   tar -c folder | waxseal encrypt -k file:backup.key -o folder.tar.wax
   tar --use-compress-program='waxseal encrypt -k file:backup.key' -cf folder.tar.wax folder
 
@@ -22,9 +23,11 @@ pub(super) const DECRYPT: &str = "\
 Examples:
   waxseal decrypt -k file:backup.key backup.tar.wax             creates backup.tar
   waxseal decrypt -k file:backup.key -o - backup.tar.wax | tar -x
+  waxseal decrypt -k file:backup.key --to-command db.wax -- psql -1 -v ON_ERROR_STOP=1 mydb
   waxseal decrypt -c env=prod -o db.sql db.wax                  with any key of your own AWS account
 
-In a pipe, all output is verified, but it can be incomplete: only exit code 0 means that it is complete.";
+In a pipe, all output is verified, but it can be incomplete: only exit code 0 means that it is complete. Use
+`--to-command` if the command that reads the data must not take an incomplete input for a complete one.";
 
 pub(super) const VERIFY: &str = "\
 Examples:

@@ -39,8 +39,10 @@ impl Args {
     /// Parses the command line.
     pub(crate) fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
         let mut args = Self::try_parse_from(arguments)?;
-        if let Command::Encrypt(encrypt) = &mut args.command {
-            encrypt.settle();
+        match &mut args.command {
+            Command::Encrypt(encrypt) => encrypt.settle(),
+            Command::Decrypt(decrypt) => decrypt.settle(),
+            _ => {}
         }
         if args.global.name.is_some() && !args.command.reads_stdin() {
             let error = "--name is for an input from stdin or from a command";
@@ -73,7 +75,7 @@ pub(crate) enum Command {
     /// Encrypt files, a stream, or the output of a command
     #[command(after_help = examples::ENCRYPT)]
     Encrypt(EncryptArgs),
-    /// Decrypt files or a stream
+    /// Decrypt files or a stream, also into a command
     #[command(after_help = examples::DECRYPT)]
     Decrypt(DecryptArgs),
     /// Authenticate everything and write nothing
@@ -213,7 +215,8 @@ impl Command {
     pub(crate) fn fills_stdout(&self) -> bool {
         match self {
             Self::Encrypt(args) => args.files.fills_stdout(),
-            Self::Decrypt(args) => args.files.fills_stdout(),
+            // What the command prints goes there.
+            Self::Decrypt(args) => args.to_command || args.files.fills_stdout(),
             Self::Reseal(args) => is_stdout(&args.output),
             Self::Rewrap(args) => args.output.as_ref().is_some_and(|output| is_stdout(output)),
             Self::Service(command) => command.fills_stdout(),

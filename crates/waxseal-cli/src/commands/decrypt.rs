@@ -1,20 +1,28 @@
 //! `decrypt`, and `encrypt -d`.
 
+use waxseal::engine::Sink;
+
 use super::open::Open;
 use crate::Result;
 use crate::args::{AccountArgs, DecryptArgs, EncryptArgs, OpenArgs};
 use crate::escape::Name;
 use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::InputName;
 use crate::output::Content;
 use crate::plan::{self, Direction, Job};
 use crate::report::Done;
 use crate::session::{Session, durability};
+use crate::to_command::CommandInput;
 
 /// What was worth sealing is not made readable by a download's 0644.
 const MODE: u32 = 0o600;
 
 /// Opens each input.
 pub(crate) fn run(args: &DecryptArgs, session: &Session) -> Result<Exit> {
+    if args.to_command {
+        return to_command(args, session);
+    }
     let jobs = plan::jobs(&args.files, Direction::Decrypt)?;
     let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
@@ -34,15 +42,42 @@ fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
     let done = open.open_into(&job.input.display(), &mut input, output.sink(durability))?;
     output.commit(durability, &open.session.reporter)?;
     open.session.say_where(job);
-    let note = done.key.as_ref().map(|key| format!("{} was opened by {key}", job.input.display()));
+    let note = note(&job.input, &done);
     Ok(Done { output: path, note, ..done })
+}
+
+fn note(input: &InputName, done: &Done) -> Option<String> {
+    done.key.as_ref().map(|key| format!("{} was opened by {key}", input.display()))
+}
+
+/// Opens one input into a command.
+fn to_command(args: &DecryptArgs, session: &Session) -> Result<Exit> {
+    let usage = |what: &str| {
+        Failure::usage(format!("--to-command {what}")).hint("waxseal decrypt --to-command IN -- CMD ARG...")
+    };
+    let input = match args.files.inputs.as_slice() {
+        // A command without `--` before it would lose its options to this program.
+        _ if args.behind_dashes.is_empty() => return Err(usage("needs a command after `--`")),
+        [] => InputName::Stdin,
+        [input] => InputName::new(input),
+        _ => return Err(usage("takes one input, and the command after `--`")),
+    };
+    let open = Open::new(&args.open, &args.pairs, std::slice::from_ref(&input), session)?;
+    let opened = input.open().and_then(|mut file| {
+        let mut command = CommandInput::new(&args.behind_dashes);
+        let opened = open.open_into(&input.display(), &mut file, Sink::Stream(&mut command));
+        command.finish(opened, &session.reporter)
+    });
+    let opened = opened.map(|done| Done { note: note(&input, &done), ..done });
+    Ok(session.reporter.finished(Some(&input.name()), opened))
 }
 
 impl From<EncryptArgs> for DecryptArgs {
     /// `encrypt -d`: pairs and labels become demands; the suite is the file's.
     fn from(args: EncryptArgs) -> Self {
-        let EncryptArgs { keys, pairs, files, suite: _, reading: _, from_command: _, behind_dashes: _, decrypt, kms } =
+        let EncryptArgs { keys, pairs, files, suite: _, reading: _, from_command: _, behind_dashes, decrypt, kms } =
             args;
-        Self { open: OpenArgs { keys, kms, accounts: AccountArgs::default() }, pairs, files, decrypt }
+        let open = OpenArgs { keys, kms, accounts: AccountArgs::default() };
+        Self { open, pairs, files, to_command: false, behind_dashes, decrypt }
     }
 }

@@ -58,7 +58,7 @@ fn check_reading(reading: Reading, inputs: &[InputName]) -> Result<()> {
     Ok(())
 }
 
-/// The output of `--from-command` must be able to be nothing at all.
+/// The output of `--from-command`.
 fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
     // A command without `--` before it would lose its options to this program.
     if !args.files.inputs.is_empty() || args.behind_dashes.is_empty() {
@@ -66,23 +66,17 @@ fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
         return Err(failure.hint("waxseal encrypt -k KEY -o OUT --from-command -- CMD ARG..."));
     }
     let output = args.files.output.as_deref().unwrap_or("-".as_ref());
-    match Target::at(output, plan::overwrite(args.files.write.force), forbidden)? {
-        Target::Stdout => Err(Failure::usage("--from-command cannot write to stdout")
-            .hint("name a file with -o: if the command fails, there must be no output")),
-        target => Ok(target),
-    }
+    Target::at(output, plan::overwrite(args.files.write.force), forbidden)
 }
 
 /// What has become of the output of a command that failed.
 fn hint(output: &Output, path: Option<&str>) -> String {
-    match (output, path) {
-        // What reads a FIFO may have got some of it, and sees from its end that it is not whole.
-        (Output::Stream(_), Some(path)) => {
-            format!(
-                "the output in {path} is incomplete, and no reader accepts it; messages of the command, if any, are above"
-            )
+    match output {
+        // Whoever reads a stream may have got some of it. The last chunk was withheld: it is seen not to be whole.
+        Output::Stream(_) | Output::Disk(_) => {
+            format!("the output in {} is incomplete, and no reader accepts it", path.unwrap_or("stdout"))
         }
-        _ => "nothing was written; messages of the command, if any, are above".into(),
+        Output::File(_) => "nothing was written".into(),
     }
 }
 

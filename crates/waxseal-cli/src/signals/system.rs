@@ -162,7 +162,7 @@ pub(super) fn leave_stops() {
 }
 
 /// The mask of a thread, which is set again on drop.
-pub(super) struct Blocked(sigset_t);
+pub(crate) struct Blocked(sigset_t);
 
 /// Blocks the signals that are answered, in this thread.
 pub(super) fn block() -> Blocked {
@@ -176,6 +176,36 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         set_mask(libc::SIG_SETMASK, &self.0);
     }
+}
+
+/// Blocks every signal that can be, in this thread and in those that it starts.
+pub(crate) fn block_all() -> Blocked {
+    let mut all = empty_set();
+    // SAFETY: the set is ours, and whole.
+    unsafe { libc::sigfillset(&raw mut all) };
+    Blocked(set_mask(libc::SIG_BLOCK, &all))
+}
+
+/// Has `command` run with the mask that was there before `blocked`, and killed when the thread that starts it has
+/// ended.
+pub(crate) fn die_with_parent(command: &mut std::process::Command, blocked: &Blocked) {
+    use std::os::unix::process::CommandExt as _;
+    #[cfg(target_os = "linux")]
+    let parent = rustix::process::getpid();
+    let mask = blocked.0;
+    let ask = move || {
+        set_mask(libc::SIG_SETMASK, &mask);
+        #[cfg(target_os = "linux")]
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // It has ended already: nobody will tell.
+        #[cfg(target_os = "linux")]
+        if rustix::process::getppid() != Some(parent) {
+            return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes three system calls, and none of them allocates or takes a lock.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// A signal that has been sent and that no thread has taken yet, where this one blocks it.
