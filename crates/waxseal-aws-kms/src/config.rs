@@ -28,7 +28,8 @@ use waxseal::error::{Error, Result};
 pub struct KmsTimeouts {
     /// For a connection.
     pub connect: Duration,
-    /// For one attempt of a call; the SDK makes up to three, with jitter between them.
+    /// For one attempt of a call. Where a connection or AWS itself fails, up to three are made, with jitter between
+    /// them; where AWS throttles, as many as there is time for, unless `AWS_MAX_ATTEMPTS` gives their number.
     pub attempt: Duration,
     /// For a whole call: credentials and all attempts.
     pub operation: Duration,
@@ -108,6 +109,7 @@ impl KmsConfig {
             .build();
         let profiles = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, effective.profiles).build();
         let mut retries = RetryConfig::standard();
+        let attempts_given = effective.attempts.is_some();
         if let Some(attempts) = effective.attempts {
             retries = retries.with_max_attempts(attempts);
         }
@@ -126,10 +128,13 @@ impl KmsConfig {
             .load()
             .await;
         let instance = effective.instance;
-        let Some(chain) = sdk.credentials_provider() else { return Ok(Loaded { sdk, instance }) };
+        let Some(chain) = sdk.credentials_provider() else {
+            return Ok(Loaded { sdk, instance, attempts_given });
+        };
         let chain = SharedCredentialsProvider::new(Checked(chain));
         let remembered = SharedCredentialsProvider::new(Remembered { chain, last: Arc::default() });
-        Ok(Loaded { sdk: sdk.into_builder().credentials_provider(remembered).build(), instance })
+        let sdk = sdk.into_builder().credentials_provider(remembered).build();
+        Ok(Loaded { sdk, instance, attempts_given })
     }
 }
 
@@ -139,6 +144,8 @@ pub(super) struct Loaded {
     pub(super) sdk: SdkConfig,
     /// Where the instance can be asked.
     instance: Option<String>,
+    /// Whether the environment says how often a call is sent (`AWS_MAX_ATTEMPTS`).
+    pub(super) attempts_given: bool,
 }
 
 /// The region of the instance that this runs on.

@@ -38,7 +38,7 @@ impl Kms {
             let arn = this.described_arn(&name).await?;
             let mut call = KmsCall::new("EnableKey", &arn, arn.region());
             let request = this.client(arn.region()).await?.enable_key().key_id(arn.to_string());
-            this.call(&mut call, request.send()).await?;
+            this.call(&mut call, || request.clone().send()).await?;
             Ok(arn)
         })
     }
@@ -53,7 +53,7 @@ impl Kms {
             let arn = this.described_arn(&name).await?;
             let mut call = KmsCall::new("DisableKey", &arn, arn.region());
             let request = this.client(arn.region()).await?.disable_key().key_id(arn.to_string());
-            this.call(&mut call, request.send()).await?;
+            this.call(&mut call, || request.clone().send()).await?;
             Ok(arn)
         })
     }
@@ -72,7 +72,7 @@ impl Kms {
             let arn = this.described_arn(&name).await?;
             let mut call = KmsCall::new("ScheduleKeyDeletion", &arn, arn.region());
             let request = this.client(arn.region()).await?.schedule_key_deletion().key_id(arn.to_string());
-            let answer = this.call(&mut call, request.pending_window_in_days(days).send()).await?;
+            let answer = this.call(&mut call, || request.clone().pending_window_in_days(days).send()).await?;
             let at = answer.deletion_date().and_then(|at| SystemTime::try_from(*at).ok());
             Ok((arn, at))
         })
@@ -88,7 +88,7 @@ impl Kms {
             let arn = this.described_arn(&name).await?;
             let mut call = KmsCall::new("CancelKeyDeletion", &arn, arn.region());
             let request = this.client(arn.region()).await?.cancel_key_deletion().key_id(arn.to_string());
-            this.call(&mut call, request.send()).await?;
+            this.call(&mut call, || request.clone().send()).await?;
             Ok(arn)
         })
     }
@@ -131,7 +131,7 @@ impl Kms {
             Some(_) => {
                 let mut call = KmsCall::new("UpdateAlias", alias, &target.region);
                 let request = self.client(&target.region).await?.update_alias().alias_name(alias);
-                self.call(&mut call, request.target_key_id(key.id()).send()).await?;
+                self.call(&mut call, || request.clone().target_key_id(key.id()).send()).await?;
                 // Said only when it is so.
                 if self.describe(&target, &[]).await.is_ok_and(|(now, _)| now != key && Some(&now) != before.as_ref()) {
                     return Err(bad_answer(&call, "left the alias with another key"));

@@ -57,7 +57,7 @@ impl KmsKey {
         let mut call = KmsCall::new("GenerateDataKey", &name, &region);
         let request = self.kms.client(&region).await?.generate_data_key().key_id(name.to_string());
         let request = request.key_spec(DataKeySpec::Aes256).set_encryption_context(Some(context));
-        let answer = self.kms.call_with(&mut call, &[], generated, request.send()).await?;
+        let answer = self.kms.call_with(&mut call, &[], generated, || request.clone().send()).await?;
         // Taken over first, so that they are wiped whatever else is wrong with the answer.
         let plaintext = secret(answer.plaintext);
         let slot = slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob, &plaintext)?;
@@ -70,7 +70,7 @@ impl KmsKey {
         let mut call = KmsCall::new("Encrypt", &name, &region);
         let request = self.kms.client(&region).await?.encrypt().key_id(name.to_string());
         let request = request.plaintext(Blob::new(*data_key.expose())).set_encryption_context(Some(context));
-        let answer = self.kms.call_with(&mut call, data_key.expose(), |_| &[], request.send()).await?;
+        let answer = self.kms.call_with(&mut call, data_key.expose(), |_| &[], || request.clone().send()).await?;
         slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob, data_key.expose())
     }
 }
