@@ -42,6 +42,13 @@ pub(crate) struct Job {
     pub(crate) naming: Naming,
 }
 
+impl Job {
+    /// Where it is read from, and where its output goes.
+    pub(crate) fn place(&self) -> (&InputName, Option<&Path>) {
+        (&self.input, Some(&self.output))
+    }
+}
+
 /// Who named an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Naming {

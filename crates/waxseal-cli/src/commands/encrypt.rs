@@ -41,7 +41,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
             let file = args.behind_dashes.first().map(Name::of);
             session.reporter.finished(file.as_ref(), seal.command(target))
         }
-        None => session.each(&jobs, |job| job.input.name(), |job| seal.file(job)),
+        None => session.each_at_once(&jobs, Job::place, |job| seal.file(job)),
     })
 }
 
@@ -91,7 +91,17 @@ impl Seal<'_> {
         let path = target.path().map(Name::of);
         let output = target.open(Content::Ciphertext, mode)?;
         let (sealers, options) = (&self.sealers, &self.options);
-        let sealed = self.seal(&job.input.display(), input.source(), &output, || sealers.envelope(options))?;
+        self.cloud.forget();
+        let watch = Watch::new(self.session.progress_of(&input), &job.input.display());
+        let sealed = match self.session.turn_of(&input) {
+            None => self.seal(watch, input.source(), &output, || sealers.envelope(options))?,
+            Some(turn) => {
+                // The key is had before: the turn is too dear to wait for a key service in it.
+                let envelope = sealers.envelope(options)?;
+                let _taken = turn.take();
+                self.seal(watch, input.source(), &output, || Ok(envelope))?
+            }
+        };
         output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
         Ok(self.done(&sealed, path))
@@ -106,7 +116,8 @@ impl Seal<'_> {
         let envelope = self.sealers.envelope(&self.options)?;
         let mut child = CommandOutput::start(command)?;
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
-        let sealed = self.seal(&name, Source::Stream(&mut child), &output, || Ok(envelope));
+        let watch = Watch::new(self.session.progress, &name);
+        let sealed = self.seal(watch, Source::Stream(&mut child), &output, || Ok(envelope));
         // Its failure comes to the engine as a read error, and tells less there.
         let sealed = child
             .failure()
@@ -117,12 +128,11 @@ impl Seal<'_> {
 
     fn seal(
         &self,
-        name: &str,
+        watch: Watch<'_>,
         source: Source<'_>,
         output: &Output,
         envelope: impl FnOnce() -> waxseal::Result<Envelope> + Send,
     ) -> Result<Sealed> {
-        let watch = Watch::new(self.session.progress, name);
         let sink = output.sink(durability(self.args.files.write.no_sync));
         let sealed = self.session.engine.seal(source, sink, envelope, &watch);
         watch.finish();

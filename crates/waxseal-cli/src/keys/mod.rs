@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod file;
+mod in_turn;
 #[cfg_attr(not(feature = "aws-kms"), path = "without_kms.rs")]
 pub(crate) mod kms;
 mod opening;

@@ -14,6 +14,7 @@ use waxseal::keys::{KeyOpener, Passphrase};
 use waxseal::secret::{DataKey, SecretBytes};
 
 use super::file::warn_if_readable_by_others;
+use super::in_turn::InTurn;
 use super::opening::Origin;
 use super::provider::{Going, Key, KeySpec, Keyring, Provider, Sisters, ToSeal, Turn};
 use crate::Result;
@@ -104,7 +105,7 @@ impl Key for InFile {
     }
 
     fn to_open(&self, _: Origin, ring: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>> {
-        Ok(Some(Box::new(Passphrase::new(read_passphrase(&self.0, ring.reporter)?)?)))
+        Ok(Some(Box::new(InTurn(Passphrase::new(read_passphrase(&self.0, ring.reporter)?)?))))
     }
 
     fn going(&self, _: Sisters, _: &Keyring<'_>) -> Result<Going> {
@@ -114,7 +115,7 @@ impl Key for InFile {
 
 /// A passphrase's slot does not tell whose it is.
 fn to_seal(passphrase: Passphrase) -> ToSeal {
-    ToSeal { sealer: Box::new(passphrase), is_own: Box::new(|_| false), kind: SlotKind::PASSPHRASE }
+    ToSeal { sealer: Box::new(InTurn(passphrase)), is_own: Box::new(|_| false), kind: SlotKind::PASSPHRASE }
 }
 
 /// A header has at most one such slot.
@@ -219,7 +220,7 @@ impl KeyOpener for Asked {
         let proven = self.answer().proven;
         let _unproven = (!proven).then(|| self.unproven.lock().unwrap_or_else(PoisonError::into_inner));
         let typed = self.passphrase(binding.data_key_id)?;
-        let opened = Passphrase::new(typed).and_then(|passphrase| passphrase.open(slot, binding));
+        let opened = Passphrase::new(typed).and_then(|passphrase| InTurn(passphrase).open(slot, binding));
         let mistyped = match &opened {
             // An empty line is as mistyped as a wrong one.
             Err(waxseal::Error::Invalid(_)) => true,
