@@ -10,6 +10,7 @@ use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use rustix::process::{Resource, getrlimit};
 
 use super::input::InputName;
+use super::signals;
 
 /// So many inputs are worked on at once.
 const AT_ONCE: usize = 16;
@@ -37,7 +38,10 @@ pub(crate) fn over<I: Sync, R: Send>(
         let start = |sender: mpsc::Sender<R>| {
             let turn = &turn;
             // Nobody hears of it any more once the receiver has gone.
-            let run = move || turn(&mut |told| drop(sender.send(told)));
+            let run = move || {
+                let _deaf = signals::leave_to_others();
+                turn(&mut |told| drop(sender.send(told)));
+            };
             std::thread::Builder::new().spawn_scoped(scope, run).is_ok()
         };
         let wanted = Some(items.len().min(at_once())).filter(|wanted| *wanted > 1).unwrap_or(0);
