@@ -129,12 +129,12 @@ fn failures_have_causes_and_hints() {
     cloud.proxy.fail_on("GenerateDataKey", disabled());
     cloud.run(&["encrypt", "-f", "-k", &arn, "in"]).failed(5, &["disabled", "hint: "]);
     cloud.run(&["encrypt", "-f", "-k", "alias/nowhere", "in"]).failed(5, &[REGION]);
-    // Each of two runs asks a few times.
-    for _ in 0..20 {
+    // Each of two runs asks again until its time is up.
+    for _ in 0..200 {
         cloud.proxy.fail_on("Decrypt", Fault::refusal("ThrottlingException", "Rate exceeded"));
     }
-    cloud.run(&["decrypt", "-f", "-k", &arn, "in.wax"]).failed(6, &["hint: "]);
-    let told = cloud.json(&["verify", "--json", "-k", &arn, "in.wax"]);
+    cloud.run(&["decrypt", "-f", "--kms-timeout", "1", "-k", &arn, "in.wax"]).failed(6, &["hint: "]);
+    let told = cloud.json(&["verify", "--json", "--kms-timeout", "1", "-k", &arn, "in.wax"]);
     assert_eq!((&told["exit"], &told["kind"]), (&json!(6), &json!("unavailable")));
     let mut command = cloud.command(&["verify", "--kms-timeout", "0.5", "-k", &arn, "in.wax"]);
     let unreachable: Ran = command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").output().unwrap().into();

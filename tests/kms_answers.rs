@@ -230,6 +230,7 @@ fn every_refusal_has_its_cause_and_a_remedy() {
 #[test]
 fn what_may_pass_is_tried_again() {
     let key = arn(REGION, ID);
+    // With the caller's own client its policy counts, also where AWS throttles.
     let throttled = Fault::refusal("ThrottlingException", "Rate exceeded");
     let broken = Fault::Answer(503, "<html>".into());
     for (fault, cause) in [

@@ -145,6 +145,16 @@ impl Server {
         self.fake("Fail", &json!({ "Operation": operation, "Code": code, "Times": times }));
     }
 
+    /// For [`small_kms`]: more than `per_second` calls in any second are throttled.
+    pub fn limit(&self, per_second: u32) {
+        self.fake("Limit", &json!({ "PerSecond": per_second }));
+    }
+
+    /// For [`small_kms`]: a call is answered when `count` calls are waiting for an answer, and none before.
+    pub fn gather(&self, count: u32) {
+        self.fake("Gather", &json!({ "Count": count }));
+    }
+
     fn fake(&self, operation: &str, body: &Value) -> Value {
         let (_, answer) = self.aws().send(&format!("Fake.{operation}"), &body.to_string());
         serde_json::from_str(&answer).unwrap_or(Value::Null)

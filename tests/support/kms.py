@@ -3,11 +3,13 @@ demand and several key materials.
 
 It keeps all keys in memory. Each request and each answer is checked against botocore's own model of KMS, so that a
 mistake of this file shows as one: it is recorded, and `Fake.Violations` lists it. Beside KMS it answers STS's
-GetCallerIdentity, and three operations of its own, for tests:
+GetCallerIdentity, and five operations of its own, for tests:
 
     Fake.Calls       {}                                     every call so far: operation, region, body
     Fake.Violations  {}                                     what did not conform to the model
     Fake.Fail        {Operation, Code, Status, Times, Message}   the next calls of that operation fail so
+    Fake.Limit       {PerSecond}                            more calls than that in any second are throttled
+    Fake.Gather      {Count}                                a call is answered when so many are waiting for an answer
 
 What real KMS answers where its documentation is silent is a guess; docs/testing.md lists each.
 """
@@ -19,6 +21,7 @@ import json
 import os
 import re
 import threading
+import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -178,6 +181,7 @@ class Kms:
     def __init__(self):
         self.keys, self.aliases, self.lock = {}, {}, threading.RLock()
         self.calls, self.violations, self.failures = [], [], []
+        self.per_second, self.recent, self.gathering = None, [], None
 
     # Finding keys
 
@@ -580,8 +584,23 @@ class Kms:
             return {"Calls": self.calls}
         if operation == "Violations":
             return {"Violations": self.violations}
+        if operation == "Limit":
+            self.per_second = body["PerSecond"]
+            return {}
+        if operation == "Gather":
+            self.gathering = threading.Barrier(body["Count"], timeout=60)
+            return {}
         self.failures.append(dict(body))
         return {}
+
+    def throttle(self):
+        if self.per_second is None:
+            return
+        at = time.monotonic()
+        self.recent = [before for before in self.recent if at - before < 1]
+        if len(self.recent) >= self.per_second:
+            raise Refused("ThrottlingException", "Rate exceeded")
+        self.recent.append(at)
 
     def scripted(self, operation):
         for failure in self.failures:
@@ -601,6 +620,7 @@ class Kms:
             self.violations += found
             return 400, {"__type": "ValidationException", "message": "; ".join(found)}
         try:
+            self.throttle()
             self.scripted(operation)
             answer = encoded(method(region, decoded(model.input_shape, body)) or {})
         except Refused as refused:
@@ -658,6 +678,11 @@ class Handler(BaseHTTPRequestHandler):
         scope = re.search(r"Credential=[^/]*/[0-9]*/([a-z0-9-]+)/", self.headers.get("Authorization", ""))
         region = scope.group(1) if scope else "us-east-1"
         body = json.loads(text or b"{}")
+        if service != "Fake" and self.kms.gathering is not None:
+            try:
+                self.kms.gathering.wait()
+            except threading.BrokenBarrierError:
+                return self.send(400, "application/x-amz-json-1.1", b'{"__type": "NobodyElseCame"}')
         with self.kms.lock:
             if service == "Fake":
                 status, answer = 200, self.kms.fake(operation, body)
@@ -675,8 +700,13 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class Server(ThreadingHTTPServer):
+    # Many programs come at once.
+    request_queue_size = 512
+
+
 def serve():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     print(server.server_port, flush=True)
     server.serve_forever()

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use aws_config::{Region, SdkConfig};
@@ -21,8 +22,14 @@ use super::http::Bounded;
 use super::materials;
 use super::name::{KmsKeyName, is_region};
 use super::operation::KmsOperation;
+use super::throttle::{Counted, Pace, Sent};
 use super::words;
 use super::worker::{ENDED, Worker, wait};
+
+tokio::task_local! {
+    /// The thread that waits for what this task does.
+    static WAITING: ThreadId;
+}
 
 /// One call to AWS that has ended. CloudTrail has the same request id, so a summary with it proves a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +47,8 @@ pub struct KmsCall {
     pub key_material_id: Option<String>,
     /// KMS's id of the old key's material that a `ReEncrypt` opened with.
     pub source_key_material_id: Option<String>,
+    /// The thread that waits for the call; `None` for an asynchronous call.
+    pub thread: Option<ThreadId>,
     /// The old key of a `ReEncrypt`, which wrapped the data key so far.
     pub(super) source: Option<String>,
 }
@@ -53,6 +62,7 @@ impl KmsCall {
             request_id: None,
             key_material_id: None,
             source_key_material_id: None,
+            thread: WAITING.try_with(|thread| *thread).ok(),
             source: None,
         }
     }
@@ -91,6 +101,7 @@ pub(super) struct Inner {
     /// Keys for which KMS has refused `Decrypt` to the caller.
     pub(super) withheld: Mutex<HashSet<String>>,
     pub(super) no_credentials: Remembered<Verdict>,
+    pub(super) pace: Pace,
 }
 
 enum Source {
@@ -151,6 +162,7 @@ impl Kms {
             no_caller: Remembered::default(),
             withheld: Mutex::default(),
             no_credentials: Remembered::default(),
+            pace: Pace::default(),
         };
         Self { inner: Arc::new(inner), listener: None, life: Life::Long }
     }
@@ -208,7 +220,7 @@ impl Kms {
         &self,
         call: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        wait(self.worker()?.spawn(call))
+        wait(self.worker()?.spawn(WAITING.scope(std::thread::current().id(), call)))
     }
 
     /// Runs `call` on the handle's own thread. The caller can await it in any runtime.
@@ -297,9 +309,9 @@ impl Kms {
             (Source::Clients(kms, _), _) => {
                 aws_sdk_kms::Client::from_conf(kms.config().to_builder().region(at).build())
             }
-            (Source::Environment(_), Some(sdk)) => {
-                aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(sdk).region(at).build())
-            }
+            (Source::Environment(_), Some(sdk)) => aws_sdk_kms::Client::from_conf(
+                aws_sdk_kms::config::Builder::from(sdk).region(at).interceptor(Counted).build(),
+            ),
             (Source::Environment(_), None) => return Err(Error::Bug("no configuration")),
         };
         clients.insert(region.to_owned(), client.clone());
@@ -315,6 +327,12 @@ impl Kms {
         }
     }
 
+    /// Whether a throttled call is sent again until its time is used up. A caller who sets the number of attempts, or gives
+    /// a client, decides that.
+    pub(super) async fn is_patient(&self) -> bool {
+        matches!(self.loaded().await, Ok(Some(loaded)) if !loaded.attempts_given)
+    }
+
     /// How long the handle remembers a failure that concerns all calls.
     pub(super) fn memory(&self) -> Duration {
         match self.life {
@@ -323,13 +341,10 @@ impl Kms {
         }
     }
 
-    /// Makes one call within the time limit, converts its error, and calls the listener.
-    pub(super) async fn call<O, E>(
-        &self,
-        call: &mut KmsCall,
-        send: impl Future<Output = Result<O, SdkError<E, HttpResponse>>>,
-    ) -> Result<O>
+    /// Makes one call within the time limit, converts its error, and calls the listener. `send` may be called again.
+    pub(super) async fn call<O, E, F>(&self, call: &mut KmsCall, send: impl Fn() -> F) -> Result<O>
     where
+        F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
         O: RequestId + 'static,
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
@@ -338,30 +353,31 @@ impl Kms {
 
     /// The same for a call that has a secret in its request (`secret`) or in its answer (`in_answer`). No text of the
     /// answer that is kept or repeated contains a part of these secrets.
-    pub(super) async fn call_with<O, E>(
+    pub(super) async fn call_with<O, E, F>(
         &self,
         call: &mut KmsCall,
         secret: &[u8],
         in_answer: impl Fn(&O) -> &[u8],
-        send: impl Future<Output = Result<O, SdkError<E, HttpResponse>>>,
+        send: impl Fn() -> F,
     ) -> Result<O>
     where
+        F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
         O: RequestId + 'static,
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let limit = self.limit();
         let deadline = Instant::now() + limit;
         let answer = match self.credentials(call, limit).await {
-            Ok(()) => Ok(tokio::time::timeout_at(deadline, send).await),
+            Ok(()) => Ok(self.send(call, deadline, send).await),
             Err(error) => Err(error),
         };
-        call.request_id = match &answer {
-            Ok(Ok(Ok(output))) => words::request_id(output.request_id(), secret)
+        call.request_id = match answer.as_ref().map(|sent| &sent.answer) {
+            Ok(Some(Ok(output))) => words::request_id(output.request_id(), secret)
                 .and_then(|id| words::request_id(Some(&id), in_answer(output))),
-            Ok(Ok(Err(error))) => words::request_id(error.request_id(), secret),
+            Ok(Some(Err(error))) => words::request_id(error.request_id(), secret),
             _ => None,
         };
-        if let Ok(Ok(Ok(output))) = &answer {
+        if let Ok(Sent { answer: Some(Ok(output)), .. }) = &answer {
             let told =
                 |id| words::material_id(id, secret).and_then(|id| words::material_id(Some(&id), in_answer(output)));
             let (own, source) = materials::ids(output);
@@ -371,9 +387,14 @@ impl Kms {
             listener(call);
         }
         match answer {
-            Ok(Ok(Ok(output))) => Ok(output),
-            Ok(Ok(Err(error))) => Err(Box::new(failure::failure(call, &error, secret)).into()),
-            Ok(Err(_)) => Err(Box::new(failure::too_late(call, limit)).into()),
+            Ok(Sent { answer: Some(Ok(output)), .. }) => Ok(output),
+            Ok(sent) => {
+                let error = match &sent.answer {
+                    Some(Err(error)) => failure::failure(call, error, secret),
+                    _ => failure::too_late(call, limit),
+                };
+                Err(Box::new(sent.told(call, error)).into())
+            }
             Err(error) => Err(Box::new(error).into()),
         }
     }
@@ -423,14 +444,16 @@ impl Kms {
             (Source::Clients(_, Some(sts)), _) => sts.as_ref().clone(),
             (Source::Environment(_), Some(sdk)) => {
                 let at = Region::new(region);
-                aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(sdk).region(at).build())
+                aws_sdk_sts::Client::from_conf(
+                    aws_sdk_sts::config::Builder::from(sdk).region(at).interceptor(Counted).build(),
+                )
             }
             _ => {
                 let error = ProviderError::new(ProviderCause::NotAllowed, call.key, "there is no STS client to ask");
                 return Err(Box::new(error).into());
             }
         };
-        let answer = self.call(&mut call, sts.get_caller_identity().send()).await?;
+        let answer = self.call(&mut call, || sts.get_caller_identity().send()).await?;
         let partition = answer.arn().and_then(|arn| arn.split(':').nth(1)).unwrap_or_default().to_owned();
         let account = answer.account().unwrap_or_default().to_owned();
         if !is_account(&account) || !partition.starts_with("aws") {

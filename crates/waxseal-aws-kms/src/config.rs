@@ -28,7 +28,9 @@ use waxseal::error::{Error, Result};
 pub struct KmsTimeouts {
     /// The limit for a connection.
     pub connect: Duration,
-    /// The limit for one attempt of a call. The SDK makes up to three attempts, with random waits between them.
+    /// The limit for one attempt of a call. If a connection or AWS itself fails, there are up to three attempts, with
+    /// random waits between them. If AWS throttles, there are as many attempts as the time allows, unless
+    /// `AWS_MAX_ATTEMPTS` sets their number.
     pub attempt: Duration,
     /// The limit for a whole call, with credentials and all attempts.
     pub operation: Duration,
@@ -108,6 +110,7 @@ impl KmsConfig {
             .build();
         let profiles = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, effective.profiles).build();
         let mut retries = RetryConfig::standard();
+        let attempts_given = effective.attempts.is_some();
         if let Some(attempts) = effective.attempts {
             retries = retries.with_max_attempts(attempts);
         }
@@ -126,10 +129,13 @@ impl KmsConfig {
             .load()
             .await;
         let instance = effective.instance;
-        let Some(chain) = sdk.credentials_provider() else { return Ok(Loaded { sdk, instance }) };
+        let Some(chain) = sdk.credentials_provider() else {
+            return Ok(Loaded { sdk, instance, attempts_given });
+        };
         let chain = SharedCredentialsProvider::new(Checked(chain));
         let remembered = SharedCredentialsProvider::new(Remembered { chain, last: Arc::default() });
-        Ok(Loaded { sdk: sdk.into_builder().credentials_provider(remembered).build(), instance })
+        let sdk = sdk.into_builder().credentials_provider(remembered).build();
+        Ok(Loaded { sdk, instance, attempts_given })
     }
 }
 
@@ -139,6 +145,8 @@ pub(super) struct Loaded {
     pub(super) sdk: SdkConfig,
     /// The address of the instance's metadata service.
     instance: Option<String>,
+    /// Whether the environment says how often a call is sent (`AWS_MAX_ATTEMPTS`).
+    pub(super) attempts_given: bool,
 }
 
 /// The region of the instance that this program runs on.

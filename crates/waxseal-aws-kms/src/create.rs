@@ -151,7 +151,7 @@ impl Kms {
             Some(spec) => request.key_spec(KeySpec::from(spec.name())).key_usage(new.usage()),
             None => request,
         };
-        let answer = self.call(&mut call, request.send()).await?;
+        let answer = self.call(&mut call, || request.clone().send()).await?;
         answered_arn(&call, answer.key_metadata.as_ref().and_then(KeyMetadata::arn))
     }
 
@@ -159,7 +159,7 @@ impl Kms {
     pub(super) async fn name_it(&self, alias: &str, arn: &KeyArn, target: &Target) -> Result<()> {
         let mut call = KmsCall::new(KmsOperation::CreateAlias, alias, &target.region);
         let request = self.client(&target.region).await?.create_alias().alias_name(alias).target_key_id(arn.id());
-        self.call(&mut call, request.send()).await.map(|_| ())
+        self.call(&mut call, || request.clone().send()).await.map(|_| ())
     }
 }
 

@@ -41,7 +41,7 @@ impl Kms {
             let mut call = KmsCall::new(KmsOperation::Encrypt, &name, &region);
             let request = this.client(&region).await?.encrypt().key_id(name.to_string());
             let request = request.plaintext(Blob::new(plaintext.expose())).set_encryption_context(Some(context));
-            let answer = this.call_with(&mut call, plaintext.expose(), |_| &[], request.send()).await?;
+            let answer = this.call_with(&mut call, plaintext.expose(), |_| &[], || request.clone().send()).await?;
             let arn = answered_arn(&call, answer.key_id.as_deref())?;
             if !name.accepts(&arn, &region) {
                 return Err(another_key(&call, "is by", &arn, plaintext.expose()));
@@ -89,7 +89,7 @@ impl Kms {
             let mut call = KmsCall::new(KmsOperation::Decrypt, key.as_deref().unwrap_or("the blob's key"), &region);
             let request = this.client(&region).await?.decrypt().set_key_id(key).ciphertext_blob(blob);
             let request = request.set_encryption_context(Some(context));
-            let answer = this.call_with(&mut call, &[], decrypted, request.send()).await?;
+            let answer = this.call_with(&mut call, &[], decrypted, || request.clone().send()).await?;
             let plaintext = SecretBytes::new(std::mem::take(&mut *secret(answer.plaintext)));
             let arn = answered_arn(&call, answer.key_id.as_deref())?;
             if let Some(caller) = caller.filter(|caller| (arn.partition(), arn.account()) != caller.owner()) {

@@ -192,7 +192,7 @@ impl Kms {
         let request = client.get_parameters_for_import().key_id(arn.to_string());
         let request =
             request.wrapping_algorithm(options.algorithm.spec()).wrapping_key_spec(options.wrapping_key.spec());
-        let parameters = self.call_with(&mut call, material.expose(), |_| &[], request.send()).await?;
+        let parameters = self.call_with(&mut call, material.expose(), |_| &[], || request.clone().send()).await?;
         let public_key = parameters.public_key.as_ref().map(Blob::as_ref).unwrap_or_default();
         let wrapped = wrap(material, public_key, options).map_err(|what| bad_answer(&call, what))?;
 
@@ -206,7 +206,7 @@ impl Kms {
             None => request.expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire),
             Some(at) => request.expiration_model(ExpirationModelType::KeyMaterialExpires).valid_to(DateTime::from(at)),
         };
-        let answer = self.call_with(&mut call, material.expose(), |_| &[], request.send()).await?;
+        let answer = self.call_with(&mut call, material.expose(), |_| &[], || request.clone().send()).await?;
         let id = words::material_id(answer.key_material_id(), material.expose());
         // The first material of a key is used immediately.
         let is_waiting = options.new_material && metadata.current_key_material_id().is_some();

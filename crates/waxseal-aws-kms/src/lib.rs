@@ -40,6 +40,7 @@ mod reencrypt;
 mod seal;
 mod setting;
 mod source;
+mod throttle;
 mod trouble;
 mod words;
 mod worker;

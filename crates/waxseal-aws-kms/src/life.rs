@@ -67,7 +67,7 @@ impl Kms {
             let (arn, _) = this.external_key(&name, &[]).await?;
             let mut call = KmsCall::new(KmsOperation::DeleteImportedKeyMaterial, &arn, arn.region());
             let request = this.client(arn.region()).await?.delete_imported_key_material().key_id(arn.to_string());
-            this.call(&mut call, request.set_key_material_id(material_id).send()).await?;
+            this.call(&mut call, || request.clone().set_key_material_id(material_id.clone()).send()).await?;
             Ok(arn)
         })
     }
@@ -110,7 +110,7 @@ impl Kms {
     pub(super) async fn describe(&self, target: &Target, secret: &[u8]) -> Result<(KeyArn, KeyMetadata)> {
         let mut call = KmsCall::new(KmsOperation::DescribeKey, &target.name, &target.region);
         let request = self.client(&target.region).await?.describe_key().key_id(target.name.to_string());
-        let metadata = self.call_with(&mut call, secret, |_| &[], request.send()).await?.key_metadata;
+        let metadata = self.call_with(&mut call, secret, |_| &[], || request.clone().send()).await?.key_metadata;
         let metadata = metadata.ok_or_else(|| bad_answer(&call, "describes no key"))?;
         let arn = answered_arn(&call, metadata.arn())?;
         if !target.name.accepts(&arn, &target.region) {
@@ -140,7 +140,7 @@ impl Kms {
     async fn rotation(&self, arn: &KeyArn) -> KeyRotation {
         let Ok(client) = self.client(arn.region()).await else { return KeyRotation::Unknown };
         let mut call = KmsCall::new(KmsOperation::GetKeyRotationStatus, arn, arn.region());
-        match self.call(&mut call, client.get_key_rotation_status().key_id(arn.to_string()).send()).await {
+        match self.call(&mut call, || client.get_key_rotation_status().key_id(arn.to_string()).send()).await {
             Ok(answer) if answer.key_rotation_enabled => KeyRotation::On(answer.rotation_period_in_days),
             Ok(_) => KeyRotation::Off,
             Err(_) => KeyRotation::Unknown,
@@ -151,7 +151,7 @@ impl Kms {
     async fn aliases(&self, arn: &KeyArn) -> Option<Vec<String>> {
         let client = self.client(arn.region()).await.ok()?;
         let mut call = KmsCall::new(KmsOperation::ListAliases, arn, arn.region());
-        let answer = self.call(&mut call, client.list_aliases().key_id(arn.to_string()).send()).await.ok()?;
+        let answer = self.call(&mut call, || client.list_aliases().key_id(arn.to_string()).send()).await.ok()?;
         Some(answer.aliases().iter().filter_map(|alias| alias.alias_name().map(str::to_owned)).collect())
     }
 }

@@ -39,7 +39,7 @@ impl Kms {
             let arn = this.described_arn(&name).await?;
             let mut call = KmsCall::new(KmsOperation::EnableKey, &arn, arn.region());
             let request = this.client(arn.region()).await?.enable_key().key_id(arn.to_string());
-            this.call(&mut call, request.send()).await?;
+            this.call(&mut call, || request.clone().send()).await?;
             Ok(arn)
         })
     }
@@ -54,7 +54,7 @@ impl Kms {
             let arn = this.described_arn(&name).await?;
             let mut call = KmsCall::new(KmsOperation::DisableKey, &arn, arn.region());
             let request = this.client(arn.region()).await?.disable_key().key_id(arn.to_string());
-            this.call(&mut call, request.send()).await?;
+            this.call(&mut call, || request.clone().send()).await?;
             Ok(arn)
         })
     }
@@ -74,7 +74,7 @@ impl Kms {
             let arn = this.described_arn(&name).await?;
             let mut call = KmsCall::new(KmsOperation::ScheduleKeyDeletion, &arn, arn.region());
             let request = this.client(arn.region()).await?.schedule_key_deletion().key_id(arn.to_string());
-            let answer = this.call(&mut call, request.pending_window_in_days(days).send()).await?;
+            let answer = this.call(&mut call, || request.clone().pending_window_in_days(days).send()).await?;
             let at = answer.deletion_date().and_then(|at| SystemTime::try_from(*at).ok());
             Ok((arn, at))
         })
@@ -90,7 +90,7 @@ impl Kms {
             let arn = this.described_arn(&name).await?;
             let mut call = KmsCall::new(KmsOperation::CancelKeyDeletion, &arn, arn.region());
             let request = this.client(arn.region()).await?.cancel_key_deletion().key_id(arn.to_string());
-            this.call(&mut call, request.send()).await?;
+            this.call(&mut call, || request.clone().send()).await?;
             Ok(arn)
         })
     }
@@ -129,7 +129,7 @@ impl Kms {
             Some(_) => {
                 let mut call = KmsCall::new(KmsOperation::UpdateAlias, alias, &target.region);
                 let request = self.client(&target.region).await?.update_alias().alias_name(alias);
-                self.call(&mut call, request.target_key_id(key.id()).send()).await?;
+                self.call(&mut call, || request.clone().target_key_id(key.id()).send()).await?;
                 // An error here is ignored: only an answer that names a third key proves anything.
                 if self.describe(&target, &[]).await.is_ok_and(|(now, _)| now != key && Some(&now) != before.as_ref()) {
                     return Err(bad_answer(&call, "made the alias name another key"));

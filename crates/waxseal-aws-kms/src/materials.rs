@@ -96,7 +96,7 @@ impl Kms {
             let (arn, before) = this.describe(&target, &[]).await?;
             let mut call = KmsCall::new(KmsOperation::RotateKeyOnDemand, &arn, arn.region());
             let request = this.client(arn.region()).await?.rotate_key_on_demand().key_id(arn.to_string());
-            this.call(&mut call, request.send()).await?;
+            this.call(&mut call, || request.clone().send()).await?;
             this.wait_until_rotated(&arn, before.current_key_material_id()).await?;
             Ok(arn)
         })
@@ -109,7 +109,7 @@ impl Kms {
         loop {
             let mut call = KmsCall::new(KmsOperation::GetKeyRotationStatus, arn, arn.region());
             let request = self.client(arn.region()).await?.get_key_rotation_status().key_id(arn.to_string());
-            let status = self.call(&mut call, request.send()).await?;
+            let status = self.call(&mut call, || request.clone().send()).await?;
             if status.on_demand_rotation_start_date().is_none() {
                 let (_, now) = self.describe(&target, &[]).await?;
                 if before.is_none() || now.current_key_material_id() != before {
@@ -135,7 +135,7 @@ impl Kms {
             let mut call = KmsCall::new(KmsOperation::ListKeyRotations, arn, arn.region());
             let request = client.list_key_rotations().key_id(arn.to_string()).set_marker(marker);
             let request = request.include_key_material(IncludeKeyMaterial::AllKeyMaterial);
-            let answer = self.call_with(&mut call, secret, |_| &[], request.send()).await?;
+            let answer = self.call_with(&mut call, secret, |_| &[], || request.clone().send()).await?;
             found.extend(answer.rotations().iter().map(|entry| KeyMaterial::of(entry, secret)));
             marker = answer.next_marker.filter(|_| answer.truncated);
             if marker.is_none() {

@@ -214,7 +214,7 @@ impl KmsOpener {
         let request = self.kms.client(&ask.region).await?.decrypt().key_id(&ask.key_id);
         let request = request.ciphertext_blob(Blob::new(slot.wrapped.clone()));
         let request = request.set_encryption_context(Some(context(binding)));
-        let answer = self.kms.call_with(&mut call, &[], decrypted, request.send()).await?;
+        let answer = self.kms.call_with(&mut call, &[], decrypted, || request.clone().send()).await?;
         let plaintext = secret(answer.plaintext);
         let arn = answered_arn(&call, answer.key_id.as_deref())?;
         if arn != ask.expected {
@@ -230,7 +230,7 @@ impl KmsOpener {
         let request = self.kms.client(&ask.region).await?.decapsulate().key_id(&ask.key_id);
         let request = request.encapsulation_algorithm(EncapsulationAlgorithmSpec::MlKem);
         let request = request.shared_secret_ciphertext_blob(encapsulation(slot)?);
-        let answer = self.kms.call_with(&mut call, &[], decapsulated, request.send()).await?;
+        let answer = self.kms.call_with(&mut call, &[], decapsulated, || request.clone().send()).await?;
         let shared = secret(answer.shared_secret);
         let arn = answered_arn(&call, answer.key_id.as_deref())?;
         if arn != ask.expected {
@@ -247,7 +247,7 @@ impl KmsOpener {
         let request = self.kms.client(&ask.region).await?.decrypt().key_id(&ask.key_id);
         let request = request.encryption_algorithm(EncryptionAlgorithmSpec::RsaesOaepSha256);
         let request = request.ciphertext_blob(encapsulation(slot)?);
-        let answer = self.kms.call_with(&mut call, &[], decrypted, request.send()).await;
+        let answer = self.kms.call_with(&mut call, &[], decrypted, || request.clone().send()).await;
         let answer = answer.map_err(|error| if ask.by_alias { wrong_as_other_key(error) } else { error })?;
         let shared = secret(answer.plaintext);
         let arn = answered_arn(&call, answer.key_id.as_deref())?;

@@ -31,7 +31,8 @@ impl Kms {
         let target = self.target(name).await?;
         let mut call = KmsCall::new(KmsOperation::GetPublicKey, &target.name, &target.region);
         let request = self.client(&target.region).await?.get_public_key().key_id(target.name.to_string());
-        let answer = self.call(&mut call, request.send()).await.map_err(|error| without_public_half(error, name))?;
+        let answer =
+            self.call(&mut call, || request.clone().send()).await.map_err(|error| without_public_half(error, name))?;
         let arn = answered_arn(&call, answer.key_id())?;
         if !target.name.accepts(&arn, &target.region) {
             return Err(another_key(&call, "is of", &arn, &[]));

@@ -64,7 +64,7 @@ impl Kms {
         let request = request.set_source_encryption_context(Some(context.clone()));
         let request = request.set_destination_encryption_context(Some(context.clone()));
         let request = request.ciphertext_blob(Blob::new(from.wrapped.clone()));
-        let answer = self.call(&mut call, request.send()).await?;
+        let answer = self.call(&mut call, || request.clone().send()).await?;
         if answered_arn(&call, answer.source_key_id.as_deref())? != source {
             return Err(bad_answer(&call, "is from another key than the slot's"));
         }
@@ -85,7 +85,7 @@ impl Kms {
         let mut call = KmsCall::new(KmsOperation::Decrypt, &slot.key_id, region);
         let request = self.client(region).await?.decrypt().key_id(&slot.key_id).dry_run(true);
         let request = request.ciphertext_blob(Blob::new(slot.wrapped.clone())).set_encryption_context(Some(context));
-        let send = async { would_decrypt(request.send().await) };
+        let send = || async { would_decrypt(request.clone().send().await) };
         match self.call_with(&mut call, &[], Told::secret, send).await {
             // A server that does not know `DryRun` has opened the slot. That is an answer too, and the plaintext is wiped.
             Ok(_) => Ok(()),

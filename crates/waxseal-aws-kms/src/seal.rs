@@ -58,7 +58,7 @@ impl KmsKey {
         let mut call = KmsCall::new(KmsOperation::GenerateDataKey, &name, &region);
         let request = self.kms.client(&region).await?.generate_data_key().key_id(name.to_string());
         let request = request.key_spec(DataKeySpec::Aes256).set_encryption_context(Some(context));
-        let answer = self.kms.call_with(&mut call, &[], generated, request.send()).await?;
+        let answer = self.kms.call_with(&mut call, &[], generated, || request.clone().send()).await?;
         // The secret is taken first. It is then wiped even if the rest of the answer is wrong.
         let plaintext = secret(answer.plaintext);
         let slot = slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob, &plaintext)?;
@@ -71,7 +71,7 @@ impl KmsKey {
         let mut call = KmsCall::new(KmsOperation::Encrypt, &name, &region);
         let request = self.kms.client(&region).await?.encrypt().key_id(name.to_string());
         let request = request.plaintext(Blob::new(*data_key.expose())).set_encryption_context(Some(context));
-        let answer = self.kms.call_with(&mut call, data_key.expose(), |_| &[], request.send()).await?;
+        let answer = self.kms.call_with(&mut call, data_key.expose(), |_| &[], || request.clone().send()).await?;
         slot(&call, &name, answer.key_id.as_deref(), answer.ciphertext_blob, data_key.expose())
     }
 }

@@ -15,6 +15,7 @@ mod input;
 mod keys;
 mod once;
 mod output;
+mod parallel;
 mod plan;
 mod process;
 mod progress;

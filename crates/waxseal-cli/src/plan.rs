@@ -47,6 +47,11 @@ impl Job {
     pub(crate) fn is_done(&self) -> bool {
         !is_stdout(&self.output) && self.output.is_file()
     }
+
+    /// Where it is read from, and where its output goes.
+    pub(crate) fn place(&self) -> (&InputName, Option<&Path>) {
+        (&self.input, Some(&self.output))
+    }
 }
 
 /// Who named an output.

@@ -2,18 +2,23 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 use waxseal::engine::Observer;
 use waxseal::format::Header;
 
 use super::keys;
+use super::parallel::{Taken, Turn};
 use super::signals;
 
 /// Work that is done sooner shows no bar.
 const A_MOMENT: Duration = Duration::from_millis(500);
+/// All bars of the program, so that they do not overwrite each other.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 const KNOWN: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {rate} {rest} left";
 const UNKNOWN: &str = "{msg} {bytes} {rate} {elapsed}";
 
@@ -27,7 +32,7 @@ pub(crate) enum Shown {
 }
 
 /// One input's progress.
-pub(crate) struct Watch {
+pub(crate) struct Watch<'a> {
     shown: Shown,
     name: String,
     started: Instant,
@@ -36,9 +41,11 @@ pub(crate) struct Watch {
     total: AtomicU64,
     bar: OnceLock<ProgressBar>,
     header: Mutex<Option<Header>>,
+    turn: Option<&'a Turn>,
+    taken: OnceLock<Taken<'a>>,
 }
 
-impl Watch {
+impl<'a> Watch<'a> {
     /// Of the input called `name`, escaped already.
     pub(crate) fn new(shown: Shown, name: &str) -> Self {
         Self {
@@ -49,7 +56,14 @@ impl Watch {
             total: AtomicU64::new(0),
             bar: OnceLock::new(),
             header: Mutex::new(None),
+            turn: None,
+            taken: OnceLock::new(),
         }
+    }
+
+    /// Has an input that is opened wait for its turn, once its key is there.
+    pub(crate) fn in_turn(self, turn: Option<&'a Turn>) -> Self {
+        Self { turn, ..self }
     }
 
     /// Ends the bar and gives the header, where one was read.
@@ -66,7 +80,7 @@ impl Watch {
             let template = if total.is_some() { KNOWN } else { UNKNOWN };
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             let style = style.with_key("rate", write_rate).with_key("rest", write_rest);
-            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+            let bar = BARS.add(ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()));
             bar.with_style(style).with_message(self.name.clone()).with_elapsed(self.started.elapsed())
         });
         bar.set_position(done);
@@ -92,12 +106,16 @@ fn rate(done: u64, within: Duration) -> u64 {
     u64::try_from(u128::from(done) * 1000 / within.as_millis().max(1)).unwrap_or(u64::MAX)
 }
 
-impl Observer for Watch {
+impl Observer for Watch<'_> {
     fn total(&self, bytes: u64) {
         self.total.store(bytes, Ordering::Relaxed);
     }
 
     fn advanced(&self, bytes: u64) {
+        // The first time it is on the input's own thread, after the key was had and before any chunk is read.
+        if let Some(turn) = self.turn {
+            self.taken.get_or_init(|| turn.take());
+        }
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if self.shown == Shown::WhenSlow && self.started.elapsed() >= A_MOMENT {
             self.draw(done);
@@ -133,9 +151,9 @@ impl Count {
     /// One is finished; `tell` may print.
     pub(crate) fn finished<T>(&self, tell: impl FnOnce() -> T) -> T {
         if self.shown == Shown::WhenSlow && self.bar.is_hidden() && self.started.elapsed() >= A_MOMENT {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            BARS.add(self.bar.clone());
         }
-        let told = self.bar.suspend(tell);
+        let told = BARS.suspend(tell);
         self.bar.inc(1);
         told
     }

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::mem;
+use std::sync::{Mutex, PoisonError};
 
 use clap::error::ErrorKind;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -85,14 +87,31 @@ pub(crate) struct Reporter {
     volume: Volume,
     stderr_is_terminal: bool,
     /// Warnings that belong to the next JSON line.
-    warnings: RefCell<Vec<String>>,
+    warnings: Mutex<Vec<String>>,
+}
+
+/// What was said of one of several inputs.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    warnings: Vec<String>,
+    remarks: Vec<String>,
+}
+
+thread_local! {
+    /// Where this thread works on one of several inputs: what was said of it, to be told with its result.
+    static APART: RefCell<Option<Heard>> = const { RefCell::new(None) };
+}
+
+/// Whether `text` was put aside for the input that this thread works on.
+fn put_aside(text: &str, list: impl FnOnce(&mut Heard) -> &mut Vec<String>) -> bool {
+    APART.with_borrow_mut(|apart| apart.as_mut().map(|heard| list(heard).push(text.to_owned())).is_some())
 }
 
 impl Reporter {
     /// `json`: where lines go, if they are asked for.
     pub(crate) fn new(json: Option<JsonTo>, volume: Volume) -> Self {
         let stderr_is_terminal = io::stderr().is_terminal();
-        Self { json, volume, stderr_is_terminal, warnings: RefCell::default() }
+        Self { json, volume, stderr_is_terminal, warnings: Mutex::default() }
     }
 
     /// Whether a person may be shown more than warnings and errors.
@@ -102,10 +121,45 @@ impl Reporter {
 
     /// Something to know about a result that can be used all the same. Also said when quiet.
     pub(crate) fn warn(&self, warning: &str) {
+        if put_aside(warning, |heard| &mut heard.warnings) {
+            return;
+        }
         if self.json.is_none() {
             say("warning", &escape::text(warning));
         }
-        self.warnings.borrow_mut().push(warning.to_owned());
+        self.keep(warning.to_owned());
+    }
+
+    fn keep(&self, warning: String) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+    }
+
+    fn kept(&self) -> Vec<String> {
+        mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does `work` for one of several inputs: what it says is not told yet, but given back with its result.
+    pub(crate) fn apart<T>(&self, work: impl FnOnce() -> T) -> (T, Heard) {
+        APART.set(Some(Heard::default()));
+        let done = work();
+        (done, APART.take().unwrap_or_default())
+    }
+
+    /// Whether this thread works on one of several inputs.
+    #[expect(clippy::unused_self, reason = "it is this reporter that hears of them")]
+    pub(crate) fn is_one_of_several(&self) -> bool {
+        APART.with_borrow(Option::is_some)
+    }
+
+    /// Tells what was said of `file`, before its result.
+    pub(crate) fn relay(&self, file: &Name, heard: Heard) {
+        for warning in heard.warnings {
+            if self.json.is_none() {
+                say("warning", &format!("{file}: {}", escape::text(&warning)));
+            }
+            self.keep(warning);
+        }
+        heard.remarks.iter().for_each(|remark| self.remark(remark));
     }
 
     /// Something to know that a person may have decided so. Not said when quiet.
@@ -117,6 +171,9 @@ impl Reporter {
 
     /// A sentence that scripts do not need, said even where nobody is looking.
     pub(crate) fn remark(&self, remark: &str) {
+        if put_aside(remark, |heard| &mut heard.remarks) {
+            return;
+        }
         if self.json.is_none() && self.volume == Volume::Normal {
             to_stderr(&format!("waxseal: {}\n", escape::text(remark)));
         }
@@ -124,7 +181,7 @@ impl Reporter {
 
     /// Tells how `file` ended and gives its exit code.
     pub(crate) fn finished(&self, file: Option<&Name>, result: Result<Done>) -> Exit {
-        let warnings = self.warnings.take();
+        let warnings = self.kept();
         let (done, failure) = Done::parts(&result);
         let exit = failure.map_or(Exit::Done, |failure| failure.exit);
         let told = match self.json {
@@ -147,7 +204,7 @@ impl Reporter {
     pub(crate) fn fatal(&self, failure: &Failure) -> Exit {
         match self.json {
             Some(stream) => {
-                let warnings = self.warnings.take();
+                let warnings = self.kept();
                 let object = json_object(None, None, Some(failure), &warnings);
                 let _ = write_json(stream, &object);
             }

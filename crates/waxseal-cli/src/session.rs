@@ -1,13 +1,17 @@
 //! What all inputs of one run share.
 
+use std::path::Path;
+
 use waxseal::engine::{Durability, Engine};
 
 use super::Result;
 use super::args::Args;
 use super::escape::{self, Name};
 use super::exit::Exit;
+use super::input::{Input, InputName, Shape};
+use super::parallel::{self, Groups, Turn};
 use super::plan::{self, Job, Naming};
-use super::progress::Shown;
+use super::progress::{Count, Shown};
 use super::report::{Done, JsonTo, Reporter, Volume};
 
 /// The run: who reports, who works, how outputs are treated.
@@ -18,7 +22,12 @@ pub(crate) struct Session {
     pub(crate) engine: Engine,
     /// Whether a progress bar may be drawn.
     pub(crate) progress: Shown,
+    /// Of several inputs, one that all threads work on has the engine for itself.
+    heavy: Turn,
 }
+
+/// From this length on, the engine takes several threads for an input, and buffers for each.
+const HEAVY: u64 = 1 << 20;
 
 impl Session {
     /// From the parsed command line.
@@ -27,7 +36,7 @@ impl Session {
         let volume = if args.global.quiet { Volume::Quiet } else { Volume::Normal };
         let reporter = Reporter::new(args.global.json.then_some(json_to), volume);
         let progress = if reporter.is_watched() && !args.global.no_progress { Shown::WhenSlow } else { Shown::Never };
-        Self { reporter, engine: Engine::new(), progress }
+        Self { reporter, engine: Engine::new(), progress, heavy: Turn::default() }
     }
 
     /// Where an output went beside its input and somebody may be waiting for it at stdout, says so.
@@ -38,7 +47,57 @@ impl Session {
         }
     }
 
-    /// Does `work` for each of `items`; one failure does not stop the others. Gives the gravest exit code.
+    /// The turn that `input` has to wait for, where other inputs are worked on at the same time. A stream has none: what
+    /// its other end waits for may be another input's result.
+    pub(crate) fn turn_of(&self, input: &Input) -> Option<&Turn> {
+        let heavy = input.shape == Shape::Seekable && input.len().is_none_or(|len| len >= HEAVY);
+        (self.reporter.is_one_of_several() && heavy).then_some(&self.heavy)
+    }
+
+    /// Whether `input` may have a progress bar of its own. Of several, small ones are only counted.
+    pub(crate) fn progress_of(&self, input: &Input) -> Shown {
+        let counted = self.reporter.is_one_of_several() && self.turn_of(input).is_none();
+        if counted && input.shape == Shape::Seekable { Shown::Never } else { self.progress }
+    }
+
+    /// Does `work` for each of `items`, several at once; one failure does not stop the others. Each is told of as it is
+    /// finished. Gives the gravest exit code.
+    ///
+    /// `place` gives where an item is read from, and where its output goes. Items that have a file or a name in common,
+    /// and all that are streams, are worked on in their order.
+    pub(crate) fn each_at_once<T: Sync>(
+        &self,
+        items: &[T],
+        place: impl for<'i> Fn(&'i T) -> (&'i InputName, Option<&'i Path>) + Sync,
+        work: impl Fn(&T) -> Result<Done> + Sync,
+    ) -> Exit {
+        let name = |item: &T| place(item).0.name();
+        if items.len() < 2 {
+            return self.each(items, name, work);
+        }
+        let mut groups = Groups::default();
+        for (input, output) in items.iter().map(&place) {
+            groups.add(input, output);
+        }
+        let count = Count::new(self.progress, items.len());
+        let mut exit = Exit::Done;
+        let work_on = |group: &Vec<usize>, tell: &mut dyn FnMut(_)| {
+            for item in group.iter().filter_map(|number| items.get(*number)) {
+                let (result, heard) = self.reporter.apart(|| work(item));
+                tell((name(item), result, heard));
+            }
+        };
+        parallel::over(&groups.into_groups(), work_on, |(name, result, heard)| {
+            exit = exit.graver(count.finished(|| {
+                self.reporter.relay(&name, heard);
+                self.reporter.finished(Some(&name), result)
+            }));
+        });
+        count.end();
+        exit
+    }
+
+    /// Does `work` for each of `items`, in their order; one failure does not stop the others. Gives the gravest exit code.
     pub(crate) fn each<T>(&self, items: &[T], name: impl Fn(&T) -> Name, work: impl Fn(&T) -> Result<Done>) -> Exit {
         items.iter().fold(Exit::Done, |gravest, item| {
             let result = work(item);

@@ -123,7 +123,8 @@ impl KmsOpener {
             SlotKind::AWS_KMS_ML_KEM => {
                 let request = client.decapsulate().key_id(&ask.key_id).shared_secret_ciphertext_blob(sent()?);
                 let request = request.encapsulation_algorithm(EncapsulationAlgorithmSpec::MlKem).dry_run(true);
-                let send = async { told(request.send().await, DecapsulateError::is_dry_run_operation_exception) };
+                let send =
+                    || async { told(request.clone().send().await, DecapsulateError::is_dry_run_operation_exception) };
                 self.kms.call_with(&mut call, &[], Told::secret, send).await?
             }
             kind => {
@@ -134,7 +135,7 @@ impl KmsOpener {
                     let request = request.ciphertext_blob(Blob::new(slot.wrapped.clone()));
                     request.set_encryption_context(Some(context(binding)))
                 };
-                let send = async { would_decrypt(request.send().await) };
+                let send = || async { would_decrypt(request.clone().send().await) };
                 self.kms.call_with(&mut call, &[], Told::secret, send).await?
             }
         };

@@ -67,7 +67,8 @@ pub(crate) struct KmsArgs {
     /// The AWS region, for key names without a region and for multi-Region keys
     #[arg(long, value_name = "REGION", help_heading = "AWS KMS")]
     pub(crate) region: Option<String>,
-    /// The longest time for one call, including its retries [default: 30]
+    /// The longest time for one call [default: 30]. A throttled call is repeated until this time is over, unless
+    /// AWS_MAX_ATTEMPTS is set
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "AWS KMS")]
     pub(crate) kms_timeout: Option<std::time::Duration>,
 }

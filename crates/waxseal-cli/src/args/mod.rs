@@ -58,7 +58,7 @@ pub(crate) struct Global {
     /// Print only warnings and errors, and no warning that others may read or write a key's file
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Print one JSON line for each input to stdout, or to stderr if stdout carries data
+    /// Print one JSON line for each input, as soon as it is finished, to stdout, or to stderr if stdout carries data
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Do not show a progress bar

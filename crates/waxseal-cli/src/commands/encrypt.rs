@@ -46,7 +46,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
             let file = input::stdin_name().or_else(|| args.behind_dashes.first().map(Name::of));
             session.reporter.finished(file.as_ref(), seal.command(target))
         }
-        None => session.each(&jobs, |job| job.input.name(), |job| seal.file(job)),
+        None => session.each_at_once(&jobs, Job::place, |job| seal.file(job)),
     })
 }
 
@@ -108,7 +108,17 @@ impl Seal<'_> {
         let mut output = target.open(Content::Ciphertext, mode)?;
         output.keep_time(&job.input, &input);
         let (sealers, options) = (&self.sealers, &self.options);
-        let sealed = self.seal(&job.input.display(), source, &output, || sealers.envelope(options))?;
+        self.cloud.forget();
+        let watch = Watch::new(self.session.progress_of(&input), &job.input.display());
+        let sealed = match self.session.turn_of(&input) {
+            None => self.seal(watch, source, &output, || sealers.envelope(options))?,
+            Some(turn) => {
+                // The key comes first: nobody waits for a key service while others wait for the turn.
+                let envelope = sealers.envelope(options)?;
+                let _taken = turn.take();
+                self.seal(watch, source, &output, || Ok(envelope))?
+            }
+        };
         output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
         Ok(self.done(&sealed, path))
@@ -139,7 +149,8 @@ impl Seal<'_> {
         let envelope = self.sealers.envelope(&self.options)?;
         let mut child = CommandOutput::start(command)?;
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
-        let sealed = self.seal(&name, Source::Stream(&mut child), &output, || Ok(envelope));
+        let watch = Watch::new(self.session.progress, &name);
+        let sealed = self.seal(watch, Source::Stream(&mut child), &output, || Ok(envelope));
         // Its failure comes to the engine as a read error, and tells less there.
         let sealed = child
             .failure()
@@ -150,12 +161,11 @@ impl Seal<'_> {
 
     fn seal(
         &self,
-        name: &str,
+        watch: Watch<'_>,
         source: Source<'_>,
         output: &Output,
         envelope: impl FnOnce() -> waxseal::Result<Envelope> + Send,
     ) -> Result<Sealed> {
-        let watch = Watch::new(self.session.progress, name);
         let sink = output.sink(durability(self.args.files.write.no_sync));
         let sealed = self.session.engine.seal(source, sink, envelope, &watch);
         watch.finish();

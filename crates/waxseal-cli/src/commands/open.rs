@@ -73,7 +73,8 @@ impl<'a> Open<'a> {
 
     /// Opens `input` into `sink`, and tells which key did.
     pub(crate) fn open_into(&self, name: &str, input: &mut Input, sink: Sink<'_>) -> Result<Done> {
-        let watch = Watch::new(self.session.progress, name);
+        self.cloud.forget();
+        let watch = Watch::new(self.session.progress_of(input), name).in_turn(self.session.turn_of(input));
         let opened = self.session.engine.open(input.source(), sink, &self.openers(), &self.demands, &watch);
         let seen = watch.finish();
         match opened {

@@ -10,6 +10,7 @@ use waxseal::format::{Binding, DataKeyId, Header, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, Passphrase};
 use waxseal::secret::DataKey;
 
+use super::in_turn::InTurn;
 use crate::prompt;
 
 /// So often a passphrase is asked for, for each file.
@@ -19,7 +20,7 @@ const TRIES: usize = 3;
 #[derive(Default)]
 pub(super) struct Asked {
     /// Those that have opened a file.
-    known: Mutex<Vec<Arc<Passphrase>>>,
+    known: Mutex<Vec<Arc<InTurn>>>,
     /// Held while a person is asked: one file at a time.
     person: Mutex<Person>,
 }
@@ -56,7 +57,7 @@ impl Asked {
         let mut wrong = no_passphrase();
         for count in 1..=TRIES {
             question.push_str("passphrase: ");
-            let typed = prompt::passphrase(&question).and_then(Passphrase::new);
+            let typed = prompt::passphrase(&question).and_then(Passphrase::new).map(InTurn);
             let opened = typed.and_then(|typed| Ok((typed.open(slot, binding)?, typed)));
             match opened {
                 Ok((key, typed)) => {

@@ -7,6 +7,7 @@ mod asked;
 mod by_hand;
 mod file;
 mod generated;
+mod in_turn;
 #[cfg_attr(not(feature = "aws-kms"), path = "without_kms.rs")]
 pub(crate) mod kms;
 mod modes;

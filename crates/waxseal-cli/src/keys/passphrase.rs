@@ -13,6 +13,7 @@ use waxseal::secret::SecretBytes;
 
 use super::asked::Asked;
 use super::generated;
+use super::in_turn::InTurn;
 use super::modes::warn_if_readable_by_others;
 use super::opening::Origin;
 use super::provider::{Going, Key, KeySpec, Keyring, Provider, Sisters, ToSeal, Turn};
@@ -111,7 +112,7 @@ impl Key for InFile {
     }
 
     fn to_open(&self, _: Origin, ring: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>> {
-        Ok(Some(Box::new(Passphrase::new(read_passphrase(&self.0, ring.reporter)?)?)))
+        Ok(Some(Box::new(InTurn(Passphrase::new(read_passphrase(&self.0, ring.reporter)?)?))))
     }
 
     fn going(&self, _: Sisters, _: &Keyring<'_>) -> Result<Going> {
@@ -121,7 +122,7 @@ impl Key for InFile {
 
 /// The slot of a passphrase does not say which passphrase it is of.
 fn to_seal(passphrase: Passphrase) -> ToSeal {
-    ToSeal { sealer: Box::new(passphrase), is_own: Box::new(|_| false), kind: SlotKind::PASSPHRASE }
+    ToSeal { sealer: Box::new(InTurn(passphrase)), is_own: Box::new(|_| false), kind: SlotKind::PASSPHRASE }
 }
 
 /// A header has at most one slot of a passphrase.

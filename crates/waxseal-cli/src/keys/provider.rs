@@ -73,7 +73,7 @@ pub(crate) enum Sisters {
 }
 
 /// A key that was named.
-pub(crate) trait Key: fmt::Display {
+pub(crate) trait Key: fmt::Display + Send + Sync {
     /// The local file of the key, and what such a file is called.
     fn path(&self) -> Option<(&Path, &'static str)> {
         None

@@ -40,6 +40,10 @@ impl Cloud {
 
     /// None.
     #[expect(clippy::unused_self, reason = "with AWS KMS it has the calls")]
+    pub(crate) fn forget(&self) {}
+
+    /// None.
+    #[expect(clippy::unused_self, reason = "with AWS KMS it has the calls")]
     pub(crate) fn materials_of(&self, _: &str) -> (Option<String>, Option<String>) {
         (None, None)
     }

@@ -218,7 +218,7 @@ pub(super) fn pending() -> Option<c_int> {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use calls::{on_call, wait_for_handlers};
+pub(super) use calls::{Deaf, on_call, wait_for_handlers};
 
 #[cfg(not(target_os = "linux"))]
 use nothing as on_call;
@@ -227,6 +227,24 @@ use nothing as on_call;
 /// handler has not begun, is not seen.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn wait_for_handlers(_: fn() -> bool) {}
+
+/// A thread that blocks the signals until it ends.
+#[cfg(not(target_os = "linux"))]
+pub(super) struct Deaf;
+
+#[cfg(not(target_os = "linux"))]
+impl Deaf {
+    /// This thread blocks them from now on.
+    pub(super) fn new() -> Self {
+        std::mem::forget(block());
+        Self
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Drop for Deaf {
+    fn drop(&mut self) {}
+}
 
 /// Between the moment in which a thread takes a signal and the first step of its handler, nothing tells of it: the
 /// signal is no longer pending. So every other thread is called by a signal of its own, which waits while another's
@@ -246,6 +264,30 @@ mod calls {
 
     static CALLED: [AtomicI32; AT_ONCE] = [const { AtomicI32::new(0) }; AT_ONCE];
     static CALLING: Mutex<()> = Mutex::new(());
+    /// Threads that block the signals, and so take none: calling each of them at each commit would cost more than the
+    /// commit.
+    static DEAF: Mutex<Vec<pid_t>> = Mutex::new(Vec::new());
+
+    /// A thread that blocks the signals until it ends.
+    pub(in super::super) struct Deaf(pid_t);
+
+    impl Deaf {
+        /// This thread blocks them from now on. What it had taken before, its handler has dealt with when this returns.
+        pub(in super::super) fn new() -> Self {
+            // To the end of the thread: a signal that it took later would have to be looked for again.
+            std::mem::forget(super::block());
+            let own = rustix::thread::gettid().as_raw_nonzero().get();
+            DEAF.lock().unwrap_or_else(PoisonError::into_inner).push(own);
+            Self(own)
+        }
+    }
+
+    impl Drop for Deaf {
+        /// Another thread may soon have the number.
+        fn drop(&mut self) {
+            DEAF.lock().unwrap_or_else(PoisonError::into_inner).retain(|deaf| *deaf != self.0);
+        }
+    }
 
     /// Answers.
     pub(in super::super) extern "C" fn on_call(_: c_int) {
@@ -265,7 +307,8 @@ mod calls {
         let own = rustix::thread::gettid().as_raw_nonzero().get();
         let Ok(entries) = std::fs::read_dir("/proc/self/task") else { return };
         let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let others: Vec<pid_t> = numbers.filter(|number| *number != own).collect();
+        let deaf = DEAF.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let others: Vec<pid_t> = numbers.filter(|number| *number != own && !deaf.contains(number)).collect();
         for others in others.chunks(AT_ONCE) {
             for (called, other) in CALLED.iter().zip(others) {
                 called.store(*other, Ordering::SeqCst);

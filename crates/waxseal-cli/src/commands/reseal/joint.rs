@@ -8,8 +8,6 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use waxseal::engine::Observer;
 use waxseal::format::Header;
 
-use crate::progress::Watch;
-
 /// So many blocks wait between the two. Each has at most the 1 MiB that the engine writes at once.
 const WAITING: usize = 4;
 
@@ -31,12 +29,12 @@ pub(super) fn joint<'a>(seen: &'a Seen<'_>) -> (Feed<'a>, Drain, Receiver<Header
 
 /// Shows the opening's progress, and keeps the header that it reads.
 pub(super) struct Seen<'a> {
-    watch: &'a Watch,
+    watch: &'a dyn Observer,
     header: OnceLock<Header>,
 }
 
 impl<'a> Seen<'a> {
-    pub(super) fn new(watch: &'a Watch) -> Self {
+    pub(super) fn new(watch: &'a dyn Observer) -> Self {
         Self { watch, header: OnceLock::new() }
     }
 }

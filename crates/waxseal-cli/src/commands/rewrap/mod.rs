@@ -8,8 +8,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 
 use waxseal::Error;
@@ -27,15 +25,13 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Identity, InputName};
 use crate::output::{Content, foreign_link};
+use crate::parallel;
 use crate::plan::{self, Job, Naming};
 use crate::progress::Count;
 use crate::prompt;
 use crate::report::{Done, Reporter};
 use crate::session::{Session, durability};
 use crate::signals::{self, Registered};
-
-/// So many files are worked on at once: most of the time is the key service's.
-const AT_ONCE: usize = 16;
 
 /// Rewraps each input, or a copy of the one.
 pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
@@ -120,61 +116,44 @@ struct Rewrap<'a> {
 impl Rewrap<'_> {
     /// Several at once; each is told of as it is finished.
     fn all(&self, inputs: &[InputName], session: &Session) -> Exit {
-        let next = AtomicUsize::new(0);
-        let (sender, finished) = mpsc::channel();
         let count = Count::new(session.progress, inputs.len());
         let mut summary = told::Summary::default();
-        let files = by_file(inputs);
-        let work = |tell: &mut dyn FnMut((Name, Told))| {
-            while let Some(names) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some((path, again)) = names.split_first() else { continue };
-                let name = escape::path(path);
-                let told = self.in_place(path);
-                let again: Vec<_> = again
-                    .iter()
-                    .map(|further| {
-                        let further_name = escape::path(further);
-                        let told = if have_one_front(path, further) {
-                            (told::again(&further_name, &name, &told.0), Vec::new())
-                        } else {
-                            self.in_place(further)
-                        };
-                        (Name::of(further), told)
-                    })
-                    .collect();
-                tell((Name::of(path), told));
-                again.into_iter().for_each(&mut *tell);
-            }
-        };
         let mut exit = Exit::Done;
-        let mut told = |(file, (result, warnings)): (Name, Told)| {
+        let work = |names: &Vec<&Path>, tell: &mut dyn FnMut((Name, Told))| self.file(names, tell);
+        parallel::over(&by_file(inputs), work, |(file, (result, warnings))| {
             summary.add(&result);
             let result = result.map(|done| told::audible(self.keys.with_materials(done), &session.reporter));
             exit = exit.graver(count.finished(|| {
                 warnings.iter().for_each(|warning| session.reporter.warn(&format!("{file}: {warning}")));
                 session.reporter.finished(Some(&file), result)
             }));
-        };
-        std::thread::scope(|scope| {
-            // One that cannot be started is done without, and where none can, this thread does it all.
-            let start = |sender: mpsc::Sender<(Name, Told)>| {
-                let work = &work;
-                // Nobody hears of it any more once the receiver has gone.
-                let run = move || work(&mut |told| drop(sender.send(told)));
-                std::thread::Builder::new().spawn_scoped(scope, run).is_ok()
-            };
-            let started = (0..files.len().min(AT_ONCE)).take_while(|_| start(sender.clone())).count();
-            drop(sender);
-            if started == 0 {
-                work(&mut told);
-            }
-            finished.iter().for_each(told);
         });
         count.end();
         if inputs.len() > 1 && session.reporter.is_watched() {
             session.reporter.remark(&summary.to_string());
         }
         exit
+    }
+
+    /// One file, by all of its names.
+    fn file(&self, names: &[&Path], tell: &mut dyn FnMut((Name, Told))) {
+        let Some((path, again)) = names.split_first() else { return };
+        let name = escape::path(path);
+        let told = self.in_place(path);
+        let again: Vec<_> = again
+            .iter()
+            .map(|further| {
+                let further_name = escape::path(further);
+                let told = if have_one_front(path, further) {
+                    (told::again(&further_name, &name, &told.0), Vec::new())
+                } else {
+                    self.in_place(further)
+                };
+                (Name::of(further), told)
+            })
+            .collect();
+        tell((Name::of(path), told));
+        again.into_iter().for_each(tell);
     }
 
     fn in_place(&self, path: &Path) -> Told {

@@ -47,6 +47,7 @@ impl<'a> DryRun<'a> {
 
     /// Asks for the slots of one file, in the order in which they would be tried, until one is permitted.
     pub(super) fn file(&self, name: &InputName) -> Result<Done> {
+        self.cloud.forget();
         let mut input = name.open()?;
         let (front, header) = input.header()?;
         warn_of_header(&self.session.reporter, &header);

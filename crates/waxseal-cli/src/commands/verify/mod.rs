@@ -3,6 +3,8 @@
 #[cfg(feature = "aws-kms")]
 mod dry_run;
 
+use std::path::Path;
+
 use waxseal::OpenReaderAt;
 use waxseal::engine::Sink;
 
@@ -49,13 +51,18 @@ pub(crate) fn run(args: &VerifyArgs, session: &Session) -> Result<Exit> {
     if args.dry_run {
         let check = dry_run::DryRun::new(args, &inputs, session)?;
         let ask = |input: &InputName| Checked::DryRun.told(check.file(input));
-        return Ok(session.each(&inputs, InputName::name, ask));
+        return Ok(session.each_at_once(&inputs, place, ask));
     }
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
     Ok(match args.quick {
-        true => session.each(&inputs, InputName::name, |input| Checked::Quick.told(quick(input, &open))),
-        false => session.each(&inputs, InputName::name, |input| Checked::All.told(all(input, &open))),
+        true => session.each_at_once(&inputs, place, |input| Checked::Quick.told(quick(input, &open))),
+        false => session.each_at_once(&inputs, place, |input| Checked::All.told(all(input, &open))),
     })
+}
+
+/// Nothing is written anywhere.
+fn place(input: &InputName) -> (&InputName, Option<&Path>) {
+    (input, None)
 }
 
 fn all(name: &InputName, open: &Open<'_>) -> Result<Done> {
@@ -72,6 +79,7 @@ fn quick(name: &InputName, open: &Open<'_>) -> Result<Done> {
         let failure = Failure::usage("--quick looks at the end of a file, and this is a stream");
         return Err(failure.hint("name the file; without --quick, a stream is verified to its end"));
     }
+    open.cloud.forget();
     let reader = match OpenReaderAt::new(&input.file, &open.openers(), open.demands()) {
         Ok(reader) => reader,
         Err(error) => return Err(open.explain(error, None, &mut input)),

@@ -56,9 +56,24 @@ impl Cloud {
         self.answered().0
     }
 
+    /// Forgets the calls that this thread made for another input.
+    pub(crate) fn forget(&self) {
+        self.taken();
+    }
+
+    /// This thread's calls since the last question: another one works on another input.
+    fn taken(&self) -> Vec<KmsCall> {
+        let own = std::thread::current().id();
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let (taken, others) =
+            std::mem::take(&mut *calls).into_iter().partition(|call| call.thread.is_none_or(|thread| thread == own));
+        *calls = others;
+        taken
+    }
+
     /// The same, with the id of the key material that the call used.
     pub(crate) fn answered(&self) -> (Option<String>, Option<String>) {
-        let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        let calls = self.taken();
         let decisive =
             calls.iter().find(|call| matches!(call.operation, KmsOperation::GenerateDataKey | KmsOperation::ReEncrypt));
         let decisive =

@@ -1,0 +1,240 @@
+//! Several inputs at once: most of the time of a small one is the key service's, or the disk's that syncs it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+
+use rustix::process::{Resource, getrlimit};
+
+use super::input::InputName;
+use super::signals;
+
+/// So many inputs are worked on at once.
+const AT_ONCE: usize = 16;
+/// An input takes at most so many descriptors.
+const DESCRIPTORS: u64 = 8;
+/// So many are left to everything else.
+const OTHER_DESCRIPTORS: u64 = 24;
+
+/// Does `work` for each of `items`, on several threads. What it tells comes to `told` on this thread as it is told.
+///
+/// A thread that cannot be started is done without, and where none can, this thread does it all.
+pub(crate) fn over<I: Sync, R: Send>(
+    items: &[I],
+    work: impl Fn(&I, &mut dyn FnMut(R)) + Sync,
+    mut told: impl FnMut(R),
+) {
+    let next = AtomicUsize::new(0);
+    let (sender, finished) = mpsc::channel();
+    let turn = |tell: &mut dyn FnMut(R)| {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(item, tell);
+        }
+    };
+    std::thread::scope(|scope| {
+        let start = |sender: mpsc::Sender<R>| {
+            let turn = &turn;
+            // Nobody hears of it any more once the receiver has gone.
+            let run = move || {
+                let _deaf = signals::leave_to_others();
+                turn(&mut |told| drop(sender.send(told)));
+            };
+            std::thread::Builder::new().spawn_scoped(scope, run).is_ok()
+        };
+        let wanted = Some(items.len().min(at_once())).filter(|wanted| *wanted > 1).unwrap_or(0);
+        let started = (0..wanted).take_while(|_| start(sender.clone())).count();
+        drop(sender);
+        if started == 0 {
+            turn(&mut told);
+        }
+        finished.iter().for_each(told);
+    });
+}
+
+/// As many inputs as there are descriptors for.
+fn at_once() -> usize {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return AT_ONCE };
+    let room = limit.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS;
+    usize::try_from(room).unwrap_or(AT_ONCE).clamp(1, AT_ONCE)
+}
+
+/// What two inputs can have in common, so that one is worked on after the other, as they were named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Common {
+    /// What is read or written in order: a person or a program at its other end may wait for one before the other.
+    Stream,
+    /// A file, whatever its name.
+    File(u64, u64),
+    /// A name in a folder, whether a file has it yet or not.
+    Name(u64, u64, OsString),
+}
+
+/// Finds what inputs have in common.
+#[derive(Default)]
+pub(crate) struct Groups {
+    /// For each input, one of its group that was named before it, or itself.
+    roots: Vec<usize>,
+    known: HashMap<Common, usize>,
+    folders: HashMap<PathBuf, Option<(u64, u64)>>,
+}
+
+impl Groups {
+    /// The next input is read from `input`, and its output is written at `output`.
+    pub(crate) fn add(&mut self, input: &InputName, output: Option<&Path>) {
+        let number = self.roots.len();
+        self.roots.push(number);
+        let InputName::Path(path) = input else { return self.join(number, Common::Stream) };
+        for path in [Some(path.as_path()), output].into_iter().flatten() {
+            match std::fs::metadata(path) {
+                Ok(there) if !there.is_file() => self.join(number, Common::Stream),
+                // Who writes nothing cannot disturb another one.
+                Ok(there) if output.is_some() => self.join(number, Common::File(there.dev(), there.ino())),
+                _ => {}
+            }
+            if output.is_some()
+                && let (Some((device, inode)), Some(name)) = (self.folder_of(path), path.file_name())
+            {
+                self.join(number, Common::Name(device, inode, name.to_owned()));
+            }
+        }
+    }
+
+    fn folder_of(&mut self, path: &Path) -> Option<(u64, u64)> {
+        let folder = match path.parent()? {
+            none if none.as_os_str().is_empty() => Path::new("."),
+            folder => folder,
+        };
+        if let Some(known) = self.folders.get(folder) {
+            return *known;
+        }
+        let identity = std::fs::metadata(folder).ok().map(|folder| (folder.dev(), folder.ino()));
+        self.folders.insert(folder.to_owned(), identity);
+        identity
+    }
+
+    fn join(&mut self, number: usize, common: Common) {
+        let other = *self.known.entry(common).or_insert(number);
+        let (one, other) = (self.root(number), self.root(other));
+        self.roots[one.max(other)] = one.min(other);
+    }
+
+    fn root(&self, mut number: usize) -> usize {
+        while self.roots[number] != number {
+            number = self.roots[number];
+        }
+        number
+    }
+
+    /// The numbers of the inputs, those of a group in their order.
+    pub(crate) fn into_groups(self) -> Vec<Vec<usize>> {
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for number in 0..self.roots.len() {
+            groups.entry(self.root(number)).or_default().push(number);
+        }
+        groups.into_values().collect()
+    }
+}
+
+/// One at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+impl Turn {
+    /// Waits for the turn. It ends when what is returned is dropped, on whichever thread.
+    pub(crate) fn take(&self) -> Taken<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.free.wait_while(taken, |taken| *taken).unwrap_or_else(PoisonError::into_inner) = true;
+        Taken(self)
+    }
+}
+
+/// A turn that is not over.
+#[derive(Debug)]
+pub(crate) struct Taken<'a>(&'a Turn);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.free.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(jobs: &[(&Path, Option<&Path>)]) -> Vec<Vec<usize>> {
+        let mut groups = Groups::default();
+        jobs.iter().for_each(|(input, output)| groups.add(&InputName::new(input), *output));
+        groups.into_groups()
+    }
+
+    #[test]
+    fn what_has_a_file_or_a_name_in_common_is_one_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["a", "b", "c"] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        std::fs::hard_link(at("a"), at("a2")).unwrap();
+        std::os::unix::fs::symlink(at("c"), at("b.wax")).unwrap();
+        let [a, a2, b, c] = ["a", "a2", "b", "c"].map(at);
+        let [a_wax, a2_wax, b_wax, c_wax] = ["a.wax", "a2.wax", "b.wax", "c.wax"].map(at);
+        let roundabout = folder.path().join(".").join("a");
+        // Each for itself.
+        assert_eq!(groups(&[(&a, Some(&a_wax)), (&b, Some(&at("b.out")))]), [vec![0], vec![1]]);
+        // The same again, by another name, and a link to it.
+        assert_eq!(groups(&[(&a, Some(&a_wax)), (&roundabout, Some(&at("x")))]), [vec![0, 1]]);
+        assert_eq!(groups(&[(&a, Some(&a_wax)), (&a2, Some(&a2_wax))]), [vec![0, 1]]);
+        // The output of one is the input of another: there already, or not yet.
+        assert_eq!(groups(&[(&b, Some(&b_wax)), (&a, Some(&a_wax)), (&c, Some(&c_wax))]), [vec![0, 2], vec![1]]);
+        assert_eq!(groups(&[(&a, Some(&a_wax)), (&a_wax, Some(&at("y")))]), [vec![0, 1]]);
+        // What joins two groups makes them one, in the order of the names.
+        let all = [(&*a, Some(&*a_wax)), (&*c, Some(&*c_wax)), (&*a_wax, Some(&*c_wax))];
+        assert_eq!(groups(&all), [vec![0, 1, 2]]);
+        // Who only reads may read one file twice.
+        assert_eq!(groups(&[(&a, None), (&a, None)]), [vec![0], vec![1]]);
+    }
+
+    #[test]
+    fn streams_are_one_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let null = Path::new("/dev/null");
+        let jobs = [(Path::new("-"), None), (&*file, None), (null, None), (&*file, Some(null))];
+        assert_eq!(groups(&jobs), [vec![0, 2, 3], vec![1]]);
+    }
+
+    #[test]
+    fn each_item_is_worked_on_once() {
+        let items: Vec<usize> = (0..1_000).collect();
+        let mut seen = Vec::new();
+        over(&items, |item, tell| tell(*item), |item| seen.push(item));
+        seen.sort_unstable();
+        assert_eq!(seen, items);
+    }
+
+    #[test]
+    fn a_turn_is_one_at_a_time() {
+        let (turn, inside) = (Turn::default(), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let _taken = turn.take();
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+    }
+}
