@@ -23,7 +23,7 @@ impl Opening {
     ///
     /// # Errors
     /// [`Error::Format`](crate::Error::Format). [`Tampered::Truncated`](crate::error::Tampered::Truncated) if the file
-    /// is shorter than the shortest file. [`Error::Unmet`](crate::Error::Unmet).
+    /// is too short to be complete. [`Error::Unmet`](crate::Error::Unmet).
     pub fn read(front: Front, demands: &Demands) -> Result<Self> {
         let header = Header::read(&front)?;
         Self::with_header(front, header, demands)

@@ -36,7 +36,7 @@ pub fn read_header_at(read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usiz
     loop {
         let front = read_front_at(read_at)?;
         let header = Header::read(&front);
-        // A rewrap writes the same magic over the old magic. So only these two kinds of damage can go away by waiting.
+        // Only these two cases can change by waiting, because a rewrap writes the same magic over the old one.
         let may_pass = match &header {
             Ok(header) => !header.warnings().is_empty(),
             Err(error) => *error == FormatError::Damaged,

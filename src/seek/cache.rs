@@ -68,7 +68,7 @@ impl ChunkCache {
         count: u64,
         read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
     ) -> io::Result<()> {
-        // The last chunk may be empty. It is read in any case, because a range without plaintext has no chunks.
+        // A last chunk without plaintext is not read here, because its range is empty.
         let from = first.plaintext_offset();
         let range = self.plaintext.sealed_range(from..from + count * CHUNK_LEN as u64);
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
