@@ -1,4 +1,4 @@
-//! Inputs: files, stdin, and what they are.
+//! Inputs: files, stdin, and their kinds.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
@@ -16,22 +16,22 @@ use super::escape::Name;
 use super::failure::Failure;
 use super::streams;
 
-/// Where an input comes from, as it was named.
+/// The source of an input, as the user named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InputName {
-    /// Nothing or `-`.
+    /// No name, or `-`.
     Stdin,
     /// A path.
     Path(PathBuf),
 }
 
 impl InputName {
-    /// `-` is stdin, as are the system's names for it.
+    /// `-` is stdin, and so are the system's names for it.
     pub(crate) fn new(path: &Path) -> Self {
         if is_stdin(path) { Self::Stdin } else { Self::Path(path.to_owned()) }
     }
 
-    /// For people and JSON.
+    /// The name, for messages and JSON.
     pub(crate) fn name(&self) -> Name {
         match self {
             Self::Stdin => Name::plain("-"),
@@ -39,7 +39,7 @@ impl InputName {
         }
     }
 
-    /// For people, escaped.
+    /// The name, escaped for messages.
     pub(crate) fn display(&self) -> String {
         self.name().to_string()
     }
@@ -64,9 +64,9 @@ impl InputName {
 /// How an input can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// At any position, from its start: a regular file that nobody has read from yet, or a block device.
+    /// At any position, from its start: a regular file that was not read from yet, or a block device.
     Seekable,
-    /// In order.
+    /// Only in order.
     Stream,
 }
 
@@ -74,14 +74,14 @@ pub(crate) enum Shape {
 pub(crate) struct Input {
     /// The file, pipe or device.
     pub(crate) file: File,
-    /// What it is.
+    /// Its kind.
     pub(crate) metadata: Metadata,
     /// How it can be read.
     pub(crate) shape: Shape,
 }
 
 impl Input {
-    /// As the engine takes it.
+    /// The source for the engine.
     pub(crate) fn source(&self) -> Source<'_> {
         match self.shape {
             Shape::Seekable => Source::File(&self.file),
@@ -89,7 +89,7 @@ impl Input {
         }
     }
 
-    /// The whole length in bytes, where it can be known.
+    /// The complete length in bytes, if it is known.
     pub(crate) fn len(&self) -> Option<u64> {
         match self.shape {
             Shape::Seekable if self.metadata.is_file() => Some(self.metadata.len()),
@@ -98,7 +98,8 @@ impl Input {
         }
     }
 
-    /// Fails where a regular file is not as it was when it was opened: in its length, or the times of its last change.
+    /// Fails if a regular file has changed since it was opened. It compares the length and the times of the last
+    /// change.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         let looks = |meta: &Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
         let now = self.file.metadata().map_err(|error| Failure::io("reading the size of the input", error))?;
@@ -121,7 +122,7 @@ impl Input {
     }
 }
 
-/// Which file it is, whatever its name: what must not be read and overwritten at once.
+/// Identifies a file, whatever its name is. A file must not be read and overwritten at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Identity {
     /// A regular file: device and inode.
@@ -131,7 +132,7 @@ pub(crate) enum Identity {
 }
 
 impl Identity {
-    /// `None` for what cannot be harmed so: pipes, terminals, `/dev/null`.
+    /// `None` for objects that cannot be damaged in this way: pipes, terminals, `/dev/null`.
     pub(crate) fn of(metadata: &Metadata) -> Option<Self> {
         if metadata.is_file() {
             Some(Self::File(metadata.dev(), metadata.ino()))
@@ -142,7 +143,7 @@ impl Identity {
         }
     }
 
-    /// Of the file at `path`, if there is one.
+    /// The identity of the file at `path`, if there is one.
     pub(crate) fn at(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().as_ref().and_then(Self::of)
     }

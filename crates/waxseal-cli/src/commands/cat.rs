@@ -1,4 +1,4 @@
-//! `cat`: a range of the plaintext, to stdout.
+//! `cat`: writes a range of the plaintext to stdout.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -36,7 +36,7 @@ fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {
     }
 }
 
-/// Opens only the chunks that the range touches, and the last one for the length.
+/// Opens only the chunks of the range, and the last chunk for the length.
 fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
     let reader = OpenReaderAt::new(&input.file, &open.openers(), open.demands());
     let mut reader = match reader {
@@ -63,7 +63,7 @@ fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> R
     Ok(Done { bytes: Some(all - left), ..done })
 }
 
-/// Reads a stream to its end, so that all of it is authenticated, and lets the range through.
+/// Reads a stream to its end, so that all of it is authenticated, and writes the range.
 fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
     let mut window = Window { inner: Patient(&stdout), range, position: 0, passed: 0 };
     let done = open.open_into(name, input, Sink::Stream(&mut window))?;
@@ -72,12 +72,12 @@ fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Op
     Ok(Done { bytes: Some(passed), ..done })
 }
 
-/// Some file systems find out only at the close that there is no room.
+/// Some file systems report a full disk only when a file is closed.
 fn closed(stdout: File) -> Result<()> {
     waxseal::io::close(stdout).map_err(|error| Failure::io("closing stdout", error))
 }
 
-/// Lets the bytes of a range through.
+/// Writes only the bytes of a range.
 struct Window<W> {
     inner: W,
     range: ByteRange,

@@ -10,7 +10,7 @@ use crate::plan::{self, Direction, Job};
 use crate::report::Done;
 use crate::session::{Session, durability};
 
-/// What was worth sealing is not made readable by a download's 0644.
+/// A decrypted file is for its owner only, even if the sealed file was downloaded with mode 0644.
 const MODE: u32 = 0o600;
 
 /// Opens each input.
@@ -35,7 +35,7 @@ fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
 }
 
 impl From<EncryptArgs> for DecryptArgs {
-    /// `encrypt -d`: pairs and labels become demands; the suite is the file's.
+    /// `encrypt -d`: pairs and labels become demands. The suite comes from the file.
     fn from(args: EncryptArgs) -> Self {
         let EncryptArgs { keys, pairs, files, suite: _, from_command: _, behind_dashes: _, decrypt, kms } = args;
         Self { open: OpenArgs { keys, kms, accounts: AccountArgs::default() }, pairs, files, decrypt }

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
         .with_context(plan::context(&args.pairs)?)
         .with_labels(plan::labels(&args.pairs)?);
     let jobs = if args.from_command { Vec::new() } else { plan::jobs(&args.files, Direction::Encrypt)? };
-    // A command reads its own stdin, after the keys.
+    // The command reads stdin, after the keys.
     let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
     once::check(&inputs, keys.specs())?;
     let forbidden = keys.forbidden();
@@ -45,9 +45,9 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     })
 }
 
-/// The output of `--from-command` must be able to be nothing at all.
+/// The output of `--from-command` must be a file that can be left out if the command fails.
 fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
-    // A command without `--` before it would lose its options to this program.
+    // Without `--` before the command, this program would take the command's options.
     if !args.files.inputs.is_empty() || args.behind_dashes.is_empty() {
         let failure = Failure::usage("--from-command needs a command after `--` and no other input");
         return Err(failure.hint("waxseal encrypt -k KEY -o OUT --from-command -- CMD ARG..."));
@@ -60,10 +60,10 @@ fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
     }
 }
 
-/// What has become of the output of a command that failed.
+/// What happened to the output of a command that failed.
 fn hint(output: &Output, path: Option<&str>) -> String {
     match (output, path) {
-        // What reads a FIFO may have got some of it, and sees from its end that it is not whole.
+        // The reader of a FIFO may have read a part of it, and detects from its end that it is incomplete.
         (Output::Stream(_), Some(path)) => {
             format!(
                 "the output in {path} is incomplete, and no reader accepts it; the command's own messages are above"
@@ -73,7 +73,7 @@ fn hint(output: &Output, path: Option<&str>) -> String {
     }
 }
 
-/// What all inputs share.
+/// Data shared by all inputs.
 struct Seal<'a> {
     args: &'a EncryptArgs,
     options: SealOptions,
@@ -100,14 +100,14 @@ impl Seal<'_> {
     fn command(&self, target: Target) -> Result<Done> {
         let command = &self.args.behind_dashes;
         let path = target.path().map(Name::of);
-        // The output comes first: what cannot be written need not be produced.
+        // The output is opened first, because without an output no input is needed.
         let output = target.open(Content::Ciphertext, 0o600)?;
-        // Then the key, so that a refusal is told at once, and no command runs for nothing.
+        // The key is next, so that a refusal is reported at once and the command does not run in vain.
         let envelope = self.sealers.envelope(&self.options)?;
         let mut child = CommandOutput::start(command)?;
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
         let sealed = self.seal(&name, Source::Stream(&mut child), &output, || Ok(envelope));
-        // Its failure comes to the engine as a read error, and tells less there.
+        // The engine reports the command's failure as a read error, which says less.
         let sealed = child
             .failure()
             .map_or(sealed, |failure| Err(failure.hint(hint(&output, path.as_ref().map(Name::text)))))?;

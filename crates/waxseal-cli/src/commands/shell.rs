@@ -1,4 +1,4 @@
-//! `completions` and `man`: what a package installs beside the program.
+//! `completions` and `man`: files that a package installs in addition to the program.
 
 use clap::CommandFactory;
 
