@@ -47,8 +47,8 @@ impl DataKey {
 
 /// Memory for one key, wiped on drop.
 enum KeyMemory {
-    /// A page for this key alone. The system locks whole pages and does not count locks, so that dropping one key would
-    /// also unlock other keys in the same page.
+    /// A page for this key alone. The system does not count locks of a page. If two keys shared a page, dropping one
+    /// would unlock the other.
     #[cfg(unix)]
     Page(memmap2::MmapMut),
     /// If the system has no such pages, or has none left.

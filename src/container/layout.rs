@@ -13,8 +13,7 @@ use crate::format::{
 };
 use crate::payload::ChunkIndex;
 
-/// The positions of a payload that begins at a known byte of its file. The layout has no length from the file, so it
-/// trusts nothing.
+/// The positions in a file whose payload begins at a known byte. No length from the file is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     start: u64,
@@ -92,7 +91,7 @@ impl Layout {
     /// `front` is the front of the file. The file has at least `file_len` bytes.
     ///
     /// # Errors
-    /// [`Tampered::Truncated`] if the file is shorter than the shortest payload requires.
+    /// [`Tampered::Truncated`] if the file is too short for a payload.
     pub(crate) fn carried<'a>(
         &self,
         front: &'a Front,
@@ -119,10 +118,10 @@ impl Layout {
     }
 }
 
-/// The payload's first 56 bytes, from the front from which the header was read.
+/// The payload's first 56 bytes. `front` is the front that contains the header.
 ///
 /// # Errors
-/// [`Tampered::Truncated`] if the file is shorter than the shortest payload requires. [`Error::Io`] if the bytes could
+/// [`Tampered::Truncated`] if the file is too short for a payload. [`Error::Io`] if the bytes could
 /// not be read.
 pub(crate) fn prelude_of(front: &Front, header: &Header) -> Result<[u8; PRELUDE_LEN]> {
     let carried = Layout::of(header).carried(front, front.bytes().len() as u64)?;

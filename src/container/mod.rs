@@ -1,5 +1,5 @@
-//! Sealed files without I/O: bytes in, bytes out. Every reader and writer of this crate only calls this module. Use it
-//! to read from an object store, a browser or a cluster.
+//! Sealed files without I/O: bytes in, bytes out. All readers and writers of this crate are built on this module. Use
+//! it, for example, for an object store or in a browser.
 //!
 //! ```text
 //! opening   Opening      the front of a file, its header, the demands met; no key used yet

@@ -51,7 +51,7 @@ impl Opening {
         self.header.bank().slots.iter().enumerate()
     }
 
-    /// The part of the front that already has chunks.
+    /// The bytes of chunks that are already in the front.
     #[must_use]
     pub fn begun(&self) -> &[u8] {
         Layout::of(&self.header).begun(&self.front)

@@ -127,7 +127,7 @@ fn misplaced(place: usize) -> FormatError {
     FormatError::Malformed { field: Field::Misplaced, offset: place as u64 }
 }
 
-/// Separates damage, after which the other bank is used, from a newer version or a broken rule, which ends the reading.
+/// Damage is a normal result, because the other bank may be used. A newer version or a broken rule is an error.
 fn read_bank(front: &Front, place: usize) -> Result<BankState, FormatError> {
     let bytes = front.readable_from(place);
     let unread = place + bytes.len() < front.bytes().len();

@@ -42,7 +42,7 @@ impl Pairs {
         Self::new(texts.into_iter().map(split).collect::<Result<Vec<_>>>()?)
     }
 
-    /// For a reader: keeps the pairs in the order in which they are.
+    /// For a reader: keeps the order of the pairs.
     ///
     /// The error has the index of the pair that breaks a rule, and the rule.
     pub(super) fn canonical(pairs: Vec<(String, String)>) -> Result<Self, (usize, &'static str)> {

@@ -186,7 +186,7 @@ impl Slot {
     }
 
     /// Whether both are for the same key, so that a header must not have both. Two passphrases count as the same key.
-    /// Slots of unknown and private kinds never do.
+    /// Two slots of unknown or private kinds never count as the same.
     pub(crate) fn same_key(&self, other: &Slot) -> bool {
         let names = |slot: &Slot| slot.kind.rules().map(|rules| rules.names);
         names(self).is_some() && names(self) == names(other) && self.key_id == other.key_id

@@ -16,7 +16,7 @@ fn is_refusal(error: Errno) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::BADF, Errno::PERM, Errno::ACCESS].contains(&error)
 }
 
-/// Errors that would also occur with every other method, or that must not be bypassed; and errors that are not from the
+/// Whether the error is final: every other method would also fail or must not be tried, or the error is not from the
 /// system.
 pub(super) fn is_final(error: &io::Error) -> bool {
     const FINAL: [Errno; 5] = [Errno::EXIST, Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS];

@@ -58,7 +58,7 @@ pub(super) enum AeadKey {
 pub(super) struct BadTag;
 
 impl AeadKey {
-    /// `key` has [`KEY_LEN`] bytes, because the key schedule makes it so.
+    /// `key` has [`KEY_LEN`] bytes. The key schedule guarantees this.
     pub(super) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
         debug_assert_eq!(key.len(), KEY_LEN);
         match (backend, suite) {

@@ -1,6 +1,6 @@
 //! The payload (spec 11): C2SP chunked encryption, with the header's bound bytes as its `context`.
 //!
-//! The chunk functions are pure. The serial, parallel and seeking readers only call them.
+//! The chunk functions are pure. The serial, parallel and seeking readers are built on them.
 
 mod aead;
 mod chunk;
