@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// The minimum length of a buffer: a task's 1 MiB, and the bytes that the first task has before it.
+/// The minimum length of a buffer: a task's 1 MiB, and the header and prelude that the first task adds.
 pub(super) const BUFFER_LEN: usize = (1 << 20) + (256 << 10);
 /// The alignment of huge pages.
 #[cfg(unix)]

@@ -175,7 +175,7 @@ impl WriteAt for FileOutput<'_> {
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         self.touched.store(true, Ordering::Relaxed);
         self.check_limit(position + bytes.len() as u64)?;
-        // For a single short write, allocating is not worth another call.
+        // A single short write is not worth another call to allocate space.
         if position > 0 || bytes.len() >= super::SMALL_INPUT {
             self.reserve(position + bytes.len() as u64, AHEAD)?;
         }

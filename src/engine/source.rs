@@ -50,8 +50,8 @@ impl<'a> Source<'a> {
         Self::try_from_file(file).unwrap_or(Self::Pipe(file))
     }
 
-    /// The same, but if the system cannot say what the file is, that is an error. [`from_file`](Self::from_file) then
-    /// reads from the current position.
+    /// Like [`from_file`](Self::from_file), but it is an error if the system cannot say what the file is. In this case,
+    /// `from_file` reads from the current position.
     ///
     /// # Errors
     /// The system's error for a question about the file or its cursor.
@@ -127,8 +127,8 @@ impl ReadAt for FileInput<'_> {
         Ok(self.len)
     }
 
-    /// Fails unless the file has its initial length and times of change. Writes through a mapping may not change these
-    /// times, nor may two writes within one tick of the file system's clock.
+    /// Fails unless the file has its initial length and times of change. Writes through a mapping may leave these times
+    /// unchanged. So may two writes within one tick of the file system's clock.
     fn check_unchanged(&self) -> io::Result<()> {
         if self.len == 0 {
             return Ok(());

@@ -222,7 +222,7 @@ fn large_files_damaged() {
         assert!(out == serial.0 && result == serial.1);
         let nowhere = engine.open(Source::File(&file), Sink::Nowhere, &[&FixedKey], &Demands::default(), &Unobserved);
         assert_eq!(nowhere.map(drop).map_err(|error| format!("{error:?}")), serial.1);
-        // A file that is written at positions has only the verified part at the end.
+        // At the end, a file that is written at positions has only the verified part.
         let out = tempfile::tempfile().unwrap();
         let sink = Sink::from_file(&out);
         let ended =
