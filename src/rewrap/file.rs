@@ -45,9 +45,9 @@ pub trait HeaderFile: Sized {
     /// Any error of the system.
     fn sync_folder(&mut self) -> io::Result<()>;
 
-    /// Reads from `offset` on what is on the disk, not what is in the cache. If fewer bytes than requested are
-    /// returned, the file ends there. The range is dropped from the cache, if the system can do that, so that the next
-    /// reader sees the same bytes. Call this only after [`HeaderFile::sync`].
+    /// Reads the content of the disk from `offset` on, and not the content of the cache. If fewer bytes than requested
+    /// are returned, the file ends there. The range is dropped from the cache, if the system can do that, so that the
+    /// next reader sees the same bytes. Call this only after [`HeaderFile::sync`].
     ///
     /// # Errors
     /// Any error of the system, for example a bad sector anywhere in the range.

@@ -1,8 +1,8 @@
 //! Asks the system whether another process on this machine has a file open, and makes others wait for a moment.
 //!
 //! The system gives a write lease only if no other process has the file open. A process that opens the file then waits
-//! until the lease is returned. A lease needs ownership of the file, or the privilege to do without. It does not affect
-//! other machines.
+//! until the lease is returned. The caller must own the file, or have a privilege that replaces ownership. A lease does
+//! not affect other machines.
 
 use std::fs::File;
 

@@ -204,7 +204,8 @@ impl HeaderFile for DiskFile {
     fn copy_tail(&mut self, offset: u64, successor: &mut Self, to: u64) -> io::Result<u64> {
         let (mut own, mut other) = (self.file(), successor.file());
         match past_cache::drop_pages(own) {
-            // The system does not support this advice. Its cached pages are what every reader of the file gets.
+            // The system does not support this advice. Every reader of the file gets the same cached pages, so they can
+            // be copied.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
             done => done?,
         }
@@ -235,7 +236,7 @@ fn has_no_locks(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| NONE.contains(&errno))
 }
 
-/// Which of the old file's owner and group a new file has.
+/// Whether a new file has the old file's owner and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Same,
@@ -259,9 +260,9 @@ fn give_owner(made: &File, like: &Metadata) -> io::Result<Owner> {
     })
 }
 
-/// The mode of `like`, or fewer permissions. If the group differs, the old group's members are among the others of the
-/// new file, and the other way round. So group and others get only the permissions that both had. If the old file had
-/// an access list, its mode does not say what the group may do.
+/// The mode of `like`, or fewer permissions. If the group differs, a user can be in the group of one file and among the
+/// others of the other file. So group and others get only the permissions that both had. If the old file had an access
+/// list, its mode does not say what the group may do.
 fn mode_for(like: u32, owner: Owner, has_list: bool) -> u32 {
     match owner {
         Owner::Same => like,
@@ -346,7 +347,7 @@ mod past_cache {
         Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
     }
 
-    /// Reads a range whose start and end are aligned into an aligned buffer.
+    /// Reads an aligned range into an aligned buffer.
     pub(super) fn read_direct(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let skipped = usize::try_from(offset % ALIGN as u64).map_err(io::Error::other)?;
         let wanted = skipped + buffer.len();

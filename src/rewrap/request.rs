@@ -148,7 +148,6 @@ pub struct Request<'a> {
 impl Request<'_> {
     /// Determines the changes of `bank`, and gets the new slots. If the file needs no change, no call is made, and the
     /// plan has no changes.
-    /// the plan has no changes.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the choice of a slot is not clear or a named slot is missing, before any call. Also any error

@@ -107,7 +107,7 @@ pub(super) fn refused(why: &'static str) -> Error {
     Error::Io { action: "rewrapping".into(), source: io::Error::new(io::ErrorKind::ResourceBusy, why) }
 }
 
-/// Reads the front past the cache. Parts that cannot be read are left out and are zeros. Also returns the error for
+/// Reads the front past the cache. Parts that cannot be read are skipped and become zeros. Also returns the error for
 /// them.
 fn read_front<F: HeaderFile>(file: &mut F, len: u64) -> io::Result<(Front, Option<io::Error>)> {
     let len = usize::try_from(len).unwrap_or(FRONT_LEN).min(FRONT_LEN);

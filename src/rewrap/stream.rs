@@ -71,8 +71,8 @@ impl NewFront {
 /// has returned.
 ///
 /// # Errors
-/// [`Error::Format`] and what `plan` answers, before anything is written; [`Error::Tampered`] when the payload does
-/// not begin with what the header repeats; [`Error::Io`].
+/// [`Error::Format`] and the errors of `plan`, before anything is written. [`Error::Tampered`] if the payload does not
+/// begin with the salt and commitment from the header. [`Error::Io`].
 pub fn rewrap_stream(
     input: &mut impl Read,
     output: &mut impl Write,

@@ -84,8 +84,8 @@ impl<F: HeaderFile> InPlace<F> {
     pub(super) fn room_in_place(&mut self, bank: &Bank) -> Result<Option<BankLen>> {
         let len = len_with_room(bank)?;
         let block = self.file.block_size().map_err(|error| Error::io("reading the block size", error))?;
-        // A torn write must not affect the other bank or the payload. Nothing is a multiple of an unknown block length,
-        // 0.
+        // A torn write must not affect the other bank or the payload. If the block length is unknown (0), no length is
+        // a multiple of it.
         let apart = (bank.len.get() as u64).is_multiple_of(block);
         Ok((len != bank.len || !apart).then_some(len))
     }

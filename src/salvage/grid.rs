@@ -125,10 +125,10 @@ impl Work<'_> {
         Ok(runs)
     }
 
-    /// The first chunk from `from` on, on the grid of `shift`, that is not completely in a hole of the file.
+    /// The first chunk at or after `from`, on the grid of `shift`, that is not completely in a hole of the file.
     ///
-    /// A hole reads as zeros, and the search skips zeros ([`is_blank`]). So no chunk is lost by leaving out holes. A
-    /// chunk with at least one written byte is not left out.
+    /// A hole reads as zeros, and the search skips zeros ([`is_blank`]). So skipping holes loses no chunk. A chunk with
+    /// at least one written byte is not skipped.
     fn first_written(&self, from: i64, shift: i64) -> i64 {
         let data = i64::try_from(self.input.data_from(unsigned(self.place(from, shift)))).unwrap_or(i64::MAX);
         from.max((data - self.place(0, shift)).div_euclid(STRIDE))

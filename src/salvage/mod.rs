@@ -222,7 +222,7 @@ impl Salvage<'_> {
     fn undamaged_grid(&mut self, behind: i64, observer: &dyn Observer) -> Result<()> {
         let everything = Gap { first: 0, end: None, bytes: behind..self.work.len().max(behind), left: 0, right: None };
         let runs = self.work.sweep(everything.on_grid(self.work, 0), 0, observer)?;
-        // These attempts are not counted. Their number is that of the chunks, and the limit is for the search.
+        // These attempts are not counted. There is one for each chunk, and the limit is only for the search.
         self.work.failed.store(0, Ordering::Relaxed);
         self.split(&everything, &runs)
     }

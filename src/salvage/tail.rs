@@ -10,7 +10,7 @@ use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN};
 
 /// A last chunk has 16 to 16399 bytes.
 const LENGTHS: Range<i64> = TAG_LEN as i64..STRIDE;
-/// Number of chunk numbers after the last found chunk that are tried with every length.
+/// How many numbers after the last found chunk are tried with every length.
 const NUMBERS: i64 = 64;
 /// The maximum distance from the number that fits the position of a chunk at the file's end: 16 chunks, 256 KiB.
 const DRIFT: i64 = 16;

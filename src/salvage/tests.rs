@@ -71,7 +71,8 @@ impl Damaged {
 
     fn insert(&mut self, at: usize, len: usize) -> &mut Self {
         let mut garbage = garbage(len);
-        // If the last inserted byte equals the first byte of the chunk after which it was inserted, no chunk is lost.
+        // If the last inserted byte equals the byte before the insertion, the chunk at `at - 1` is still complete. So
+        // that byte is changed.
         if let (Some(last), Some(before)) = (garbage.last_mut(), at.checked_sub(1).and_then(|at| self.bytes.get(at))) {
             *last = if last == before { !*before } else { *last };
         }

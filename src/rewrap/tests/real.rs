@@ -287,7 +287,7 @@ fn a_long_name_leaves_room_for_the_new_files() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-/// A folder's default access list may let more users read a new file than could read the old one.
+/// A folder's default access list may give more users access to a new file than to the old one.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_new_file_has_no_reader_more() {

@@ -233,7 +233,7 @@ impl Machine {
         self.0.borrow().step
     }
 
-    /// Files that have only names that no reader looks at.
+    /// Files whose names no reader uses.
     pub(super) fn strays(&self) -> usize {
         self.0.borrow().inodes.len() - 1
     }
