@@ -1,4 +1,4 @@
-"""Another client of kms.py. It uses boto3 to create keys, use them, change their state and delete them. boto3 checks
+"""Another client of kms.py. It uses boto3 to create keys, use them, change their state and delete them, and checks
 each answer.
 
 Run as `kms_client.py PORT`. It prints the number of its calls.

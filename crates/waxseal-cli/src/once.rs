@@ -12,7 +12,7 @@ use super::input::InputName;
 use super::keys::KeySpec;
 use super::streams;
 
-/// The major number of `/dev/null`, `/dev/zero`, `/dev/urandom`. Several readers can read these.
+/// The major number of `/dev/null`, `/dev/zero`, `/dev/urandom`. Several readers can share these devices.
 const MEMORY_DEVICES: u64 = 1;
 
 /// A source that cannot be read twice.

@@ -55,7 +55,7 @@ pub(crate) struct Done {
     pub(crate) note: Option<String>,
     /// Text for stdout without `--json`.
     pub(crate) stdout: Option<String>,
-    /// Lines for stderr, printed even if no terminal is used. They are important for using the result.
+    /// Lines for stderr that the user must know. They are printed even if no terminal is used.
     pub(crate) details: Vec<String>,
     /// The reason why it is a failure although there is a result.
     pub(crate) shortfall: Option<Failure>,

@@ -13,8 +13,8 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 ///
 /// Rust opens `/dev/null` in place of a closed standard stream. A reader would then find an empty file, and a writer
 /// would lose its data and report success.
-// SAFETY: the loader calls each entry of this section once, as a C function, before `main`; what it passes besides, a C
-// function may leave unread. One that makes a system call and sets an atomic needs nothing of Rust's start-up.
+// SAFETY: the loader calls each entry of this section once, as a C function, before `main`. A C function may ignore the
+// arguments. This one makes a system call and sets an atomic, and needs nothing of Rust's start-up code.
 #[used]
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
@@ -22,7 +22,7 @@ static LOOK: extern "C" fn() = look;
 
 extern "C" fn look() {
     for number in 0..3 {
-        // SAFETY: it only asks; for a descriptor that is closed the answer is an error.
+        // SAFETY: it only asks. For a closed descriptor, the answer is an error.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
             CLOSED.fetch_or(1 << number, Ordering::Relaxed);
         }

@@ -46,7 +46,7 @@ fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
     Ok(session.reporter.finished(Some(&job.input.name()), done))
 }
 
-/// One input. The output has only the name that the user gives, and none is derived from the input.
+/// One input. The output's name is never derived from the input's name.
 fn job(files: &FileArgs) -> Result<Job> {
     match files.inputs.as_slice() {
         [] | [_] => {}

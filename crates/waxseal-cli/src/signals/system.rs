@@ -73,20 +73,20 @@ fn address(handler: Handler) -> usize {
 }
 
 fn empty_set() -> sigset_t {
-    // SAFETY: a `sigset_t` is plain numbers, for which zeros are a value.
+    // SAFETY: a `sigset_t` is plain numbers, for which zeros are valid.
     let mut set: sigset_t = unsafe { mem::zeroed() };
-    // SAFETY: the set is ours, and whole.
+    // SAFETY: the set is ours and initialized.
     unsafe { libc::sigemptyset(&raw mut set) };
     set
 }
 
 fn add(set: &mut sigset_t, signal: c_int) {
-    // SAFETY: the set is one; a number that is no signal is refused.
+    // SAFETY: the set is initialized. The call refuses a number that is not a signal.
     unsafe { libc::sigaddset(set, signal) };
 }
 
 fn has(set: &sigset_t, signal: c_int) -> bool {
-    // SAFETY: the set is one; a number that is no signal is refused.
+    // SAFETY: the set is initialized. The call refuses a number that is not a signal.
     unsafe { libc::sigismember(set, signal) == 1 }
 }
 
@@ -100,21 +100,21 @@ fn set_mask(how: c_int, set: &sigset_t) -> sigset_t {
 
 /// `action` is SIG_DFL or the address of a [`Handler`]. While the handler runs, all other signals wait.
 fn set_action(signal: c_int, action: usize) {
-    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are a value.
+    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are valid.
     let mut new: libc::sigaction = unsafe { mem::zeroed() };
     new.sa_sigaction = action;
     new.sa_flags = libc::SA_RESTART;
     // SAFETY: the set is part of what was made above.
     unsafe { libc::sigfillset(&raw mut new.sa_mask) };
-    // SAFETY: the action is whole. A handler has the type that the flags say, lives for ever, and does only what is
-    // safe in a signal: atomics, and system calls that neither allocate nor wait for a lock.
+    // SAFETY: the action is complete. The handler has the type that the flags require, exists for ever, and does only
+    // what is safe in a signal handler: atomics, and system calls that neither allocate nor wait for a lock.
     unsafe { libc::sigaction(signal, &raw const new, null_mut()) };
 }
 
 fn is_ignored(signal: c_int) -> bool {
-    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are a value.
+    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are valid.
     let mut now: libc::sigaction = unsafe { mem::zeroed() };
-    // SAFETY: nothing is changed, and the answer has room.
+    // SAFETY: nothing is changed, and there is memory for the answer.
     let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }
@@ -133,7 +133,7 @@ fn take_default(signal: c_int) {
 pub(super) fn die_of(signal: c_int) -> ! {
     take_default(signal);
     // The first process of a container cannot be killed by its own signal. It ends with the exit code of a shell.
-    // SAFETY: it ends the process without running anything.
+    // SAFETY: it ends the process without running other code.
     unsafe { libc::_exit(128 + signal) }
 }
 
@@ -180,7 +180,7 @@ impl Drop for Blocked {
 pub(super) fn pending() -> Option<c_int> {
     let answered = ANSWERED.load(Ordering::SeqCst);
     let mut set = empty_set();
-    // SAFETY: the set is ours, and whole.
+    // SAFETY: the set is ours and initialized.
     unsafe { libc::sigpending(&raw mut set) };
     ENDING.iter().copied().find(|signal| answered & bit(*signal) != 0 && has(&set, *signal))
 }
@@ -265,7 +265,7 @@ mod calls {
     /// Sends `signal` to a thread of this process. Returns whether there is a thread with that number.
     fn call(thread: pid_t, signal: c_int) -> bool {
         let process = rustix::process::getpid().as_raw_nonzero().get();
-        // SAFETY: it sends a signal that this process answers, or none, to a thread of its own or to nobody.
+        // SAFETY: it sends a signal that this process handles, or none, to one of its own threads or to no thread.
         unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) == 0 }
     }
 }

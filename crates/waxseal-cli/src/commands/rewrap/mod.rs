@@ -85,7 +85,7 @@ fn have_one_front(one: &Path, other: &Path) -> bool {
     matches!((front(one), front(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Refuses what is wrong whatever the files contain.
+/// Checks the arguments without looking at the files' content.
 fn check(args: &RewrapArgs, inputs: &[InputName]) -> Result<()> {
     if args.output.is_some() && inputs.len() > 1 {
         return Err(
@@ -195,7 +195,7 @@ impl Rewrap<'_> {
         let mut file = InPlace::begin(file)?;
         let warnings = file.header().warnings();
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
-        // All checks come before the first write, because a repair changes no slot.
+        // All checks come before the first write. The plan stays valid, because a repair changes no slot.
         let plan = self.plan(file.header(), &escape::path(path))?;
         let repairs = repair.as_ref().map(|repair| file.repair_copies(repair)).transpose()?.unwrap_or(false);
         if repairs || file.copies(&plan)? {
