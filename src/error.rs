@@ -160,9 +160,9 @@ impl std::fmt::Display for Field {
             Self::Slot => "slot",
             Self::KeyIdText => "slot key id is not UTF-8",
             Self::SlotRule(rule) => rule,
-            Self::SlotTwice => "slot of a key that has one already",
-            Self::Misplaced => "magic where none may stand",
-            Self::BanksDisagree => "bank 1 disagrees with bank 0",
+            Self::SlotTwice => "slot of a key that already has one",
+            Self::Misplaced => "magic at a position where it is not allowed",
+            Self::BanksDisagree => "bank 1 does not match bank 0",
         })
     }
 }

@@ -69,7 +69,7 @@ impl Sealing {
     }
 
     fn usable(&self) -> Result<()> {
-        if self.failed { Err(Error::ApiMisuse("going on after sealing has failed")) } else { Ok(()) }
+        if self.failed { Err(Error::ApiMisuse("continuing after sealing has failed")) } else { Ok(()) }
     }
 
     fn push_all(&mut self, mut plaintext: &[u8], out: &mut Vec<u8>) -> Result<()> {

@@ -96,7 +96,7 @@ impl<'a, 'o> OpenJob<'a, 'o> {
         match (self.failures.into_first(), claims.plaintext_len) {
             (Some(failure), _) => Err(failure),
             (None, Some(len)) => Ok(len),
-            (None, None) => Err((0, Error::Bug("opening stopped in a panic"))),
+            (None, None) => Err((0, Error::Bug("opening ended with a panic"))),
         }
     }
 

@@ -117,7 +117,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
         match (self.failures.into_first(), claims.ended) {
             (Some((_, error)), _) => Err(error),
             (None, Some(lengths)) => Ok(lengths),
-            (None, None) => Err(Error::Bug("sealing stopped in a panic")),
+            (None, None) => Err(Error::Bug("sealing ended with a panic")),
         }
     }
 

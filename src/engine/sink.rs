@@ -50,7 +50,7 @@ impl<'a> Output<'a> {
     /// Announces that the output will end at `end` or slightly later.
     pub(super) fn expect(&self, end: u64) -> Result<()> {
         match self {
-            Self::At(output) => output.expect(end).map_err(|error| Error::io("making room for the output", error)),
+            Self::At(output) => output.expect(end).map_err(|error| Error::io("allocating space for the output", error)),
             Self::Ordered(_) | Self::Nowhere => Ok(()),
         }
     }

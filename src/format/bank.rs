@@ -256,7 +256,7 @@ impl Bank {
                 return Err(Error::Limit(format!("slot {index}: {rule}")));
             }
             if self.slots[..index].iter().any(|earlier| earlier.same_key(slot)) {
-                return Err(Error::Limit(format!("slot {index}: the same key stands twice")));
+                return Err(Error::Limit(format!("slot {index}: the same key occurs twice")));
             }
         }
         Ok(())

@@ -38,7 +38,7 @@ impl std::fmt::Display for Warning {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::BankDamaged(number, why) => {
-                write!(out, "header bank {} is damaged ({why}), the other one serves", number.get())
+                write!(out, "header bank {} is damaged ({why}), the other one is used", number.get())
             }
             Self::BanksDiffer => write!(out, "the two header banks differ, as after an interrupted rewrap"),
         }

@@ -87,7 +87,7 @@ fn check(pairs: &[(String, String)]) -> Result<(), (usize, &'static str)> {
         }
         // Names that differ only in case need not be neighbours: `A`, `B`, `a`.
         if pairs[..index].iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(name)) {
-            return Err((index, "the name stands twice, or differs from another in case alone"));
+            return Err((index, "the name occurs twice, or differs from another name only in case"));
         }
         if index > 0 && pairs[index - 1].0 >= *name {
             return Err((index, "the names do not ascend"));

@@ -115,9 +115,9 @@ fn the_magic_stands_where_a_bank_may() {
     let mut small = file(BankLen::MIN);
     small.resize(80_000, 0);
     small[65_536..65_544].copy_from_slice(&MAGIC);
-    assert_eq!(malformed(&small), ("magic where none may stand".into(), 65_536));
+    assert_eq!(malformed(&small), ("magic at a position where it is not allowed".into(), 65_536));
     small[0] = 0;
-    assert_eq!(malformed(&small), ("magic where none may stand".into(), 65_536));
+    assert_eq!(malformed(&small), ("magic at a position where it is not allowed".into(), 65_536));
     // The file lost its first bank, or has other bytes before it.
     assert_eq!(read(&file(BankLen::MIN)[4096..]), Err(FormatError::Damaged));
     let shifted = [vec![0; 4096], file(BankLen::MIN)].concat();
@@ -145,7 +145,7 @@ fn banks_must_agree_in_what_is_bound() {
     for offset in [30, 60, 85, 96, 104] {
         let mut bytes = file(BankLen::MIN);
         forge(&mut bytes, 4096, BankLen::MIN, |bank| bank[offset] ^= 1);
-        assert_eq!(malformed(&bytes).0, "bank 1 disagrees with bank 0", "{offset}");
+        assert_eq!(malformed(&bytes).0, "bank 1 does not match bank 0", "{offset}");
     }
 }
 

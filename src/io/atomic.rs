@@ -178,7 +178,7 @@ impl AtomicFile {
         if self.naming.give_name(&self.file).map_err(failed)? == Attempt::Named {
             return Ok(());
         }
-        self.move_to_temporary().map_err(|error| Error::io("writing the output once more, under a name", error))?;
+        self.move_to_temporary().map_err(|error| Error::io("copying the output to a file with a name", error))?;
         self.settle(durability)?;
         self.naming.rename().map_err(failed)
     }
@@ -207,7 +207,7 @@ impl AtomicFile {
             Attempt::Named => Ok(()),
             Attempt::Impossible => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "the file system gives no name to a file that was made without one",
+                "the file system cannot name a file that was created without a name",
             )),
         }
     }

@@ -201,7 +201,7 @@ impl Destination {
         if is_same(&file.metadata()?, &found.metadata) {
             Ok(file)
         } else {
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, "it was replaced by another just now"))
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another file has just replaced it"))
         }
     }
 

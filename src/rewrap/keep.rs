@@ -66,7 +66,7 @@ impl InPlace<DiskFile> {
             }
         }
         let taken = io::Error::new(io::ErrorKind::AlreadyExists, format!("all names up to {suffix}-{TRIES} are taken"));
-        Err(Error::io("keeping the bytes that a repair replaces", taken))
+        Err(Error::io("saving the bytes that the repair replaces", taken))
     }
 }
 

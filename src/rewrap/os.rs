@@ -94,7 +94,7 @@ impl DiskFile {
         let like = self.file().metadata().map_err(failed)?;
         let mut made = AtomicFile::create_known(there, Overwrite::Refuse, 0o600, self.temporaries.clone())?;
         let mode = self.make_like(made.file(), &like);
-        made.set_mode_to_be(mode.map_err(|error| Error::io("giving a file the owner of another", error))? & 0o777);
+        made.set_mode_to_be(mode.map_err(|error| Error::io("setting the owner of the new file", error))? & 0o777);
         Ok(Some(made))
     }
 

@@ -147,7 +147,7 @@ pub fn salvage(
 ) -> Result<SalvageReport> {
     let about = out.metadata().map_err(|error| Error::io("looking at the output", error))?;
     if !about.is_file() || about.len() != 0 {
-        return Err(Error::ApiMisuse("salvaging into something else than an empty regular file"));
+        return Err(Error::ApiMisuse("the output of a salvage is not an empty regular file"));
     }
     let input = input::Input::new(source)?;
     observer.total(input.len());

@@ -77,7 +77,7 @@ fn oaep(spki: &[u8], secret: &DataKey) -> Result<Vec<u8>> {
     let mut sent = vec![0; key.ciphertext_size()];
     let len = key
         .encrypt(&OAEP_SHA256_MGF1SHA256, secret.expose(), &mut sent, None)
-        .map_err(|_| Error::Invalid("the RSA key does not encrypt".into()))?
+        .map_err(|_| Error::Invalid("encrypting with the RSA key failed".into()))?
         .len();
     sent.truncate(len);
     Ok(sent)
@@ -85,7 +85,9 @@ fn oaep(spki: &[u8], secret: &DataKey) -> Result<Vec<u8>> {
 
 #[cfg(not(feature = "aws-lc"))]
 fn oaep(_: &[u8], _: &DataKey) -> Result<Vec<u8>> {
-    Err(Error::Invalid("this build has no RSA: sealing to an aws-kms-rsa recipient needs the feature aws-lc".into()))
+    Err(Error::Invalid(
+        "this build does not support RSA: sealing to an aws-kms-rsa recipient needs the feature aws-lc".into(),
+    ))
 }
 
 /// The secret of an X-Wing encapsulation. `None` if X25519 gives zero or if the length is wrong.

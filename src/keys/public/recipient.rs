@@ -69,7 +69,7 @@ impl Recipient {
         let spec = PublicKeySpec::of(SlotKind::AWS_KMS_ML_KEM, public_key)
             .or_else(|_| PublicKeySpec::of(SlotKind::AWS_KMS_RSA, public_key))
             .map_err(|_| {
-                Error::Invalid("the public key is not a sound ML-KEM-768, ML-KEM-1024, RSA_3072 or RSA_4096 key".into())
+                Error::Invalid("the public key is not a valid ML-KEM-768, ML-KEM-1024, RSA_3072 or RSA_4096 key".into())
             })?;
         Ok(Self { spec, key_id: arn.into(), public_key: public_key.into() })
     }

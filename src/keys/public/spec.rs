@@ -114,7 +114,7 @@ impl PublicKeySpec {
                 small_order || !coefficients_are_small(&key[..ML_KEM_768_COEFFICIENTS])
             }
         };
-        if broken { Err("its public key is none that anything may be sealed to") } else { Ok(()) }
+        if broken { Err("its public key is not safe to seal to") } else { Ok(()) }
     }
 }
 
