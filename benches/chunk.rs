@@ -1,4 +1,4 @@
-//! The parts: a header, the key schedule, one chunk by suite and backend.
+//! The parts: a header, the key schedule, and one chunk for each suite and backend.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! The engine from file to file, beside a plain copy of the same file. Nothing is synced.
+//! The engine from file to file, compared with a plain copy of the same file. Nothing is synced.
 
 mod common;
 
@@ -45,7 +45,7 @@ fn file(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What one small file costs, without starting a process.
+/// The cost of one small file, without starting a process.
 fn small_file(criterion: &mut Criterion) {
     let key = KeyFile::generate().expect("randomness");
     let engine = Engine::new();

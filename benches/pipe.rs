@@ -1,4 +1,4 @@
-//! The engine between two pipes, beside a plain copy between two pipes.
+//! The engine between two pipes, compared with a plain copy between two pipes.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn pipe() -> (File, File) {
     (OwnedFd::from(from).into(), OwnedFd::from(to).into())
 }
 
-/// Feeds `input` into a pipe, drains another one, and lets `work` carry from the first to the second.
+/// Feeds `input` into a pipe and empties another one. `work` transfers the bytes from the first to the second.
 fn between_pipes(input: &[u8], work: impl FnOnce(&File, &File)) {
     let (from, mut feed) = pipe();
     let (mut drain, to) = pipe();

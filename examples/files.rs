@@ -1,4 +1,4 @@
-//! Seals a file into another on all cores, or opens it again.
+//! Seals a file into another one on all cores, or opens it again.
 //!
 //! ```sh
 //! waxseal key new backup.key
@@ -30,7 +30,7 @@ pub(crate) fn run(command: &str, key: &Path, input: &Path, output: &Path) -> Res
     Ok(())
 }
 
-/// The file is there and whole; what the file system could not promise is worth a line.
+/// The file exists and is complete. Guarantees that the file system could not give are reported.
 #[allow(clippy::print_stderr, reason = "an example says what happened")]
 fn warn(missed: &[Missed]) {
     missed.iter().for_each(|missed| eprintln!("warning: {missed}"));

@@ -1,7 +1,7 @@
-//! Keys in a service of one's own: what it takes is two traits.
+//! Keys in your own service. It must implement two traits.
 //!
-//! The service here lives in this process and holds its keys in memory. A real one is a machine that is asked over the
-//! network, and the two functions of `Vault` are its calls.
+//! The service in this example is in this process and keeps its keys in memory. A real service is another machine on
+//! the network, and the two functions of `Vault` are its calls.
 //!
 //! ```sh
 //! cargo run --example own_key_service
@@ -21,7 +21,7 @@ use waxseal::{Demands, OpenReader, SealOptions, SealWriter};
 /// Kinds from 0x8000 on are private. Readers that do not know this one skip its slots and keep them.
 const KIND: SlotKind = SlotKind(0x8001);
 
-/// The service: wraps and unwraps under keys that never leave it.
+/// The service. It wraps and unwraps with keys that never leave it.
 #[derive(Default)]
 pub(crate) struct Vault {
     keys: HashMap<String, DataKey>,
@@ -33,7 +33,7 @@ impl Vault {
         Ok(())
     }
 
-    /// A service has reasons of its own to refuse. The cause tells a program what helps.
+    /// A service may refuse for its own reasons. The cause tells a program what to do.
     fn key(&self, name: &str) -> Result<&DataKey> {
         let missing = || ProviderError::new(ProviderCause::NotFound, name, "the vault has no such key");
         Ok(self.keys.get(name).ok_or_else(|| Box::new(missing()))?)
@@ -48,7 +48,7 @@ impl Vault {
     }
 }
 
-/// One key of the vault, as the library uses it.
+/// One key of the vault, for the library.
 pub(crate) struct VaultKey<'a> {
     pub(crate) vault: &'a Vault,
     pub(crate) name: &'a str,
@@ -60,7 +60,7 @@ impl KeySealer for VaultKey<'_> {
     }
 
     fn wrap(&self, data_key: &DataKey, binding: &Binding) -> Result<Slot> {
-        // The bound bytes tie the wrapped key to this file: to its suite, its pairs, its labels.
+        // The bound bytes bind the wrapped key to this file: to its suite, its pairs and its labels.
         let wrapped = self.vault.wrap(self.name, &binding.bound_bytes()?, data_key)?;
         Ok(Slot { kind: KIND, key_id: self.name.to_owned(), wrapped })
     }
@@ -71,14 +71,15 @@ impl KeyOpener for VaultKey<'_> {
         KeySealer::name(self)
     }
 
-    /// A file names its key. Only a key that the caller has named as well is used: a file must not choose.
+    /// A file names its key. The key is used only if the caller has named it, too, because a file must not choose a
+    /// key.
     fn matches(&self, slot: &Slot) -> bool {
         slot.kind == KIND && slot.key_id == self.name
     }
 
     fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
         let opened = self.vault.unwrap(self.name, &binding.bound_bytes()?, &slot.wrapped)?;
-        // The library puts the slot's number in.
+        // The library replaces this by the slot's number.
         Ok(opened.ok_or(Tampered::Slot { slot: 0 })?)
     }
 }

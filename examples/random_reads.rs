@@ -1,4 +1,4 @@
-//! Writes a part of a sealed file to stdout, and reads no more of the file than that takes.
+//! Writes a part of a sealed file to stdout. It reads only the necessary part of the file.
 //!
 //! ```sh
 //! cargo run --release --example random_reads -- backup.key home.tar.wax 1000000 4096 | xxd
@@ -24,7 +24,7 @@ pub(crate) fn run(key: &Path, file: &Path, offset: u64, len: u64, mut out: impl 
     let key = KeyFile::load(key)?;
     let mut reader = OpenReaderAt::new(File::open(file)?, &[&key], &Demands::new())?;
     let all = reader.plaintext_len();
-    // The length is authenticated: nobody has cut the file.
+    // The length is authenticated, so the file was not truncated.
     if offset.checked_add(len).is_none_or(|end| end > all) {
         return Err(format!("the file has {all} bytes").into());
     }

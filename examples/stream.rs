@@ -1,4 +1,4 @@
-//! Seals what comes through a pipe, or opens it again.
+//! Seals data from a pipe, or opens it again.
 //!
 //! ```sh
 //! tar -c home | cargo run --release --example stream -- seal backup.key | ssh store 'cat >home.tar.wax'
@@ -29,10 +29,10 @@ pub(crate) fn run(
         "seal" => {
             let mut writer = SealWriter::new(output, &[&key], &SealOptions::new())?;
             io::copy(&mut input, &mut writer)?;
-            // Only now is the file whole. A writer that is dropped before leaves what no reader accepts as such.
+            // The file is complete only now. If the writer is dropped before, no reader accepts the file as complete.
             output = writer.finish()?;
         }
-        // What comes out before an error is good as far as it goes: who needs all of it looks at how this ended.
+        // The output before an error is authentic but incomplete. If you need all of it, check the result.
         "open" => {
             io::copy(&mut OpenReader::new(input, &[&key], &Demands::new())?, &mut output)?;
         }

@@ -8,14 +8,14 @@ pub use remedy::{Naming, Purpose, Remedy, RightKind};
 
 /// What can go wrong. Each variant says who must act.
 ///
-/// The command-line tool maps every variant to an exit code; a library caller can do the same.
+/// The program maps every variant to an exit code. A library caller can do the same.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused a read, a write or a sync.
     #[error("{action}: {source}")]
     Io {
-        /// What was being done, in lower case (`reading the payload`).
+        /// The action that failed, in lower case (`reading the payload`).
         action: String,
         /// The system's answer.
         #[source]
@@ -56,7 +56,7 @@ pub enum Error {
     /// The caller broke the contract of the library. The caller has a bug.
     #[error("the waxseal library was used incorrectly: {0}")]
     ApiMisuse(&'static str),
-    /// Something that this crate holds for certain is not so; the crate has a bug.
+    /// An invariant of this crate does not hold. The crate has a bug.
     #[error("waxseal has a bug: {0}")]
     Bug(&'static str),
 }
@@ -117,10 +117,10 @@ pub struct PageLost;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// The magic is at none of the six places.
+    /// The magic is at none of the six possible positions.
     #[error("not a waxseal file")]
     NotWaxseal,
-    /// The magic is at one of the places, but no copy of the header is complete.
+    /// The magic is at one of these positions, but no copy of the header is complete.
     #[error("both copies of the header are damaged")]
     Damaged,
     /// The file ends before the end of its header.
@@ -128,7 +128,7 @@ pub enum FormatError {
     CutShort {
         /// Length of the file in bytes.
         len: u64,
-        /// Length of the header in bytes, as the header states it.
+        /// Length of the header in bytes, according to the header.
         header_len: u64,
     },
     /// An undamaged copy of the header breaks a rule of the format.
@@ -136,18 +136,18 @@ pub enum FormatError {
     Malformed {
         /// The field.
         field: Field,
-        /// Where in the file, in bytes.
+        /// Its position in the file, in bytes.
         offset: u64,
     },
     /// The file is of a newer version of the format.
     #[error("the file has format version {version}, this program reads version 1")]
     Newer {
-        /// The version the file states.
+        /// The version that the file states.
         version: u16,
     },
 }
 
-/// What of a whole copy of the header breaks a rule. Its text is in the spec's words.
+/// The part of an undamaged copy of the header that breaks a rule. The text uses the spec's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Field {
@@ -167,17 +167,17 @@ pub enum Field {
     BindingLen,
     /// Bytes after the slots that are not zero.
     Filling,
-    /// A slot is cut.
+    /// A slot is incomplete.
     Slot,
-    /// A slot's key id is no text.
+    /// A slot's key id is not valid text.
     KeyIdText,
     /// A slot breaks this rule of its kind.
     SlotRule(&'static str),
-    /// Two slots are of one key.
+    /// Two slots are for the same key.
     SlotTwice,
-    /// The magic is at a place where no bank may be.
+    /// The magic is at a position where no bank may be.
     Misplaced,
-    /// The two banks bind different things.
+    /// The bound bytes of the two banks differ.
     BanksDisagree,
 }
 
@@ -195,14 +195,14 @@ impl std::fmt::Display for Field {
             Self::Slot => "slot",
             Self::KeyIdText => "slot key id is not UTF-8",
             Self::SlotRule(rule) => rule,
-            Self::SlotTwice => "slot of a key that has one already",
-            Self::Misplaced => "magic where none may stand",
-            Self::BanksDisagree => "bank 1 disagrees with bank 0",
+            Self::SlotTwice => "slot of a key that already has one",
+            Self::Misplaced => "magic at a position where it is not allowed",
+            Self::BanksDisagree => "bank 1 does not match bank 0",
         })
     }
 }
 
-/// Which authentication failed.
+/// What failed to authenticate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Tampered {
@@ -212,7 +212,7 @@ pub enum Tampered {
     /// The data key and the header do not match the commitment of the file.
     #[error("the commitment does not match: the header or the data key does not belong to this file")]
     Commitment,
-    /// A key file's slot matched, but its wrapped data key does not authenticate.
+    /// A key file's slot matched, but the wrapped data key does not authenticate.
     #[error("the wrapped data key of slot {slot} does not authenticate")]
     Slot {
         /// Index of the slot in the header.
@@ -239,7 +239,7 @@ pub enum Tampered {
     /// The file ends before its last chunk.
     #[error("the file is truncated: it ends before its last chunk (plaintext from byte {offset})")]
     Truncated {
-        /// Where the missing plaintext begins at the earliest, in bytes.
+        /// The lowest position, in bytes, at which plaintext is missing.
         offset: u64,
     },
     /// The chunk counter would exceed 2^38.
@@ -247,17 +247,17 @@ pub enum Tampered {
     TooLong,
 }
 
-/// No given key opens the file. It says why each slot did not open.
+/// No given key opens the file. The error says why each slot did not open.
 #[derive(Debug, thiserror::Error)]
 #[error("no key opens this file{}", describe_attempts(.attempts))]
 #[non_exhaustive]
 pub struct NoKey {
-    /// What was tried; empty if no slot matched a key.
+    /// The slots that were tried. Empty if no slot matched a key.
     pub attempts: Vec<Attempt>,
 }
 
 impl NoKey {
-    /// From what was tried.
+    /// Creates the error from the slots that were tried.
     #[must_use]
     pub fn new(attempts: Vec<Attempt>) -> Self {
         Self { attempts }
@@ -270,7 +270,7 @@ impl NoKey {
 pub struct Attempt {
     /// Index of the slot in the header.
     pub slot: usize,
-    /// The key, as its opener names it; never secret.
+    /// The key's name, given by its opener; never secret.
     pub key: String,
     /// Why it did not open.
     pub error: Error,
@@ -297,12 +297,12 @@ fn describe_attempts(attempts: &[Attempt]) -> String {
 #[error("the file does not have the required {}", .names.join(", "))]
 #[non_exhaustive]
 pub struct Unmet {
-    /// What was demanded and is missing, as `encryption context NAME` or `label NAME`.
+    /// The missing items, as `encryption context NAME` or `label NAME`.
     pub names: Vec<String>,
 }
 
 impl Unmet {
-    /// From the names of what was demanded and not found.
+    /// Creates the error from the names of the missing items.
     #[must_use]
     pub fn new(names: Vec<String>) -> Self {
         Self { names }
@@ -316,9 +316,9 @@ impl Unmet {
 pub struct ProviderError {
     /// What kind of failure it is.
     pub cause: ProviderCause,
-    /// The key it is about.
+    /// The key that the call was about.
     pub key: String,
-    /// What happened, in the service's words where it has any.
+    /// What happened. If the service sent a message, it is in the service's words.
     pub message: String,
     /// What to do next, where that is known.
     pub remedy: Option<Remedy>,
@@ -327,7 +327,7 @@ pub struct ProviderError {
 }
 
 impl ProviderError {
-    /// A failure of `cause` for `key`. Line ends in the service's message become blanks.
+    /// A failure of `cause` for `key`. Line ends in the service's message become spaces.
     #[must_use]
     pub fn new(cause: ProviderCause, key: impl Into<String>, message: impl Into<String>) -> Self {
         let message = on_one_line(message.into());
@@ -361,21 +361,21 @@ impl ProviderError {
         self
     }
 
-    /// Whether the file itself may be the reason: its wrapped key was altered, or somebody else answered instead of the
+    /// Whether the file itself may be the cause: somebody altered its wrapped key, or the answer did not come from the
     /// service (spec 12.2).
     #[must_use]
     pub fn tampered(&self) -> bool {
         matches!(self.cause, ProviderCause::WrongCiphertext | ProviderCause::BadAnswer)
     }
 
-    /// Whether the same call may succeed later without any change.
+    /// Whether the same call may succeed later without a change.
     #[must_use]
     pub fn retryable(&self) -> bool {
         matches!(self.cause, ProviderCause::Throttled | ProviderCause::Unreachable | ProviderCause::Internal)
     }
 }
 
-/// A blank for each line end, with the blanks around it.
+/// Replaces each line end, with the spaces around it, by one space.
 fn on_one_line(text: String) -> String {
     const ENDS: [char; 7] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
     if !text.contains(ENDS) {
@@ -384,7 +384,7 @@ fn on_one_line(text: String) -> String {
     text.split(ENDS).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The kinds of failure that a key service has.
+/// The kinds of failure of a key service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProviderCause {
@@ -392,13 +392,13 @@ pub enum ProviderCause {
     Denied,
     /// The key is disabled.
     Disabled,
-    /// The key is about to be deleted.
+    /// The key is scheduled for deletion.
     PendingDeletion,
-    /// The key's imported material is missing.
+    /// The key has no imported material.
     PendingImport,
     /// There is no such key (in that region).
     NotFound,
-    /// The wrapped key, or the encryption context that goes with it, is not what the service wrapped.
+    /// The wrapped key or its encryption context is not the one that the service wrapped.
     WrongCiphertext,
     /// Another key wrapped the data key.
     OtherKey,

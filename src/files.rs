@@ -1,4 +1,4 @@
-//! From one file to another on all cores, with the program's promises.
+//! Encrypts or decrypts one file to another on all cores, with the guarantees of the program.
 //!
 //! [`encrypt_file`] and [`decrypt_file`] make an output that appears whole or not at all. It is written without its
 //! name, synced, and gets its name in one step; its folder is synced too. A file that exists is not replaced. An input
@@ -13,7 +13,7 @@
 //! # let [plain, sealed] = ["plain", "sealed"].map(|name| folder.path().join(name));
 //! # std::fs::write(&plain, "text")?;
 //! let key = KeyFile::generate()?;
-//! // One value for many files: they share its threads.
+//! // One value for many files: it keeps its threads.
 //! let files = FileOptions::new().with_overwrite(Overwrite::Replace);
 //! files.encrypt(&plain, &sealed, &[&key], &SealOptions::new())?;
 //! files.decrypt(&sealed, &plain, &[&key], &Demands::new())?;
@@ -34,12 +34,12 @@ use crate::format::Header;
 use crate::io::{AtomicFile, Destination, Durability, Missed, Overwrite, open_input};
 use crate::keys::{KeyOpener, KeySealer};
 
-/// What was worth sealing is for its owner alone when it is opened, whatever mode the sealed file has.
+/// A decrypted file is for its owner only, whatever permissions the sealed file has.
 const OPENED_MODE: u32 = 0o600;
 
 /// Seals the file `input` into a new file `output`. Any of `sealers` will open it.
 ///
-/// The output has the input's permissions, never wider ones ([`sealed_mode`]).
+/// The output has the input's permissions, or fewer ([`sealed_mode`]).
 ///
 /// # Errors
 /// As [`FileOptions::encrypt`].
@@ -52,7 +52,7 @@ pub fn encrypt_file(
     FileOptions::new().encrypt(input, output, sealers, options)
 }
 
-/// Opens the file `input` into a new file `output`, which its owner alone may read and write (0600).
+/// Opens the file `input` into a new file `output`, which only its owner may read and write (0600).
 ///
 /// # Errors
 /// As [`FileOptions::decrypt`].
@@ -65,19 +65,19 @@ pub fn decrypt_file(
     FileOptions::new().decrypt(input, output, openers, demands)
 }
 
-/// A sealed file that was made.
+/// Describes a sealed file that was created.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SealedFile {
     /// Bytes of plaintext.
     pub plaintext_len: u64,
-    /// Bytes of the whole file.
+    /// Bytes of the complete file.
     pub file_len: u64,
-    /// What the file system refused, though the file is there and whole: warnings.
+    /// Warnings: what the file system refused. The file exists and is complete.
     pub missed: Vec<Missed>,
 }
 
-/// An opened file that was made.
+/// Describes a decrypted file that was created.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct OpenedFile {
@@ -87,12 +87,12 @@ pub struct OpenedFile {
     pub by: OpenedBy,
     /// Bytes of plaintext, all authenticated.
     pub plaintext_len: u64,
-    /// What the file system refused, though the file is there and whole: warnings.
+    /// Warnings: what the file system refused. The file exists and is complete.
     pub missed: Vec<Missed>,
 }
 
-/// How files are made. One value serves any number of files, also on several threads at once; its threads and buffers
-/// are kept for the next file.
+/// Options for creating files. One value serves any number of files, also on several threads at once. It keeps its
+/// threads and buffers for the next file.
 #[derive(Clone)]
 pub struct FileOptions<'a> {
     overwrite: Overwrite,
@@ -109,7 +109,7 @@ impl Default for FileOptions<'_> {
 }
 
 impl<'a> FileOptions<'a> {
-    /// Replaces nothing, syncs, and uses all cores.
+    /// The defaults: no file is replaced, the output is synced, and all cores are used.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -121,7 +121,7 @@ impl<'a> FileOptions<'a> {
         }
     }
 
-    /// Whether an output that exists may be replaced. It stays as it is until the new one is whole.
+    /// Whether an existing output may be replaced. The old file stays unchanged until the new one is complete.
     #[must_use]
     pub fn with_overwrite(mut self, overwrite: Overwrite) -> Self {
         self.overwrite = overwrite;
@@ -142,14 +142,14 @@ impl<'a> FileOptions<'a> {
         self
     }
 
-    /// Takes an engine with threads of the caller's.
+    /// Uses an engine that runs on the caller's threads.
     #[must_use]
     pub fn with_engine(mut self, engine: Arc<Engine>) -> Self {
         self.engine = engine;
         self
     }
 
-    /// Tells `observer` how the work goes on.
+    /// Reports progress to `observer`.
     #[must_use]
     pub fn with_observer(mut self, observer: &'a dyn Observer) -> Self {
         self.observer = observer;
@@ -158,8 +158,8 @@ impl<'a> FileOptions<'a> {
 
     /// Seals the file `input` into the file `output`.
     ///
-    /// `input` may be a block device, a pipe with a name or another special file too. `output` is a regular file or
-    /// nothing so far; for a pipe or a device there is [`Engine::seal`].
+    /// `input` may also be a block device, a named pipe or another special file. `output` must be a regular file or
+    /// must not exist. For a pipe or a device, use [`Engine::seal`].
     ///
     /// # Errors
     /// [`Error::NoInput`] when the input's folder exists and does not have it; [`Error::Io`] of the kind [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the output exists and may not be
@@ -184,11 +184,12 @@ impl<'a> FileOptions<'a> {
         Ok(SealedFile { plaintext_len: sealed.plaintext_len, file_len: sealed.file_len, missed })
     }
 
-    /// Opens the file `input` into the file `output`. Inputs and outputs are those of [`encrypt`](Self::encrypt).
+    /// Opens the file `input` into the file `output`. They may be the same kinds of files as in
+    /// [`encrypt`](Self::encrypt).
     ///
     /// # Errors
-    /// Those of [`encrypt`](Self::encrypt) that concern files, and those of [`Engine::open`]. Nothing was made then, not
-    /// even of what was authenticated before the error.
+    /// The errors of [`encrypt`](Self::encrypt) that concern files, and those of [`Engine::open`]. After an error there
+    /// is no output, not even the part that was authenticated before the error.
     pub fn decrypt(
         &self,
         input: impl AsRef<Path>,
@@ -205,7 +206,7 @@ impl<'a> FileOptions<'a> {
         Ok(OpenedFile { header: opened.header, by: opened.by, plaintext_len: opened.plaintext_len, missed })
     }
 
-    /// Where the output is to be. What is no place for a file is refused before any work.
+    /// The destination of the output. It is checked before any work, and refused if it cannot be a file.
     fn place(&self, output: &Path, input: &Metadata) -> Result<Destination> {
         let destination = Destination::at(output)?;
         let Some(there) = destination.found() else { return Ok(destination) };
@@ -224,7 +225,7 @@ impl<'a> FileOptions<'a> {
         }
     }
 
-    /// The commit syncs; until then the bytes may be on their way to the disk.
+    /// The commit syncs the file. Until then, the system may write the bytes whenever it likes.
     fn sink<'f>(&self, made: &'f AtomicFile) -> Sink<'f> {
         match self.durability {
             Durability::Unsynced => Sink::File(made.file(), Durability::Unsynced),
@@ -233,7 +234,7 @@ impl<'a> FileOptions<'a> {
     }
 }
 
-/// An open input, and what it was then.
+/// An open input, and its state when it was opened.
 struct Input {
     file: File,
     metadata: Metadata,
@@ -259,16 +260,17 @@ impl Input {
     }
 }
 
-/// The permissions for a file at `destination` that is sealed from `input`: the input's, never wider.
+/// The permissions for a file at `destination` that is sealed from `input`: the input's, or fewer.
 ///
-/// What is no regular file has no permissions to follow: its seal is for the owner alone.
+/// A special file has no useful permissions. If the input is one, the sealed file is for the owner only.
 #[must_use]
 pub fn sealed_mode(destination: &Destination, input: &Metadata) -> u32 {
     if !input.is_file() {
         return 0o600;
     }
     let mode = input.mode() & 0o777;
-    // The group's bits are for the input's group. A new file has another: its process's, or a set-gid folder's.
+    // The group's bits apply to the input's group. A new file may have another one: that of its process or of a set-gid
+    // folder.
     let folder = destination.folder_metadata().ok().filter(|folder| folder.mode() & 0o2000 != 0);
     let own = folder.map_or_else(|| rustix::process::getegid().as_raw(), |folder| folder.gid());
     let group = if own == input.gid() { 0o070 } else { (mode & 0o007) << 3 };

@@ -14,21 +14,21 @@
 //! | bytes that are in no file on this machine | [`container`]: the same without any I/O |
 //! | a key in a local file | [`keys::KeyFile`] |
 //! | a passphrase | [`keys::Passphrase`], [`keys::PassphraseOpener`] |
-//! | a public key, so that who seals cannot open | [`keys::Recipient`], [`keys::Identity`] |
+//! | a public key, which can seal but not open | [`keys::Recipient`], [`keys::Identity`] |
 //! | a key in AWS KMS | the crate `waxseal-aws-kms` |
 //! | a key service of your own | [`keys::KeySealer`], [`keys::KeyOpener`]; `examples/own_key_service.rs` |
-//! | pairs and labels: to set, and to demand | [`SealOptions`], [`Demands`] |
-//! | which keys would open a file | [`envelope::read_front`], then [`format::Header`] |
+//! | set or require pairs and labels | [`SealOptions`], [`Demands`] |
+//! | find out which keys open a file | [`envelope::read_front`], then [`format::Header`] |
 //! | change the keys of a file | [`rewrap`] |
 //! | read a damaged file | [`salvage()`] |
-//! | an output that appears whole or not at all | [`io::AtomicFile`] |
+//! | an output file that is complete or absent | [`io::AtomicFile`] |
 //!
-//! Whatever reads a file gives out no byte that was not authenticated at its place, and fails at the end of one that was
-//! cut. All errors are one type, [`enum@Error`], whose variants say who must act.
+//! Every reader authenticates each byte at its position before it returns it. At the end of a truncated file, every
+//! reader fails. All errors have one type, [`enum@Error`]. Its variants say who must act.
 //!
 //! # From file to file
 //!
-//! On all cores. The output is there when all of it is, or not at all, and replaces nothing.
+//! These functions use all cores. The output file is either complete or absent. An existing file is not replaced.
 //!
 //! ```standalone_crate
 //! use waxseal::format::Pairs;
@@ -39,7 +39,7 @@
 //!     # let folder = tempfile::tempdir()?;
 //!     # std::env::set_current_dir(&folder)?;
 //!     # std::fs::write("home.tar", "all that is mine")?;
-//!     let key = KeyFile::generate()?; // `KeyFile::load` reads one, `waxseal key new` makes one
+//!     let key = KeyFile::generate()?; // `KeyFile::load` reads an existing key; `waxseal key new` creates one
 //!     let labels = Pairs::parse(["host=db1"])?;
 //!     encrypt_file("home.tar", "home.tar.wax", &[&key], &SealOptions::new().with_labels(labels.clone()))?;
 //!
@@ -52,7 +52,8 @@
 //!
 //! # A stream
 //!
-//! Any [`Write`](std::io::Write) takes what is sealed, any [`Read`](std::io::Read) gives it back, in constant memory.
+//! You write plaintext through any [`Write`](std::io::Write), and read it back through any [`Read`](std::io::Read).
+//! Memory use is constant.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -65,7 +66,7 @@
 //!     for day in 1..=3 {
 //!         writeln!(writer, "day {day}: all is well")?;
 //!     }
-//!     let sealed = writer.finish()?; // without this call, no reader accepts it as whole
+//!     let sealed = writer.finish()?; // without this call, no reader accepts the file as complete
 //!
 //!     let mut log = String::new();
 //!     OpenReader::new(sealed.as_slice(), &[&key], &Demands::new())?.read_to_string(&mut log)?;
@@ -74,7 +75,7 @@
 //! }
 //! ```
 //!
-//! # Reads at any place
+//! # Random access
 //!
 //! The length is authenticated first. Then each read opens only the chunks of 16 KiB that it touches.
 //!
@@ -89,7 +90,7 @@
 //!     for number in 0..100_000_u32 {
 //!         writer.write_all(&number.to_be_bytes())?;
 //!     }
-//!     let sealed = Cursor::new(writer.finish()?); // a `File` does as well
+//!     let sealed = Cursor::new(writer.finish()?); // a `File` works, too
 //!
 //!     let mut reader = OpenReaderAt::new(sealed, &[&key], &Demands::new())?;
 //!     assert_eq!(reader.plaintext_len(), 400_000);
@@ -101,15 +102,15 @@
 //! }
 //! ```
 //!
-//! The folder `examples/` has these as programs, and one with a key service of its own.
+//! The folder `examples/` has these as programs, and one with your own key service.
 //!
 //! # Features
 //!
-//! `aws-lc` and `ring`, on by default, compute the AEADs by AWS-LC and *ring*. Without both, or with `pure-rust`, they
-//! are pure Rust, need no C compiler, and give the same bytes.
+//! The features `aws-lc` and `ring` are on by default. They compute the AEADs with AWS-LC and *ring*. With the feature
+//! `pure-rust`, or without both, the AEADs are pure Rust, need no C compiler, and give the same bytes.
 //!
-//! The library installs no signal handler, prints nothing and changes no state of the process. It starts threads in
-//! [`engine`] and [`salvage()`] alone.
+//! The library installs no signal handler, prints nothing and changes no state of the process. Only [`engine`] and
+//! [`salvage()`] start threads.
 
 pub mod container;
 pub mod engine;

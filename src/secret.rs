@@ -1,4 +1,5 @@
-//! Secrets: wiped on drop, without `Debug`, `Display` or `Clone`, so that no log or error can contain one.
+//! Secrets. They are wiped on drop. They have no `Debug`, `Display` or `Clone`, so that no log or error can contain
+//! one.
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -27,7 +28,7 @@ impl DataKey {
     /// Copies a data key from the buffer of a key service. The caller wipes that buffer.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless `bytes` are exactly 32.
+    /// [`Error::Invalid`] unless `bytes` has exactly 32 bytes.
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
         if bytes.len() != KEY_LEN {
             return Err(Error::Invalid(format!("a data key has 32 bytes, not {}", bytes.len())));
@@ -44,17 +45,18 @@ impl DataKey {
     }
 }
 
-/// Room for one key, wiped on drop.
+/// Memory for one key, wiped on drop.
 enum KeyMemory {
-    /// A page of its own: locks count by pages, not by holders, so that one key's end would unlock its neighbour.
+    /// A page for this key alone. The system does not count locks of a page. If two keys shared a page, dropping one
+    /// would unlock the other.
     #[cfg(unix)]
     Page(memmap2::MmapMut),
-    /// Where there is no such thing, or no page to be had.
+    /// If the system has no such pages, or has none left.
     Heap(Box<[u8; KEY_LEN]>),
 }
 
 impl KeyMemory {
-    /// Zeros. What the system refuses to protect is not protected.
+    /// Creates memory of zeros. If the system refuses a protection, the memory is used without it.
     fn new() -> Self {
         #[cfg(unix)]
         if let Ok(page) = memmap2::MmapMut::map_anon(KEY_LEN) {
@@ -95,7 +97,7 @@ impl Drop for KeyMemory {
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
 impl SecretBytes {
-    /// Takes the bytes over; nothing is copied.
+    /// Takes ownership of the bytes without a copy.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
@@ -125,7 +127,7 @@ mod tests {
     use std::cell::Cell;
 
     thread_local! {
-        /// What stood in key memory of this thread when it was given back last.
+        /// The content of key memory of this thread when it was last freed.
         static LEFT: Cell<Option<[u8; KEY_LEN]>> = const { Cell::new(None) };
     }
 

@@ -1,4 +1,4 @@
-//! What the benches share: data, and ends that are empty again for each round.
+//! Shared by the benches: data, and outputs that are emptied for each round.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -9,12 +9,12 @@ use waxseal::engine::{Durability, Engine, Sink, Source, Unobserved};
 use waxseal::keys::KeyFile;
 use waxseal::{Demands, Envelope, SealOptions};
 
-/// Bytes of plaintext: little when the benches run as tests (`cargo test --benches`).
+/// Bytes of plaintext. There are few when the benches run as tests (`cargo test --benches`).
 pub(crate) fn len() -> usize {
     if std::env::args().any(|arg| arg == "--bench") { 64 << 20 } else { 3 << 20 }
 }
 
-/// Bytes that do not compress, and are not all alike.
+/// Bytes that do not compress and are not all equal.
 pub(crate) fn plaintext(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -26,7 +26,7 @@ pub(crate) fn plaintext(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// An unnamed file that holds `bytes`.
+/// An unnamed file that contains `bytes`.
 pub(crate) fn file_of(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().expect("a temporary file");
     std::io::Write::write_all(&mut file, bytes).expect("room for it");
@@ -44,7 +44,7 @@ pub(crate) fn into(file: &File) -> Sink<'_> {
     Sink::File(file, Durability::Unsynced)
 }
 
-/// Seals with a new envelope.
+/// Seals, with a new envelope.
 pub(crate) fn seal(engine: &Engine, key: &KeyFile, source: Source<'_>, sink: Sink<'_>) {
     let envelope = || Envelope::new(&[key], &SealOptions::new());
     engine.seal(source, sink, envelope, &Unobserved).expect("sealing");

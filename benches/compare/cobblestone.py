@@ -25,7 +25,7 @@ def main(what, key, *files):
         secret = file.read()
     machine = (Cobblestone256Encryptor if what == "seal" else Cobblestone256Decryptor)(secret, CONTEXT)
     source, sink = (files[0], files[1]) if files else (0, 1)
-    # Unbuffered: the pieces are large enough, and `write` of one may be partial only in a pipe.
+    # Unbuffered, because the pieces are large enough. A `write` can be partial only in a pipe.
     with open(source, "rb", buffering=0) as source, open(sink, "wb", buffering=0 if files else PIECE) as sink:
         carry(machine, source, sink)
 

@@ -1,4 +1,4 @@
-//! The files that the programs read.
+//! The input files of the programs.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -9,10 +9,10 @@ use crate::peers::Found;
 use crate::series::Series;
 use crate::workplace::Workplace;
 
-/// The page cache holds a file in pieces as large as the writes that made it, and reads small pieces more slowly.
+/// The page cache keeps a file in pieces as large as the writes that created it. Small pieces are slower to read.
 const PIECE: usize = 128 << 10;
 
-/// A folder with a plaintext of `len` bytes, and of the sealed files those that `series` name.
+/// A folder with a plaintext of `len` bytes, and with the sealed files that `series` name.
 pub(crate) fn prepare(workplace: &Workplace, len: u64, series: &[&Series], found: &Found) -> PathBuf {
     eprintln!("making files of {}", show_size(len));
     let folder = workplace.folder().join("files");
@@ -25,7 +25,7 @@ pub(crate) fn prepare(workplace: &Workplace, len: u64, series: &[&Series], found
     folder
 }
 
-/// A new folder whose file `in` holds the toolchain's own files one after the other, as often as it takes.
+/// A new folder. Its file `in` contains the files of the Rust toolchain, repeated as often as necessary.
 pub(crate) fn make(workplace: &Workplace, folder: &Path, len: u64) {
     fs::create_dir(folder).unwrap();
     let path = folder.join("in");
@@ -41,7 +41,7 @@ pub(crate) fn make(workplace: &Workplace, folder: &Path, len: u64) {
     rewrite(&path);
 }
 
-/// All files below `folder` that hold something, in the same order each time.
+/// All files below `folder` that are not empty, always in the same order.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -58,7 +58,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Writes the file anew in large pieces, whoever made it, and syncs it: only clean pages can be dropped.
+/// Writes the file again in large pieces, and syncs it, because only clean pages can be dropped.
 fn rewrite(path: &Path) {
     let new = path.with_extension("new");
     let (mut from, mut to) = (File::open(path).unwrap(), File::create(&new).unwrap());

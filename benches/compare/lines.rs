@@ -1,4 +1,4 @@
-//! Time over size: one line a program, both axes logarithmic.
+//! Time over size: one line for each program. Both axes are logarithmic.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ const BOTTOM: f64 = 435.0;
 /// Height of a line of text.
 const TEXT_HEIGHT: f64 = 16.0;
 
-/// A program's times over sizes.
+/// A program's times for each size.
 struct Line {
     name: String,
     colour: &'static str,
@@ -73,7 +73,7 @@ fn float(len: u64) -> f64 {
     len as f64
 }
 
-/// Decrypting is dashed in the colour of encrypting.
+/// Decrypting is a dashed line in the colour of encrypting.
 fn lines(measured: &[&Measured]) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let mut peers: Vec<String> = Vec::new();
@@ -134,12 +134,12 @@ fn grid(svg: &mut String, sizes: &[u64], across: &Axis, up: &Axis) {
     }
 }
 
-/// Each line's name at its end, pushed apart where they would overlap.
+/// The name of each line at its end. Names that would overlap are moved apart.
 fn labels(svg: &mut String, lines: &[Line], across: &Axis, up: &Axis) {
     let mut ends: Vec<_> = lines.iter().filter_map(|line| Some((line, *line.points.last()?))).collect();
     ends.sort_by(|(_, one), (_, other)| other.1.total_cmp(&one.1));
     let mut free = TOP - TEXT_HEIGHT;
-    // The last ones must not be pushed out of the picture.
+    // The last names must stay inside the picture.
     let mut last = HEIGHT - TEXT_HEIGHT * ends.iter().fold(0.0, |count, _| count + 1.0);
     for (line, (len, seconds)) in ends {
         let (x, y) = (across.place(float(len)), up.place(seconds));

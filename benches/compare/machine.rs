@@ -1,15 +1,15 @@
-//! What the figures were measured on.
+//! The machine of the measurements.
 
 use std::fs;
 
-/// Bytes of memory; 0 where the system does not say.
+/// Bytes of memory; 0 if the system does not say.
 pub(crate) fn memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
     kib.unwrap_or(0_u64) << 10
 }
 
-/// Processor, cores, memory, system, in a line.
+/// Processor, cores, memory and system, in one line.
 pub(crate) fn describe(file_system: &str) -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));

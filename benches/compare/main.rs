@@ -1,4 +1,4 @@
-//! Whole programs on the same file in turn: this tool, plain copies, and of its peers those that are found.
+//! Runs complete programs on the same file in turn: this tool, plain copies, and the installed peers.
 //!
 //! ```sh
 //! cargo bench --bench compare                       # all of it, into benches/results/
@@ -7,9 +7,9 @@
 //! cargo bench --bench compare -- --mib 2048 --rounds 9 --only synced --tool PATH
 //! ```
 //!
-//! Every round runs every program of a series once, in random order, each right after the output before it was deleted.
-//! Medians of the ratios within a round are what counts. A program that is not found is named as missing. As a test it
-//! runs once, with tiny data and without what has to be installed for it.
+//! Every round runs every program of a series once, in random order. Each starts right after the previous output was
+//! deleted. The result is the median of the ratios within a round. A program that is not found is reported as missing.
+//! As a test, the bench runs once, with tiny data and without the programs that would have to be installed for it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its figures")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        // The bench as a process of its own.
+        // The bench in its own process.
         [measure::MODE, script] => measure::run_here(script),
         [two_threads::MODE, rest @ ..] => two_threads::run(rest),
         _ => Options::parse(&words).and_then(|options| compare(&options)),
@@ -81,7 +81,8 @@ fn compare(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// All series that need files of one size, then those of the next: there is room for one size at a time.
+/// All series that need files of one size, then those of the next size. The disk needs space for only one size at a
+/// time.
 fn measure_all<'a>(workplace: &Workplace, planned: &'a [Series], found: &Found) -> Vec<Measured<'a>> {
     let lens: BTreeSet<u64> = planned.iter().map(|series| series.len).collect();
     let mut measured = Vec::new();
@@ -98,7 +99,7 @@ fn measure_all<'a>(workplace: &Workplace, planned: &'a [Series], found: &Found) 
     measured
 }
 
-/// A part of the comparison does not replace the whole one.
+/// A partial comparison does not replace the complete results.
 fn results_folder(options: &Options, workplace: &Workplace) -> std::path::PathBuf {
     match options.extent {
         Extent::Whole if options.only.is_none() => support::root().join("benches/results"),
@@ -107,7 +108,7 @@ fn results_folder(options: &Options, workplace: &Workplace) -> std::path::PathBu
     }
 }
 
-/// What the test asks for: everything found ran, and stands in the table and in a plot.
+/// The test's expectation: every program that was found ran, and is in the table and in a plot.
 fn check(measured: &[Measured], files: &[(String, String)]) -> Result<(), String> {
     for one in measured {
         if let Some((name, error)) = one.failed.first() {

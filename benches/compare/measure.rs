@@ -1,7 +1,7 @@
 //! One run of one program, measured.
 //!
-//! The system sums up what the children of a process took, so each run has a process of its own between this one and
-//! the program: the bench itself, in another mode.
+//! The system adds up the resources of all children of a process. So each run has its own process between this one and
+//! the program. That process is the bench itself, in another mode.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -13,21 +13,22 @@ use nix::sys::time::TimeValLike;
 use crate::system;
 use crate::workplace::Workplace;
 
-/// The first argument that asks for this mode; a script follows.
+/// The first argument for this mode. A script follows.
 pub(crate) const MODE: &str = "measure-in-this-process";
 
-/// What one run took.
+/// The resources of one run.
 #[derive(Clone, Copy)]
 pub(crate) struct Figure {
-    /// From before the start of the program to after its end.
+    /// Wall-clock time, from before the start of the program to after its end.
     pub(crate) seconds: f64,
-    /// Of the program and all that it started, user and system.
+    /// Processor time of the program and all its children, user and system.
     pub(crate) cpu: f64,
-    /// Most resident memory of the largest process.
+    /// Maximum resident memory of the largest process.
     pub(crate) peak_kib: u64,
 }
 
-/// The program of `script`, which goes to a shell only where it needs one: a shell takes as long as 1 KiB does.
+/// The program of `script`. A shell runs it only if it needs one, because starting a shell takes as long as encrypting
+/// 1 KiB.
 fn command(script: &str) -> Command {
     if script.contains(['|', '>', '&', '"']) {
         let mut command = Command::new("sh");
@@ -55,7 +56,7 @@ fn checked(output: Output) -> Result<Output, String> {
     Err(format!("{}: {last}", output.status))
 }
 
-/// Runs `script` and prints its figures.
+/// Runs `script`, and prints its figures.
 pub(crate) fn run_here(script: &str) -> Result<(), String> {
     let mut command = command(script);
     let begun = Instant::now();

@@ -1,43 +1,43 @@
-//! What the command line asks for.
+//! The options of the command line.
 
 use std::time::Duration;
 
 /// How much is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// Everything, for others to read.
+    /// Everything, for publication.
     Whole,
-    /// A short run, to see whether it works.
+    /// A short run, to check that it works.
     Quick,
-    /// Tiny data, and nothing that must be installed for it.
+    /// Tiny data, without programs that must be installed for it.
     Test,
 }
 
 pub(crate) struct Options {
-    /// As they were given, for the report.
+    /// The arguments as given, for the report.
     pub(crate) given: String,
     pub(crate) extent: Extent,
-    /// Size of the main series' file.
+    /// Size of the file in the main series.
     pub(crate) len: u64,
     pub(crate) rounds: usize,
     /// Sizes of the series over sizes.
     pub(crate) sizes: Vec<u64>,
-    /// A series by its name, or programs by a part of theirs.
+    /// The name of a series, or a part of the name of programs.
     pub(crate) only: Option<String>,
-    /// The program that was built with this bench, unless another is named.
+    /// The program that was built with this bench, unless the user names another.
     pub(crate) tool: String,
     /// How long the machine idles before each run of the idle series.
     pub(crate) idle: Duration,
 }
 
 const USAGE: &str = "options: --mib N, --rounds N, --sizes 1KiB,64MiB,..., --full, --quick, --only NAME, --tool PATH";
-/// What `--only` may name whole.
+/// The complete names that `--only` accepts.
 const SERIES: [&str; 10] = ["file", "synced", "pipe", "peers", "verify", "one-core", "cold", "idle", "kms", "size"];
 const SIZES: &str = "1KiB,1MiB,64MiB,1GiB";
 const LARGE_SIZES: &str = "2GiB,4GiB,8GiB";
 
 impl Options {
-    /// `cargo bench` says `--bench`; without it this is a test.
+    /// `cargo bench` passes `--bench`. Without it, this is a test.
     pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
         let extent = match (words.contains(&"--bench"), words.contains(&"--quick")) {
             (false, _) => return Ok(Self::of(Extent::Test)),
@@ -64,7 +64,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether the series `name` may be wanted.
+    /// Whether the user may want the series `name`.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| !SERIES.contains(&only.as_str()) || only == name)
     }

@@ -1,4 +1,4 @@
-//! This tool and its peers: how each seals and opens, and which of them are here.
+//! This tool and its peers: how each seals and opens, and which of them are installed.
 
 use std::fs;
 
@@ -7,10 +7,10 @@ use crate::options::{Extent, Options};
 use crate::support;
 use crate::workplace::Workplace;
 
-/// A program that seals `in` to `out`, and opens `sealed` to `out`. Keys are in the folder above.
+/// A program that seals `in` to `out`, and opens `sealed` to `out`. The keys are in the parent folder.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
-    /// What it says of itself.
+    /// Its version text.
     pub(crate) version: String,
     pub(crate) seal: String,
     pub(crate) open: String,
@@ -21,29 +21,29 @@ pub(crate) struct Peer {
     pub(crate) open_stream: String,
 }
 
-/// Who takes part.
+/// The programs of the comparison.
 pub(crate) struct Found {
     pub(crate) tool: Peer,
     pub(crate) peers: Vec<Peer>,
     /// This tool and the AWS Encryption CLI, with one key in an emulator of KMS.
     pub(crate) kms: Vec<Peer>,
-    /// Whether programs can be held to one core.
+    /// Whether programs can be limited to one core.
     pub(crate) taskset: bool,
     /// Name and reason.
     pub(crate) missing: Vec<(&'static str, String)>,
 }
 
-/// What a peer needs to take part.
+/// A requirement of a peer.
 struct Needs {
-    /// On the path.
+    /// A program on the path.
     programs: &'static [&'static str],
-    /// Prints the version.
+    /// A command that prints the version.
     version: &'static str,
-    /// Makes its keys.
+    /// A command that creates its keys.
     setup: &'static str,
 }
 
-/// `sealing` and `opening` are complete commands for streams; files are named by what is appended.
+/// `sealing` and `opening` are the complete commands for streams. For files, text is appended.
 fn peer(name: &'static str, sealed: &'static str, streams: [&str; 2], files: [&str; 2]) -> Peer {
     let [seal_stream, open_stream] = streams.map(str::to_owned);
     let [seal, open] = [format!("{seal_stream} {}", files[0]), format!("{open_stream} {}", files[1])];
@@ -57,7 +57,7 @@ fn tool() -> (Peer, Needs) {
 }
 
 const OPENSSL: &str = "openssl enc -aes-256-ctr -pbkdf2 -iter 1 -pass file:../pw";
-/// The least stretching of the passphrase that there is: it is not what is compared.
+/// The passphrase is stretched as little as possible, because stretching is not compared.
 const GPG: &str = "gpg --no-options --batch --yes --pinentry-mode loopback --passphrase-file ../pw --no-symkey-cache \
                    --s2k-count 1024 --cipher-algo AES256 --compress-algo none";
 const COBBLESTONE: &str = "python ../cobblestone.py";
@@ -112,7 +112,7 @@ fn candidates() -> Vec<(Peer, Needs)> {
     ]
 }
 
-/// Looks for everybody, and lets each seal and open a small file once.
+/// Looks for all programs. Each seals and opens a small file once.
 pub(crate) fn find(workplace: &mut Workplace, options: &Options) -> Result<Found, String> {
     let root = workplace.folder().to_owned();
     fs::write(root.join("pw"), "a passphrase for a bench\n").unwrap();
@@ -147,7 +147,7 @@ pub(crate) fn find(workplace: &mut Workplace, options: &Options) -> Result<Found
     Ok(found)
 }
 
-/// Whether it gives back what it took.
+/// Whether the opened file equals the input.
 fn try_out(workplace: &Workplace, mut peer: Peer, needs: &Needs) -> Result<Peer, String> {
     if let Some(program) = needs.programs.iter().find(|program| !workplace.has(program)) {
         return Err(format!("{program} is not installed"));
@@ -169,7 +169,7 @@ fn try_out(workplace: &Workplace, mut peer: Peer, needs: &Needs) -> Result<Peer,
 const AWS_CLI: &str = "AWS Encryption CLI";
 const AWS_PINS: &str = include_str!("requirements.txt");
 
-/// Both with the same key in an emulator.
+/// Both with the same key, in an emulator.
 fn kms(workplace: &mut Workplace) -> Result<Vec<Peer>, String> {
     support::try_python()?;
     let interpreter = support::environment("aws-encryption-cli", AWS_PINS)?;

@@ -1,6 +1,6 @@
 //! The figures as SVG: bars for each series, lines over sizes.
 //!
-//! Without a background, and in colours that can be read on white and on black.
+//! Without a background, and in colours that are readable on white and on black.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::table::{show, sorted};
 pub(crate) const TEXT: &str = "#7d7d7d";
 pub(crate) const TOOL: &str = "#e07b00";
 pub(crate) const COPY: &str = "#9a9a9a";
-/// The other programs, each with a colour of its own where there are lines.
+/// The other programs. Each has its own colour in line plots.
 pub(crate) const PEERS: [&str; 6] = ["#4a86d8", "#2e9e6b", "#a45ec4", "#c9506b", "#3aa0b0", "#8a8f3c"];
 
 const WIDTH: f64 = 920.0;
@@ -20,7 +20,7 @@ const FIGURES: f64 = 190.0;
 const ROW: f64 = 24.0;
 const HEAD: f64 = 52.0;
 
-/// Names of files and what they hold.
+/// The names of the files, and their content.
 pub(crate) fn all(measured: &[Measured]) -> Vec<(String, String)> {
     let whole = measured.iter().filter(|one| !one.series.name.starts_with("size-"));
     let mut files: Vec<_> = whole.map(|one| (format!("{}.svg", one.series.name), bars(one))).collect();
@@ -52,7 +52,7 @@ pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Copies, this tool and others are told apart.
+/// The colours separate copies, this tool, and other programs.
 pub(crate) fn colour(name: &str) -> &'static str {
     match name {
         _ if name.starts_with("waxseal") => TOOL,
@@ -91,7 +91,7 @@ fn bars(measured: &Measured) -> String {
     svg + "</svg>\n"
 }
 
-/// What the bars are measured by, in words.
+/// The quantity of the bars, in words.
 fn bases(runs: &[&Figures]) -> String {
     let mut names: Vec<&str> = runs.iter().map(|run| run.against.as_str()).collect();
     names.sort_unstable();

@@ -1,4 +1,4 @@
-//! Runs a series: every round every program once, in random order.
+//! Runs a series: every program once in every round, in random order.
 
 use std::collections::hash_map::RandomState;
 use std::fs;
@@ -14,11 +14,11 @@ use crate::workplace::Workplace;
 pub(crate) struct Measured<'a> {
     pub(crate) series: &'a Series,
     pub(crate) runs: Vec<Figures>,
-    /// Names of programs that failed on the way, and how.
+    /// Names of programs that failed, and their errors.
     pub(crate) failed: Vec<(String, String)>,
 }
 
-/// The figures of one program, a round each.
+/// The figures of one program, one for each round.
 pub(crate) struct Figures {
     pub(crate) name: String,
     pub(crate) against: String,
@@ -29,7 +29,7 @@ pub(crate) fn run<'a>(workplace: &Workplace, folder: &Path, series: &'a Series) 
     eprintln!("{}: {} programs, {} rounds", series.title, series.runs.len(), series.rounds);
     let empty = |run: &Run| Figures { name: run.name.clone(), against: run.against.clone(), figures: Vec::new() };
     let mut measured = Measured { series, runs: series.runs.iter().map(empty).collect(), failed: Vec::new() };
-    // Not measured: the output that the first run finds deleted before it, as every other does.
+    // Not measured. This creates the output that the first run deletes before it starts, as every other run does.
     if let Some(first) = series.runs.first() {
         let _ = measure::run(workplace, folder, &first.script);
     }
@@ -50,8 +50,8 @@ pub(crate) fn run<'a>(workplace: &Workplace, folder: &Path, series: &'a Series) 
     measured
 }
 
-/// The pages of the output before are the memory that the next one gets, where it follows at once: after two seconds, or
-/// where more is free, a virtual machine gives memory back to its host, and the next one has to fetch it.
+/// If a run starts at once, it gets the memory of the previous output. After two seconds, or if more memory is free, a
+/// virtual machine returns memory to its host, and the next run has to get it back.
 fn make_ready(folder: &Path, before: Before) {
     let _ = fs::remove_file(folder.join("out"));
     match before {
@@ -65,7 +65,7 @@ fn make_ready(folder: &Path, before: Before) {
     }
 }
 
-/// The numbers below `count` in random order: each gets a hash under a key that the standard library draws.
+/// The numbers below `count` in random order. Each gets a hash with a random key from the standard library.
 fn shuffled(count: usize) -> Vec<usize> {
     let state = RandomState::new();
     let mut order: Vec<usize> = (0..count).collect();

@@ -1,4 +1,4 @@
-//! What is run against what. Like stands beside like: unsynced beside unsynced, synced beside synced.
+//! Which programs are compared. Unsynced runs are compared with unsynced runs, and synced with synced.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::two_threads;
 
 /// Programs that are run in turn on the same file.
 pub(crate) struct Series {
-    /// What `--only` and the plot's file name say.
+    /// The name for `--only` and in the plot's file name.
     pub(crate) name: String,
     pub(crate) title: String,
     pub(crate) len: u64,
@@ -19,11 +19,11 @@ pub(crate) struct Series {
     pub(crate) runs: Vec<Run>,
 }
 
-/// What comes before each run, after the last output was deleted.
+/// What happens before each run, after the last output was deleted.
 #[derive(Clone, Copy)]
 pub(crate) enum Before {
     Nothing,
-    /// The input leaves the page cache.
+    /// The input is dropped from the page cache.
     Dropping,
     Waiting(Duration),
 }
@@ -33,7 +33,7 @@ pub(crate) enum Before {
 pub(crate) struct Run {
     pub(crate) name: String,
     pub(crate) script: String,
-    /// The run of the same series that it is measured by.
+    /// The run of the same series with which it is compared.
     pub(crate) against: String,
 }
 
@@ -48,10 +48,10 @@ impl Run {
     }
 }
 
-/// Files up to here are measured in more rounds, since that costs nothing.
+/// Files up to this size are measured in more rounds, because they take little time.
 const SMALL: u64 = 1 << 20;
 const MORE_ROUNDS: usize = 4;
-/// The AWS Encryption CLI takes tens of seconds for a GiB.
+/// The AWS Encryption CLI takes tens of seconds for one GiB.
 const KMS_LEN: u64 = 64 << 20;
 
 /// All series, in the order of the report.
@@ -94,7 +94,7 @@ fn series(options: &Options, name: &str, title: &str, len: u64, runs: Vec<Run>) 
     Series { name: name.to_owned(), title, len, rounds: options.rounds * more, before: Before::Nothing, runs }
 }
 
-/// Leaves what `--only` names: whole series, or programs and what they are measured by.
+/// Keeps only what `--only` names: complete series, or programs and the run with which they are compared.
 fn select(options: &Options, all: &mut Vec<Series>) {
     let Some(only) = &options.only else { return };
     let whole = |series: &Series| series.name.split('-').next() == Some(only) || series.name == *only;
@@ -125,8 +125,8 @@ fn few(found: &Found) -> Vec<Run> {
     copies().into_iter().chain(pair(&found.tool, "cp")).collect()
 }
 
-/// The others take seconds, in which the memory of the output before goes elsewhere. Beside them everybody would be
-/// measured by what memory there happens to be, so they have a series of their own.
+/// The other programs take seconds. In this time, the memory of the previous output is used for other things. In a
+/// common series, the results would depend on which memory is free. So these programs have their own series.
 fn peers(found: &Found) -> Vec<Run> {
     copies().into_iter().take(1).chain(found.peers.iter().flat_map(|peer| pair(peer, "cp"))).collect()
 }
@@ -135,7 +135,7 @@ fn files(found: &Found) -> Vec<Run> {
     few(found).into_iter().chain(found.peers.iter().flat_map(|peer| pair(peer, "cp"))).collect()
 }
 
-/// This tool syncs of its own accord; `cp` is followed by `sync`.
+/// This tool syncs by itself. `cp` is followed by `sync`.
 fn synced(found: &Found) -> Vec<Run> {
     let two = format!("bench {} --sync in out", two_threads::MODE);
     let mut runs = vec![Run::new("cp", "cp in out && sync out", "cp"), Run::new("copy by two threads", &two, "cp")];
@@ -172,7 +172,7 @@ fn cold(found: &Found) -> Vec<Run> {
     runs
 }
 
-/// Beyond the main series' size: those that take no minutes, and no more files than fit into memory.
+/// Above the main series' size: programs that do not take minutes, and only as many files as fit into memory.
 fn large(found: &Found, len: u64) -> Vec<Run> {
     let mut runs = few(found);
     runs.extend(found.peers.iter().take(1).flat_map(|peer| pair(peer, "cp")).take(1));
@@ -182,7 +182,7 @@ fn large(found: &Found, len: u64) -> Vec<Run> {
     runs
 }
 
-/// Each of the AWS Encryption CLI's against this tool's.
+/// Each command of the AWS Encryption CLI is compared with this tool's.
 fn kms(peers: &[Peer]) -> Vec<Run> {
     let Some(ours) = peers.first().map(|peer| pair(peer, "")) else { return Vec::new() };
     let runs = peers.iter().flat_map(|peer| pair(peer, "").into_iter().zip(&ours));

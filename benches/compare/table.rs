@@ -1,4 +1,4 @@
-//! The figures as tables, and raw.
+//! The figures as tables, and as raw data.
 
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ impl Report<'_> {
     /// `compare.md`.
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::from("# waxseal beside other programs\n\n");
-        // The path of another tool is nobody's business.
+        // The path of another tool may be private.
         let given = match self.options.given.as_str() {
             "" => String::new(),
             given => format!(" -- {}", given.replace(&self.options.tool, "PATH")),
@@ -53,7 +53,7 @@ impl Report<'_> {
         text
     }
 
-    /// Versions of what ran, and what is missing.
+    /// Versions of the programs that ran, and the missing programs.
     fn programs(&self) -> String {
         let mut text = String::from("| program | version |\n| --- | --- |\n");
         let kms = self.found.kms.iter().skip(1);
@@ -115,7 +115,7 @@ fn mib(len: u64) -> f64 {
     len as f64 / 1_048_576.0
 }
 
-/// Three digits that count.
+/// Three significant digits.
 pub(crate) fn show(seconds: f64) -> String {
     let digits = if seconds < 0.1 {
         4
@@ -127,7 +127,7 @@ pub(crate) fn show(seconds: f64) -> String {
     format!("{seconds:.digits$}")
 }
 
-/// The runs that have figures, fastest first.
+/// The runs that have figures, with the fastest first.
 pub(crate) fn sorted<'a>(measured: &'a Measured) -> Vec<&'a Figures> {
     let mut runs: Vec<&Figures> = measured.runs.iter().filter(|run| !run.figures.is_empty()).collect();
     runs.sort_by(|one, other| one.seconds().total_cmp(&other.seconds()));
@@ -163,7 +163,7 @@ impl Figures {
         mib(peak << 10)
     }
 
-    /// Median of the ratios within a round, and ratio of the least times.
+    /// The median of the ratios within a round, and the ratio of the best times.
     pub(crate) fn ratios(&self, measured: &Measured) -> Option<(f64, f64)> {
         let base = measured.runs.iter().find(|run| run.name == self.against && !run.figures.is_empty())?;
         let pairs = self.figures.iter().zip(&base.figures);

@@ -1,4 +1,4 @@
-//! The limit: a copy by two threads, without cryptography, made as the engine makes its output.
+//! The limit: a copy by two threads, without cryptography. It writes its output in the same way as the engine.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::system;
 
-/// The first argument that asks for this mode: `MODE [--sync] IN OUT`.
+/// The first argument for this mode: `MODE [--sync] IN OUT`.
 pub(crate) const MODE: &str = "copy-by-two-threads";
 
 const THREADS: usize = 2;
-/// What a thread claims at once.
+/// The number of bytes that a thread claims at once.
 const TASK: u64 = 1 << 20;
-/// What is read and written at once.
+/// The number of bytes in one read or write.
 const PIECE: usize = 256 << 10;
-/// Some processors copy at half their speed to memory that is not aligned.
+/// Some processors copy to unaligned memory at half their speed.
 const PAGE: usize = 4096;
 
 pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
@@ -52,7 +52,7 @@ fn copy(input: &str, output: &str, sync: Sync) -> std::io::Result<()> {
             }
         }
     };
-    // One task needs no second thread.
+    // A single task needs no second thread.
     let helpers = if len > TASK { THREADS - 1 } else { 0 };
     std::thread::scope(|scope| {
         let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();

@@ -1,4 +1,4 @@
-//! The folder under `target/` where everything happens, and the environment that all programs get.
+//! The folder under `target/` for all work, and the environment of all programs.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -9,13 +9,13 @@ use std::process::{Command, Stdio};
 use crate::options::Options;
 use crate::support;
 
-/// Ends what runs in the background, and removes the folder.
+/// On drop, ends the background processes and removes the folder.
 pub(crate) struct Workplace {
     folder: PathBuf,
-    /// The links to programs, then the Python environment, then what the user has.
+    /// First the links to programs, then the Python environment, then the user's path.
     path: OsString,
     kms: Option<Kms>,
-    /// One comparison at a time.
+    /// Only one comparison at a time.
     _lock: File,
 }
 
@@ -30,7 +30,7 @@ impl Workplace {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare");
         let lock = File::create(folder.with_extension("lock")).unwrap();
         lock.lock().unwrap();
-        // What an interrupted run left.
+        // Files of an interrupted run.
         let _ = fs::remove_dir_all(&folder);
         let bin = folder.join("bin");
         fs::create_dir_all(&bin).unwrap();
@@ -48,19 +48,19 @@ impl Workplace {
         &self.folder
     }
 
-    /// Puts `program` on the path of all programs that run here.
+    /// Adds `program` to the path of all programs that run here.
     pub(crate) fn link(&self, program: &Path, name: &str) {
         symlink(program, self.folder.join("bin").join(name)).unwrap();
     }
 
-    /// Starts an emulator; its key's ARN.
+    /// Starts an emulator. Returns its key's ARN.
     pub(crate) fn start_kms(&mut self) -> String {
         let server = support::moto();
         let key = server.aws().create_key();
         self.kms.insert(Kms { server, key }).key.clone()
     }
 
-    /// `program`, to run in `folder`, with nothing of the user's AWS.
+    /// `program`, to run in `folder`, without the user's AWS settings.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
         let mut command = Command::new(program);
         support::clear_aws_environment(&mut command);
@@ -74,7 +74,7 @@ impl Workplace {
         command
     }
 
-    /// Runs a shell script; what it printed, or the last thing it complained of.
+    /// Runs a shell script. Returns its output, or the last line of its errors.
     pub(crate) fn shell(&self, folder: &Path, script: &str) -> Result<String, String> {
         let mut command = self.command("sh", folder);
         let output = command.args(["-c", script]).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
@@ -91,7 +91,7 @@ impl Workplace {
         std::env::split_paths(&self.path).any(|folder| folder.join(program).is_file())
     }
 
-    /// Name of the file system that is written to.
+    /// Name of the file system of the output.
     pub(crate) fn file_system(&self) -> String {
         let name = self.shell(&self.folder, "df --output=fstype . | tail -n 1").unwrap_or_default();
         if name.trim().is_empty() { "a file system without a name".into() } else { name.trim().to_owned() }
@@ -100,7 +100,7 @@ impl Workplace {
 
 impl Drop for Workplace {
     fn drop(&mut self) {
-        // gpg starts an agent, which would stay.
+        // gpg starts an agent, which would keep running.
         let _ = self.shell(&self.folder, "gpgconf --kill all");
         let _ = fs::remove_dir_all(&self.folder);
     }

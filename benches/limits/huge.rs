@@ -1,4 +1,4 @@
-//! A sealed file too large to be written for a bench: sparse, with only those chunks in it that will be read.
+//! A sealed file that is too large for a bench to write. It is sparse, and has only those chunks that will be read.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,7 +12,7 @@ use waxseal::payload::{ChunkIndex, ChunkSealer, PayloadKeys};
 use waxseal::secret::DataKey;
 use waxseal::{Envelope, Result, SealOptions};
 
-/// Seals with a data key that the bench knows too.
+/// Seals with a data key that the bench knows.
 struct Known<'a>(&'a KeyFile, [u8; 32]);
 
 impl KeySealer for Known<'_> {
@@ -31,7 +31,8 @@ impl KeySealer for Known<'_> {
     }
 }
 
-/// Writes what stands for `len` zeros to `path`: the first chunk, the last, and those that hold `places`.
+/// Writes a sealed file of `len` zeros to `path`. Only the first chunk, the last one, and those that contain `places`
+/// are written.
 pub(crate) fn make(path: &Path, len: u64, places: &[u64]) -> KeyFile {
     let key = KeyFile::generate().unwrap();
     let known = Known(&key, [7; 32]);

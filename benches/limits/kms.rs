@@ -1,4 +1,5 @@
-//! What stands for AWS KMS on 127.0.0.1: a listener that hangs up at the first byte, and a service that answers.
+//! Replacements for AWS KMS on 127.0.0.1: a listener that closes the connection at the first byte, and a service that
+//! answers.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::process::Tool;
 
-/// The key that is named; nobody's.
+/// The ARN of the key. The key does not exist.
 pub(crate) const KEY: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-/// Where the program looks for its key service.
+/// Where the program connects to its key service.
 fn configure<'a>(command: &'a mut Command, url: &str) -> &'a mut Command {
     command
         .env("AWS_ENDPOINT_URL_KMS", url)
@@ -20,13 +21,14 @@ fn configure<'a>(command: &'a mut Command, url: &str) -> &'a mut Command {
         .env("AWS_SECRET_ACCESS_KEY", "secret")
 }
 
-/// From exec to the first byte that the key service gets, which must be `expected`.
+/// The time from exec to the first byte that the key service gets. This byte must be `expected`.
 pub(crate) fn millis_to_first_byte(tool: &Tool, scheme: &str, expected: u8) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut command = tool.command(&format!("encrypt -f -k {KEY} -o out one"));
     configure(&mut command, &format!("{scheme}://{address}"));
-    // A program that never comes must not keep the bench waiting: then this thread comes, and says nothing.
+    // If the program never connects, the bench must not wait for ever. In this case, this thread connects and sends
+    // nothing.
     let (came, waiting) = mpsc::channel::<()>();
     std::thread::spawn(move || {
         if waiting.recv_timeout(Duration::from_secs(20)) == Err(RecvTimeoutError::Timeout) {
@@ -40,14 +42,14 @@ pub(crate) fn millis_to_first_byte(tool: &Tool, scheme: &str, expected: u8) -> f
     let read = stream.read(&mut first).unwrap();
     let took = begun.elapsed().as_secs_f64() * 1e3;
     drop(came);
-    // It would try again.
+    // Otherwise it would try again.
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!((read, first[0]), (1, expected), "{scheme}: not what a client begins with");
     took
 }
 
-/// Answers every request with a data key of zeros, after a while.
+/// Answers every request with a data key of zeros, after a delay.
 pub(crate) struct FakeKms {
     url: String,
 }

@@ -1,13 +1,12 @@
-//! What the program is held to: its start, a range of a huge file, memory, and what a key service adds.
+//! The program's targets: its start, a range of a huge file, memory, and the cost of a key service.
 //!
 //! ```sh
 //! cargo bench --bench limits                        # 200 runs, 20 GiB through memory
-//! cargo bench --bench limits -- --runs 50 --gib 2   # sooner
+//! cargo bench --bench limits -- --runs 50 --gib 2   # faster
 //! ```
 //!
-//! A figure holds when its median is within the target, and "at best" when only its least is: on a busy machine that
-//! tells the program's part from its neighbours'. As a test everything runs, with tiny data. Linux only: the peak of
-//! memory comes from /proc.
+//! A figure holds if its median is within the target. It holds "at best" if only its minimum is, which happens on a
+//! busy machine. As a test, everything runs with tiny data. Linux only, because the peak of memory comes from /proc.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
@@ -28,20 +27,20 @@ use waxseal::{Demands, OpenReaderAt};
 use kms::FakeKms;
 use process::Tool;
 
-/// How long the key service thinks in the comparison with a local key.
+/// The delay of the key service in the comparison with a local key.
 const KMS_DELAY: Duration = Duration::from_millis(30);
 const RANGE: usize = 4096;
 
 struct Options {
     runs: usize,
-    /// Bytes that go through the program while its memory is watched.
+    /// Number of bytes that the program processes while its memory is measured.
     through: u64,
-    /// Length of the file of which a range is read. It is sparse: its size costs nothing.
+    /// Length of the file from which a range is read. The file is sparse and uses little space.
     huge: u64,
-    /// Length of the file that is sealed with a local key and with one in KMS.
+    /// Length of the file that is sealed with a local key and with a key in KMS.
     file: usize,
     rounds: usize,
-    /// The program that was built with this bench, unless `--tool PATH` names another.
+    /// The program that was built with this bench, unless `--tool PATH` names another one.
     tool: PathBuf,
 }
 
@@ -127,7 +126,7 @@ fn one_byte_offline(tool: &Tool, options: &Options) -> [Figure; 4] {
     ]
 }
 
-/// A range of the huge file by a process of its own, and by one reader that seeks.
+/// Reads a range of the huge file, with a new process and with a seeking reader.
 fn range(tool: &Tool, options: &Options) -> [Figure; 2] {
     let places: Vec<u64> = (1..=64).map(|part| options.huge / 65 * part / RANGE as u64 * RANGE as u64).collect();
     let path = tool.folder.join("huge.wax");
@@ -178,7 +177,7 @@ fn first_byte(tool: &Tool, options: &Options) -> [Figure; 2] {
     let (mut plain, mut tls) = (Vec::new(), Vec::new());
     for _ in 0..options.runs {
         plain.push(kms::millis_to_first_byte(tool, "http", b'P'));
-        // The type of a TLS record that carries a handshake.
+        // The type of a TLS record for a handshake.
         tls.push(kms::millis_to_first_byte(tool, "https", 22));
     }
     [
@@ -187,14 +186,14 @@ fn first_byte(tool: &Tool, options: &Options) -> [Figure; 2] {
     ]
 }
 
-/// Sealing with a key service that takes its time, against sealing with a local key.
+/// Compares sealing with a slow key service and sealing with a local key.
 fn kms_against_local(tool: &Tool, options: &Options) -> Figure {
     fs::write(tool.folder.join("file"), common::plaintext(options.file)).unwrap();
     let service = FakeKms::start(KMS_DELAY);
     let ratios = (0..options.rounds).map(|_| {
         let timed = |key: &str| {
             let _ = fs::remove_file(tool.folder.join("out"));
-            // Memory that lay idle may have gone back to a host; whoever needs it next would pay for having it back.
+            // Idle memory may have been returned to the host. The next user of it would need extra time to get it back.
             std::hint::black_box(vec![1u8; options.file]);
             let begun = Instant::now();
             let arguments = format!("encrypt --no-sync -k {key} -o out file");

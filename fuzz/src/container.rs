@@ -1,4 +1,4 @@
-//! The core without I/O, against the serial reader.
+//! Compares the module without I/O with the serial reader.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use waxseal::{Demands, Error};
 use super::recipe::Recipe;
 use super::{Outcome, open, openers, waits};
 
-/// Chunks in order, and any range, are those of the serial reader's plaintext, whatever the lengths and ranges.
+/// Chunks in order, and any range, have the bytes of the serial reader's plaintext, for all lengths and ranges.
 pub fn container(data: &[u8]) {
     let Some((count, rest)) = data.split_first() else { return };
     let (ranges, recipe) = rest.split_at(rest.len().min(7 * usize::from(count % 8)));
@@ -69,7 +69,7 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// Kind, start, length: from the beginning, from the end of all numbers, or backwards.
+/// Kind, start, length. The start counts from the beginning or from the largest number, or the range is reversed.
 fn asked(range: &[u8]) -> Range<u64> {
     let (start, len) = (number(&range[1..4]), number(&range[4..7]));
     match range[0] % 4 {
@@ -80,7 +80,7 @@ fn asked(range: &[u8]) -> Range<u64> {
     }
 }
 
-/// Lengths that a store may claim.
+/// Lengths that a store may report.
 fn hostile_lengths(payload: &Payload, ranges: &[u8]) {
     for range in ranges.chunks_exact(7).map(asked) {
         for len in [range.start, range.end, range.start.wrapping_mul(1 << 32)] {
@@ -106,7 +106,7 @@ fn one_range(plaintext: &Plaintext, plain: Range<u64>, file: &[u8], serial: &Out
     let within = |at: u64| usize::try_from(at.min(plaintext.len())).unwrap();
     let (start, end) = (within(plain.start), within(plain.end));
     assert_eq!(got.len(), end.saturating_sub(start));
-    // Beyond the place where the serial reader failed there is nothing to compare with.
+    // After the position where the serial reader failed, there is nothing to compare.
     if let Some(known) = serial.plaintext.get(start..end) {
         assert!(known == got, "another range");
     }

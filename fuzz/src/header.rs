@@ -1,4 +1,4 @@
-//! The header's parser: what it accepts is canonical, and the bank that counts is the right one.
+//! The header's parser: what it accepts is canonical, and it uses the right bank.
 
 use waxseal::format::{Bank, BankNumber, Front, Header};
 
@@ -30,7 +30,7 @@ pub fn header(data: &[u8]) {
     }
 }
 
-/// A bank of these fields, with filling and a right check. The magic is put there.
+/// A bank with these fields, with filling and a right checksum. The magic is added.
 fn filled(fields: &[u8], number: u16) -> Vec<u8> {
     let stated = fields.get(12..16).map_or(4096, |len| u32::from_le_bytes(len.try_into().unwrap()) as usize);
     let len = if LENGTHS.contains(&stated) { stated } else { 4096 };
@@ -43,7 +43,7 @@ fn filled(fields: &[u8], number: u16) -> Vec<u8> {
     bank
 }
 
-/// A valid bank has one encoding, and its bound bytes are those that stand there.
+/// A valid bank has exactly one encoding, and its bound bytes are the ones in it.
 fn one(bytes: &[u8], place: usize) {
     let Ok(bank) = Bank::decode(bytes, place) else { return };
     let len = bank.len.get();

@@ -1,5 +1,5 @@
-//! Bodies of the fuzz targets. Each is a plain function of bytes that panics where a promise is broken, so that the
-//! fuzzer and the tests of the package can both call it.
+//! The fuzz targets. Each is a function of bytes that panics if a promise is broken. Both the fuzzer and the tests of
+//! the package call it.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a target says by a panic what it found")]
 #![allow(unreachable_pub, dead_code, reason = "shared with the tests of the package, which use a part")]
@@ -46,7 +46,7 @@ pub const TARGETS: [Target; 11] = [
     ("keytext", keytext),
 ];
 
-/// Gives the data key of the base file for a KMS slot: bound bytes are then held by the commitment alone.
+/// Gives the data key of the base file for a KMS slot. Only the commitment then protects the bound bytes.
 struct KeyService;
 
 impl KeyOpener for KeyService {
@@ -63,7 +63,7 @@ impl KeyOpener for KeyService {
     }
 }
 
-/// Knows the secret of the base file's slots of kinds 4 and 5.
+/// Has the secret of the base file's slots of kinds 4 and 5.
 struct SecretService;
 
 impl KeyOpener for SecretService {
@@ -89,11 +89,11 @@ fn openers() -> [&'static dyn KeyOpener; 5] {
     [one, two, &KeyService, &SecretService, identity]
 }
 
-/// How opening ended, and what came out.
+/// The result of opening, and the output.
 pub struct Outcome {
     /// The error in words, or `None`.
     pub error: Option<String>,
-    /// All that came out.
+    /// The complete output.
     pub plaintext: Vec<u8>,
 }
 
@@ -113,13 +113,13 @@ fn drain(reader: Result<impl Read>, mut piece: impl FnMut() -> usize) -> Outcome
     }
 }
 
-/// Opens a whole file with every key there is.
+/// Opens a complete file with all keys.
 #[must_use]
 pub fn open(file: &[u8]) -> Outcome {
     drain(OpenReader::new(file, &openers(), &Demands::default()), || 20_000)
 }
 
-/// Whatever comes out is authentic and in its place; a file that opens has its payload untouched.
+/// All output is authentic and at its position. If a file opens, its payload is unchanged.
 pub fn open_serial(data: &[u8]) {
     let Some((mode, rest)) = data.split_first() else { return };
     if *mode == 0xff {
@@ -148,10 +148,10 @@ pub fn check_authentic(recipe: &Recipe<'_>, file: &[u8], opened: &Outcome) {
     }
 }
 
-/// A file that opens gives the same plaintext, or none, whichever bank is damaged, and with whichever key.
+/// A file gives the same plaintext or none, whichever bank is damaged, and with every key.
 pub fn malleability(data: &[u8]) {
     let file = Recipe::parse(data).file();
-    // Twenty openings of a long payload say nothing more about banks.
+    // Opening a long payload twenty times tests nothing more about banks.
     if file.len() > 200_000 {
         return;
     }
@@ -179,7 +179,7 @@ pub fn malleability(data: &[u8]) {
     }
 }
 
-/// Gives pieces of the sizes that the input says.
+/// Returns pieces with the lengths that the input states.
 struct Pieces<'a> {
     file: &'a [u8],
     sizes: std::iter::Cycle<std::slice::Iter<'a, u8>>,
@@ -199,7 +199,7 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// 0 to 127 bytes, or up to some 16 KiB. At least one size must not be zero.
+/// 0 to 127 bytes, or up to about 16 KiB. At least one length must not be zero.
 fn size_of_piece(size: Option<&u8>) -> usize {
     match usize::from(size.copied().unwrap_or(1)) {
         small @ 0..128 => small,
@@ -223,7 +223,7 @@ pub fn split(data: &[u8]) {
     assert!(parts.plaintext == whole.plaintext, "other bytes by pieces");
 }
 
-/// The engine gives what the serial reader gives, or a beginning of it before a failure.
+/// The engine's output is the serial reader's, or a part from its start before a failure.
 pub fn parallel_vs_serial(data: &[u8]) {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let engine = ENGINE.get_or_init(Engine::new);
@@ -248,8 +248,8 @@ pub fn parallel_vs_serial(data: &[u8]) {
     check(Source::File(&on_disk), "file");
 }
 
-/// Whether a reader that can seek would wait before it believes the header: 150 ms of nothing. Headers are the matter
-/// of other targets.
+/// Whether a seeking reader would wait before it decides on the header: 150 ms without a test. Other targets test
+/// headers.
 fn waits(file: &[u8]) -> bool {
     match Header::read(&Front::new(file.to_vec())) {
         Ok(header) => !header.warnings().is_empty(),
@@ -257,7 +257,7 @@ fn waits(file: &[u8]) -> bool {
     }
 }
 
-/// Ranges of the seeking reader are those of the serial reader's plaintext.
+/// Ranges from the seeking reader have the bytes of the serial reader's plaintext.
 pub fn seek_vs_serial(data: &[u8]) {
     let Some((count, rest)) = data.split_first() else { return };
     let (ranges, recipe) = rest.split_at(rest.len().min(6 * usize::from(count % 8)));
@@ -283,7 +283,7 @@ pub fn seek_vs_serial(data: &[u8]) {
             return;
         }
         let start = usize::try_from(start).unwrap();
-        // Behind the place where the serial reader failed there is nothing to compare with.
+        // After the position where the serial reader failed, there is nothing to compare.
         if serial.error.is_none() || start + out.len() <= serial.plaintext.len() {
             let end = serial.plaintext.len().min(start + usize::try_from(len).unwrap());
             assert!(serial.plaintext.get(start..end).unwrap_or_default() == out, "another range");

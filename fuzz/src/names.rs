@@ -1,4 +1,4 @@
-//! Parsers of text, each against a second one that is written another way.
+//! Parsers of text. Each is compared with a second parser that is written in another way.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,14 +34,14 @@ fn arn(text: &str) -> bool {
     (1..=32).contains(&region) && account == 12 && (1..=128).contains(&key) && rest.is_empty()
 }
 
-/// How many characters of a class stand first, and what is behind them.
+/// The number of characters of a class at the start, and the rest.
 fn run(text: &str, class: impl Fn(char) -> bool) -> (usize, &str) {
     let len = text.find(|c| !class(c)).unwrap_or(text.len());
     (len, &text[len..])
 }
 
 fn pairs(lines: &[&str]) {
-    // The second parser has no opinion on the longest names and values.
+    // The second parser does not check the longest names and values.
     if lines.iter().any(|line| line.len() >= 65_000) {
         return;
     }
@@ -107,7 +107,7 @@ pub fn keytext(data: &[u8]) {
     match KeyText::parse(text) {
         Ok(KeyText::KeyFile(_)) => keyfile(text),
         Ok(KeyText::Identity(identity)) => {
-            // What is taken is written in the same way.
+            // What is accepted is written in the same way.
             assert_eq!(identity.to_text(&[]).expose().strip_suffix(b"\n"), line.as_deref());
         }
         Ok(KeyText::Recipient(recipient)) => {
@@ -119,7 +119,7 @@ pub fn keytext(data: &[u8]) {
     }
 }
 
-/// A recipient's line by the specification, as far as it goes without the tables.
+/// A recipient's line according to the specification, as far as possible without the tables.
 fn sound(line: &str, recipient: &Recipient) -> bool {
     let at = line.rfind(':').unwrap();
     let (body, key) = line[..at].rsplit_once(':').unwrap();
@@ -143,7 +143,7 @@ fn only_line(text: &[u8]) -> Option<Vec<u8>> {
     counts.next().is_none().then(|| line.to_vec())
 }
 
-/// By the specification, byte for byte.
+/// According to the specification, byte for byte.
 fn key_of(text: &[u8]) -> Option<[u8; 32]> {
     let (mut lines, mut line) = (Vec::new(), Vec::new());
     for byte in text {

@@ -1,21 +1,22 @@
-//! Altered files, written small: a base file, edits, and which checks to make right again.
+//! Altered files in a short form: a base file, edits, and which checksums to correct.
 //!
 //! ```text
 //! base u8 | recheck u8 | edits: op u8, operands
 //! ```
 //!
-//! A place is an anchor (start, bank 1, payload, last chunk, end) and an offset from there, so that small numbers reach all parts.
+//! A position is an anchor (start, bank 1, payload, last chunk, end) and an offset from it, so that small numbers reach
+//! all parts.
 
 use std::sync::OnceLock;
 
 use super::encode::{ARN, CHUNK, MAGIC, Make, SEALED, Wrap, fixed, list, recheck, text};
 
-/// A file to begin with, and the plaintexts that it may open to, each with its payload.
+/// A base file, and the plaintexts to which it may open, each with its payload.
 pub struct Base {
     /// The file.
     pub file: Vec<u8>,
     bank_len: usize,
-    /// Plaintext and payload. A file with another one hidden in it has two.
+    /// Plaintext and payload. A file in which another one is hidden has two.
     pub versions: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -27,7 +28,7 @@ fn base(make: &Make) -> Base {
     }
 }
 
-/// What every base has: slots for both key files and the key service.
+/// What every base file has: slots for both key files and the key service.
 fn make(suite: u16, bank_len: u32, len: usize) -> Make {
     Make::with(|make| {
         make.suite = suite;
@@ -37,7 +38,7 @@ fn make(suite: u16, bank_len: u32, len: usize) -> Make {
     })
 }
 
-/// An interrupted rewrap: bank 1 is newer, and has other slots.
+/// An interrupted rewrap. Bank 1 is newer and has other slots.
 fn rewrapped() -> Base {
     let old = make(1, 4096, 50);
     let new = Make { generation: 2, slots: vec![Wrap::Key(2)], ..old.clone() };
@@ -46,7 +47,7 @@ fn rewrapped() -> Base {
     base
 }
 
-/// A second file inside a private slot, as long as the place of its own bank 1 says.
+/// A second file inside a private slot. Its length fits the position of its own bank 1.
 fn hiding(inner_len: u32, outer_len: u32) -> Base {
     let inner = Make::with(|inner| {
         *inner = make(1, inner_len, 0);
@@ -64,7 +65,7 @@ fn hiding(inner_len: u32, outer_len: u32) -> Base {
     base
 }
 
-/// Two files of one data key and one author, made to be mixed: bank 1 and the rest are another file's.
+/// Two files with one data key and one author, mixed: bank 1 and the rest are from the other file.
 fn mixed() -> Base {
     let one = make(1, 4096, 40);
     let two =
@@ -77,10 +78,10 @@ fn mixed() -> Base {
     base
 }
 
-/// The secret of slots of kinds 4 and 5, whatever their encapsulation.
+/// The secret of slots of kinds 4 and 5, for every encapsulation.
 pub(crate) const SECRET: [u8; 32] = [0x5e; 32];
 
-/// One slot of each kind of public key, and one of a kind to come.
+/// One slot of each kind of public key, and one of a future kind.
 fn public_keys() -> Base {
     let with = |kind, id: &str, len| Wrap::Public(kind, id.into(), (vec![9; len], SECRET));
     base(&Make::with(|public| {
@@ -115,24 +116,25 @@ pub fn bases() -> &'static [Base] {
     })
 }
 
-/// Files of more than one task of the engine: of a size that is shared among threads, and that no task divides.
+/// Files with more than one task of the engine. The length is large enough for several threads, and no multiple of a
+/// task.
 fn large() -> &'static [Base] {
     static LARGE: OnceLock<[Base; 2]> = OnceLock::new();
     LARGE.get_or_init(|| [(1, 330 * CHUNK + 5), (2, 390 * CHUNK)].map(|(suite, len)| base(&make(suite, 65_536, len))))
 }
 
-/// How many base files there are.
+/// The number of base files.
 #[must_use]
 pub fn count() -> usize {
     bases().len()
 }
 
-/// Every plaintext that a base may open to.
+/// Every plaintext to which a base file may open.
 pub fn plaintexts() -> impl Iterator<Item = &'static [u8]> {
     bases().iter().flat_map(|base| &base.versions).map(|(plaintext, _)| plaintext.as_slice())
 }
 
-/// A base file and the edits to be made to it.
+/// A base file, and the edits to it.
 pub struct Recipe<'a> {
     base: &'static Base,
     recheck: u8,
@@ -140,14 +142,14 @@ pub struct Recipe<'a> {
 }
 
 impl<'a> Recipe<'a> {
-    /// Takes any bytes.
+    /// Accepts any bytes.
     #[must_use]
     pub fn parse(data: &'a [u8]) -> Self {
         let at = |at: usize| data.get(at).copied().unwrap_or(0);
         Self { base: &bases()[usize::from(at(0)) % count()], recheck: at(1), edits: data.get(2..).unwrap_or_default() }
     }
 
-    /// The same, but from 0xf0 on the first byte names a large file.
+    /// The same, but if the first byte is 0xf0 or more, it names a large file.
     #[must_use]
     pub fn parse_large(data: &'a [u8]) -> Self {
         let recipe = Self::parse(data);
@@ -157,7 +159,7 @@ impl<'a> Recipe<'a> {
         }
     }
 
-    /// The file that is altered.
+    /// The base file.
     #[must_use]
     pub fn base(&self) -> &'static Base {
         self.base
@@ -183,7 +185,7 @@ impl<'a> Recipe<'a> {
     }
 }
 
-/// A length that the bank states is believed where it is one of the five.
+/// The length in the bank is used if it is one of the five.
 fn check_again(file: &mut [u8], place: usize, otherwise: usize) {
     let Some(stated) = file.get(place + 12..place + 16) else { return };
     let stated = u32::from_le_bytes(stated.try_into().unwrap()) as usize;
@@ -215,7 +217,7 @@ impl Edit<'_> {
         (0..len.min(self.rest.len())).map(|_| self.byte()).collect()
     }
 
-    /// A place in the file or at its end.
+    /// A position in the file or at its end.
     fn place(&mut self) -> usize {
         let (anchor, offset) = (self.byte(), self.number());
         let len = self.file.len();

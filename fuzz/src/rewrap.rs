@@ -1,4 +1,4 @@
-//! Rewrap and repair of arbitrary headers: what opened before opens after, and no payload changes.
+//! Rewrap and repair of arbitrary headers. A file that opened before opens after it, and no payload changes.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,7 +12,7 @@ use waxseal::rewrap::{HeaderFile, InPlace, Others, Plan, Request, Selector, Unwr
 use super::recipe::Recipe;
 use super::{check_authentic, encode, open, openers};
 
-/// A disk in memory that never fails. It holds files by number, and one of them has the name.
+/// A disk in memory that never fails. It has files by number, and one of them has the name.
 struct Disk {
     files: Vec<Vec<u8>>,
     named: usize,
@@ -87,7 +87,7 @@ impl HeaderFile for MemoryFile {
     }
 }
 
-/// What is done to the file.
+/// The operation on the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Repair,

@@ -1,11 +1,11 @@
-//! Chunks opened one after the other, to the authenticated end.
+//! Opens chunks one by one up to the authenticated end.
 
 use super::payload::Payload;
 use crate::error::Tampered;
 use crate::format::SEALED_CHUNK_LEN;
 use crate::payload::{ChunkIndex, ChunkOpener};
 
-/// Opens the chunks of a payload in order. A failure is final: it comes again at every further call.
+/// Opens the chunks of a payload in order. An error is final: every later call returns it again.
 pub struct InOrder {
     opener: ChunkOpener,
     state: State,
@@ -18,7 +18,7 @@ enum State {
 }
 
 impl InOrder {
-    /// From the first chunk on.
+    /// Starts with the first chunk.
     #[must_use]
     pub fn new(opener: ChunkOpener) -> Self {
         Self { opener, state: State::Next(ChunkIndex::FIRST) }
@@ -31,18 +31,18 @@ impl InOrder {
         self
     }
 
-    /// Whether the last chunk was opened: all that came was authenticated, and so was the end.
+    /// Whether the last chunk was opened. If so, all bytes and the end are authenticated.
     #[must_use]
     pub fn ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
 
-    /// Opens the next chunk in place and gives its plaintext; nothing once the end was reached.
+    /// Opens the next chunk in place and returns its plaintext. Returns nothing after the end was reached.
     ///
-    /// `sealed` are the next [`SEALED_CHUNK_LEN`] bytes of the payload, or all that is left where the input has ended.
+    /// `sealed` has the next [`SEALED_CHUNK_LEN`] bytes of the payload, or all remaining bytes if the input has ended.
     ///
     /// # Errors
-    /// [`Tampered`]: then `sealed` is wiped.
+    /// [`Tampered`]. `sealed` is then wiped.
     pub fn open<'a>(&mut self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], Tampered> {
         let index = match &self.state {
             State::Next(index) => *index,

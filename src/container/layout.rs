@@ -1,4 +1,4 @@
-//! Where the parts of a payload are in its file (spec 11.4). The one place that computes an offset.
+//! Where the parts of a payload are in its file (spec 11.4). Only this module computes offsets.
 //!
 //! ```text
 //! file | header ... | salt, commitment | chunk 0 | chunk 1 | ... | last chunk |
@@ -13,13 +13,13 @@ use crate::format::{
 };
 use crate::payload::ChunkIndex;
 
-/// The places of a payload that begins at a known byte of its file. It knows no length: nothing here is believed.
+/// The positions in a file whose payload begins at a known byte. No length from the file is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     start: u64,
 }
 
-/// Where a file's last chunk is. Nothing of it is authenticated yet.
+/// Where a file's last chunk is. Nothing in it is authenticated yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct End {
@@ -32,19 +32,19 @@ pub struct End {
 }
 
 impl Layout {
-    /// The payload begins at byte `start` of its file.
+    /// Layout of a payload that begins at byte `start` of its file.
     #[must_use]
     pub const fn new(start: u64) -> Self {
         Self { start }
     }
 
-    /// Of the file with this header.
+    /// Layout of the file with this header.
     #[must_use]
     pub fn of(header: &Header) -> Self {
         Self::new(header.payload_offset())
     }
 
-    /// The place of salt and commitment, with which the payload begins.
+    /// The position of salt and commitment, which are the payload's first bytes.
     #[must_use]
     pub fn prelude(&self) -> Range<u64> {
         self.start..self.start + PRELUDE_LEN as u64
@@ -56,13 +56,13 @@ impl Layout {
         self.start + chunk_offset(index.get())
     }
 
-    /// Bytes of the payload of a file of `file_len` bytes.
+    /// Length of the payload in a file of `file_len` bytes.
     #[must_use]
     pub fn payload_len(&self, file_len: u64) -> u64 {
         file_len.saturating_sub(self.start)
     }
 
-    /// Bytes of the whole file whose plaintext has `plaintext_len` bytes.
+    /// Length of the complete file for a plaintext of `plaintext_len` bytes.
     ///
     /// # Errors
     /// [`Error::Limit`] above 4 PiB - 1 bytes.
@@ -73,25 +73,25 @@ impl Layout {
     /// Where the last chunk of a file of `file_len` bytes is.
     ///
     /// # Errors
-    /// [`Tampered::Truncated`] for a length that no file has; [`Tampered::TooLong`] above the limit.
+    /// [`Tampered::Truncated`] for a length that no file can have. [`Tampered::TooLong`] above the limit.
     pub fn end(&self, file_len: u64) -> Result<End, Tampered> {
         let plaintext_len = plaintext_len(self.payload_len(file_len))?;
         let index = ChunkIndex::new(plaintext_len / CHUNK_LEN as u64).ok_or(Tampered::TooLong)?;
         Ok(End { range: self.chunk_at(index)..file_len, plaintext_len, index })
     }
 
-    /// How many full chunks fit a file of `file_len` bytes, wherever it was cut.
+    /// How many full chunks fit into a file of `file_len` bytes, even if it was truncated.
     #[must_use]
     pub fn full_chunks(&self, file_len: u64) -> u64 {
         file_len.saturating_sub(self.prelude().end) / SEALED_CHUNK_LEN as u64
     }
 
-    /// Salt and commitment as the file carries them, `None` where they could not be read.
+    /// Salt and commitment from the payload. `None` if they could not be read.
     ///
-    /// `front` is the file's, which has `file_len` bytes or more.
+    /// `front` is the front of the file. The file has at least `file_len` bytes.
     ///
     /// # Errors
-    /// [`Tampered::Truncated`] when the file ends before the shortest payload does.
+    /// [`Tampered::Truncated`] if the file is too short for a payload.
     pub(crate) fn carried<'a>(
         &self,
         front: &'a Front,
@@ -103,7 +103,7 @@ impl Layout {
         Ok(self.prelude_in(front))
     }
 
-    /// Salt and commitment as the file carries them, where its front has them and they could be read.
+    /// Salt and commitment from the payload. `None` if `front` does not have them or they could not be read.
     #[must_use]
     pub fn prelude_in<'a>(&self, front: &'a Front) -> Option<&'a [u8; PRELUDE_LEN]> {
         let Range { start, end } = self.prelude();
@@ -131,11 +131,11 @@ impl Layout {
     }
 }
 
-/// The payload's first 56 bytes, from the front of a file whose header was read from it.
+/// The payload's first 56 bytes. `front` is the front that contains the header.
 ///
 /// # Errors
-/// [`Tampered::Truncated`] when the file ends before the shortest payload does; [`Error::Io`] when they could not
-/// be read.
+/// [`Tampered::Truncated`] if the file is too short for a payload. [`Error::Io`] if the bytes could
+/// not be read.
 pub(crate) fn prelude_of(front: &Front, header: &Header) -> Result<[u8; PRELUDE_LEN]> {
     let carried = Layout::of(header).carried(front, front.bytes().len() as u64)?;
     let unreadable = || Error::io("reading the payload's salt and commitment", std::io::Error::other("unreadable"));

@@ -1,5 +1,5 @@
-//! Sealed files without I/O: bytes in, bytes out. Every reader and writer of this crate is a thin driver of it, and so
-//! is what reads an object store, a browser or a cluster.
+//! Sealed files without I/O: bytes in, bytes out. All readers and writers of this crate are built on this module. Use
+//! it, for example, for an object store or in a browser.
 //!
 //! ```text
 //! opening   Opening      the front of a file, its header, the demands met; no key used yet
@@ -8,8 +8,8 @@
 //! sealing   Sealing      plaintext pushed in, the file's bytes come out; valid only after `finish`
 //! ```
 //!
-//! Nothing here blocks, waits or allocates more than the caller's own buffers ask for. All of it is `Send + Sync`: an
-//! [`Opened`] or a [`Plaintext`] may stand behind an [`Arc`](std::sync::Arc) and serve many threads or tasks at once.
+//! Nothing here blocks or waits. Memory is allocated only for the caller's data. All types are `Send + Sync`: an
+//! [`Opened`] or a [`Plaintext`] in an [`Arc`](std::sync::Arc) can serve many threads or tasks at once.
 //!
 //! ```
 //! use waxseal::container::{Opening, Sealing};
@@ -17,7 +17,7 @@
 //! use waxseal::keys::KeyFile;
 //! use waxseal::{Demands, Envelope, SealOptions};
 //!
-//! // Sealing: push plaintext, take what comes.
+//! // Sealing: push plaintext, and take the bytes that come out.
 //! let key = KeyFile::generate()?;
 //! let mut sealing = Sealing::new(Envelope::new(&[&key], &SealOptions::default())?);
 //! let mut object = Vec::new();
@@ -56,11 +56,11 @@ pub(crate) use sealing::{front_of, least_layout};
 
 use crate::format::{BankLen, LARGE_INPUT};
 
-/// Length of the plaintext of a file of `file_len` bytes, as its length alone suggests: a guess for a progress bar or a
-/// buffer, no more. `None` where no file that this crate writes has that length.
+/// Estimated length of the plaintext of a file of `file_len` bytes, from its length only. Use it only for a progress
+/// bar or a buffer. `None` if this crate does not write files of that length.
 ///
-/// Two things are not known: whether the end authenticates, and how long the header is. The guess takes the header that
-/// a writer gives a file with few keys.
+/// It is not known whether the end authenticates, or how long the header is. The estimate uses the header that a writer
+/// gives to a file with few keys.
 #[must_use]
 pub fn plaintext_len_hint(file_len: u64) -> Option<u64> {
     let with = |bank: BankLen| Layout::new(bank.header_len() as u64).end(file_len).ok().map(|end| end.plaintext_len);

@@ -9,7 +9,7 @@ use crate::keys::{AsyncKeyOpener, KeyOpener};
 use crate::payload::ChunkOpener;
 use crate::secret::DataKey;
 
-/// A file whose header was read and meets the demands. No key was used yet.
+/// A file with a header that was read and that meets the demands. No key was used yet.
 pub struct Opening {
     front: Front,
     header: Header,
@@ -19,45 +19,45 @@ pub struct Opening {
 impl Opening {
     /// Decides on the header, and checks `demands` against it.
     ///
-    /// `front` holds the file's first [`FRONT_LEN`](crate::format::FRONT_LEN) bytes, or all of a shorter file.
+    /// `front` has the file's first [`FRONT_LEN`](crate::format::FRONT_LEN) bytes, or all bytes of a shorter file.
     ///
     /// # Errors
-    /// [`Error::Format`](crate::Error::Format); [`Tampered::Truncated`](crate::error::Tampered::Truncated) where the
-    /// file is shorter than any; [`Error::Unmet`](crate::Error::Unmet).
+    /// [`Error::Format`](crate::Error::Format). [`Tampered::Truncated`](crate::error::Tampered::Truncated) if the file
+    /// is too short to be complete. [`Error::Unmet`](crate::Error::Unmet).
     pub fn read(front: Front, demands: &Demands) -> Result<Self> {
         let header = Header::read(&front)?;
         Self::with_header(front, header, demands)
     }
 
-    /// The same with the header that was read from `front` already.
+    /// Like [`read`](Self::read), with the header that was already read from `front`.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn with_header(front: Front, header: Header, demands: &Demands) -> Result<Self> {
-        // The least length is looked at before what the caller demands (spec 12.1).
+        // The minimum length is checked before the caller's demands (spec 12.1).
         let prelude = prelude_of(&front, &header)?;
         demands.check(&header.bank().binding)?;
         Ok(Self { front, header, prelude })
     }
 
-    /// The header, with its warnings. Nothing in it is authenticated yet.
+    /// The header with its warnings. Nothing in it is authenticated yet.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The slots that may be tried, with their index, for callers who fetch the data key themselves.
+    /// The slots that may be tried, with their index. For callers that fetch the data key themselves.
     pub fn candidates(&self) -> impl Iterator<Item = (usize, &Slot)> {
         self.header.bank().slots.iter().enumerate()
     }
 
-    /// What the front holds of the chunks already.
+    /// The bytes of chunks that are already in the front.
     #[must_use]
     pub fn begun(&self) -> &[u8] {
         Layout::of(&self.header).begun(&self.front)
     }
 
-    /// Tries each opener, in order, on each slot it matches.
+    /// Tries each opener, in order, on each matching slot.
     ///
     /// # Errors
     /// As [`unlock`].
@@ -75,11 +75,11 @@ impl Opening {
         Ok(self.opened(unlocked))
     }
 
-    /// Takes the data key that the caller got for slot number `slot` by the key named `key`, and checks it.
+    /// Checks the data key that the caller got for slot number `slot` from the key named `key`.
     ///
     /// # Errors
     /// [`Tampered::Prelude`](crate::error::Tampered::Prelude) or
-    /// [`Tampered::Commitment`](crate::error::Tampered::Commitment) where it is not the file's.
+    /// [`Tampered::Commitment`](crate::error::Tampered::Commitment) if it is not the file's data key.
     pub fn open_with(self, slot: usize, key: &str, data_key: DataKey) -> Result<Opened> {
         let mut trial = Trial::new(self.header.bank(), Some(&self.prelude))?;
         let unlocked = match trial.answer(slot, key, Ok(data_key))? {

@@ -1,4 +1,4 @@
-//! A payload that can be opened: its keys, and its place in a file.
+//! A payload that can be opened: its keys, and its position in a file.
 
 use super::layout::{End, Layout};
 use super::plaintext::Plaintext;
@@ -6,14 +6,14 @@ use crate::error::{Result, Tampered};
 use crate::format::{CHUNK_LEN, TAG_LEN};
 use crate::payload::{ChunkIndex, ChunkOpener};
 
-/// A payload whose commitment was checked, at its place in a file.
+/// A payload whose commitment was checked, and its position in a file.
 pub struct Payload {
     opener: ChunkOpener,
     layout: Layout,
 }
 
 impl Payload {
-    /// The payload begins at byte `start` of its file.
+    /// Creates it for a payload that begins at byte `start` of its file.
     #[must_use]
     pub fn new(opener: ChunkOpener, start: u64) -> Self {
         Self { opener, layout: Layout::new(start) }
@@ -25,7 +25,7 @@ impl Payload {
         &self.opener
     }
 
-    /// The opener alone.
+    /// The opener only.
     #[must_use]
     pub fn into_opener(self) -> ChunkOpener {
         self.opener
@@ -37,21 +37,23 @@ impl Payload {
         self.layout.chunk_at(index)
     }
 
-    /// Where the last chunk of a file of `file_len` bytes stands.
+    /// Where the last chunk of a file of `file_len` bytes is.
     ///
     /// # Errors
-    /// [`Tampered::Truncated`] for a length that no file has; [`Tampered::TooLong`] above the limit.
+    /// [`Tampered::Truncated`] for a length that no file can have. [`Tampered::TooLong`] above the limit.
     pub fn end(&self, file_len: u64) -> Result<End, Tampered> {
         self.layout.end(file_len)
     }
 
-    /// Authenticates the file's length: `sealed` are the bytes of [`End::range`]. Only then is the length believed.
+    /// Authenticates the file's length. `sealed` has the bytes of [`End::range`]. The length must not be used before
+    /// this.
     ///
     /// # Errors
-    /// [`Tampered`] when the last chunk does not authenticate at its place.
+    /// [`Tampered`] if the last chunk does not authenticate at its position.
     pub fn with_end(self, end: &End, sealed: &[u8]) -> Result<Plaintext, Tampered> {
         let mut last = sealed.to_vec();
-        // What a caller has made of it counts for nothing: a full chunk, say, ends no file.
+        // The caller may have changed the fields of `end`. They are checked: for example, no file ends with a full
+        // chunk.
         let offset = end.index.plaintext_offset();
         let rest = end.plaintext_len.checked_sub(offset).filter(|rest| *rest < CHUNK_LEN as u64);
         if rest.is_none_or(|rest| last.len() as u64 != rest + TAG_LEN as u64) {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Tampered};
 use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN};
 use crate::payload::ChunkIndex;
 
-/// The plaintext of a file, addressed by its own offsets. Its length was authenticated.
+/// The plaintext of a file with an authenticated length. Offsets are those of the plaintext.
 pub struct Plaintext {
     payload: Payload,
     len: u64,
@@ -24,20 +24,20 @@ impl Plaintext {
         self.len
     }
 
-    /// Whether it has no byte at all.
+    /// Whether the plaintext is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Number of the chunk that holds byte `position`, and of the last one for a position at or beyond the end.
+    /// Number of the chunk with byte `position`. For a position at or after the end, the number of the last chunk.
     #[must_use]
     pub fn chunk_of(&self, position: u64) -> ChunkIndex {
-        // The length is below the limit, so there is an index.
+        // The length is below the limit, so the index exists.
         ChunkIndex::new(position.min(self.len) / CHUNK_LEN as u64).unwrap_or(ChunkIndex::FIRST)
     }
 
-    /// Bytes of chunk `index` as it stands in the file, with its tag; zero beyond the last one.
+    /// Length of chunk `index` in the file, with its tag. Zero after the last chunk.
     #[must_use]
     pub fn sealed_len(&self, index: ChunkIndex) -> usize {
         match self.len.checked_sub(index.plaintext_offset()) {
@@ -46,8 +46,8 @@ impl Plaintext {
         }
     }
 
-    /// The bytes of the file that must be fetched to open `plain`: whole chunks. Empty where `plain` is, or where it
-    /// begins at or beyond the end.
+    /// The bytes of the file that must be fetched to open `plain`. They are complete chunks. The range is empty if
+    /// `plain` is empty or begins at or after the end.
     #[must_use]
     pub fn sealed_range(&self, plain: Range<u64>) -> Range<u64> {
         let end = plain.end.min(self.len);
@@ -60,13 +60,13 @@ impl Plaintext {
         start..self.payload.chunk_at(last) + self.sealed_len(last) as u64
     }
 
-    /// Opens the bytes `plain` of the plaintext, cut at its end.
+    /// Opens the bytes `plain` of the plaintext. Bytes after the end are left out.
     ///
-    /// `sealed` are the bytes of [`sealed_range`](Self::sealed_range)`(plain)`, in private memory.
+    /// `sealed` has the bytes of [`sealed_range`](Self::sealed_range)`(plain)`, in private memory.
     ///
     /// # Errors
-    /// [`Tampered`](Error::Tampered) when a chunk does not authenticate at its place, or when `sealed` is shorter:
-    /// nothing is given then. [`ApiMisuse`](Error::ApiMisuse) when it is longer.
+    /// [`Tampered`](Error::Tampered) if a chunk does not authenticate at its position, or if `sealed` is too short. No
+    /// bytes are returned then. [`ApiMisuse`](Error::ApiMisuse) if `sealed` is too long.
     pub fn open_range(&self, plain: Range<u64>, sealed: &[u8]) -> Result<Vec<u8>> {
         let fetched = self.sealed_range(plain.clone());
         if sealed.len() as u64 > fetched.end - fetched.start {
@@ -87,10 +87,10 @@ impl Plaintext {
         Ok(bytes)
     }
 
-    /// Opens consecutive chunks, of which the first has number `first`, in place: `bytes` then holds their plaintext.
+    /// Opens consecutive chunks in place. The first one has number `first`. On success, `bytes` has their plaintext.
     ///
     /// # Errors
-    /// [`Tampered`]: then `bytes` is wiped and empty.
+    /// [`Tampered`]. `bytes` is then wiped and empty.
     pub fn open_chunks(&self, first: ChunkIndex, bytes: &mut Vec<u8>) -> Result<(), Tampered> {
         match self.open_all(first, bytes) {
             Ok(plain) => {
@@ -116,11 +116,11 @@ impl Plaintext {
         Ok(made)
     }
 
-    /// Opens chunk `index` in place and gives its plaintext. A chunk of another length than it must have here is
-    /// refused: a short chunk ends a file, and in its middle none may.
+    /// Opens chunk `index` in place and returns its plaintext. A chunk with the wrong length for this index is refused,
+    /// because only the last chunk may be short.
     ///
     /// # Errors
-    /// [`Tampered`]: then `sealed` is wiped.
+    /// [`Tampered`]. `sealed` is then wiped.
     pub fn open_chunk<'a>(&self, index: ChunkIndex, sealed: &'a mut [u8]) -> Result<&'a mut [u8], Tampered> {
         if sealed.len() != self.sealed_len(index) {
             zeroize::Zeroize::zeroize(sealed);

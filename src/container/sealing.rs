@@ -6,13 +6,13 @@ use crate::error::{Error, Result};
 use crate::format::{CHUNK_LEN, LARGE_INPUT, MAX_PLAINTEXT, TAG_LEN};
 use crate::payload::ChunkIndex;
 
-/// One file in the making, from its first byte to its last.
+/// One file that is being sealed, from its first byte to its last.
 ///
-/// Nothing comes out before 4 MiB were pushed or [`finish`](Self::finish) was called: until then the header's length is
-/// open. Without `finish` there is no valid file, whatever came out.
+/// No byte comes out until 4 MiB were pushed or [`finish`](Self::finish) is called, because the length of the header is
+/// not decided before that. Without `finish`, the output is not a valid file.
 pub struct Sealing {
     envelope: Envelope,
-    /// Sealed bytes that wait for the header; `None` once it is out.
+    /// Sealed bytes that wait for the header. `None` after the header was written.
     held: Option<Vec<u8>>,
     chunk: Vec<u8>,
     index: Option<ChunkIndex>,
@@ -41,16 +41,16 @@ impl Sealing {
         &self.envelope
     }
 
-    /// Bytes of plaintext so far.
+    /// Bytes of plaintext that were pushed.
     #[must_use]
     pub fn plaintext_len(&self) -> u64 {
         self.total
     }
 
-    /// Takes `plaintext`, and appends to `out` what comes of it: about as many bytes, or none yet.
+    /// Takes `plaintext`, and appends the resulting bytes to `out`. It appends about as many bytes, or none yet.
     ///
     /// # Errors
-    /// [`Error::Limit`] beyond 4 PiB - 1 bytes; an error is final.
+    /// [`Error::Limit`] above 4 PiB - 1 bytes. An error is final.
     pub fn push(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<()> {
         self.usable()?;
         let pushed = self.push_all(plaintext, out);
@@ -58,7 +58,7 @@ impl Sealing {
         pushed
     }
 
-    /// Seals the last chunk and appends the rest of the file to `out`. Only with these bytes is the file valid.
+    /// Seals the last chunk, and appends the rest of the file to `out`. The file is valid only with these bytes.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -69,7 +69,7 @@ impl Sealing {
     }
 
     fn usable(&self) -> Result<()> {
-        if self.failed { Err(Error::ApiMisuse("going on after sealing has failed")) } else { Ok(()) }
+        if self.failed { Err(Error::ApiMisuse("continuing after sealing has failed")) } else { Ok(()) }
     }
 
     fn push_all(&mut self, mut plaintext: &[u8], out: &mut Vec<u8>) -> Result<()> {
@@ -89,7 +89,7 @@ impl Sealing {
         Ok(())
     }
 
-    /// Seals what is gathered as the next chunk.
+    /// Seals the collected bytes as the next chunk.
     fn seal_chunk(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let too_long = || Error::Limit(format!("the input has more than {MAX_PLAINTEXT} bytes, the format's limit"));
         let index = self.index.ok_or_else(too_long)?;
@@ -102,7 +102,7 @@ impl Sealing {
         Ok(())
     }
 
-    /// Gives out the header and what waited for it.
+    /// Writes the header and the bytes that waited for it.
     fn start(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let Some(held) = self.held.take() else { return Ok(()) };
         out.extend(front_of(&self.envelope, InputSize::of(self.total))?.0);
@@ -111,7 +111,7 @@ impl Sealing {
     }
 }
 
-/// Header and prelude, and where the chunks after them are.
+/// Header and prelude, and the positions of the chunks after them.
 ///
 /// # Errors
 /// As [`Envelope::header`].
@@ -122,7 +122,7 @@ pub(crate) fn front_of(envelope: &Envelope, size: InputSize) -> Result<(Vec<u8>,
     Ok((front, layout))
 }
 
-/// Where the parts of a new file are unless its keys need a longer header.
+/// The layout of a new file, unless its keys need a longer header.
 pub(crate) fn least_layout(size: InputSize) -> Layout {
     Layout::new(size.least_bank().header_len() as u64)
 }

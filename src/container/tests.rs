@@ -1,4 +1,4 @@
-//! The core against the serial writer and reader, at every edge.
+//! Compares this module with the serial writer and reader, at every edge.
 
 use std::io::{Read, Write};
 
@@ -42,7 +42,7 @@ fn plaintext(key: &KeyFile, file: &[u8]) -> Plaintext {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// However the plaintext is cut, what comes out is a file that the serial reader opens to the same.
+    /// For every split of the plaintext, the output is a file that the serial reader opens correctly.
     #[test]
     fn pushing_in_any_pieces_gives_one_file(len in 0..80_000usize, piece in 1..40_000usize) {
         let (key, text) = (KeyFile::generate().unwrap(), text(len));
@@ -59,7 +59,7 @@ proptest! {
         prop_assert_eq!(plaintext_len_hint(file.len() as u64), Some(len as u64));
     }
 
-    /// Any range opens from exactly the bytes that it says it needs.
+    /// Any range opens from exactly the bytes that `sealed_range` gives.
     #[test]
     fn any_range_opens_from_its_own_bytes(
         len in prop_oneof![0..70_000u64, Just(CHUNK), Just(2 * CHUNK), Just(3 * CHUNK - 1)],
@@ -91,13 +91,13 @@ fn a_length_is_authenticated_before_it_is_believed() {
     file[usize::try_from(end.range.start).unwrap()] ^= 1;
     let tampered = payload.with_end(&end, part(&file, end.range.clone())).err().unwrap();
     assert_eq!(tampered, Tampered::LastChunk { index: 2, offset: 2 * CHUNK });
-    // A file that claims more than it holds.
+    // A file that claims to be longer than it is.
     let payload = opened(&key, &file).into_payload();
     let claimed = payload.end(9_000_000_000).unwrap();
     assert!(payload.with_end(&claimed, &[]).is_err());
 }
 
-/// Its fields are the caller's to change: a file is not cut by that.
+/// The caller may change its fields. That must not truncate a file.
 #[test]
 fn a_full_chunk_ends_no_file() {
     let key = KeyFile::generate().unwrap();
@@ -123,7 +123,7 @@ fn a_chunk_does_not_open_at_another_place() {
     let second = plaintext.sealed_range(CHUNK..2 * CHUNK);
     let failed = plaintext.open_range(0..CHUNK, part(&file, second)).unwrap_err();
     assert!(matches!(failed, Error::Tampered(Tampered::Chunk { index: 0, .. })));
-    // Nor does a short one in the middle.
+    // Nor may a short one in the middle.
     let mut short = part(&file, plaintext.sealed_range(69_999..70_000)).to_vec();
     assert!(plaintext.open_chunk(ChunkIndex::FIRST, &mut short).is_err());
     assert!(short.iter().all(|byte| *byte == 0));
@@ -144,7 +144,7 @@ fn a_caller_may_fetch_the_data_key() {
     assert!(matches!(failed.err(), Some(Error::Tampered(Tampered::Commitment))));
 }
 
-/// Polls a future that never waits.
+/// Polls a future that is always ready.
 fn now<T>(future: impl Future<Output = T>) -> T {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::pin!(future).poll(&mut context) {
@@ -190,7 +190,7 @@ fn asynchronous_keys_do_what_the_others_do() {
     assert_eq!(self::plaintext(&two.0, &file).len(), 7);
 }
 
-/// The data key comes from the key service that makes it, and the slots stay in the order of the keys.
+/// The data key comes from the key service that makes data keys. The slots keep the order of the keys.
 #[test]
 fn the_first_key_that_makes_data_keys_makes_it() {
     use crate::format::{Binding, Slot, SlotKind};

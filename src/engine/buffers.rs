@@ -1,10 +1,10 @@
-//! The workers' memory: a pair of buffers each, made once and used for every task.
+//! The workers' memory: one pair of buffers for each worker, allocated once and used for every task.
 
 use std::sync::{Mutex, PoisonError};
 
-/// At least this long: a task's 1 MiB, and what the first one carries in front.
+/// The minimum length of a buffer: a task's 1 MiB, and the header and prelude that the first task adds.
 pub(super) const BUFFER_LEN: usize = (1 << 20) + (256 << 10);
-/// Where a huge page begins.
+/// The alignment of huge pages.
 #[cfg(unix)]
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -26,13 +26,13 @@ impl Buffers {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// For many tasks: in huge pages.
+    /// For many tasks: buffers in huge pages.
     Lasting,
-    /// For one small input: only the pages that are touched cost anything.
+    /// For one small input: only the pages that are used are allocated.
     Passing,
 }
 
-/// Private memory, of zeros at first.
+/// Private memory, initially zeros.
 pub(super) enum Buffer {
     #[cfg(unix)]
     Huge(memmap2::MmapMut, usize),
@@ -40,7 +40,7 @@ pub(super) enum Buffer {
 }
 
 impl Buffer {
-    /// From huge pages, where the system has them: one page fault instead of 512, and faster copies.
+    /// Allocates huge pages if the system has them. They cause one page fault instead of 512, and copies are faster.
     #[cfg(unix)]
     fn huge(len: usize) -> Self {
         match memmap2::MmapMut::map_anon(len + HUGE_PAGE) {
@@ -85,7 +85,7 @@ impl std::ops::DerefMut for Buffer {
     }
 }
 
-/// Buffers that no worker uses at the moment. There are never more than there were workers at one time.
+/// Buffers that no worker uses at the moment. Their number never exceeds the largest number of workers at one time.
 #[derive(Default)]
 pub(super) struct Shelf(Mutex<Vec<Buffers>>);
 
@@ -104,7 +104,7 @@ impl Shelf {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    /// For the next one.
+    /// Returns the buffers for the next worker.
     pub(super) fn give_back(&self, buffers: Buffers) {
         if matches!(buffers.output, Buffer::Heap(_)) && cfg!(unix) {
             return;

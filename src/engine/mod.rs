@@ -1,6 +1,6 @@
-//! The parallel engine: seals and opens between any source and any sink on all cores (spec 11).
+//! The parallel engine. It seals and opens between any source and any sink on all cores (spec 11).
 //!
-//! Bytes are the same as those of the serial [`crate::stream`], which is the engine's oracle.
+//! The bytes are the same as those of the serial [`crate::stream`]. Tests compare the two.
 
 mod buffers;
 mod open;
@@ -29,11 +29,12 @@ use crate::error::Result;
 use crate::format::{CHUNK_LEN, Header, SEALED_CHUNK_LEN};
 use crate::keys::KeyOpener;
 
-/// Below this many bytes of input, a second thread costs more than it brings.
+/// For fewer bytes of input than this, a second thread costs more time than it saves.
 const SMALL_INPUT: usize = 1 << 20;
-/// A task's output, and what the output is cut at multiples of: what the largest pipe holds.
+/// The length of a task's output, and the unit at whose multiples the output is split. It is the size of the largest
+/// pipe buffer.
 const UNIT: usize = 1 << 20;
-/// Chunks that are read from a file at once, so that they are still in the core's own cache when they are worked on.
+/// Number of chunks in one read of a file. They are still in the core's own cache when they are processed.
 const PIECE_CHUNKS: usize = 16;
 const PIECE_LEN: usize = PIECE_CHUNKS * CHUNK_LEN;
 
@@ -43,14 +44,14 @@ const _: () = assert!(UNIT + crate::format::FRONT_LEN + SEALED_CHUNK_LEN <= buff
 /// Where the input comes from.
 #[non_exhaustive]
 pub enum Source<'a> {
-    /// A regular file (or anything else that can be read at any position), from its start.
+    /// A regular file, or anything else that can be read at any position. It is read from its start.
     File(&'a File),
-    /// A pipe, or any other file that is read from where it stands. A pipe gets a larger buffer.
+    /// A pipe, or any other file that is read from its current position. A pipe gets a larger buffer.
     Pipe(&'a File),
     /// Any other reader.
     Stream(&'a mut (dyn Read + Send)),
-    /// Anything else that can be read at any position, such as an object in a store. Several threads read at once, each
-    /// about 256 KiB, roughly in order.
+    /// Anything else that can be read at any position, such as an object in a store. Several threads read at the same
+    /// time, about 256 KiB each, roughly in order.
     At(&'a dyn ReadAt),
     /// A regular file that is sealed from mapped memory, from its start. To be opened, it is read as a
     /// [`File`](Self::File) is: what others can still change is not authenticated. Where the system refuses a window,
@@ -61,45 +62,47 @@ pub enum Source<'a> {
 /// Where the output goes.
 #[non_exhaustive]
 pub enum Sink<'a> {
-    /// An empty regular file that nobody else writes, written at its positions by several threads, and synced or not.
+    /// An empty regular file that no other program writes. Several threads write it at positions. It is synced on
+    /// request.
     ///
-    /// Its cursor stays where it is. After an error it is empty, or when opening holds a verified prefix at most.
+    /// Its cursor does not move. After an error the file is empty. After an error in opening, it may instead have a
+    /// verified prefix.
     File(&'a File, Durability),
     /// A pipe, or any other file that is written in order. A pipe gets a larger buffer.
     Pipe(&'a File),
-    /// Any other writer: written in order.
+    /// Any other writer. It is written in order.
     Stream(&'a mut (dyn Write + Send)),
-    /// Anything else that takes bytes at their positions, such as an object that a store puts together from parts.
+    /// Anything else that takes bytes at positions, such as an object that a store assembles from parts.
     At(Box<dyn WriteAt + 'a>),
-    /// Nowhere: everything is authenticated and nothing written.
+    /// No output: everything is authenticated and nothing is written.
     Nowhere,
 }
 
-/// Is told how the work goes on. Called from several threads.
+/// Receives reports on the progress. Its methods are called from several threads.
 pub trait Observer: Sync {
-    /// The input's length in bytes, where it is known.
+    /// The input's length in bytes, if it is known.
     fn total(&self, _bytes: u64) {}
-    /// So many more bytes of input are done.
+    /// This many more bytes of input are done.
     fn advanced(&self, _bytes: u64) {}
-    /// The header was read; its warnings are to be shown. Nothing is authenticated yet.
+    /// The header was read. The warnings should be shown to the user. Nothing is authenticated yet.
     fn header(&self, _header: &Header) {}
-    /// A stream is about to get the last of its bytes, which make it whole. It gets them when this returns.
+    /// The last bytes are about to be written to a stream, which then is complete. They are written when this returns.
     fn ending(&self) {}
 }
 
-/// An observer that does not look.
+/// An observer that ignores all reports.
 pub struct Unobserved;
 impl Observer for Unobserved {}
 
-/// What was sealed.
+/// Describes a sealed file.
 pub struct Sealed {
     /// Bytes of plaintext.
     pub plaintext_len: u64,
-    /// Bytes of the whole file.
+    /// Bytes of the complete file.
     pub file_len: u64,
 }
 
-/// What was opened.
+/// Describes an opened file.
 pub struct Opened {
     /// The header.
     pub header: Header,
@@ -112,12 +115,13 @@ pub struct Opened {
 /// The engine with its threads and buffers, for one file or many.
 ///
 /// # The caller's code runs on the engine's threads
-/// A stream's `read` and `write`, the [`Observer`] and what makes the envelope are called on the calling thread or on
-/// one of the pool's, a stream's one call at a time and with a lock held. They must not wait for work of rayon's: no
-/// parallel iterator, `join`, `scope` or `install`, on the engine's pool, the caller's or any other. A thread of a pool
-/// that waits so takes up other work of its pool meanwhile; that may be the engine's next task, which waits for the
-/// very lock that this thread holds, for ever. Waiting for a thread or a channel that needs none of the pool's threads
-/// is fine. Who wants to read or write in parallel does so on threads of its own, behind a channel.
+/// The engine calls a stream's `read` and `write`, the [`Observer`], and the function that creates the envelope, on the
+/// calling thread or on a thread of the pool. A stream gets one call at a time, and the engine holds a lock during the
+/// call. These functions must not wait for work of rayon: no parallel iterator, `join`, `scope` or `install`, neither
+/// on the engine's pool, nor on the caller's, nor on any other. A pool thread that waits in this way runs other work of
+/// its pool in the meantime. That may be the engine's next task, which waits for the lock that this same thread holds.
+/// The result is a deadlock. Waiting for a thread or a channel is fine if it needs none of the pool's threads. To read
+/// or write in parallel, use threads of your own and a channel.
 #[derive(Default)]
 pub struct Engine {
     helpers: Helpers,
@@ -125,26 +129,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Threads are started when the first large input comes: as many as keep every core busy.
+    /// The threads start with the first large input. Their number keeps every core busy.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Uses the caller's threads. For the caller's own code that runs on them, see [`Engine`].
+    /// Uses the caller's threads. See [`Engine`] for the rules for the caller's own code that runs on them.
     ///
-    /// The call may come from one of the pool's threads, or from any other; the pool may be busy, and have one thread.
+    /// The call may come from a thread of the pool, or from any other thread. The pool may be busy, and may have only
+    /// one thread.
     #[must_use]
     pub fn with_pool(pool: Arc<rayon::ThreadPool>) -> Self {
         Self { helpers: Helpers::given(pool), shelf: Shelf::default() }
     }
 
-    /// Seals `source` into `sink`. `envelope` is called at once: beside opening and reading a file, and before a
-    /// stream is read.
+    /// Seals `source` into `sink`. `envelope` is called at once: while a file is opened and read, and before a stream
+    /// is read.
     ///
     /// # Errors
-    /// What `envelope` gives, [`Io`](crate::Error::Io) (also when a file changes while it is read),
-    /// [`Limit`](crate::Error::Limit). The sink then holds no valid file.
+    /// The errors of `envelope`, [`Io`](crate::Error::Io) (also if a file changes while it is read),
+    /// [`Limit`](crate::Error::Limit). After an error, the sink has no valid file.
     pub fn seal(
         &self,
         source: Source<'_>,
@@ -155,12 +160,11 @@ impl Engine {
         sealing::seal(self, source, sink, envelope, observer)
     }
 
-    /// Opens `source` into `sink`: demands, then keys in order, then every chunk.
+    /// Opens `source` into `sink`. First checks the demands, then tries the keys in order, then opens every chunk.
     ///
     /// # Errors
-    /// As [`OpenReader::new`](crate::OpenReader::new), [`Tampered`](crate::Error::Tampered),
-    /// [`Io`](crate::Error::Io). What a stream sink got by then is a verified prefix; a file sink is to be thrown
-    /// away.
+    /// As [`OpenReader::new`](crate::OpenReader::new), [`Tampered`](crate::Error::Tampered), [`Io`](crate::Error::Io).
+    /// After an error, the bytes in a stream sink are a verified prefix. A file sink should be discarded.
     pub fn open(
         &self,
         source: Source<'_>,
@@ -172,7 +176,7 @@ impl Engine {
         opening::open(self, source, sink, openers, demands, observer)
     }
 
-    /// Runs `work` on every thread, with buffers of its own for each.
+    /// Runs `work` on every thread. Each thread has its own buffers.
     fn run(&self, work: impl Fn(&mut Buffers) + Sync) {
         self.helpers.run(&|| {
             let mut buffers = self.shelf.take();
@@ -181,7 +185,7 @@ impl Engine {
         });
     }
 
-    /// Runs `work` on the calling thread alone.
+    /// Runs `work` on the calling thread only.
     fn run_small(&self, work: impl FnOnce(&mut Buffers)) {
         let mut buffers = self.shelf.take_small();
         work(&mut buffers);

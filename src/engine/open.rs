@@ -1,7 +1,7 @@
 //! Opens on all threads.
 //!
-//! Chunks are read into private memory, opened there into memory that is private too, and only then written. Cut at
-//! 64 chunks, the plaintext is cut at multiples of 1 MiB.
+//! Chunks are read into private memory and opened into other private memory. Only then are they written. A task has 64
+//! chunks, so its plaintext begins at a multiple of 1 MiB.
 
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::payload::{ChunkIndex, ChunkOpener};
 /// One payload being opened by several threads.
 pub(super) struct OpenJob<'a, 'o> {
     payload: &'a Payload,
-    /// Chunks in a task.
+    /// Number of chunks in a task.
     unit: usize,
     file: Option<&'a Positioned<'a>>,
     claims: Mutex<Claims<'a>>,
@@ -32,32 +32,32 @@ pub(super) struct OpenJob<'a, 'o> {
 struct Claims<'a> {
     stream: Option<Box<dyn Read + Send + 'a>>,
     task: u64,
-    /// The next one. `None`: there is no such number, and the chunk before it fails.
+    /// Number of the next chunk. `None` if the limit is reached: then the chunk before it fails.
     chunk: Option<ChunkIndex>,
     ended: bool,
-    /// Length of the plaintext, once the last chunk has been opened.
+    /// Length of the plaintext. Known once the last chunk has been opened.
     plaintext_len: Option<u64>,
 }
 
 struct Task {
     number: u64,
     first: ChunkIndex,
-    /// Bytes of chunks.
+    /// Length of the chunks in bytes.
     sealed: usize,
 }
 
-/// How a stretch of chunks went.
+/// The result of opening consecutive chunks.
 struct Opened {
-    /// Verified plaintext.
+    /// Length of the verified plaintext.
     plain: usize,
-    /// The chunk that failed, and how.
+    /// The chunk that failed, and its error.
     failed: Option<(u64, Error)>,
-    /// Its last chunk was a short one, and verified.
+    /// Whether the last chunk was short and verified.
     ended: bool,
 }
 
 impl<'a, 'o> OpenJob<'a, 'o> {
-    /// Tasks of `unit` chunks, at most 64. The first of `chunks` has number `first`: zero, but for tests.
+    /// Tasks have `unit` chunks, at most 64. The first chunk has number `first`, which is zero except in tests.
     pub(super) fn new(
         payload: &'a Payload,
         chunks: Flow<'a>,
@@ -70,7 +70,7 @@ impl<'a, 'o> OpenJob<'a, 'o> {
         Self { payload, unit, file, claims, output, failures: Failures::default(), observer }
     }
 
-    /// One thread's part: task after task, until there is none.
+    /// The work of one thread: one task after the other, until there are none.
     pub(super) fn work(&self, buffers: &mut Buffers) {
         while let Some(task) = self.claim(buffers) {
             let guard = TaskGuard { task: task.number, output: self.output, failures: &self.failures };
@@ -79,19 +79,19 @@ impl<'a, 'o> OpenJob<'a, 'o> {
         }
     }
 
-    /// The plaintext's length, or the first chunk that failed and how.
+    /// The plaintext's length, or the first chunk that failed and its error.
     pub(super) fn finish(self) -> Result<u64, (u64, Error)> {
         let claims = self.claims.into_inner().unwrap_or_else(PoisonError::into_inner);
         match (self.failures.into_first(), claims.plaintext_len) {
             (Some(failure), _) => Err(failure),
             (None, Some(len)) => Ok(len),
-            (None, None) => Err((0, Error::Bug("opening stopped in a panic"))),
+            (None, None) => Err((0, Error::Bug("opening ended with a panic"))),
         }
     }
 
     fn claim(&self, buffers: &mut Buffers) -> Option<Task> {
         let Ok(mut guard) = self.claims.lock() else {
-            // The caller's reader panicked: what it would give next does not follow on what was read.
+            // The caller's reader panicked. Its next bytes may not follow the bytes that were read.
             self.failures.panicked();
             return None;
         };
@@ -127,7 +127,7 @@ impl<'a, 'o> OpenJob<'a, 'o> {
     fn open_task(&self, task: &Task, buffers: &mut Buffers) {
         let Opened { plain, failed, ended } = self.open_chunks(task, buffers);
         if failed.is_some() {
-            // Before waiting for the turn: nobody behind may get one.
+            // This is recorded before the wait, so that no later task gets its turn.
             self.output.close_behind(task.number);
         }
         if ended && self.output.is_ordered() {
@@ -163,7 +163,8 @@ impl<'a, 'o> OpenJob<'a, 'o> {
                 Some(file) => {
                     let piece = &mut buffers.input[..len];
                     match file.read_at(piece, self.payload.chunk_at(first)) {
-                        // Fewer where the file was cut meanwhile: the chunk that is short then is no last one.
+                        // Fewer, if the file was truncated in the meantime. The chunk that is then short is not the
+                        // last one.
                         Ok(there) => &piece[..there],
                         Err(error) => {
                             done.failed = Some((number, Error::io("reading the input", error)));
@@ -187,9 +188,9 @@ impl<'a, 'o> OpenJob<'a, 'o> {
     }
 }
 
-/// Opens all chunks of `sealed`, of which the first has number `first`.
+/// Opens all chunks in `sealed`. The first one has number `first`.
 ///
-/// Where `last`, they end with the payload's last chunk: a short one, of zero bytes at the worst.
+/// If `last`, they end with the payload's last chunk, which is short and may be empty.
 fn open_piece(opener: &ChunkOpener, first: u64, sealed: &[u8], last: bool, out: &mut [u8]) -> Opened {
     let (full, rest) = sealed.as_chunks::<SEALED_CHUNK_LEN>();
     let mut done = Opened { plain: 0, failed: None, ended: false };

@@ -1,4 +1,4 @@
-//! How a source is opened: header, demands, keys, and then the chunks on as many threads as they are worth.
+//! How a source is opened: header, demands, keys, and then the chunks, on as many threads as are useful.
 
 use std::io::{Cursor, Read};
 
@@ -52,13 +52,13 @@ pub(super) fn open(
     }
 }
 
-/// What was read of the chunks already, and then the rest of the stream, unless it has ended.
+/// The bytes that were already read of the chunks, and then the rest of the stream, unless the stream has ended.
 fn begun_stream<'a>(begun: Vec<u8>, stream: Box<dyn Read + Send + 'a>, ended: bool) -> Box<dyn Read + Send + 'a> {
     let begun = Cursor::new(begun);
     if ended { Box::new(begun) } else { Box::new(begun.chain(stream)) }
 }
 
-/// How many threads the work is worth.
+/// The number of threads that is useful.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Threads {
     One,
@@ -73,11 +73,11 @@ fn open_positioned(
     observer: &dyn Observer,
 ) -> Result<u64> {
     let threads = if input.len < SMALL_INPUT as u64 { Threads::One } else { Threads::All };
-    // A terabyte that was cut off is refused at once, unless its good part may be wanted.
+    // A large file that was truncated is refused at once, unless the caller may want its good part.
     if !output.is_ordered() {
         let end = payload.end(input.len)?;
-        // Only now: who has no key takes no room. Nor does who claims a length that the last chunk does not bear out:
-        // then room is got as chunks are written, and the first that fails ends it.
+        // Space is allocated only now, so that a file without a matching key uses no space. If the last chunk does not
+        // confirm the claimed length, no space is allocated in advance, and the first chunk that fails ends the work.
         if threads == Threads::All && is_last_chunk(payload, input, &end) {
             output.expect(end.plaintext_len)?;
         }
@@ -85,13 +85,13 @@ fn open_positioned(
     open_chunks(engine, payload, Flow::At(input), threads, output, observer)
 }
 
-/// Whether the last chunk authenticates in its place, and so the length with it.
+/// Whether the last chunk authenticates at its position. If so, the length is authenticated.
 fn is_last_chunk(payload: &Payload, input: &Positioned<'_>, end: &End) -> bool {
     let mut sealed = Zeroizing::new([0; SEALED_CHUNK_LEN]);
     let len = usize::try_from(end.range.end - end.range.start).unwrap_or(SEALED_CHUNK_LEN).min(SEALED_CHUNK_LEN);
     match input.read_at(&mut sealed[..len], end.range.start) {
         Ok(read) if read == len => payload.opener().open(end.index, &mut sealed[..len]).is_ok(),
-        // Who reads on there will tell.
+        // The error will be found again when this range is read.
         _ => false,
     }
 }

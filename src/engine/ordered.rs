@@ -1,4 +1,4 @@
-//! A stream that many threads write in turn, and the record of what failed.
+//! A stream that several threads write in turn, and the record of errors.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +7,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::sink::Output;
 use crate::error::Error;
 
-/// Writes in the order of the tasks' numbers.
+/// Writes in the order of the task numbers.
 ///
-/// A task waits only for tasks that were claimed before it, and those are being worked on: so the wait ends,
-/// however few threads there are.
+/// A task waits only for tasks that were claimed before it. Those are being processed, so the wait ends even if there
+/// are few threads.
 pub(super) struct Ordered<'a> {
     turns: Mutex<Turns<'a>>,
     moved: Condvar,
@@ -49,7 +49,8 @@ impl<'a> Ordered<'a> {
         Ok(())
     }
 
-    /// Waits for the turn of task number `task`: until [`put`](Self::put), nobody else writes. Or until none will come.
+    /// Waits for the turn of task number `task`. Until [`put`](Self::put), no other task writes. Returns early if there
+    /// will be no turn.
     pub(super) fn wait(&self, task: u64) {
         let mut turns = self.lock();
         while turns.next != task && task <= turns.last {
@@ -68,7 +69,8 @@ impl<'a> Ordered<'a> {
     }
 }
 
-/// The failure nearest to the start, whichever thread met its own first: so the answer is the serial one.
+/// The error with the lowest chunk number, whichever thread found it first. So the result is the same as in serial
+/// reading.
 #[derive(Default)]
 pub(super) struct Failures {
     any: AtomicBool,
@@ -76,12 +78,12 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// Whether there is any: then no new task is to be begun. Those before it have all been begun already.
+    /// Whether there is an error. Then no new task is started. All earlier tasks have already been started.
     pub(super) fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }
 
-    /// A caller's code panicked: no error to show, but no new task either.
+    /// The caller's code panicked. There is no error to report, but no new task is started.
     pub(super) fn panicked(&self) {
         self.any.store(true, Ordering::Release);
     }
@@ -95,13 +97,14 @@ impl Failures {
         self.any.store(true, Ordering::Release);
     }
 
-    /// The chunk and its error.
+    /// The chunk's number and its error.
     pub(super) fn into_first(self) -> Option<(u64, Error)> {
         self.first.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// While a task is worked on. Should that panic (in a caller's writer or observer), nobody waits for its turn.
+/// Exists while a task runs. If the task panics (in a caller's writer or observer), it ends the wait of all other
+/// tasks.
 pub(super) struct TaskGuard<'a, 'o> {
     pub(super) task: u64,
     pub(super) output: &'a Output<'o>,

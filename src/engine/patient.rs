@@ -1,13 +1,13 @@
-//! Files that do not wait by themselves.
+//! Files in non-blocking mode.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 
 use super::system::{Ready, wait_until};
 
-/// Reads and writes a file as it stands, and waits where the file says that it would block.
+/// Reads and writes a file at its current position. If the call would block, it waits.
 ///
-/// Whoever gave a pipe or a terminal to this process may have made it non-blocking, for itself or by mistake.
+/// The process that passed on a pipe or terminal may have made it non-blocking, on purpose or by mistake.
 #[derive(Debug, Clone, Copy)]
 pub struct Patient<'a>(pub &'a File);
 

@@ -1,14 +1,14 @@
-//! The engine's threads: its own, started with the first large input, or the caller's.
+//! The engine's threads. They are its own, started with the first large input, or the caller's.
 
 use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
 
 use rayon::ThreadPool;
 
-/// More workers than this gain nothing, since writes to one file take turns; and their buffers bound the memory.
+/// More workers gain nothing, because writes to one file take turns. The number also limits the memory for buffers.
 const MAX_WORKERS: usize = 8;
 
-/// Threads that help the calling one.
+/// Threads that work in addition to the calling one.
 #[derive(Default)]
 pub(super) struct Helpers {
     given: Option<Arc<ThreadPool>>,
@@ -21,8 +21,8 @@ impl Helpers {
         Self { given: Some(pool), own: OnceLock::new() }
     }
 
-    /// One fewer than there are cores, since the calling thread works too. `None` on one core, or where the system
-    /// gives no more threads.
+    /// One thread fewer than there are cores, because the calling thread works too. `None` on one core, or if the
+    /// system cannot start threads.
     fn pool(&self) -> Option<&ThreadPool> {
         if let Some(pool) = &self.given {
             return Some(pool);
@@ -39,15 +39,15 @@ impl Helpers {
     }
 
     fn workers(&self, pool: &ThreadPool) -> usize {
-        // The caller's threads are as many as it wants to be busy, the calling one among them.
+        // The caller decides how many of its threads are busy, and the calling thread counts as one of them.
         let threads = pool.current_num_threads() + usize::from(self.given.is_none());
         threads.clamp(1, MAX_WORKERS)
     }
 
-    /// Runs `work` on all threads at once, the calling one among them, and returns when all calls have.
+    /// Runs `work` on all threads at once, including the calling thread. Returns when all calls have returned.
     ///
-    /// No call may need another one to have begun: the caller's pool may have no thread free. A call may wait for
-    /// one that has begun.
+    /// No call may wait for another one to start, because the caller's pool may have no free thread. A call may wait
+    /// for one that has started.
     pub(super) fn run(&self, work: &(dyn Fn() + Sync)) {
         let Some(pool) = self.pool() else { return work() };
         pool.in_place_scope(|scope| {
@@ -58,7 +58,7 @@ impl Helpers {
         });
     }
 
-    /// Runs `here` on the calling thread and `there` beside it, if a thread is free.
+    /// Runs `here` on the calling thread and `there` in parallel, if a thread is free.
     pub(super) fn beside<A: Send, B>(&self, there: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
         let Some(pool) = self.pool() else { return (there(), here()) };
         let (mut out_there, mut out_here) = (None, None);

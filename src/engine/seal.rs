@@ -29,7 +29,7 @@ use crate::format::{CHUNK_LEN, MAX_PLAINTEXT, SEALED_CHUNK_LEN, TAG_LEN};
 use crate::io::{Window, read_full};
 use crate::payload::{ChunkIndex, ChunkSealer};
 
-/// Whether a stretch of plaintext ends the payload.
+/// Whether these bytes of plaintext end the payload.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     More,
@@ -39,7 +39,7 @@ enum End {
 /// One payload being sealed by several threads.
 pub(super) struct SealJob<'a, 'o> {
     sealer: &'a ChunkSealer,
-    /// The output is cut at its multiples.
+    /// The output is split at multiples of this.
     unit: usize,
     /// Where the chunks go.
     layout: Layout,
@@ -50,14 +50,14 @@ pub(super) struct SealJob<'a, 'o> {
     observer: &'a dyn Observer,
 }
 
-/// What the next task begins with.
+/// The state at which the next task begins.
 struct Claims<'a> {
     stream: Option<Box<dyn Read + Send + 'a>>,
     task: u64,
     chunk: u64,
-    /// Where the next task's output goes.
+    /// The position of the next task's output.
     position: u64,
-    /// Bytes made already that the next task's output begins with.
+    /// Bytes that are already sealed, and begin the next task's output.
     carried: Vec<u8>,
     /// The last window of a mapped input. Tasks are claimed in order, so the next one may be in it too.
     window: Option<Arc<Window<'a>>>,
@@ -70,21 +70,21 @@ struct Task<'a> {
     number: u64,
     first: u64,
     position: u64,
-    /// Bytes that stand at the front of the output already.
+    /// Bytes that are already at the front of the output.
     carried: usize,
-    /// Bytes of plaintext still to be sealed.
+    /// Bytes of plaintext that are still to be sealed.
     plain: usize,
     end: End,
-    /// Bytes that stand behind what is still to be sealed.
+    /// Bytes that come after the part that is still to be sealed.
     head: usize,
-    /// Bytes of plaintext that are done with this task.
+    /// Bytes of plaintext that are done after this task.
     done: u64,
     /// Where its plaintext is mapped.
     window: Option<Arc<Window<'a>>>,
 }
 
 impl<'a, 'o> SealJob<'a, 'o> {
-    /// `front` is header and prelude; the payload's chunks follow, as `layout` says. `unit` is at most 1 MiB.
+    /// `front` is header and prelude. The payload's chunks follow, as in `layout`. `unit` is at most 1 MiB.
     pub(super) fn new(
         sealer: &'a ChunkSealer,
         plaintext: Flow<'a>,
@@ -98,7 +98,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
         Self { sealer, unit, layout, file, claims, output, failures: Failures::default(), observer }
     }
 
-    /// One thread's part: task after task, until there is none.
+    /// The work of one thread: one task after the other, until there are none.
     pub(super) fn work(&self, buffers: &mut Buffers) {
         while let Some(task) = self.claim(buffers) {
             let guard = TaskGuard { task: task.number, output: self.output, failures: &self.failures };
@@ -112,19 +112,19 @@ impl<'a, 'o> SealJob<'a, 'o> {
         }
     }
 
-    /// Plaintext length, and where the output ends.
+    /// Length of the plaintext, and the position where the output ends.
     pub(super) fn finish(self) -> Result<(u64, u64)> {
         let claims = self.claims.into_inner().unwrap_or_else(PoisonError::into_inner);
         match (self.failures.into_first(), claims.ended) {
             (Some((_, error)), _) => Err(error),
             (None, Some(lengths)) => Ok(lengths),
-            (None, None) => Err(Error::Bug("sealing stopped in a panic")),
+            (None, None) => Err(Error::Bug("sealing ended with a panic")),
         }
     }
 
     fn claim(&self, buffers: &mut Buffers) -> Option<Task<'a>> {
         let Ok(mut claims) = self.claims.lock() else {
-            // The caller's reader panicked: what it would give next does not follow on what was read.
+            // The caller's reader panicked. Its next bytes may not follow the bytes that were read.
             self.failures.panicked();
             return None;
         };
@@ -135,7 +135,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
             Ok(task) => Some(task),
             Err(error) => {
                 self.failures.add(claims.chunk, error);
-                // Tasks claimed before are not concerned.
+                // Tasks that were claimed before are not affected.
                 self.output.close_behind(claims.task);
                 None
             }
@@ -234,7 +234,8 @@ impl<'a, 'o> SealJob<'a, 'o> {
         let position = numbered(task.first).map_err(|error| (task.first, error))?.plaintext_offset();
         self.check_window(task, position, &mut buffers.input[..task.plain]).map_err(failed)?;
         if task.end == End::Last && self.output.is_ordered() {
-            // All earlier tasks have read and written by then. What stays cut off here is no valid file.
+            // All earlier tasks have finished reading and writing. If the output is truncated here, it is not a valid
+            // file.
             self.output.wait(task.number);
             if let Some(file) = self.file {
                 file.check_unchanged().map_err(failed)?;
@@ -270,7 +271,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
     }
 }
 
-/// Seals all chunks of `plaintext`, of which the first has number `first`; the number of bytes made.
+/// Seals all chunks of `plaintext`. The first one has number `first`. Returns the number of bytes written.
 fn seal_piece(sealer: &ChunkSealer, first: u64, (plaintext, end): (&[u8], End), out: &mut [u8]) -> io::Result<usize> {
     let (full, rest) = plaintext.as_chunks::<CHUNK_LEN>();
     let mut made = 0;
@@ -290,12 +291,12 @@ fn seal_chunk(sealer: &ChunkSealer, index: u64, plaintext: &[u8], out: &mut [u8]
     Ok(sealer.seal(numbered(index)?, plaintext, out)?)
 }
 
-/// A number that was compared with the format's limit before.
+/// Creates a chunk index. The caller has compared the number with the format's limit.
 fn numbered(index: u64) -> Result<ChunkIndex> {
     ChunkIndex::new(index).ok_or(Error::Bug("a chunk beyond the format's limit"))
 }
 
-/// For lengths that a buffer holds.
+/// Converts a length that fits in a buffer.
 fn to_usize(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! How a source is sealed: what is read first, which header it takes, on how many threads.
+//! How a source is sealed: what is read first, which header it gets, and how many threads work.
 
 use std::io::{Cursor, Read};
 
@@ -27,7 +27,7 @@ pub(super) fn seal(
     match Input::new(source)? {
         Input::At(file) if file.len < SMALL_INPUT as u64 && !file.is_mapped() => {
             observer.total(file.len);
-            // To its end, whatever its length says: what stands in /proc has none.
+            // Reads to the end, whatever the length says, because files in /proc have no length.
             let mut reader = file.reader();
             let prefix = read_prefix(&mut reader)?;
             file.check_unchanged().map_err(reading)?;
@@ -38,7 +38,7 @@ pub(super) fn seal(
             seal_file(engine, &file, output, envelope, observer)
         }
         Input::Ordered(mut stream) => {
-            // Before anything is read: a stream that says nothing yet keeps no refusal of a key's back.
+            // The envelope comes first, so that a stream without data yet does not delay the error of a refused key.
             let envelope = envelope()?;
             let prefix = read_prefix(&mut stream)?;
             seal_stream(engine, prefix, stream, output, envelope, observer)
@@ -69,7 +69,7 @@ fn seal_file(
             engine.run(|buffers| job.work(buffers));
         }
         let lengths = job.finish()?;
-        // A stream's end was sent only after this check.
+        // For a stream, the end was sent only after this check.
         if !output.is_ordered() {
             file.check_unchanged().map_err(reading)?;
         }
@@ -78,7 +78,7 @@ fn seal_file(
     end_sealing(sealed, output)
 }
 
-/// `prefix` was read from `stream` already: all that comes, or as much as decides on the header.
+/// `prefix` was already read from `stream`. It is the complete input, or enough to decide on the header.
 fn seal_stream(
     engine: &Engine,
     prefix: Vec<u8>,
@@ -89,7 +89,7 @@ fn seal_stream(
 ) -> Result<Sealed> {
     let len = prefix.len() as u64;
     let prefix = Cursor::new(prefix);
-    // An end that was met is not asked for again: at a terminal it would have to be typed twice.
+    // After an end of input there is no further read. On a terminal, the user would have to type the end twice.
     let plaintext: Box<dyn Read + Send + '_> =
         if len < LARGE_INPUT { Box::new(prefix) } else { Box::new(prefix.chain(stream)) };
     let sealed = front_of(&envelope, InputSize::of(len)).and_then(|front| {
@@ -118,14 +118,14 @@ fn end_sealing(sealed: Result<(u64, u64)>, output: Output<'_>) -> Result<Sealed>
     }
 }
 
-/// At most the 4 MiB that decide on the header's length.
+/// Reads at most 4 MiB, which is enough to decide on the header's length.
 fn read_prefix(reader: &mut impl Read) -> Result<Vec<u8>> {
     let mut prefix = Vec::new();
     Checked(reader).take(LARGE_INPUT).read_to_end(&mut prefix).map_err(reading)?;
     Ok(prefix)
 }
 
-/// A reader that is not believed to have read more than it was asked for.
+/// A reader whose returned counts are limited to the requested length.
 struct Checked<'a, R>(&'a mut R);
 
 impl<R: Read> Read for Checked<'_, R> {

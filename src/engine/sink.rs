@@ -1,4 +1,4 @@
-//! Where bytes go: what is written at positions by every worker, such as a file, or a stream, written in order.
+//! The sinks: those that every worker writes at positions, such as a file, and streams, which are written in order.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,21 +10,21 @@ use super::{Durability, Patient, Sink, system};
 use crate::error::{Error, Result};
 use crate::io::{WriteAt, write_all_at};
 
-/// So much room is got at once for an output of unknown length.
+/// The amount of space that is allocated at once for an output of unknown length.
 const AHEAD: u64 = 64 << 20;
-/// A file is written in pieces of this size, and its page cache then comes in pieces of this size.
+/// A file is written in pieces of this size, so its page cache is allocated in such pieces, too.
 ///
-/// Larger ones are cut from whole huge pages, which a virtual machine gives back to its host when they are idle. To
-/// have them back costs several times what larger pieces gain.
+/// Larger pieces would use complete huge pages. A virtual machine returns idle huge pages to its host. Getting them
+/// back costs several times as much as the larger pieces gain.
 const WRITE_LEN: usize = 256 << 10;
 
-/// A sink, made ready.
+/// A sink that is ready for use.
 pub(super) enum Output<'a> {
-    /// Can be written at any position by several threads.
+    /// Several threads can write at any position.
     At(Box<dyn WriteAt + 'a>),
-    /// Can only be written on.
+    /// Bytes can only be appended.
     Ordered(Ordered<'a>),
-    /// Takes everything.
+    /// All bytes are discarded.
     Nowhere,
 }
 
@@ -47,15 +47,15 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Expects the output to end at `end` or little later.
+    /// Announces that the output will end at `end` or slightly later.
     pub(super) fn expect(&self, end: u64) -> Result<()> {
         match self {
-            Self::At(output) => output.expect(end).map_err(|error| Error::io("making room for the output", error)),
+            Self::At(output) => output.expect(end).map_err(|error| Error::io("allocating space for the output", error)),
             Self::Ordered(_) | Self::Nowhere => Ok(()),
         }
     }
 
-    /// Writes what task number `task` made, whose place is `position`. On a stream, waits for all tasks before it.
+    /// Writes the output of task number `task` at `position`. On a stream, waits for all earlier tasks.
     pub(super) fn put(&self, task: u64, position: u64, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::At(output) => output.write_all_at(bytes, position),
@@ -64,7 +64,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Whether what was written cannot be taken back.
+    /// Whether written bytes cannot be taken back.
     pub(super) fn is_ordered(&self) -> bool {
         matches!(self, Self::Ordered(_))
     }
@@ -76,14 +76,14 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Nothing is to be written for tasks behind number `task`: they need not wait for their turn.
+    /// Announces that no task after number `task` writes, so that they need not wait for their turn.
     pub(super) fn close_behind(&self, task: u64) {
         if let Self::Ordered(ordered) = self {
             ordered.close_behind(task);
         }
     }
 
-    /// All has been written, up to position `end`.
+    /// Announces that all bytes up to position `end` have been written.
     pub(super) fn finish(self, end: u64) -> Result<()> {
         let finished = match self {
             Self::At(output) => output.finish(end),
@@ -93,9 +93,9 @@ impl<'a> Output<'a> {
         finished.map_err(|error| Error::io("writing the output", error))
     }
 
-    /// The work has failed; what stands before position `end` is good.
+    /// Announces that the work has failed. The bytes before position `end` are good.
     ///
-    /// An output that is dropped without either of these is left empty.
+    /// If neither of the two is called before the drop, the output is left empty.
     pub(super) fn abandon(self, end: u64) {
         if let Self::At(output) = self {
             output.abandon(end);
@@ -104,27 +104,28 @@ impl<'a> Output<'a> {
 }
 
 impl<'a> Sink<'a> {
-    /// Takes a file that was opened elsewhere, such as standard output, to be written in order from where it stands.
+    /// Uses a file that was opened elsewhere, such as standard output. It is written in order from its current
+    /// position.
     ///
-    /// Whatever it is: others may write to the same open file, so that no place in it is the engine's own. For the
-    /// same reason it is not synced: that is for whoever opened it.
+    /// Other programs may write to the same open file, so the engine cannot use positions of its own. For the same
+    /// reason the engine does not sync it. That is up to the program that opened it.
     #[must_use]
     pub fn from_file(file: &'a File) -> Self {
         Self::Pipe(file)
     }
 }
 
-/// A file that is written at positions. Unless it is finished or abandoned, it is left empty.
+/// A file that is written at positions. It is left empty unless it is finished or abandoned.
 struct FileOutput<'a> {
     file: &'a File,
     durability: Durability,
-    /// Longer the file may not become; a process that tries is killed.
+    /// The file's length limit. A process that writes beyond it is killed.
     limit: u64,
-    /// Up to where there is room already. `None` where the system gives none in advance.
+    /// The end of the space that is already allocated. `None` if the system does not allocate in advance.
     reserved: Mutex<Option<u64>>,
-    /// Whether anything was done to the file.
+    /// Whether the file was changed.
     touched: AtomicBool,
-    /// Whether the file is as it is to stay.
+    /// Whether the file has its final content.
     settled: bool,
 }
 
@@ -134,17 +135,17 @@ impl<'a> FileOutput<'a> {
         Self { file, durability, limit, reserved, touched: AtomicBool::new(false), settled: false }
     }
 
-    /// Makes room up to `end`, and then for `ahead` bytes more. The file does not become longer by it.
+    /// Allocates space up to `end`, and then `ahead` bytes more. The file's length does not change.
     fn reserve(&self, end: u64, ahead: u64) -> io::Result<()> {
         self.touched.store(true, Ordering::Relaxed);
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(from) = reserved.filter(|from| *from < end) {
             self.check_limit(end)?;
-            // Some file systems take room beyond the limit for an attempt to write there.
+            // Some file systems treat an allocation beyond the limit as a write there.
             let to = end.saturating_add(ahead).min(self.limit);
             *reserved = match system::preallocate(self.file, from, to - from) {
                 Ok(made) => made.then_some(to),
-                // It may still hold what is really to come.
+                // The remaining space may still be enough for the actual output.
                 Err(_) if ahead > 0 => None,
                 Err(error) => return Err(error),
             };
@@ -156,7 +157,7 @@ impl<'a> FileOutput<'a> {
         if end <= self.limit { Ok(()) } else { Err(io::ErrorKind::FileTooLarge.into()) }
     }
 
-    /// Gives back the room behind `end`, which is where the file ends already.
+    /// Frees the space after `end`, where the file already ends.
     fn trim(&self, end: u64) -> io::Result<()> {
         let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         if reserved.is_some_and(|reserved| reserved <= end) {
@@ -174,7 +175,7 @@ impl WriteAt for FileOutput<'_> {
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         self.touched.store(true, Ordering::Relaxed);
         self.check_limit(position + bytes.len() as u64)?;
-        // A single short write is not worth a call more.
+        // A single short write is not worth another call to allocate space.
         if position > 0 || bytes.len() >= super::SMALL_INPUT {
             self.reserve(position + bytes.len() as u64, AHEAD)?;
         }
@@ -196,7 +197,7 @@ impl WriteAt for FileOutput<'_> {
         Ok(())
     }
 
-    /// Errors here would hide the one that led here.
+    /// Errors here are ignored, because they would hide the original error.
     fn abandon(mut self: Box<Self>, end: u64) {
         self.settled = !self.touched.load(Ordering::Relaxed) || self.file.set_len(end).is_ok();
     }
@@ -204,14 +205,14 @@ impl WriteAt for FileOutput<'_> {
 
 impl Drop for FileOutput<'_> {
     fn drop(&mut self) {
-        // An error or a panic: nothing vouches for what was written, and no room may stay taken.
+        // After an error or a panic, the written bytes must not be used, and no space may stay allocated.
         if !self.settled && self.touched.load(Ordering::Relaxed) {
             let _ = self.file.set_len(0);
         }
     }
 }
 
-/// A file that is written in order. It may well be a regular one, such as standard output's.
+/// A file that is written in order. It may be a regular file, such as standard output.
 struct InPieces<'a>(&'a File);
 
 impl Write for InPieces<'_> {

@@ -1,4 +1,4 @@
-//! Where bytes come from: what can be read at positions by every worker, or a stream, read in order.
+//! The sources: those that every worker reads at positions, and streams, which are read in order.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -10,11 +10,11 @@ use super::{Patient, SMALL_INPUT, Source, system};
 use crate::error::{Error, InputChanged, PageLost, Result};
 use crate::io::{MappedFile, ReadAt, Window, read_full_at};
 
-/// A source, looked at.
+/// A source after it was examined.
 pub(super) enum Input<'a> {
-    /// Can be read at any position by several threads.
+    /// Several threads can read at any position.
     At(Positioned<'a>),
-    /// Can only be read on.
+    /// Bytes can only be read in order.
     Ordered(Box<dyn Read + Send + 'a>),
 }
 
@@ -40,20 +40,21 @@ impl<'a> Input<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Takes `file` as what it is: a regular file or block device that stands at its start by its positions,
-    /// anything else (a pipe, a terminal, a file that was read from already) from where it stands.
+    /// Uses `file` in the way that fits its kind. A regular file or block device with the cursor at its start is read
+    /// at positions. Any other file (a pipe, a terminal, a file that was already read from) is read from its current
+    /// position.
     ///
-    /// Of a file that is read by its positions, the cursor does not move.
+    /// If a file is read at positions, its cursor does not move.
     #[must_use]
     pub fn from_file(file: &'a File) -> Self {
         Self::try_from_file(file).unwrap_or(Self::Pipe(file))
     }
 
-    /// The same, but what the system refuses to tell is an error, where [`from_file`](Self::from_file) reads on from
-    /// where the file stands.
+    /// Like [`from_file`](Self::from_file), but it is an error if the system cannot say what the file is. In this case,
+    /// `from_file` reads from the current position.
     ///
     /// # Errors
-    /// The system's, when asked what the file is or where it stands.
+    /// The system's error for a question about the file or its cursor.
     pub fn try_from_file(mut file: &'a File) -> io::Result<Self> {
         let meta = file.metadata()?;
         let positioned = meta.is_file() || system::is_block_device(meta.file_type());
@@ -61,10 +62,10 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What is read at positions, and the length that it had at first.
+/// An object that is read at positions, and its initial length.
 pub(super) struct Positioned<'a> {
     source: Box<dyn ReadAt + 'a>,
-    /// In bytes. Zero for what has no length, such as the files in `/proc`.
+    /// In bytes. Zero for files without a length, such as those in `/proc`.
     pub(super) len: u64,
     /// For what is sealed from mapped memory.
     map: Option<MappedFile<'a>>,
@@ -104,30 +105,30 @@ impl<'a> Positioned<'a> {
 }
 
 impl Positioned<'_> {
-    /// Reads as much as one call gives.
+    /// Reads as much as one call returns.
     pub(super) fn read_some_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         self.source.read_at(buffer, position)
     }
 
-    /// Reads until `buffer` is full or the input ends; the number of bytes.
+    /// Reads until `buffer` is full or the input ends. Returns the number of bytes.
     pub(super) fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         read_full_at(&*self.source, buffer, position)
     }
 
-    /// Reads exactly `buffer`, which is within the length.
+    /// Fills `buffer` completely. The range is within the length.
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         if self.read_at(buffer, position)? == buffer.len() { Ok(()) } else { Err(changed()) }
     }
 
-    /// Fails where the input is not what it was at first.
+    /// Fails if the input has changed since the start.
     ///
-    /// No chunk is sealed from two different contents in any case, since each is read once. But a backup of what
-    /// changed meanwhile is a copy of nothing that ever was.
+    /// No chunk is ever sealed from two different contents, because each is read once. But a backup of a file that
+    /// changed in the meantime would be a mix of old and new content.
     pub(super) fn check_unchanged(&self) -> io::Result<()> {
         self.source.check_unchanged()
     }
 
-    /// A reader from the start on.
+    /// A reader from the start.
     pub(super) fn reader(&self) -> FromStart<'_> {
         FromStart { source: &*self.source, position: 0 }
     }
@@ -155,7 +156,8 @@ struct FileInput<'a> {
     file: &'a File,
     len: u64,
     modified: Option<SystemTime>,
-    /// Of the file's state, which no program can set: seconds and nanoseconds. `None` where the system has none.
+    /// The time of the last change of the file's state, which no program can set: seconds and nanoseconds. `None` if
+    /// the system has none.
     changed: Option<(i64, i64)>,
 }
 
@@ -177,8 +179,8 @@ impl ReadAt for FileInput<'_> {
         Ok(self.len)
     }
 
-    /// Fails unless the file has the length and the times of its last change that it had at first. Who writes through a
-    /// mapping may leave no trace in them, as may who writes twice within one tick of the file system's clock.
+    /// Fails unless the file has its initial length and times of change. Writes through a mapping may leave these times
+    /// unchanged. So may two writes within one tick of the file system's clock.
     fn check_unchanged(&self) -> io::Result<()> {
         if self.len == 0 {
             return Ok(());
@@ -189,12 +191,12 @@ impl ReadAt for FileInput<'_> {
     }
 }
 
-/// What an input that changes under the reader's hands gives.
+/// The error for an input that changed while it was read.
 fn changed() -> io::Error {
     io::Error::other(InputChanged)
 }
 
-/// Reads by positions, one after the other.
+/// Reads at positions, one after the other.
 pub(super) struct FromStart<'a> {
     source: &'a dyn ReadAt,
     position: u64,

@@ -1,14 +1,14 @@
-//! What the engine asks of the operating system beyond reads and writes. All of it is advice: where a system has no
-//! such call, or refuses it, the work goes on without.
+//! System calls of the engine, apart from reads and writes. All of them are advice: if a system does not have such a
+//! call or refuses it, the work continues without it.
 
 use std::fs::File;
 use std::io;
 
-/// Gets room for `len` bytes from `start` on. Whether it did. The file's length stays what was written: were it ahead,
-/// a process that is killed would leave a file that looks whole.
+/// Allocates space for `len` bytes from `start` on. Returns whether it did. The file's length does not change. If the
+/// length were increased in advance, a killed process would leave a file that looks complete.
 ///
 /// # Errors
-/// When the file system is full, or no file can be so long.
+/// An error if the file system is full, or if no file can be so long.
 pub(super) fn preallocate(file: &File, start: u64, len: u64) -> io::Result<bool> {
     #[cfg(target_os = "linux")]
     {
@@ -26,7 +26,7 @@ pub(super) fn preallocate(file: &File, start: u64, len: u64) -> io::Result<bool>
     }
 }
 
-/// Says that the file will be read from front to end.
+/// Tells the system that the file will be read from start to end.
 pub(super) fn will_read_in_order(file: &File) {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
@@ -34,9 +34,9 @@ pub(super) fn will_read_in_order(file: &File) {
     let _ = file;
 }
 
-/// Starts to write what stands in memory of `len` bytes from `start` on to the disk, and does not wait.
+/// Starts to write the cached data of `len` bytes from `start` on to the disk, and does not wait.
 pub(super) fn start_write_back(file: &File, start: u64, len: u64) {
-    // For dirty pages this advice does just that: they are sent off, and stay in memory until they are clean.
+    // For dirty pages, this advice starts writing, and the pages stay in memory until they are clean.
     #[cfg(target_os = "linux")]
     if let Some(len) = std::num::NonZeroU64::new(len) {
         let _ = rustix::fs::fadvise(file, start, Some(len), rustix::fs::Advice::DontNeed);
@@ -49,14 +49,14 @@ pub(super) fn start_write_back(file: &File, start: u64, len: u64) {
 pub(super) fn enlarge_pipe(file: &File) {
     #[cfg(target_os = "linux")]
     {
-        // The default of /proc/sys/fs/pipe-max-size. Of anything but a pipe the system refuses it.
+        // The default of /proc/sys/fs/pipe-max-size. For a file that is not a pipe, the system refuses the call.
         let _ = rustix::pipe::fcntl_setpipe_size(file, 1 << 20);
     }
     #[cfg(not(target_os = "linux"))]
     let _ = file;
 }
 
-/// How long this process may make a file (`ulimit -f`).
+/// The maximum length of a file for this process (`ulimit -f`).
 pub(super) fn file_size_limit() -> u64 {
     #[cfg(unix)]
     return rustix::process::getrlimit(rustix::process::Resource::Fsize).current.unwrap_or(u64::MAX);
@@ -64,14 +64,14 @@ pub(super) fn file_size_limit() -> u64 {
     u64::MAX
 }
 
-/// What is waited for.
+/// The event to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ready {
     ToRead,
     ToWrite,
 }
 
-/// Waits until `file` is ready, where `refusal` says that it is not.
+/// Waits until `file` is ready, if `refusal` says that it is not.
 pub(super) fn wait_until(file: &File, ready: Ready, refusal: io::Error) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -93,7 +93,8 @@ pub(super) fn wait_until(file: &File, ready: Ready, refusal: io::Error) -> io::R
     }
 }
 
-/// When the file's state last changed, in seconds and nanoseconds: unlike the time of modification, nobody can set it.
+/// When the file's state last changed, in seconds and nanoseconds. Unlike the modification time, programs cannot set
+/// it.
 pub(super) fn change_time(meta: &std::fs::Metadata) -> Option<(i64, i64)> {
     #[cfg(unix)]
     return Some((std::os::unix::fs::MetadataExt::ctime(meta), std::os::unix::fs::MetadataExt::ctime_nsec(meta)));
@@ -104,7 +105,7 @@ pub(super) fn change_time(meta: &std::fs::Metadata) -> Option<(i64, i64)> {
     }
 }
 
-/// Whether the file is a block device, whose length is found by seeking.
+/// Whether the file is a block device. The length of such a device is found by seeking.
 pub(super) fn is_block_device(kind: std::fs::FileType) -> bool {
     #[cfg(unix)]
     return std::os::unix::fs::FileTypeExt::is_block_device(&kind);

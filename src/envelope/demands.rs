@@ -3,18 +3,18 @@
 use crate::error::{Result, Unmet};
 use crate::format::{Binding, Pairs};
 
-/// Pairs and labels that a file must have, byte for byte. The file may have others, too.
+/// Pairs and labels that a file must have, byte for byte. The file may have more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Demands {
-    /// Of the encryption context.
+    /// Required pairs of the encryption context.
     pub context: Pairs,
-    /// Of the labels.
+    /// Required labels.
     pub labels: Pairs,
 }
 
 impl Demands {
-    /// Nothing.
+    /// Requires nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -28,7 +28,7 @@ impl Demands {
     /// Checks them against a header.
     ///
     /// # Errors
-    /// [`Unmet`] with every missing name.
+    /// [`Unmet`] with the names of all missing items.
     pub fn check(&self, binding: &Binding) -> Result<()> {
         let named = |kind: &'static str, names: Vec<&str>| {
             names.into_iter().map(|name| format!("{kind} {name:?}")).collect::<Vec<_>>()

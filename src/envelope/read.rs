@@ -8,11 +8,12 @@ use crate::error::{Error, FormatError, Result};
 use crate::format::{FRONT_LEN, Front, Header};
 use crate::io::{Around, read_around, read_full};
 
-/// A rewrap may be under way: banks are read again this often, this far apart, before they count as damaged.
+/// A rewrap may be running. Damaged banks are read again this many times, with this pause, before they count as
+/// damaged.
 const RETRIES: usize = 3;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// Reads the front from a stream. A read error is final: a stream cannot be asked again.
+/// Reads the front from a stream. A read error is final, because a stream cannot be read again.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -35,7 +36,7 @@ pub fn read_header_at(read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usiz
     loop {
         let front = read_front_at(read_at)?;
         let header = Header::read(&front);
-        // A rewrap writes the same magic over the magic, so only these two can pass by waiting.
+        // Only these two cases can change by waiting, because a rewrap writes the same magic over the old one.
         let may_pass = match &header {
             Ok(header) => !header.warnings().is_empty(),
             Err(error) => *error == FormatError::Damaged,
@@ -52,7 +53,7 @@ fn read_front_at(read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>) -
     let Around { bytes, unreadable, error } = read_around(read_at, FRONT_LEN);
     let lost = unreadable.iter().map(ExactSizeIterator::len).sum::<usize>();
     match error {
-        // Nothing at all could be read: that is no damaged block but a wrong or broken file.
+        // No byte could be read. That is not a damaged block, but a wrong or broken file.
         Some(error) if lost >= bytes.len() => Err(Error::io("reading the header", error)),
         _ => Ok(Front::with_unreadable(bytes, unreadable)),
     }

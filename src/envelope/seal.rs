@@ -1,4 +1,4 @@
-//! A writer's side: a data key, its slots, and the header that carries them.
+//! Sealing: a data key, its slots, and the header that contains them.
 
 use crate::error::{Error, Result};
 use crate::format::{
@@ -62,7 +62,7 @@ impl InputSize {
     }
 }
 
-/// A file that has no data key yet: what its slots will be bound to, and its salt.
+/// A file without a data key so far: the bytes to which its slots will be bound, and its salt.
 ///
 /// Use this if you fetch the data key and its wrappings yourself. [`Envelope::new`] does everything in one call.
 pub struct Draft {
@@ -103,13 +103,13 @@ impl Draft {
     /// Takes the data key and its wrappings, each made for [`binding`](Self::binding).
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] without a slot or with one of a reserved kind; [`Error::Limit`] when the slots fit no
-    /// header.
+    /// [`Error::ApiMisuse`] if there is no slot or one of a reserved kind. [`Error::Limit`] if the slots do not fit
+    /// into a header.
     pub fn finish(self, data_key: &DataKey, slots: Vec<Slot>) -> Result<Envelope> {
         if slots.is_empty() {
             return Err(NO_KEY);
         }
-        // A later revision may give these a meaning, and the file would then say something else.
+        // A later revision may define these kinds. The file would then get another meaning.
         if slots.iter().any(|slot| slot.kind.is_reserved()) {
             return Err(Error::ApiMisuse("a sealer of a kind that is neither defined nor private"));
         }
@@ -123,7 +123,7 @@ impl Draft {
 
 const NO_KEY: Error = Error::ApiMisuse("sealing without any key");
 
-/// Which key makes the data key. Limits show before any key service is asked.
+/// Which key makes the data key. Limits are checked before any key service is called.
 fn generator(makes: impl ExactSizeIterator<Item = bool>) -> Result<usize> {
     match makes.len() {
         0 => Err(NO_KEY),
@@ -162,7 +162,8 @@ impl Envelope {
         Self::of_draft(Draft::new(options)?, sealers)
     }
 
-    /// The salt is given: for known answers in tests. A salt must never be used twice with one data key.
+    /// Like [`Envelope::new`] with a given salt, for known answers in tests. A salt must never be used twice with one
+    /// data key.
     #[cfg(test)]
     pub(crate) fn with_salt(
         sealers: &[&dyn KeySealer],
@@ -209,7 +210,7 @@ impl Envelope {
     /// Both banks of a new file (spec 13.1). They are equal, with generation 1.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the slots do not fit a header.
+    /// [`Error::Limit`] if the slots do not fit into a header.
     pub fn header(&self, size: InputSize) -> Result<Vec<u8>> {
         let bank = |number| Bank {
             len: BankLen::MIN,
@@ -222,7 +223,7 @@ impl Envelope {
         let len = Bank::fitting_len(&self.binding, &self.slots, size.least_bank())?;
         let mut header = Bank { len, ..bank(BankNumber::Zero) }.encode()?;
         header.extend(Bank { len, ..bank(BankNumber::One) }.encode()?);
-        // A wrapped key that holds the magic where readers look for a bank: once in 2^62, or by intent.
+        // A wrapped key may have the magic at a position of a bank: by chance once in 2^62, or by intent.
         if let Err(error) = Header::read(&Front::new(header.clone())) {
             return Err(Error::Limit(format!(
                 "a key service returned a wrapped key that does not fit into a header ({error})"

@@ -1,4 +1,4 @@
-//! Which key opens, in which order things are checked, and what a failure is called.
+//! Which key opens a file, in which order things are checked, and which error a failure gives.
 
 use std::io::{Read, Write};
 
@@ -36,7 +36,7 @@ fn tampered(result: Result<(usize, usize)>) -> Tampered {
     }
 }
 
-/// Takes every slot of a kind and gives always the same key.
+/// Accepts every slot of one kind, and always gives the same key.
 struct Always(SlotKind, [u8; 32]);
 
 impl KeyOpener for Always {
@@ -105,7 +105,7 @@ fn another_data_key_fails_the_commitment_and_the_next_slot_is_tried() {
     let liar = Always(SlotKind::PASSPHRASE, [1; 32]);
     assert_eq!(tampered(open(&file, &[&liar])), Tampered::Commitment);
     assert_eq!(open(&file, &[&liar, &key]).unwrap(), (1, 1));
-    // The commitment outranks the failed slots of others (spec 12.2).
+    // A failed commitment is reported rather than the failed slots of other keys (spec 12.2).
     let wrong = passphrase("q");
     assert_eq!(tampered(open(&file, &[&wrong, &liar])), Tampered::Commitment);
 }

@@ -1,4 +1,4 @@
-//! A reader's side: from a header to a checked commitment (spec 12).
+//! Opening: from a header to a checked commitment (spec 12).
 
 use crate::error::{Attempt, Error, NoKey, Result, Tampered};
 use crate::format::{Bank, PRELUDE_LEN, Prelude, Suite};
@@ -62,16 +62,17 @@ pub(crate) async fn unlock_async(
     Err(trial.gravest())
 }
 
-/// Checks the data keys that slots gave, one after the other, and remembers those that were wrong.
+/// Checks the data keys from slots one by one, and remembers the wrong ones.
 pub(crate) struct Trial<'a> {
     bank: &'a Bank,
     bound: Vec<u8>,
-    /// The payload's first 56 bytes. `None`: a repair doubts them, and a rewrap does not need them.
+    /// The payload's first 56 bytes. `None` for a repair, which does not trust them, and for a rewrap, which does not
+    /// need them.
     prelude: Option<&'a [u8; PRELUDE_LEN]>,
     failed: Vec<Attempt>,
 }
 
-/// A data key that gave the commitment which the bank carries, and what derives from it.
+/// A data key that matches the commitment in the bank, and the keys derived from it.
 pub(crate) struct Right {
     pub(crate) data_key: DataKey,
     pub(crate) keys: PayloadKeys,
@@ -84,7 +85,7 @@ impl<'a> Trial<'a> {
         Ok(Self { bank, bound: bank.binding.bound_bytes()?, prelude, failed: Vec::new() })
     }
 
-    /// Tries each opener, in order, on each slot it matches.
+    /// Tries each opener, in order, on each matching slot.
     ///
     /// # Errors
     /// As [`answer`](Self::answer).
@@ -100,10 +101,10 @@ impl<'a> Trial<'a> {
         Ok(None)
     }
 
-    /// What the key named `key` made of slot number `slot`. `None`: the next one is to be tried.
+    /// Checks the result of the key named `key` for slot number `slot`. `None` means that the next slot is to be tried.
     ///
     /// # Errors
-    /// [`Tampered::Prelude`], which no other slot can mend.
+    /// [`Tampered::Prelude`], because no other slot can change that.
     pub(crate) fn answer(&mut self, slot: usize, key: &str, answer: Result<DataKey>) -> Result<Option<Right>> {
         let error = match answer {
             Ok(data_key) => {
@@ -129,7 +130,8 @@ impl<'a> Trial<'a> {
         Unlocked { opener: ChunkOpener::new(right.keys), by }
     }
 
-    /// The answer where no slot is left (spec 12.2): a failed commitment, then a failed key-file slot, then the list.
+    /// The error after the last slot (spec 12.2): a failed commitment comes first, then a failed key-file slot, then
+    /// the list.
     pub(crate) fn gravest(self) -> Error {
         let tampered = self.failed.iter().filter_map(|attempt| match &attempt.error {
             Error::Tampered(tampered) => Some(tampered),
@@ -142,7 +144,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Checks the commitment of a bare C2SP chunked-encryption message. `prelude` is its first 56 bytes.
+/// Checks the commitment of a plain C2SP chunked-encryption message. `prelude` is its first 56 bytes.
 ///
 /// This is for messages without a waxseal header. `context` is the context of the message.
 ///

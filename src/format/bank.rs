@@ -1,4 +1,4 @@
-//! One bank: a whole, self-contained copy of the header (spec 3.1).
+//! One bank: a complete copy of the header (spec 3.1).
 //!
 //! ```text
 //!   0 magic 8 | 8 version u16 | 10 suite u16 | 12 bank_len u32 | 16 generation u32 | 20 slots u16 | 22 number u16
@@ -15,28 +15,28 @@ use super::slot::{MAX_SLOTS, Slot, SlotKind};
 use super::wire::{self, RawPair, RawSlot};
 use crate::error::{Error, Field, Result};
 
-/// The first eight bytes of a bank: text-mode and 7-bit damage shows, as in PNG.
+/// The first eight bytes of a bank. As in PNG, they reveal text-mode and 7-bit damage.
 pub const MAGIC: [u8; 8] = *b"\x89WAX\r\n\x1a\n";
-/// The one version there is.
+/// The only version so far.
 pub(crate) const VERSION: u16 = 1;
 /// Bytes of the SHA-256 at a bank's end.
 pub(crate) const CHECKSUM_LEN: usize = 32;
 /// Bytes of a bank before its pairs.
 pub(crate) const FIXED_LEN: usize = 98;
 
-/// Length of one bank in bytes; the header is two.
+/// Length of one bank in bytes. The header has two banks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BankLen(u32);
 
 impl BankLen {
-    /// The five lengths, ascending.
+    /// The five lengths, in ascending order.
     pub const ALL: [Self; 5] = [Self(4096), Self(8192), Self(16_384), Self(32_768), Self(65_536)];
     /// The smallest.
     pub const MIN: Self = Self::ALL[0];
-    /// The largest, which large inputs take.
+    /// The largest. Large inputs use it.
     pub const MAX: Self = Self::ALL[4];
 
-    /// One of the five, or `None`.
+    /// The length, if it is one of the five.
     #[must_use]
     pub fn new(len: u64) -> Option<Self> {
         Self::ALL.into_iter().find(|known| u64::from(known.0) == len)
@@ -48,14 +48,14 @@ impl BankLen {
         self.0 as usize
     }
 
-    /// Where the payload begins: behind two banks.
+    /// Where the payload begins: after two banks.
     #[must_use]
     pub fn header_len(self) -> usize {
         2 * self.get()
     }
 }
 
-/// Which of the two places a bank stands at.
+/// Which of the two positions a bank has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BankNumber {
     /// At offset 0.
@@ -94,7 +94,7 @@ pub struct Prelude {
 }
 
 impl Prelude {
-    /// Takes it from the start of a payload.
+    /// Reads it from the start of a payload.
     #[must_use]
     pub(crate) fn from_bytes(bytes: &[u8; super::PRELUDE_LEN]) -> Self {
         let mut prelude = Self { salt: [0; 24], commitment: [0; 32] };
@@ -103,7 +103,7 @@ impl Prelude {
         prelude
     }
 
-    /// As it stands at the start of a payload.
+    /// The bytes as they are at the start of a payload.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; super::PRELUDE_LEN] {
         let mut bytes = [0; super::PRELUDE_LEN];
@@ -113,7 +113,7 @@ impl Prelude {
     }
 }
 
-/// The fixed part of a bank.
+/// The fields of a bank with a fixed position.
 #[derive(SchemaRead, SchemaWrite)]
 struct Fixed {
     magic: [u8; 8],
@@ -133,11 +133,11 @@ struct Fixed {
 pub struct Bank {
     /// Its length on disk.
     pub len: BankLen,
-    /// Counts up with each rewrap; wraps around.
+    /// Increases with each rewrap, and wraps around.
     pub generation: u32,
-    /// Its place.
+    /// Which of the two positions it has.
     pub number: BankNumber,
-    /// Copy of the payload's first 56 bytes.
+    /// A copy of the payload's first 56 bytes.
     pub prelude: Prelude,
     /// What is bound to the payload.
     pub binding: Binding,
@@ -145,23 +145,23 @@ pub struct Bank {
     pub slots: Vec<Slot>,
 }
 
-/// Why a bank does not count.
+/// Why a bank cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BankFault {
-    /// Its bytes are not what was written; the other copy serves.
+    /// Its bytes are not the written ones. The other copy is used.
     Damaged(Damage),
-    /// Whole, and of a newer version: no fallback.
+    /// Its checksum is right, but its version is newer. The other copy must not be used.
     Newer(u16),
-    /// Whole, and against the rules: no fallback.
+    /// Its checksum is right, but it breaks a rule. The other copy must not be used.
     Malformed {
         /// The field.
         field: Field,
-        /// Where it stands in the bank, in bytes.
+        /// Its position in the bank, in bytes.
         offset: usize,
     },
 }
 
-/// What showed that a bank is damaged.
+/// How damage of a bank was detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
@@ -169,15 +169,15 @@ pub enum Damage {
     NoMagic,
     /// It states a length that no bank has.
     BankLen,
-    /// It is not at the place that its length gives it.
+    /// It is not at the position that its length requires.
     Misplaced,
-    /// The bytes end before it does.
+    /// The file ends before the bank ends.
     CutShort,
-    /// Its checksum is not that of its bytes.
+    /// Its checksum does not match its bytes.
     Checksum,
     /// It has the number of the other bank.
     OtherNumber,
-    /// The medium did not give all of its bytes.
+    /// Some of its bytes could not be read.
     Unreadable,
 }
 
@@ -196,10 +196,10 @@ impl std::fmt::Display for Damage {
 }
 
 impl Bank {
-    /// The smallest bank of at least `least` that leaves half of itself for slots to come (spec 13.1).
+    /// The smallest bank of at least `least` that leaves half of its space for slots added later (spec 13.1).
     ///
     /// # Errors
-    /// [`Error::Limit`] when not even the largest bank holds the binding and the slots.
+    /// [`Error::Limit`] if the largest bank is too small for the binding and the slots.
     pub(crate) fn fitting_len(binding: &Binding, slots: &[Slot], least: BankLen) -> Result<BankLen> {
         let end = 80 + binding.tail()?.len() + slots.iter().map(Slot::encoded_len).sum::<usize>();
         let roomy = |len: &BankLen| *len >= least && end <= len.get() / 2 - CHECKSUM_LEN;
@@ -213,7 +213,7 @@ impl Bank {
     /// The bank's bytes, exactly `len` of them.
     ///
     /// # Errors
-    /// [`Error::Limit`] when there are too many slots, one has not its kind's shape, or they do not fit.
+    /// [`Error::Limit`] if there are too many slots, if a slot breaks a rule of its kind, or if they do not fit.
     pub fn encode(&self) -> Result<Vec<u8>> {
         self.check_slots()?;
         let mut bytes = Vec::with_capacity(self.len.get());
@@ -256,13 +256,13 @@ impl Bank {
                 return Err(Error::Limit(format!("slot {index}: {rule}")));
             }
             if self.slots[..index].iter().any(|earlier| earlier.same_key(slot)) {
-                return Err(Error::Limit(format!("slot {index}: the same key stands twice")));
+                return Err(Error::Limit(format!("slot {index}: the same key occurs twice")));
             }
         }
         Ok(())
     }
 
-    /// Reads one bank (spec 6): `bytes` are the file's from the bank's place on, as many as there are.
+    /// Reads one bank (spec 6). `bytes` are the bytes of the file from the bank's position on.
     ///
     /// `place` is the bank's offset in the file: 0, or the place of bank 1, which must be its own length.
     ///
@@ -290,7 +290,7 @@ impl Bank {
     }
 }
 
-/// Reads the fields of a bank whose checksum is right, in order.
+/// Reads the fields of a bank whose checksum is right, in their order.
 struct Decoder<'a> {
     content: &'a [u8],
     rest: &'a [u8],

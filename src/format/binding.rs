@@ -1,4 +1,4 @@
-//! The bound bytes (spec 4): what of the header carries meaning, and therefore is the payload's `context`.
+//! The bound bytes (spec 4): the meaningful part of the header. They are the payload's `context`.
 //!
 //! ```text
 //! bound bytes = bank[0..12] | bank[80..p]
@@ -10,10 +10,10 @@ use super::pairs::Pairs;
 use super::wire;
 use crate::error::{Error, Result};
 
-/// Pairs and labels together, with their counts and the flags, take at most this many bytes (`p - 96`).
+/// The maximum length in bytes of pairs and labels together, with their counts and the flags (`p - 96`).
 pub(crate) const BINDING_MAX: usize = 8192;
 
-/// The AEAD of the payload; the hash is SHA-512 in both.
+/// The AEAD of the payload. The hash is SHA-512 in both suites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Suite {
     /// Suite 1: Cobblestone-256, which other software can read.
@@ -47,7 +47,7 @@ impl Suite {
     }
 }
 
-/// The data key's public name: random, and part of the KMS encryption context, so that audit logs can tell.
+/// The data key's public name. It is random, and part of the KMS encryption context, so that audit logs contain it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataKeyId(pub [u8; 16]);
 
@@ -76,7 +76,7 @@ pub enum Sharing {
     /// This file alone.
     #[default]
     Exclusive,
-    /// A batch of files: who opens one can open all.
+    /// A batch of files. Whoever can open one can open all.
     Shared,
 }
 
@@ -87,11 +87,11 @@ pub struct Binding {
     pub suite: Suite,
     /// The data key's public name.
     pub data_key_id: DataKeyId,
-    /// Whether the data key is another file's too.
+    /// Whether other files have the same data key.
     pub sharing: Sharing,
-    /// The encryption context: goes to KMS and its audit log.
+    /// The encryption context. KMS gets it and writes it to its audit log.
     pub context: Pairs,
-    /// Labels: bound likewise, never sent anywhere.
+    /// Labels. They are bound, too, but never sent anywhere.
     pub labels: Pairs,
 }
 
@@ -99,7 +99,7 @@ impl Binding {
     /// The bound bytes: the `context` of the payload.
     ///
     /// # Errors
-    /// [`Error::Limit`] when pairs and labels together exceed [`BINDING_MAX`].
+    /// [`Error::Limit`] if pairs and labels together exceed [`BINDING_MAX`].
     pub fn bound_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(256);
         wire::put(&mut bytes, &(MAGIC, VERSION, self.suite.number()));

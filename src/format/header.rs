@@ -1,4 +1,4 @@
-//! Which bank counts (spec 7).
+//! Which bank is used (spec 7).
 
 use super::bank::{Bank, BankFault, BankLen, BankNumber, Damage};
 use super::front::{Front, PLACES};
@@ -7,14 +7,14 @@ use crate::error::{Field, FormatError, Result};
 /// What a reader found of one bank.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BankState {
-    /// Whole and well-formed.
+    /// Its checksum is right, and it breaks no rule.
     Valid(Box<Bank>),
-    /// Not usable.
+    /// It cannot be used.
     Damaged(Damage),
 }
 
 impl BankState {
-    /// The bank, if it is whole.
+    /// The bank, if it can be used.
     #[must_use]
     pub fn bank(&self) -> Option<&Bank> {
         match self {
@@ -24,13 +24,13 @@ impl BankState {
     }
 }
 
-/// What is wrong with a header that can be used all the same.
+/// A fault of a header that can be used in spite of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// One of the two banks is damaged; says which, and what showed it.
+    /// One of the two banks is damaged. Says which one, and how that was detected.
     BankDamaged(BankNumber, Damage),
-    /// The banks differ in generation or slots: a rewrap was interrupted, or somebody put an old bank back.
+    /// The banks differ in generation or slots. Either a rewrap was interrupted, or somebody put an old bank back.
     BanksDiffer,
 }
 
@@ -38,14 +38,14 @@ impl std::fmt::Display for Warning {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::BankDamaged(number, why) => {
-                write!(out, "header bank {} is damaged ({why}), the other one serves", number.get())
+                write!(out, "header bank {} is damaged ({why}), the other one is used", number.get())
             }
             Self::BanksDiffer => write!(out, "the two header banks differ, as after an interrupted rewrap"),
         }
     }
 }
 
-/// The header: both banks, and which one counts.
+/// The header: both banks, and which one is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     banks: [BankState; 2],
@@ -56,14 +56,14 @@ impl Header {
     /// Decides on the header from the front of a file.
     ///
     /// # Errors
-    /// A [`FormatError`]. Nothing is allocated beyond the front's own size.
+    /// A [`FormatError`]. No more memory is allocated than the front itself has.
     pub fn read(front: &Front) -> Result<Self, FormatError> {
         let elsewhere: Vec<usize> = PLACES.into_iter().skip(1).filter(|place| front.has_magic(*place)).collect();
         let zero = read_bank(front, 0)?;
         let place = match (&zero, elsewhere.as_slice()) {
             (BankState::Valid(bank), found) => {
                 let own = bank.len.get();
-                // A bank that hides in a slot could show a second plaintext when bank 0 is damaged.
+                // A bank hidden in a slot could lead to a second plaintext if bank 0 is damaged.
                 if let Some(wrong) = found.iter().find(|place| **place != own) {
                     return Err(misplaced(*wrong));
                 }
@@ -83,13 +83,13 @@ impl Header {
         Ok(Self { banks: [zero, one], counts })
     }
 
-    /// The bank that counts: its slots alone are tried.
+    /// The bank that is used. Only its slots are tried.
     #[must_use]
     pub fn bank(&self) -> &Bank {
         &self.counts
     }
 
-    /// What was found at the place of bank `number`.
+    /// What was found at the position of bank `number`.
     #[must_use]
     pub fn state(&self, number: BankNumber) -> &BankState {
         &self.banks[usize::from(number.get())]
@@ -107,7 +107,7 @@ impl Header {
         self.counts.len.header_len() as u64
     }
 
-    /// What to tell a person; the header can be used all the same.
+    /// Warnings for the user. The header can be used in spite of them.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let damaged = |number: BankNumber| match self.state(number) {
@@ -127,7 +127,7 @@ fn misplaced(place: usize) -> FormatError {
     FormatError::Malformed { field: Field::Misplaced, offset: place as u64 }
 }
 
-/// Damage is an answer; a newer version or a broken rule ends the reading: no fallback.
+/// Damage is a normal result, because the other bank may be used. A newer version or a broken rule is an error.
 fn read_bank(front: &Front, place: usize) -> Result<BankState, FormatError> {
     let bytes = front.readable_from(place);
     let unread = place + bytes.len() < front.bytes().len();
@@ -153,7 +153,7 @@ fn counting<'a>(zero: &'a BankState, one: &'a BankState) -> Result<&'a Bank, For
                 let offset = one.len.get() as u64;
                 return Err(FormatError::Malformed { field: Field::BanksDisagree, offset });
             }
-            // Newer by wrapping distance, so that there is no largest generation to be stuck at.
+            // Newer is computed with wrapping, so that no generation is the largest one.
             let ahead = one.generation.wrapping_sub(zero.generation);
             Ok(if ahead != 0 && ahead < 1 << 31 { one } else { zero })
         }

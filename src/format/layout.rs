@@ -1,4 +1,4 @@
-//! Arithmetic of the payload (spec 11.4): lengths and offsets, each bounded before it is believed.
+//! Arithmetic of the payload (spec 11.4). Each length and offset is checked against its bounds before it is used.
 //!
 //! ```text
 //! payload = salt 24 | commitment 32 | chunk 0 (16384 + 16) | chunk 1 | ... | last chunk (0..=16383, + 16)
@@ -6,13 +6,13 @@
 
 use crate::error::{Error, Result, Tampered};
 
-/// Plaintext bytes in every chunk but the last, which has fewer.
+/// Plaintext bytes in every chunk except the last one, which has fewer.
 pub const CHUNK_LEN: usize = 16 * 1024;
-/// Bytes that a tag adds to a chunk.
+/// Bytes that the tag adds to a chunk.
 pub const TAG_LEN: usize = 16;
 /// Ciphertext bytes of a full chunk.
 pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
-/// Salt and commitment at the payload's start.
+/// Length of salt and commitment at the payload's start.
 pub const PRELUDE_LEN: usize = 24 + 32;
 /// The shortest payload: the prelude and an empty last chunk.
 pub(crate) const MIN_PAYLOAD: usize = PRELUDE_LEN + TAG_LEN;
@@ -20,22 +20,22 @@ pub(crate) const MIN_PAYLOAD: usize = PRELUDE_LEN + TAG_LEN;
 pub(crate) const MAX_CHUNKS: u64 = 1 << 38;
 /// The longest plaintext, 4 PiB - 1 byte.
 pub(crate) const MAX_PLAINTEXT: u64 = MAX_CHUNKS * CHUNK_LEN as u64 - 1;
-/// From this many bytes of input on, a writer takes the large bank.
+/// From this many bytes of input on, a writer uses the large bank.
 pub(crate) const LARGE_INPUT: u64 = 4 * 1024 * 1024;
 
 const _: () = assert!(SEALED_CHUNK_LEN == 16_400 && PRELUDE_LEN == 56 && MIN_PAYLOAD == 72);
 
-/// Number of chunks of a plaintext of `plaintext_len` bytes; the last is shorter than [`CHUNK_LEN`].
+/// Number of chunks for a plaintext of `plaintext_len` bytes. The last one is shorter than [`CHUNK_LEN`].
 fn chunk_count(plaintext_len: u64) -> u64 {
     plaintext_len / CHUNK_LEN as u64 + 1
 }
 
-/// Where chunk `index` begins in the payload, in bytes. For every index below [`MAX_CHUNKS`] this fits.
+/// Where chunk `index` begins in the payload, in bytes. It cannot overflow for an index below [`MAX_CHUNKS`].
 pub(crate) fn chunk_offset(index: u64) -> u64 {
     PRELUDE_LEN as u64 + index * SEALED_CHUNK_LEN as u64
 }
 
-/// Length of the payload of a plaintext of `plaintext_len` bytes.
+/// Length of the payload for a plaintext of `plaintext_len` bytes.
 ///
 /// # Errors
 /// [`Error::Limit`] above [`MAX_PLAINTEXT`].
@@ -46,10 +46,10 @@ pub(crate) fn payload_len(plaintext_len: u64) -> Result<u64> {
     Ok(PRELUDE_LEN as u64 + plaintext_len + TAG_LEN as u64 * chunk_count(plaintext_len))
 }
 
-/// Length of the plaintext of a payload of `payload_len` bytes, as its length alone tells: no authentication.
+/// Length of the plaintext in a payload of `payload_len` bytes, computed from the length only. It is not authenticated.
 ///
 /// # Errors
-/// [`Tampered::Truncated`] for a length that no payload has; [`Tampered::TooLong`] above the limit.
+/// [`Tampered::Truncated`] for a length that no payload can have. [`Tampered::TooLong`] above the limit.
 pub(crate) fn plaintext_len(payload_len: u64) -> Result<u64, Tampered> {
     let chunks = payload_len.checked_sub(PRELUDE_LEN as u64).ok_or(Tampered::Truncated { offset: 0 })?;
     let (full, rest) = (chunks / SEALED_CHUNK_LEN as u64, chunks % SEALED_CHUNK_LEN as u64);

@@ -1,6 +1,7 @@
-//! The header's bytes (spec 3 to 9): banks, slots, pairs, and which bank counts.
+//! The header's bytes (spec 3 to 9): banks, slots, pairs, and which bank is used.
 //!
-//! Pure: no I/O, no randomness, and no cryptography but SHA-256, which finds damage here and proves nothing.
+//! Pure code: no I/O, no randomness, and no cryptography except SHA-256. Here, SHA-256 only detects damage. It does not
+//! authenticate.
 
 mod bank;
 mod binding;

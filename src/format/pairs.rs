@@ -2,14 +2,15 @@
 
 use crate::error::{Error, Result};
 
-/// At most this many pairs, and as many labels.
+/// The maximum number of pairs. The same limit applies to labels.
 pub(crate) const MAX_PAIRS: usize = 64;
-/// Name and value are each at most this long, by their u16 length.
+/// Maximum length of a name or value in bytes, because lengths are u16.
 const MAX_TEXT: usize = u16::MAX as usize;
-/// Names that begin so, in any case, belong to waxseal and to AWS.
+/// Names with these beginnings, in upper or lower case, are reserved for waxseal and AWS.
 const RESERVED: [&str; 2] = ["waxseal:", "aws:"];
 
-/// Pairs of the encryption context, or labels: non-empty text without control characters, ascending by name.
+/// Pairs of the encryption context, or labels: non-empty text without control characters, in ascending order of the
+/// names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pairs(Vec<(String, String)>);
 
@@ -17,8 +18,8 @@ impl Pairs {
     /// Sorts and checks `pairs` (spec 5).
     ///
     /// # Errors
-    /// [`Error::Invalid`] that names the offending pair: empty, a control character, a reserved name, a name
-    /// twice (even in another case), more than 64 of them.
+    /// [`Error::Invalid`] that names the wrong pair: an empty text, a control character, a reserved name, a name that
+    /// occurs twice (upper and lower case are the same), or more than 64 pairs.
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let mut pairs: Vec<_> = pairs.into_iter().collect();
         pairs.sort();
@@ -29,10 +30,10 @@ impl Pairs {
         Ok(Self(pairs))
     }
 
-    /// Parses `NAME=VALUE`, cut at the first `=`, each.
+    /// Parses `NAME=VALUE` texts. Each is split at the first `=`.
     ///
     /// # Errors
-    /// As [`Pairs::new`], and for a text without `=`.
+    /// As [`Pairs::new`]. Also for a text without `=`.
     pub fn parse<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Result<Self> {
         let split = |text: S| match text.as_ref().split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
@@ -41,15 +42,15 @@ impl Pairs {
         Self::new(texts.into_iter().map(split).collect::<Result<Vec<_>>>()?)
     }
 
-    /// For a reader: takes the pairs in the order found.
+    /// For a reader: keeps the order of the pairs.
     ///
-    /// On failure gives the index of the pair that breaks a rule, and the rule.
+    /// The error has the index of the pair that breaks a rule, and the rule.
     pub(super) fn canonical(pairs: Vec<(String, String)>) -> Result<Self, (usize, &'static str)> {
         check(&pairs)?;
         Ok(Self(pairs))
     }
 
-    /// The pairs, ascending by name.
+    /// The pairs, in ascending order of the names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -60,20 +61,20 @@ impl Pairs {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The names of those pairs of `demanded` that are not here byte for byte.
+    /// The names of those pairs of `demanded` that are missing here. Pairs are compared byte for byte.
     #[must_use]
     pub fn missing<'a>(&self, demanded: &'a Pairs) -> Vec<&'a str> {
         demanded.0.iter().filter(|pair| !self.0.contains(pair)).map(|(name, _)| name.as_str()).collect()
     }
 }
 
-/// The grammar. On failure: the index of the pair, and the rule it breaks.
+/// Checks the grammar. The error has the index of the pair and the rule that it breaks.
 fn check(pairs: &[(String, String)]) -> Result<(), (usize, &'static str)> {
     if pairs.len() > MAX_PAIRS {
         return Err((MAX_PAIRS, "there are more than 64 pairs"));
@@ -84,9 +85,9 @@ fn check(pairs: &[(String, String)]) -> Result<(), (usize, &'static str)> {
         if RESERVED.iter().any(|reserved| lower.starts_with(reserved)) {
             return Err((index, "the name is reserved"));
         }
-        // Names that differ in case alone need not be neighbours: `A`, `B`, `a`.
+        // Names that differ only in case need not be neighbours: `A`, `B`, `a`.
         if pairs[..index].iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(name)) {
-            return Err((index, "the name stands twice, or differs from another in case alone"));
+            return Err((index, "the name occurs twice, or differs from another name only in case"));
         }
         if index > 0 && pairs[index - 1].0 >= *name {
             return Err((index, "the names do not ascend"));

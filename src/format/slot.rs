@@ -1,4 +1,4 @@
-//! Slots (spec 9): one wrapping of the data key each.
+//! Slots (spec 9). Each is one wrapping of the data key.
 //!
 //! ```text
 //! u16 kind | u16 len + key id (UTF-8) | u16 len + wrapped data key
@@ -10,13 +10,13 @@ use super::PRELUDE_LEN;
 use super::layout::TAG_LEN;
 use crate::secret::KEY_LEN;
 
-/// At most this many slots.
+/// The maximum number of slots.
 pub(crate) const MAX_SLOTS: usize = 16;
 /// Longest wrapped key of kind 1 (a KMS CiphertextBlob).
 pub const KMS_WRAPPED_MAX: usize = 6144;
 /// Wrapped key of kind 2: a Cobblestone-256 message of 32 bytes.
 pub(crate) const KEYFILE_WRAPPED_LEN: usize = PRELUDE_LEN + KEY_LEN + TAG_LEN;
-/// Argon2id parameters and salt in front of a wrapped key of kind 3.
+/// Argon2id parameters and salt before a wrapped key of kind 3.
 pub(crate) const ARGON2_FIELDS_LEN: usize = 3 * 4 + 32;
 /// Wrapped key of kind 3.
 pub(crate) const PASSPHRASE_WRAPPED_LEN: usize = ARGON2_FIELDS_LEN + KEYFILE_WRAPPED_LEN;
@@ -30,7 +30,7 @@ pub(crate) const RSA_ENCAPSULATION_LENS: [usize; 2] = [384, 512];
 /// Length of an encapsulation of kind 6: an ML-KEM-768 ciphertext and an X25519 key.
 pub(crate) const X_WING_ENCAPSULATION_LEN: usize = 1088 + 32;
 
-/// What wraps the data key. Kinds from 0x8000 are private; unknown ones are skipped and kept.
+/// What wraps the data key. Kinds from 0x8000 are private. Unknown kinds are skipped and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SlotKind(pub u16);
 
@@ -48,13 +48,14 @@ impl SlotKind {
     /// Kind 6: the X-Wing key pair of an identity file.
     pub const X_WING: Self = Self(6);
 
-    /// Whether the kind is left to later revisions of the format: it is skipped and kept, and not written.
+    /// Whether the kind is reserved for later revisions of the format. Such slots are skipped and kept, but not
+    /// created.
     #[must_use]
     pub(crate) fn is_reserved(self) -> bool {
         (1..0x8000).contains(&self.0) && self.rules().is_none()
     }
 
-    /// The spec's name of the kind, `unknown` for others.
+    /// The kind's name in the spec. `unknown` for other kinds.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.rules().map_or("unknown", |rules| rules.name)
@@ -65,31 +66,31 @@ impl SlotKind {
     }
 }
 
-/// What a key id names. Two slots of one header must not name the same thing.
+/// What a key id names. Two slots of one header must not name the same key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Names {
-    /// A key in AWS KMS, by its ARN. It is of one kind only, so the kinds share their names.
+    /// A key in AWS KMS, by its ARN. A KMS key is of only one kind, so these kinds share one set of names.
     KmsKey,
     KeyFile,
-    /// Nothing: all key ids are empty, so that there is at most one slot.
+    /// Nothing: the key id is always empty, so a header can have only one such slot.
     Passphrase,
     Recipient,
 }
 
-/// A rule on a slot's field, and the words for a slot that breaks it.
+/// A rule for a slot's field, and the error text for a slot that breaks it.
 struct Rule<T>(T, &'static str);
 
-/// What the format says of one kind of slot.
+/// What the format says about one kind of slot.
 struct Rules {
     kind: SlotKind,
     name: &'static str,
     names: Names,
     key_id: Rule<fn(&str) -> bool>,
-    /// The lengths that a wrapped key may have.
+    /// The allowed lengths of a wrapped key.
     wrapped: Rule<&'static [RangeInclusive<usize>]>,
 }
 
-/// The table of spec 9.1. All that differs between kinds is read from here.
+/// The table of spec 9.1. Code reads all differences between kinds from it.
 static KINDS: [Rules; 6] = [
     Rules {
         kind: SlotKind::AWS_KMS,
@@ -139,7 +140,7 @@ const ML_KEM_WRAPPED_LENS: [RangeInclusive<usize>; 2] = lens_of(ML_KEM_ENCAPSULA
 const RSA_WRAPPED_LENS: [RangeInclusive<usize>; 2] = lens_of(RSA_ENCAPSULATION_LENS);
 const X_WING_WRAPPED_LENS: [RangeInclusive<usize>; 1] = lens_of([X_WING_ENCAPSULATION_LEN]);
 
-/// An encapsulation of one of these lengths, then a message.
+/// An encapsulation of one of these lengths, followed by a message.
 const fn lens_of<const N: usize>(encapsulations: [usize; N]) -> [RangeInclusive<usize>; N] {
     let mut lens = [const { 0..=0 }; N];
     let mut at = 0;
@@ -151,14 +152,14 @@ const fn lens_of<const N: usize>(encapsulations: [usize; N]) -> [RangeInclusive<
     lens
 }
 
-/// One wrapping of the data key. Nothing in it is secret, and nothing is authenticated until it opens.
+/// One wrapping of the data key. Nothing in it is secret. Nothing in it is authenticated until it opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     /// What wraps the data key.
     pub kind: SlotKind,
-    /// Names the wrapping key: an ARN, the id of a key file or of a recipient, empty for a passphrase.
+    /// Names the wrapping key: an ARN, or the id of a key file or recipient. Empty for a passphrase.
     pub key_id: String,
-    /// The wrapped data key, of the kind's shape.
+    /// The wrapped data key. Its shape depends on the kind.
     pub wrapped: Vec<u8>,
 }
 
@@ -168,7 +169,7 @@ impl Slot {
         2 + 2 + self.key_id.len() + 2 + self.wrapped.len()
     }
 
-    /// The rule of its kind that the slot breaks (spec 9).
+    /// The rule of its kind that the slot breaks, if any (spec 9).
     pub(super) fn broken_rule(&self) -> Option<&'static str> {
         if self.key_id.chars().any(char::is_control) {
             return Some("slot key id holds control characters");
@@ -184,8 +185,8 @@ impl Slot {
         (!fits).then_some(wrapped.1)
     }
 
-    /// Whether both wrap to the same key, so that a header must not hold both. Two passphrases count as the same.
-    /// Slots of unknown and private kinds never do.
+    /// Whether both are for the same key, so that a header must not have both. Two passphrases count as the same key.
+    /// Two slots of unknown or private kinds never count as the same.
     pub(crate) fn same_key(&self, other: &Slot) -> bool {
         let names = |slot: &Slot| slot.kind.rules().map(|rules| rules.names);
         names(self).is_some() && names(self) == names(other) && self.key_id == other.key_id
@@ -196,7 +197,7 @@ fn is_hex_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether `text` is, as a whole, `arn:aws[a-z-]*:kms:[a-z0-9-]{1,32}:[0-9]{12}:key/[A-Za-z0-9-]{1,128}`.
+/// Whether the whole `text` matches `arn:aws[a-z-]*:kms:[a-z0-9-]{1,32}:[0-9]{12}:key/[A-Za-z0-9-]{1,128}`.
 #[must_use]
 pub fn is_kms_key_arn(text: &str) -> bool {
     let mut parts = text.split(':');

@@ -1,4 +1,4 @@
-//! What must hold of banks and of the decision between them.
+//! Tests of banks, and of the decision which bank is used.
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -41,7 +41,7 @@ fn read(bytes: &[u8]) -> Result<Header, FormatError> {
     Header::read(&Front::new(bytes.to_vec()))
 }
 
-/// Changes bytes of a bank and makes its checksum right again.
+/// Changes bytes of a bank and corrects its checksum.
 fn forge(bytes: &mut [u8], place: usize, len: BankLen, change: impl FnOnce(&mut [u8])) {
     let bank = &mut bytes[place..place + len.get()];
     change(bank);
@@ -110,15 +110,15 @@ fn the_magic_stands_where_a_bank_may() {
     let mut bytes = file(BankLen::MAX);
     bytes[16_384..16_392].copy_from_slice(&MAGIC);
     forge(&mut bytes, 0, BankLen::MAX, |_| {});
-    // Filling that is not zero comes first; behind a bank it is the place that counts.
+    // Filling that is not zero is reported first. After a bank, the wrong position is reported.
     assert_eq!(malformed(&bytes), ("filling that is not zero".into(), 16_384));
     let mut small = file(BankLen::MIN);
     small.resize(80_000, 0);
     small[65_536..65_544].copy_from_slice(&MAGIC);
-    assert_eq!(malformed(&small), ("magic where none may stand".into(), 65_536));
+    assert_eq!(malformed(&small), ("magic at a position where it is not allowed".into(), 65_536));
     small[0] = 0;
-    assert_eq!(malformed(&small), ("magic where none may stand".into(), 65_536));
-    // The file lost its first bank, or has something in front.
+    assert_eq!(malformed(&small), ("magic at a position where it is not allowed".into(), 65_536));
+    // The file lost its first bank, or has other bytes before it.
     assert_eq!(read(&file(BankLen::MIN)[4096..]), Err(FormatError::Damaged));
     let shifted = [vec![0; 4096], file(BankLen::MIN)].concat();
     assert!(matches!(read(&shifted), Err(FormatError::Malformed { .. })));
@@ -145,7 +145,7 @@ fn banks_must_agree_in_what_is_bound() {
     for offset in [30, 60, 85, 96, 104] {
         let mut bytes = file(BankLen::MIN);
         forge(&mut bytes, 4096, BankLen::MIN, |bank| bank[offset] ^= 1);
-        assert_eq!(malformed(&bytes).0, "bank 1 disagrees with bank 0", "{offset}");
+        assert_eq!(malformed(&bytes).0, "bank 1 does not match bank 0", "{offset}");
     }
 }
 
@@ -213,7 +213,7 @@ fn a_writer_refuses_what_a_reader_would() {
     assert!(binding.bound_bytes().is_err());
 }
 
-/// A binding of which pairs and labels, with counts and flags, take `len` bytes.
+/// A binding whose pairs and labels, with counts and flags, have `len` bytes.
 fn binding_of(len: usize) -> Binding {
     let base = Binding { labels: Pairs::default(), ..bank(BankLen::MIN, BankNumber::Zero).binding };
     let with =
@@ -228,7 +228,7 @@ fn the_longest_binding_is_written_and_read() {
     let bytes = longest.encode().unwrap();
     assert_eq!(Bank::decode(&bytes, 0).unwrap(), longest);
     assert!(binding_of(BINDING_MAX + 1).bound_bytes().is_err());
-    // One byte more, which no writer would have put there: the label's value is the last before the slots.
+    // One byte more than a writer can write. The label's value is the last field before the slots.
     let mut longer = bytes;
     let end = 96 + BINDING_MAX;
     let value = BINDING_MAX + 96 - longer[..end].iter().rposition(|byte| *byte != b'v').unwrap() - 1;
@@ -261,7 +261,7 @@ fn a_bank_is_filled_to_the_last_byte_and_no_further() {
     for more in [1, 2, CHECKSUM_LEN, 2 * CHECKSUM_LEN] {
         assert!(with(4096 - CHECKSUM_LEN + more).encode().is_err(), "{more}");
     }
-    // The key id counts where a length is chosen.
+    // The length of the key id counts when a bank length is chosen.
     let fit = |slots: &[Slot]| Bank::fitting_len(&empty.binding, slots, BankLen::MIN).unwrap().get();
     assert_eq!(fit(&with(2048 - CHECKSUM_LEN).slots), 4096);
     assert_eq!(fit(&with(2048 - CHECKSUM_LEN + 1).slots), 8192);
@@ -324,7 +324,7 @@ fn each_kind_of_slot_has_its_shape() {
     assert!(encodes(&slot(9, &"k".repeat(65_536), 0)).is_err());
 }
 
-/// A KMS key is of one kind: no two slots of kinds 1, 4 and 5 have its ARN.
+/// A KMS key is of one kind, so no two slots of kinds 1, 4 and 5 may have its ARN.
 #[test]
 fn no_key_has_two_slots() {
     const ARN: &str = "arn:aws:kms:eu-west-1:123456789012:key/k";
@@ -365,7 +365,7 @@ fn names_and_messages() {
     }
 }
 
-/// A person who mends a disk wants to know which sectors are bad, and which banks were overwritten.
+/// To repair a disk, an operator needs to know which sectors are bad and which banks were overwritten.
 #[test]
 fn what_could_not_be_read_is_told_from_what_is_wrong() {
     let warning = |bytes: &[u8], hole: Option<std::ops::Range<usize>>| {
@@ -380,10 +380,10 @@ fn what_could_not_be_read_is_told_from_what_is_wrong() {
         for hole in [start..start + 1, start + 4095..start + 4096] {
             assert_eq!(warning(&good, Some(hole)), [Warning::BankDamaged(number, Damage::Unreadable)]);
         }
-        // A hole in the payload is none of the banks' affair.
+        // A hole in the payload does not affect the banks.
         assert_eq!(warning(&good, Some(8192..8193)), []);
     }
-    // More was read than any bank has: the missing rest did not hide a magic.
+    // More bytes were read than any bank has, so the missing rest cannot hide a magic.
     let mut long = good;
     long[..4096].fill(0);
     long.resize(70_000, 0);
@@ -413,7 +413,7 @@ fn a_hole_takes_its_own_bytes_alone() {
     assert_eq!(front.readable_from(20)[0], 20);
 }
 
-/// As the specification has them.
+/// The lengths that the specification has.
 #[test]
 fn constants() {
     assert_eq!(FRONT_LEN, 131_144);
@@ -465,7 +465,7 @@ proptest! {
         prop_assert_eq!(decoded, one);
     }
 
-    /// One encoding for one content: whatever decodes is what the encoder would write.
+    /// One content has one encoding: the encoder writes the same bytes that were decoded.
     #[test]
     fn what_decodes_is_canonical(changes in prop::collection::vec((0usize..400, any::<u8>()), 1..4)) {
         let mut bytes = bank(BankLen::MIN, BankNumber::Zero).encode().unwrap();

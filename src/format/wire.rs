@@ -10,14 +10,14 @@ use super::pairs::Pairs;
 pub(super) type Wire = Configuration<true, DEFAULT_PREALLOCATION_SIZE_LIMIT, FixIntLen<u16>>;
 const WIRE: Wire = Configuration::default().with_length_encoding::<FixIntLen<u16>>();
 
-/// A pair or label as it stands in a bank, borrowed from it: no length is believed beyond the bytes there are.
+/// A pair or label in a bank, borrowed from the bank. A length beyond the available bytes is refused.
 #[derive(SchemaRead, SchemaWrite)]
 pub(super) struct RawPair<'a> {
     pub(super) name: &'a [u8],
     pub(super) value: &'a [u8],
 }
 
-/// A slot as it stands in a bank.
+/// A slot in a bank.
 #[derive(SchemaRead, SchemaWrite)]
 pub(super) struct RawSlot<'a> {
     pub(super) kind: u16,
@@ -25,7 +25,7 @@ pub(super) struct RawSlot<'a> {
     pub(super) wrapped: &'a [u8],
 }
 
-/// Appends `value`. Every length was checked against u16 by who made the value.
+/// Appends `value`. The caller has checked that every length fits in a u16.
 pub(super) fn put<T: SchemaWrite<Wire, Src = T>>(out: &mut Vec<u8>, value: &T) {
     let written = wincode::config::serialize_into(out, value, WIRE);
     debug_assert!(written.is_ok(), "a Vec takes every write, and lengths fit u16");
@@ -40,7 +40,7 @@ pub(super) fn put_pairs(out: &mut Vec<u8>, pairs: &Pairs) {
     }
 }
 
-/// Takes a value from the front of `input`; `None` where it would leave it.
+/// Reads a value from the front of `input`. `None` if the value does not fit in `input`.
 pub(super) fn take<'de, T: SchemaRead<'de, Wire, Dst = T>>(input: &mut &'de [u8]) -> Option<T> {
     T::get(input).ok()
 }

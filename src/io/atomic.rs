@@ -1,4 +1,4 @@
-//! A file that appears whole or not at all.
+//! A file that is either complete or absent.
 
 use std::fmt;
 use std::fs::{File, Permissions};
@@ -13,15 +13,15 @@ use super::naming::{Attempt, Naming, Overwrite, Temporaries, Untold};
 use super::system;
 use crate::error::{Error, Result};
 
-/// A file that is being written, and gets its name when it is committed. Dropped before, it leaves nothing.
+/// A file that is being written. It gets its name when it is committed. If it is dropped before that, no file remains.
 ///
-/// On Linux, where the file system has files without a name (`O_TMPFILE`), the file has none until then: whatever
-/// kills the process, nothing is left of it. To take the place of a file that exists, it has a temporary name for the
-/// moment between two system calls. On other file systems it has that name, `.waxseal-RANDOM.tmp` in the same folder,
-/// for as long as it is written.
+/// On Linux, if the file system supports files without a name (`O_TMPFILE`), the file has no name before the commit.
+/// Whatever ends the process, no file remains. If the file replaces an existing one, it has a temporary name for the
+/// moment between two system calls. On other file systems it has a temporary name, `.waxseal-RANDOM.tmp` in the same
+/// folder, while it is written.
 #[derive(Debug)]
 pub struct AtomicFile {
-    // Dropped first: the name is removed while the file is open.
+    // This field is dropped first, so that the name is removed while the file is still open.
     naming: Naming,
     file: File,
     mode: u32,
@@ -29,15 +29,15 @@ pub struct AtomicFile {
     missed: Vec<Missed>,
 }
 
-/// What the file system refused, though the file is there and whole: a promise that is weaker for it.
+/// A guarantee that the file system could not give. The file exists and is complete.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Missed {
-    /// More users may read or write the file than was asked for.
+    /// More users may read or write the file than requested.
     Mode {
-        /// The permissions that were asked for.
+        /// The requested permissions.
         asked: u32,
-        /// Those that the file has.
+        /// The permissions that the file has.
         has: u32,
     },
     /// The content may not survive a power cut.
@@ -69,17 +69,17 @@ impl fmt::Display for Missed {
 }
 
 impl AtomicFile {
-    /// Makes an empty file for `destination`. Its owner alone may read and write it (0600) until it is committed; then it
-    /// has the permissions `mode`.
+    /// Creates an empty file for `destination`. Only its owner may read and write it (0600) until the commit. After the
+    /// commit, it has the permissions `mode`.
     ///
     /// # Errors
-    /// [`Error::Io`] when the folder takes no file.
+    /// [`Error::Io`] if no file can be created in the folder.
     pub fn create(destination: Destination, overwrite: Overwrite, mode: u32) -> Result<Self> {
         Self::create_known(destination, overwrite, mode, Arc::new(Untold))
     }
 
-    /// As [`AtomicFile::create`]; has `temporaries` know of each temporary file until it is gone, and asks it for the
-    /// step that makes the file count.
+    /// Like [`AtomicFile::create`]. Also reports each temporary file to `temporaries` until the file is gone, and makes
+    /// the commit inside [`Temporaries::commit`].
     ///
     /// # Errors
     /// As [`AtomicFile::create`].
@@ -92,7 +92,7 @@ impl AtomicFile {
         Self::made_by(Naming::make, Naming::new(destination, overwrite, temporaries), mode)
     }
 
-    /// As [`AtomicFile::create_known`], for [`AtomicFile::name_as_it_is`].
+    /// Like [`AtomicFile::create_known`], but for [`AtomicFile::name_as_it_is`].
     ///
     /// # Errors
     /// As [`AtomicFile::create`].
@@ -112,13 +112,13 @@ impl AtomicFile {
         Ok(Self { naming, file, mode, modified: None, missed: Vec::new() })
     }
 
-    /// The file, to be written to.
+    /// The open file, for writing.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// The permissions that it has once it is committed.
+    /// The file's permissions after the commit.
     pub(crate) fn set_mode_to_be(&mut self, mode: u32) {
         self.mode = mode;
     }
@@ -135,7 +135,7 @@ impl AtomicFile {
         &self.naming.destination
     }
 
-    /// Some file systems refuse, some do not but do as they like: what counts is what the file has then.
+    /// Some file systems report success but set other permissions, so the permissions are read back.
     fn set_mode(&mut self) {
         let has = |file: &File| file.metadata().map(|metadata| metadata.mode() & 0o777);
         if has(&self.file).is_ok_and(|has| has == self.mode) {
@@ -147,12 +147,12 @@ impl AtomicFile {
         }
     }
 
-    /// Makes the file count: brings it to the disk, gives it its name in one step, and brings the name to the disk.
-    /// What the file system could not do comes back, where that weakens a promise.
+    /// Commits the file: syncs it, gives it its name in one step, and syncs the folder. Returns the guarantees that the
+    /// file system could not give.
     ///
     /// # Errors
-    /// [`Error::Io`] when something fails; of the kind [`io::ErrorKind::AlreadyExists`] when the name exists and may
-    /// not be replaced. There is no output then, but where the message says that it is written.
+    /// [`Error::Io`] if a step fails. The kind is [`io::ErrorKind::AlreadyExists`] if the name exists and may not be
+    /// replaced. After an error there is no output, unless the message says that the output is written.
     pub fn commit(mut self, durability: Durability) -> Result<Vec<Missed>> {
         self.settle(durability)?;
         self.name(durability)?;
@@ -169,7 +169,7 @@ impl AtomicFile {
         Ok(missed)
     }
 
-    /// All that the file system can have against the content is to be heard before it counts.
+    /// The file system must report all errors about the content before the commit.
     fn settle(&mut self, durability: Durability) -> Result<()> {
         self.missed.clear();
         self.set_mode();
@@ -190,12 +190,12 @@ impl AtomicFile {
         if self.naming.give_name(&self.file).map_err(failed)? == Attempt::Named {
             return Ok(());
         }
-        self.move_to_temporary().map_err(|error| Error::io("writing the output once more, under a name", error))?;
+        self.move_to_temporary().map_err(|error| Error::io("copying the output to a file with a name", error))?;
         self.settle(durability)?;
         self.naming.rename().map_err(failed)
     }
 
-    /// Copies what has no name, and cannot get one, into a file that has one.
+    /// Copies a file that has no name and cannot get one into a file that has a name.
     fn move_to_temporary(&mut self) -> io::Result<()> {
         let named = self.naming.make_temporary()?;
         let (old, new) = (self.file.metadata()?, named.metadata()?);
@@ -208,18 +208,18 @@ impl AtomicFile {
         Ok(())
     }
 
-    /// Gives the file its name, but copies nothing: for a caller who has synced it, holds a lock on it, and goes on
-    /// with it.
+    /// Gives the file its name and copies nothing. It is for a caller that has synced the file, holds a lock on it, and
+    /// continues to use it.
     ///
     /// # Errors
-    /// Whatever the system answers.
+    /// Any error of the system.
     pub(crate) fn name_as_it_is(&mut self) -> io::Result<()> {
         system::close_a_copy(&self.file)?;
         match self.naming.give_name(&self.file)? {
             Attempt::Named => Ok(()),
             Attempt::Impossible => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "the file system gives no name to a file that was made without one",
+                "the file system cannot name a file that was created without a name",
             )),
         }
     }
@@ -240,7 +240,7 @@ mod tests {
         Destination::at(path).unwrap()
     }
 
-    /// As on a file system that has no files without a name.
+    /// Acts like a file system that does not support files without a name.
     fn named(path: &Path, overwrite: Overwrite) -> AtomicFile {
         let naming = Naming::new(at(path), overwrite, Arc::new(Untold));
         AtomicFile::made_by(Naming::make_temporary, naming, 0o640).unwrap()
@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    /// Also with a temporary name, the file stays where it was made.
+    /// A file with a temporary name, too, stays in the folder where it was created.
     #[test]
     fn a_folder_that_is_renamed_keeps_nothing() {
         let parent = tempfile::tempdir().unwrap();
@@ -311,7 +311,8 @@ mod tests {
         }
     }
 
-    /// `key new` twice at once, on file systems of every kind: one succeeds, and what it wrote is there.
+    /// Runs `key new` twice at the same time, on file systems of every kind. One run succeeds, and its output is
+    /// complete.
     #[test]
     fn of_several_at_once_one_gets_the_name() {
         type Rename = fn(&OwnedFd, &OsStr, &OsStr) -> io::Result<()>;
@@ -348,7 +349,7 @@ mod tests {
         }
     }
 
-    /// Knows what is there, under a lock.
+    /// Records which files exist, under a lock.
     #[derive(Debug, Default)]
     struct Known(Mutex<BTreeSet<OsString>>);
 
@@ -369,7 +370,8 @@ mod tests {
         }
     }
 
-    /// Every temporary file is told of, and the step that counts is asked for: who says no has nothing committed.
+    /// Every temporary file is reported, and the commit goes through the hook. If the hook refuses, nothing is
+    /// committed.
     #[test]
     fn who_keeps_account_decides() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Where a file is to be: a folder that is held open, and a name in it.
+//! The destination of a file: an open folder, and a name in it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -15,15 +15,15 @@ use rustix::io::{Errno, retry_on_intr};
 use super::input::{Sought, sought};
 use crate::error::{Error, NoInput};
 
-/// A chain of symlinks longer than this is a loop, as for the system.
+/// A longer chain of symbolic links counts as a loop, as it does for the system.
 const MAX_LINKS: usize = 40;
-/// The sticky bit: names in such a folder are removed by their owners alone.
+/// The sticky bit. In a folder that has it, only a file's owner may remove the file.
 const STICKY: u32 = 0o1000;
-/// Others than the folder's owner may write to it.
+/// Users other than the folder's owner may write to it.
 const WRITTEN_BY_OTHERS: u32 = 0o022;
 
-/// A folder, held open, and the name in it that a file has or is to have. The name is no symbolic link: those were
-/// followed, and the folder is the one in which the last of them ends.
+/// An open folder, and the name that a file has or will have in it. The name is not a symbolic link. Links were
+/// followed, and the folder is the one that contains the final target.
 #[derive(Debug, Clone)]
 pub struct Destination {
     pub(super) folder: Arc<OwnedFd>,
@@ -34,7 +34,7 @@ pub struct Destination {
     is_linked: bool,
 }
 
-/// What has the name already.
+/// What already has the name.
 #[derive(Debug, Clone)]
 struct Found {
     metadata: Metadata,
@@ -42,35 +42,35 @@ struct Found {
     follow: Follow,
 }
 
-/// Whether the name is to be followed when it is opened.
+/// Whether opening the name follows a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Follow {
     No,
-    /// It is a link of the system's own (`/proc/self/fd/3`) to something that has no other name.
+    /// The name is one of the system's own links (`/proc/self/fd/3`). Its target has no other name.
     Magic,
 }
 
-/// Why there is no such destination.
+/// Why a path is not a valid destination.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DestinationError {
     /// The path ends in `/`, `.` or `..`.
     #[error("{} names a folder", .0.display())]
     Folder(PathBuf),
-    /// Somebody else has put a symbolic link into a folder in which everybody may put files.
+    /// Another user created a symbolic link in a folder that everybody may write to.
     #[error("the symbolic link {} was made by user {owner}, in a folder that others may write to", .link.display())]
     ForeignLink {
         /// The link.
         link: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
     },
-    /// The system refused.
+    /// The system returned an error.
     #[error("{action}: {source}")]
     Io {
-        /// What was being done.
+        /// The action that failed.
         action: String,
-        /// The system's answer.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -86,11 +86,11 @@ impl From<DestinationError> for Error {
 }
 
 impl Destination {
-    /// Follows `path`. Nothing is created.
+    /// Resolves `path`. Creates nothing.
     ///
-    /// Symbolic links at the end of the path are followed one by one, each on an open descriptor. In a sticky folder
-    /// that others may write to, such as `/tmp`, only a link counts that belongs to the caller or to the folder's
-    /// owner: anybody can put one there, and change it at any moment.
+    /// Symbolic links at the end of the path are followed one by one, each through an open descriptor. A sticky folder
+    /// that others may write to, such as `/tmp`, is special: anybody can create a link there, and change it at any
+    /// time. In such a folder, a link is followed only if it belongs to the caller or to the folder's owner.
     ///
     /// # Errors
     /// [`DestinationError`] says which.
@@ -131,10 +131,10 @@ impl Destination {
         Err(DestinationError::Io { action: format!("following {}", path.display()), source })
     }
 
-    /// Another name in the same folder. What has that name, a symbolic link too, is looked at as it is and not followed.
+    /// Another name in the same folder. It is not followed, even if it is a symbolic link.
     ///
     /// # Errors
-    /// Whatever the system answers.
+    /// Any error of the system.
     pub(crate) fn beside(&self, name: OsString) -> io::Result<Self> {
         let path = self.path.with_file_name(&name);
         let item = look(&self.folder, &name, &path, OFlags::NOFOLLOW)?;
@@ -143,13 +143,13 @@ impl Destination {
         Ok(Self { folder: Arc::clone(&self.folder), name, path, found, is_linked: false })
     }
 
-    /// The path, with its symbolic links at the end followed: for people.
+    /// The path, with the symbolic links at its end followed; for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder's path, for people.
+    /// The folder's path, for messages.
     #[must_use]
     pub fn folder_path(&self) -> &Path {
         folder_of(&self.path)
@@ -167,31 +167,31 @@ impl Destination {
         &self.name
     }
 
-    /// What had the name already; `None`: nothing.
+    /// What already had the name. `None` if nothing had it.
     #[must_use]
     pub fn found(&self) -> Option<&Metadata> {
         self.found.as_ref().map(|found| &found.metadata)
     }
 
-    /// Whether the file is a mount point of its own, as in containers: nothing can be renamed in its place. `false`
-    /// where the system does not tell.
+    /// Whether the file is a mount point itself, as happens in containers. Then no rename can replace it. `false` if
+    /// the system cannot tell.
     #[must_use]
     pub fn is_mount_point(&self) -> bool {
         self.found.as_ref().is_some_and(|found| found.is_mount_point)
     }
 
-    /// What the folder is.
+    /// The folder's metadata.
     ///
     /// # Errors
-    /// Whatever the system answers.
+    /// Any error of the system.
     pub fn folder_metadata(&self) -> io::Result<Metadata> {
         File::from(self.folder.try_clone()?).metadata()
     }
 
-    /// Opens what has the name, and nothing that has come in its place meanwhile. Nothing is created.
+    /// Opens the object that had the name. Fails if another object has replaced it. Creates nothing.
     ///
     /// # Errors
-    /// Whatever the system answers; [`io::ErrorKind::ResourceBusy`] where it was replaced.
+    /// Any error of the system. [`io::ErrorKind::ResourceBusy`] if the object was replaced.
     pub fn open(&self, access: OpenFor) -> io::Result<File> {
         let Some(found) = &self.found else { return Err(io::ErrorKind::NotFound.into()) };
         let nofollow = if found.follow == Follow::Magic { OFlags::empty() } else { OFlags::NOFOLLOW };
@@ -204,7 +204,7 @@ impl Destination {
         if is_same(&file.metadata()?, &found.metadata) {
             Ok(file)
         } else {
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, "it was replaced by another just now"))
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another file has just replaced it"))
         }
     }
 
@@ -220,19 +220,19 @@ impl Destination {
     /// Whether the name in the folder is `file`'s.
     ///
     /// # Errors
-    /// Whatever the system answers.
+    /// Any error of the system.
     pub(crate) fn names(&self, file: &Metadata) -> io::Result<bool> {
         let item = look(&self.folder, &self.name, &self.path, OFlags::NOFOLLOW)?;
         Ok(item.is_some_and(|item| is_same(&item.metadata, file)))
     }
 }
 
-/// What a file is opened for.
+/// The access with which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenFor {
-    /// To write alone.
+    /// Write only.
     Write,
-    /// To read and write.
+    /// Read and write.
     Change,
 }
 
@@ -273,16 +273,16 @@ pub(super) fn open_folder(base: Option<&OwnedFd>, parent: &Path) -> io::Result<O
     }
 }
 
-/// Something in a folder, as it was found.
+/// An object in a folder, as it was found.
 struct Item {
     metadata: Metadata,
-    /// Of a symbolic link.
+    /// The target, if it is a symbolic link.
     target: Option<PathBuf>,
     is_mount_point: bool,
     is_of_proc: bool,
 }
 
-/// Looks at `name` on a descriptor, so that all that is said of it is said of one thing.
+/// Looks at `name` through one descriptor, so that all facts are about the same object.
 #[cfg(target_os = "linux")]
 fn look(folder: &OwnedFd, name: &OsStr, _: &Path, follow: OFlags) -> io::Result<Option<Item>> {
     use rustix::fs::{AtFlags, PROC_SUPER_MAGIC, StatxAttributes, StatxFlags};
@@ -303,7 +303,7 @@ fn look(folder: &OwnedFd, name: &OsStr, _: &Path, follow: OFlags) -> io::Result<
     Ok(Some(Item { metadata, target, is_mount_point, is_of_proc }))
 }
 
-/// Systems without descriptors of links: the best is to look by the path.
+/// These systems have no descriptors of links, so the path is used.
 #[cfg(not(target_os = "linux"))]
 fn look(_: &OwnedFd, _: &OsStr, path: &Path, follow: OFlags) -> io::Result<Option<Item>> {
     let told = if follow.is_empty() { path.metadata() } else { path.symlink_metadata() };
@@ -316,7 +316,7 @@ fn look(_: &OwnedFd, _: &OsStr, path: &Path, follow: OFlags) -> io::Result<Optio
     Ok(Some(Item { metadata, target, is_mount_point: false, is_of_proc: false }))
 }
 
-/// What is behind a link of the system's own, unless that is a file: a pipe, say, has no path to follow.
+/// The target of one of the system's own links, unless it is a file. A pipe, for example, has no path to follow.
 fn behind_magic(folder: &OwnedFd, name: &OsStr, item: &Item, path: &Path) -> io::Result<Option<Found>> {
     if !item.is_of_proc {
         return Ok(None);
@@ -326,7 +326,7 @@ fn behind_magic(folder: &OwnedFd, name: &OsStr, item: &Item, path: &Path) -> io:
     Ok(there.map(|there| Found { metadata: there.metadata, is_mount_point: false, follow: Follow::Magic }))
 }
 
-/// The kernel's own rule (`fs.protected_symlinks`) does not hold everywhere.
+/// The kernel has the same rule (`fs.protected_symlinks`), but it is not active on every system.
 fn check_link(folder: &OwnedFd, link: &Metadata, path: &Path) -> Result<(), DestinationError> {
     let there = folder.try_clone().and_then(|folder| File::from(folder).metadata());
     let there = there.map_err(|source| DestinationError::Io { action: "looking at the folder".into(), source })?;
@@ -384,7 +384,7 @@ mod tests {
         assert!(matches!(Destination::at(&path("to-folder")), Err(DestinationError::Folder(_))));
     }
 
-    /// What was looked at is what is opened.
+    /// The object that is opened is the one that was looked at.
     #[test]
     fn what_has_come_in_its_place_is_not_opened() {
         let folder = tempfile::tempdir().unwrap();

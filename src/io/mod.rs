@@ -1,9 +1,9 @@
-//! The one place for reads and writes at positions ([`ReadAt`], [`WriteAt`]), and for files that appear whole or not at
-//! all, on file systems as they are.
+//! Reads and writes at positions ([`ReadAt`], [`WriteAt`]), and files that are either complete or absent. All other
+//! modules use these.
 //!
-//! A [`Destination`] is a folder that is held open and a name in it. An [`AtomicFile`] is written without that name,
-//! and gets it in one step when it is committed. Neither looks at a path twice: who renames the folder, or puts a
-//! symbolic link in its place, cannot lead what is written elsewhere, and leaves nothing behind.
+//! A [`Destination`] is an open folder and a name in it. An [`AtomicFile`] is written without that name, and gets it in
+//! one step when it is committed. Neither resolves a path twice. If somebody renames the folder or replaces it by a
+//! symbolic link, the output still goes to the original folder, and no temporary file remains elsewhere.
 //!
 //! A [`MappedFile`] is an input that is sealed from mapped memory.
 //!
@@ -62,8 +62,9 @@ pub enum Durability {
     /// Data and length are on the disk.
     #[default]
     Synced,
-    /// They are on their way to the disk. Whoever made the file syncs it, as [`AtomicFile::commit`] does.
+    /// The system has started to write them to the disk. The creator of the file syncs it, as [`AtomicFile::commit`]
+    /// does.
     Started,
-    /// That is left to the system.
+    /// The system decides when to write them.
     Unsynced,
 }

@@ -1,4 +1,4 @@
-//! How a file that is being made gets its name.
+//! How a new file gets its name.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -19,21 +19,21 @@ pub enum Overwrite {
     Replace,
 }
 
-/// Is told of the temporary files that are made, for a program that removes them when it is told to die.
+/// Receives reports of temporary files, so that a program can remove them when a signal ends it.
 pub trait Temporaries: fmt::Debug + Send + Sync {
-    /// Calls `make`, which makes the file `name` in `folder`. From the moment on at which it is there, it is to be
-    /// known.
+    /// Calls `make`, which creates the file `name` in `folder`. The implementor must know of the file from the moment
+    /// it exists.
     ///
     /// # Errors
     /// Those of `make`.
     fn make(&self, folder: &Arc<OwnedFd>, name: &OsStr, make: &mut dyn FnMut() -> io::Result<File>)
     -> io::Result<File>;
 
-    /// The file `name` in `folder` has been removed, or has another name now.
+    /// The file `name` in `folder` has been removed or renamed.
     fn gone(&self, folder: &Arc<OwnedFd>, name: &OsStr);
 
-    /// Calls `step`, the one step that makes an output count. A program that was told to die before may end here
-    /// instead.
+    /// Calls `step`, the one step that commits an output. If a signal has asked the program to end before that, the
+    /// program may end here instead.
     ///
     /// # Errors
     /// Those of `step`.
@@ -42,7 +42,7 @@ pub trait Temporaries: fmt::Debug + Send + Sync {
     }
 }
 
-/// For callers who do not ask: what a killed process leaves is left.
+/// For callers that do not track temporary files. If the process is killed, its temporary files remain.
 #[derive(Debug)]
 pub(crate) struct Untold;
 
@@ -54,18 +54,18 @@ impl Temporaries for Untold {
     fn gone(&self, _: &Arc<OwnedFd>, _: &OsStr) {}
 }
 
-/// What name a file has by now.
+/// The name that a new file has at the moment.
 #[derive(Debug, PartialEq, Eq)]
 enum Stage {
-    /// None: it vanishes with its last descriptor.
+    /// None. The file is deleted when its last descriptor is closed.
     Nameless,
-    /// A temporary one.
+    /// A temporary name.
     Temporary(OsString),
-    /// Its own.
+    /// Its final name.
     Named,
 }
 
-/// The way of one file to its name. When dropped before, the file is removed.
+/// Gives one file its name. If this is dropped before that, the file is removed.
 #[derive(Debug)]
 pub(super) struct Naming {
     pub(super) destination: Destination,
@@ -74,12 +74,12 @@ pub(super) struct Naming {
     stage: Stage,
 }
 
-/// What became of an attempt to name a file that has no name.
+/// The result of naming a file that has no name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
-    /// It has its name.
+    /// The file has its name.
     Named,
-    /// The system gives names to no such files: the content is to go into a file that has a temporary one.
+    /// The system cannot name such files. The content must be copied into a file with a temporary name.
     Impossible,
 }
 
@@ -88,25 +88,25 @@ impl Naming {
         Self { destination, overwrite, temporaries, stage: Stage::Nameless }
     }
 
-    /// Makes the file in its folder, without a name where that can be.
+    /// Creates the file in its folder, without a name if the system supports that.
     pub(super) fn make(&mut self) -> io::Result<File> {
-        // Whatever the reason, the other way may work, and if not it tells more.
+        // Whatever the reason, the other way may work. If it fails too, its error says more.
         system::make_nameless(&self.destination.folder).or_else(|_| self.make_temporary())
     }
 
-    /// As [`make`](Self::make), for a file that cannot be copied into another: without a name only where such files are
-    /// seen to get one.
+    /// Like [`make`](Self::make), for a file that cannot be copied into another one. The file has no name only if a
+    /// test shows that such files can be named here.
     pub(super) fn make_nameable(&mut self) -> io::Result<File> {
         if self.names_are_given() { self.make() } else { self.make_temporary() }
     }
 
-    /// What was linked once and unlinked gets no second name, so this tries it with another file.
+    /// A file that was linked and unlinked once cannot be linked again. So this tests with another file.
     fn names_are_given(&self) -> bool {
         let mut trial = Self::new(self.destination.clone(), self.overwrite, Arc::clone(&self.temporaries));
         system::make_nameless(&self.destination.folder).is_ok_and(|file| trial.link_temporary(&file).is_ok())
     }
 
-    /// Makes the file under a temporary name.
+    /// Creates the file under a temporary name.
     pub(super) fn make_temporary(&mut self) -> io::Result<File> {
         let name = temporary_name()?;
         let folder = &self.destination.folder;
@@ -139,7 +139,7 @@ impl Naming {
         }
     }
 
-    /// No system call gives a file without a name the name of another: it needs one of its own for a moment.
+    /// No system call lets a file without a name replace a named file. So it gets a temporary name for a moment.
     fn link_temporary(&mut self, file: &File) -> io::Result<()> {
         let name = temporary_name()?;
         let folder = &self.destination.folder;
@@ -153,7 +153,7 @@ impl Naming {
         Ok(())
     }
 
-    /// Gives the file its name in place of the temporary one.
+    /// Renames the file from the temporary name to its final name.
     pub(super) fn rename(&mut self) -> io::Result<()> {
         let Stage::Temporary(from) = &self.stage else {
             return Err(io::Error::other("a file that has no temporary name is not renamed"));
@@ -170,10 +170,11 @@ impl Naming {
 }
 
 impl Drop for Naming {
-    /// Removed first and then forgotten: a signal between the two finds nothing to remove.
+    /// The file is removed first and then forgotten. A signal between the two finds nothing to remove, which is
+    /// harmless.
     fn drop(&mut self) {
         if let Stage::Temporary(name) = &self.stage {
-            // Nobody is left to tell; the name says what it is.
+            // The error cannot be reported here. The file's name shows that it is temporary.
             let _ = system::unlink(&self.destination.folder, name);
             self.temporaries.gone(&self.destination.folder, name);
         }
@@ -184,7 +185,7 @@ fn is_there(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AlreadyExists
 }
 
-/// `.waxseal-RANDOM.tmp`: hidden, and with an ending that no pattern for results matches.
+/// `.waxseal-RANDOM.tmp`: the name is hidden, and patterns for results do not match its ending.
 fn temporary_name() -> io::Result<OsString> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;

@@ -1,13 +1,13 @@
-//! Reads and writes at positions, and reads until there is no more: the one place for each.
+//! Reads and writes at positions, and reads until the buffer is full. No other module implements these.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
-/// Where a large read fails, it is repeated in pieces of this size, in bytes: a bad sector takes no more with it.
+/// A large read that fails is repeated in pieces of this size, in bytes, so that a bad sector costs only one piece.
 const PIECE: usize = 4096;
 
-/// Something that can be read at any position, by several threads: a file, a disk, an object in a store.
+/// An object that several threads can read at any position: a file, a disk, or an object in a store.
 ///
 /// ```
 /// use std::io::{self, Read};
@@ -30,28 +30,28 @@ pub trait ReadAt: Sync {
     /// Reads like [`Read::read`], from `position` on.
     ///
     /// # Errors
-    /// An error says that this range cannot be read; others may.
+    /// An error means that this range cannot be read. Other ranges may still be readable.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
 
     /// Its length in bytes.
     ///
     /// # Errors
-    /// As the system's.
+    /// Any error of the system.
     fn size(&self) -> io::Result<u64>;
 
-    /// Where the first byte is, from `position` on, that may have been written: before it there is a hole, which is
-    /// read as zeros. `None` where nothing was written up to the end. Whoever knows of no holes answers `position`.
+    /// The position of the first byte at or after `position` that may have been written. The bytes before it are a hole
+    /// and read as zeros. `None` if nothing was written up to the end. If holes are not known, return `position`.
     ///
     /// # Errors
-    /// An error says that it cannot be told; then everything is read.
+    /// An error means that holes are not known. Then everything is read.
     fn data_from(&self, position: u64) -> io::Result<Option<u64>> {
         Ok(Some(position))
     }
 
-    /// Fails where the content is not what it was when this was made. Whoever cannot tell answers that it is.
+    /// Fails if the content has changed since this value was created. If that cannot be detected, return `Ok`.
     ///
     /// # Errors
-    /// [`InputChanged`](crate::error::InputChanged) inside the error says that the content has changed.
+    /// An error that contains [`InputChanged`](crate::error::InputChanged) means that the content has changed.
     fn check_unchanged(&self) -> io::Result<()> {
         Ok(())
     }
@@ -85,7 +85,7 @@ impl ReadAt for File {
         return Err(io::Error::new(io::ErrorKind::Unsupported, format!("no positioned reads: {position}, {buffer:?}")));
     }
 
-    /// A block device has no length but where a seek to its end arrives. The cursor is put back.
+    /// The length of a block device is found only by a seek to its end. The cursor is restored after it.
     fn size(&self) -> io::Result<u64> {
         let meta = self.metadata()?;
         if meta.is_file() {
@@ -98,7 +98,7 @@ impl ReadAt for File {
         Ok(len)
     }
 
-    /// Moves the file's cursor, which nothing here reads by.
+    /// Moves the file's cursor. No read here uses the cursor.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
     fn data_from(&self, position: u64) -> io::Result<Option<u64>> {
         match rustix::fs::seek(self, rustix::fs::SeekFrom::Data(position)) {
@@ -109,17 +109,18 @@ impl ReadAt for File {
     }
 }
 
-/// Where a whole output goes, whose bytes come at their positions and from several threads: a file, or an object that
-/// a store puts together from parts.
+/// A destination for a complete output. The bytes come at their positions and from several threads. Examples are a
+/// file, or an object that a store assembles from parts.
 ///
-/// Every byte comes once, in no order. Each call but the one with the output's end brings 1 MiB, from a multiple of
-/// 1 MiB on. At the end there is one call of [`finish`](Self::finish) or [`abandon`](Self::abandon). Whatever is dropped
-/// without either, as in a panic, is not to be kept.
+/// Every byte comes exactly once, in any order. Each call except the one with the output's end brings 1 MiB that starts
+/// at a multiple of 1 MiB. At the end there is one call of [`finish`](Self::finish) or [`abandon`](Self::abandon). If
+/// the value is dropped without either call, for example after a panic, the output must not be kept.
 pub trait WriteAt: Sync {
-    /// The output will end at `end` or little later: room may be made. Not called where the length is not known.
+    /// The output will end at `end` or slightly later. Space may be allocated for it. Not called if the length is not
+    /// known.
     ///
     /// # Errors
-    /// An error ends the work: there is no room.
+    /// An error ends the work, for example if there is no space.
     fn expect(&self, _end: u64) -> io::Result<()> {
         Ok(())
     }
@@ -130,14 +131,14 @@ pub trait WriteAt: Sync {
     /// An error ends the work.
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
 
-    /// All bytes up to `end` have come, and no more will: the output is whole. Only now may it appear.
+    /// All bytes up to `end` have been written. The output is complete, and may appear only now.
     ///
     /// # Errors
-    /// An error says that the output is not whole.
+    /// An error means that the output is not complete.
     fn finish(self: Box<Self>, end: u64) -> io::Result<()>;
 
-    /// The work has failed. What is before `end` is good: verified plaintext where a file was opened, and nothing
-    /// where one was sealed.
+    /// The work has failed. The bytes before `end` are good: verified plaintext if a file was opened. If a file was
+    /// sealed, none are good.
     fn abandon(self: Box<Self>, end: u64);
 }
 
@@ -169,7 +170,7 @@ fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
     }
 }
 
-/// Reads until `buffer` is full or the end is met; the number of bytes read.
+/// Reads until `buffer` is full or the input ends. Returns the number of bytes read.
 pub(crate) fn fill_at(
     read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
     buffer: &mut [u8],
@@ -187,20 +188,20 @@ pub(crate) fn fill_at(
     Ok(done)
 }
 
-/// [`fill_at`] from what can be read at any position.
+/// Like [`fill_at`], but for any [`ReadAt`].
 pub(crate) fn read_full_at(source: &(impl ReadAt + ?Sized), buffer: &mut [u8], position: u64) -> io::Result<usize> {
     fill_at(&mut |buffer, position| source.read_at(buffer, position), buffer, position)
 }
 
-/// Reads until `buffer` is full or the end is met; the number of bytes. A short read is not the end.
+/// Reads until `buffer` is full or the input ends. Returns the number of bytes. A short read is not the end.
 pub(crate) fn read_full(reader: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
     fill_at(&mut |buffer, _| reader.read(buffer), buffer, 0)
 }
 
-/// What a reader says it read into `room` bytes.
+/// The count that a reader returned for a read into `room` bytes.
 ///
-/// A count beyond that is a reader's bug. Were it believed, what the buffer holds of old would pass for input, and
-/// chunk numbers would be counted from a length that never was.
+/// A larger count is a bug of the reader. If it were accepted, old content of the buffer would be used as input, and
+/// chunk numbers would be computed from a wrong length.
 pub(crate) fn checked(read: usize, room: usize) -> io::Result<usize> {
     if read <= room {
         return Ok(read);
@@ -208,17 +209,17 @@ pub(crate) fn checked(read: usize, room: usize) -> io::Result<usize> {
     Err(io::Error::new(io::ErrorKind::InvalidData, "the reader claims more bytes than it was asked for"))
 }
 
-/// What was read around the parts that could not be.
+/// The bytes that could be read, and the ranges that could not.
 pub(crate) struct Around {
-    /// The bytes there are; zeros where they could not be read.
+    /// The bytes. The parts that could not be read are zeros.
     pub(crate) bytes: Vec<u8>,
-    /// The parts of them that could not be read.
+    /// The ranges that could not be read.
     pub(crate) unreadable: Vec<Range<usize>>,
-    /// Why not. `None` where all could be.
+    /// The error for them. `None` if everything could be read.
     pub(crate) error: Option<io::Error>,
 }
 
-/// Reads up to `len` bytes from the start: at once, and where that fails in pieces.
+/// Reads up to `len` bytes from the start in one read. If that fails, reads in pieces.
 pub(crate) fn read_around(read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>, len: usize) -> Around {
     let mut bytes = vec![0; len];
     let error = match fill_at(read_at, &mut bytes, 0) {
@@ -245,7 +246,7 @@ pub(crate) fn read_around(read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<
         }
     }
     bytes.truncate(end);
-    // What failed as a whole may be read in pieces after all.
+    // The pieces may be readable although the read as a whole failed.
     let error = (!unreadable.is_empty()).then_some(error);
     Around { bytes, unreadable, error }
 }

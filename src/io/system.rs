@@ -1,4 +1,4 @@
-//! System calls on an open folder and the names in it, as far as each system has them.
+//! System calls on an open folder and on names in it, for each operating system.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,30 +8,30 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-/// What a temporary file has until it is finished: nobody else may read half of a secret.
+/// The permissions of a temporary file. Nobody else may read an unfinished secret.
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 
-/// Whether the system has refused, for now and for ever, what a file system need not have.
+/// Whether the error can mean that the system or the file system does not support the call.
 fn is_refusal(error: Errno) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::BADF, Errno::PERM, Errno::ACCESS].contains(&error)
 }
 
-/// Errors that another way to the same end would meet as well, or must not go round; and those that are not the
-/// system's.
+/// Whether the error is final: every other method would also fail or must not be tried, or the error is not from the
+/// system.
 pub(super) fn is_final(error: &io::Error) -> bool {
     const FINAL: [Errno; 5] = [Errno::EXIST, Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS];
     Errno::from_io_error(error).is_none_or(|errno| FINAL.contains(&errno))
 }
 
-/// Makes a file without a name in `folder`: whatever ends the process, nothing is left of it.
+/// Creates a file without a name in `folder`. Whatever ends the process, no file remains.
 ///
 /// # Errors
-/// Whatever the system answers. Many file systems have no such thing.
+/// Any error of the system. Many file systems do not support such files.
 #[cfg(target_os = "linux")]
 pub(super) fn make_nameless(folder: &OwnedFd) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let made = File::from(retry_on_intr(|| rustix::fs::openat(folder, c".", flags, PRIVATE))?);
-    // Its name will be given by way of this link: without it the file would never have one.
+    // The file gets its name through this link. Without the link it could never get one.
     if std::fs::metadata(own_link(&made)).is_err() && !may_link_descriptors() {
         return Err(io::ErrorKind::Unsupported.into());
     }
@@ -49,13 +49,13 @@ fn own_link(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Links by descriptor take a privilege that only root is sure to have.
+/// Linking by descriptor needs a privilege that only root is sure to have.
 #[cfg(target_os = "linux")]
 fn may_link_descriptors() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Gives the name `name` to `file`, which has none. In one step; a name that exists is kept.
+/// Gives the name `name` to `file`, which has none, in one step. Fails if the name exists.
 #[cfg(target_os = "linux")]
 pub(super) fn link_nameless(file: &File, folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     let link = own_link(file);
@@ -74,7 +74,7 @@ pub(super) fn link_nameless(_: &File, _: &OwnedFd, _: &OsStr) -> io::Result<()> 
     Err(Errno::NOSYS.into())
 }
 
-/// Makes an empty file of this name, which must be new.
+/// Creates an empty file with this name. Fails if the name exists.
 pub(super) fn make_new(folder: &OwnedFd, name: &OsStr) -> io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(retry_on_intr(|| rustix::fs::openat(folder, name, flags, PRIVATE))?))
@@ -85,12 +85,12 @@ pub(super) fn unlink(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?)
 }
 
-/// Gives the file named `from` the name `to`, whatever had that name.
+/// Renames the file `from` to `to`. Replaces any file named `to`.
 pub(super) fn rename(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
     Ok(rustix::fs::renameat(folder, from, folder, to)?)
 }
 
-/// Gives the file named `from` the name `to`, which must be new: of several that try at once, one succeeds.
+/// Renames the file `from` to `to`. Fails if `to` exists. If several callers try at once, one succeeds.
 pub(super) fn rename_to_new(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
     match rename_no_replace(folder, from, to) {
         Err(error) if !is_final(&error) => {}
@@ -98,7 +98,7 @@ pub(super) fn rename_to_new(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::R
     }
     match rustix::fs::linkat(folder, from, folder, to, AtFlags::empty()).map_err(io::Error::from) {
         Ok(()) => {
-            // The file has its name; a second, temporary one that cannot be removed is no failure of the work.
+            // The file has its final name. If its temporary name cannot be removed, that is not an error.
             let _ = unlink(folder, from);
             return Ok(());
         }
@@ -119,8 +119,8 @@ fn rename_no_replace(_: &OwnedFd, _: &OsStr, _: &OsStr) -> io::Result<()> {
     Err(Errno::NOSYS.into())
 }
 
-/// For file systems that have neither links nor a rename that replaces nothing: whoever makes the empty file of that
-/// name may replace it. A process that is killed between the two leaves the empty file.
+/// For file systems that have neither links nor a rename that fails if the name exists. The process that creates an
+/// empty file with that name may replace it. If the process is killed between the two steps, the empty file remains.
 pub(super) fn rename_to_claimed(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
     drop(make_new(folder, to)?);
     rename(folder, from, to).inspect_err(|_| {
@@ -128,30 +128,30 @@ pub(super) fn rename_to_claimed(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> i
     })
 }
 
-/// Brings `file` to the disk; gives the answer of a file system that syncs nothing.
+/// Syncs `file` to the disk. Returns the error of a file system that cannot sync.
 ///
 /// # Errors
-/// When the disk fails.
+/// An error of the disk.
 pub(super) fn sync_file(file: &File) -> io::Result<Option<io::Error>> {
     or_refused(fsync(file))
 }
 
-/// Brings the names in `folder` to the disk; gives the answer of a file system that syncs no folders. `file` is on the
-/// same file system.
+/// Syncs the names in `folder` to the disk. Returns the error of a file system that cannot sync folders. `file` is on
+/// the same file system.
 ///
 /// # Errors
-/// When the disk fails.
+/// An error of the disk.
 pub(crate) fn sync_folder(folder: &OwnedFd, file: &File) -> io::Result<Option<io::Error>> {
     match or_refused(fsync(folder))? {
         None => Ok(None),
-        // A folder that may be written to but not read is open as a mere place, which cannot be synced.
+        // A folder that may be written but not read is open as a path only (`O_PATH`), and cannot be synced.
         Some(_) if is_path_only(folder) => or_refused(sync_file_system(file)),
         refused => Ok(refused),
     }
 }
 
 fn fsync(file: impl AsFd) -> Result<(), Errno> {
-    // Elsewhere than on Apple's systems `fsync` reaches the disk itself.
+    // On systems other than Apple's, `fsync` itself writes to the disk.
     #[cfg(target_vendor = "apple")]
     if retry_on_intr(|| rustix::fs::fcntl_fullfsync(file.as_fd())).is_ok() {
         return Ok(());
@@ -187,20 +187,21 @@ fn sync_file_system(_: &File) -> Result<(), Errno> {
     Err(Errno::NOSYS)
 }
 
-/// Closes `file`, and tells what dropping it would hide: some file systems find out only now that there is no room.
+/// Closes `file` and returns the error, which a drop would hide. Some file systems report a full disk only at this
+/// point.
 ///
 /// # Errors
-/// Whatever the system answers. The file is closed all the same.
+/// Any error of the system. The file is closed in any case.
 pub fn close(file: File) -> io::Result<()> {
     match nix::unistd::close(file) {
-        // Linux has closed it then.
+        // After `EINTR`, too, Linux has closed the descriptor.
         Ok(()) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Has the file system say what it would say at the last close, while the file can still be thrown away: it hears of
-/// each descriptor that is closed, and this one is a copy. Nothing is asked where no copy can be had.
+/// Asks the file system for the errors that it reports on close, while the file can still be discarded. The file system
+/// is told about each closed descriptor, and this closes a copy. If no copy can be made, nothing is asked.
 pub(super) fn close_a_copy(file: &File) -> io::Result<()> {
     file.try_clone().map_or(Ok(()), close)
 }

@@ -1,17 +1,17 @@
-//! One memory budget for all Argon2id of a process.
+//! One memory budget for all Argon2id computations of a process.
 //!
-//! Each file may ask for 1 GiB. Who works on many files at once, as `rewrap` does, would give that to each of them: so
-//! they take turns. One that needs the whole budget gets it, alone.
+//! Each file may ask for 1 GiB. A caller that works on many files at once, as `rewrap` does, would use that much for
+//! each of them. So the computations take turns. If one needs the whole budget, it runs alone.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// So much is in use at once, in KiB: what a single slot may ask for at most.
+/// The size of the budget in KiB. It is the maximum that a single slot may ask for.
 pub(super) const LIMIT_KIB: u32 = 1024 * 1024;
 
 /// The budget of this process.
 pub(super) static ARGON2: Budget = Budget::new(LIMIT_KIB);
 
-/// So much memory, shared in the order in which it is asked for: none that needs much waits for ever.
+/// An amount of memory, shared in the order of the requests, so that a large request does not wait for ever.
 pub(super) struct Budget {
     limit: u32,
     turns: Mutex<Turns>,
@@ -20,13 +20,13 @@ pub(super) struct Budget {
 
 struct Turns {
     used: u32,
-    /// The number that the next who comes gets.
+    /// The number for the next request.
     next: u64,
-    /// Whose turn it is.
+    /// The number of the request whose turn it is.
     served: u64,
 }
 
-/// A part of a budget, given back on drop.
+/// A part of a budget. It is returned on drop.
 pub(super) struct Share<'a> {
     budget: &'a Budget,
     kib: u32,
@@ -41,7 +41,7 @@ impl Budget {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `kib` are free. Whoever has a share must not ask for another one before giving it back.
+    /// Waits until `kib` are free. A holder of a share must return it before asking for another one.
     pub(super) fn share(&self, kib: u32) -> Share<'_> {
         let kib = kib.min(self.limit);
         let mut turns = self.lock();
@@ -78,7 +78,7 @@ mod tests {
                 let (budget, used, most, served) = (&budget, &used, &most, &served);
                 scope.spawn(move || {
                     for round in 0..100 {
-                        // Some need all of it, and one asks for more than there is.
+                        // Some requests need the whole budget, and one asks for more than that.
                         let kib = [10, 40, 60, 100, 1000][(number + round) % 5];
                         let share = budget.share(kib);
                         let now = used.fetch_add(kib.min(100), Ordering::SeqCst) + kib.min(100);

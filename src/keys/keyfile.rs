@@ -17,9 +17,9 @@ use crate::format::{Binding, Slot, SlotKind};
 use crate::payload::{hkdf_expand_sha512, unwrap_message, wrap_message};
 use crate::secret::{DataKey, KEY_LEN, SecretBytes};
 
-/// Secret scanners find a leaked key by it.
+/// Secret scanners recognize a leaked key by it.
 const PREFIX: &str = "waxseal-key-v1:";
-/// All labels of this kind.
+/// All labels of key files.
 const ID_LABEL: &[u8] = b"waxseal v1 key id";
 const WRAP_LABEL: &[u8] = b"waxseal v1 keyfile\0";
 
@@ -94,7 +94,7 @@ fn check_digits(key: &[u8; KEY_LEN]) -> String {
     lines::hex(&Sha256::digest(key)[..4])
 }
 
-/// `"waxseal v1 keyfile" || 0x00 || bound bytes`: a slot moved to another file does not open.
+/// `"waxseal v1 keyfile" || 0x00 || bound bytes`. A slot that was moved to another file does not open.
 fn wrap_context(binding: &Binding) -> Result<Vec<u8>> {
     Ok([WRAP_LABEL, &binding.bound_bytes()?].concat())
 }

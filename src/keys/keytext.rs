@@ -1,4 +1,4 @@
-//! Any of the three text files that hold a key (spec 9.4, 9.10 and 9.11): the first word of the line says which.
+//! The three text files that contain a key (spec 9.4, 9.10 and 9.11). The first word of the line says which one it is.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::lines::{self, only_line};
 use super::{Identity, KeyFile, Recipient};
 use crate::error::{Error, Result};
 
-/// What a text file of a key holds.
+/// The content of a key's text file.
 ///
 /// ```
 /// use waxseal::keys::{Identity, KeyText};

@@ -33,8 +33,8 @@ pub trait KeySealer: Send + Sync {
 
     /// Makes a new data key and its first slot.
     ///
-    /// The default takes the data key from the operating system. A key service that makes data keys itself
-    /// does both in one call.
+    /// The default gets the data key from the operating system. A key service that makes data keys itself does both in
+    /// one call.
     ///
     /// # Errors
     /// Any error of the key service. Nothing is written in this case.

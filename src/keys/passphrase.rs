@@ -1,4 +1,4 @@
-//! Passphrases (spec 9.5): Argon2id, with bounds that are checked before anything is allocated.
+//! Passphrases (spec 9.5): Argon2id, with limits that are checked before any allocation.
 //!
 //! ```text
 //! wrapped = memory KiB u32 | passes u32 | lanes u32 | salt 32 | Cobblestone-256 message of the data key 104
@@ -26,7 +26,7 @@ const NAME: &str = "passphrase";
 pub struct Argon2Cost {
     /// KiB of memory, 19 MiB to 1 GiB.
     pub memory_kib: u32,
-    /// Passes over the memory, 1 to 16; passes times memory at most 4 GiB.
+    /// Passes over the memory, 1 to 16. Passes times memory is at most 4 GiB.
     pub passes: u32,
     /// Lanes, 1 to 16.
     pub lanes: u32,
@@ -40,7 +40,7 @@ impl Default for Argon2Cost {
 }
 
 impl Argon2Cost {
-    /// A hostile file must not make a reader work for days, and a weak slot must not pass for a strong one.
+    /// A hostile file must not make a reader work for days, and a weak slot must not be accepted.
     fn within_bounds(self) -> bool {
         (19 * 1024..=LIMIT_KIB).contains(&self.memory_kib)
             && (1..=16).contains(&self.passes)
@@ -57,7 +57,7 @@ impl Argon2Cost {
             return Err(failed(&"its memory, passes or lanes are out of range").into());
         }
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN)).map_err(|e| failed(&e))?;
-        // Given back after the memory itself, which is dropped first.
+        // The budget is returned after the memory itself, which is dropped first.
         let _share = ARGON2.share(self.memory_kib);
         let mut memory: Vec<Block> = Vec::new();
         memory.try_reserve_exact(params.block_count()).map_err(|error| failed(&error))?;
@@ -84,7 +84,7 @@ impl Argon2Cost {
     }
 }
 
-/// A passphrase to seal with, and to open with.
+/// A passphrase that can seal and open.
 pub struct Passphrase {
     secret: SecretBytes,
     cost: Argon2Cost,
@@ -99,7 +99,7 @@ impl Passphrase {
         Self::with_cost(secret, Argon2Cost::default())
     }
 
-    /// The same with another cost than the default.
+    /// Like [`Passphrase::new`], with other cost parameters than the default.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a passphrase of another length, or for a cost that no reader accepts.

@@ -1,4 +1,4 @@
-//! The AEADs (spec 11.3) by backends that give the same bytes: each is the others' oracle in the tests.
+//! The AEADs (spec 11.3), by backends that give the same bytes. Tests compare the backends with each other.
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit, inout::InOutBuf};
@@ -10,14 +10,14 @@ use crate::secret::KEY_LEN;
 /// Nonce length of both AEADs, in bytes.
 pub(super) const NONCE_LEN: usize = 12;
 
-/// Who computes.
+/// The backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
     /// AWS-LC: C and assembly (feature `aws-lc`).
     #[cfg(feature = "aws-lc")]
     AwsLc,
-    /// `ring` for AES-256-GCM (feature `ring`). For ChaCha20-Poly1305 it is no faster than what is there already.
+    /// `ring` for AES-256-GCM (feature `ring`). For ChaCha20-Poly1305 it is not faster than the other backends.
     #[cfg(all(feature = "ring", target_arch = "x86_64"))]
     Ring,
     /// RustCrypto: no C compiler.
@@ -34,7 +34,7 @@ impl Backend {
 }
 
 impl Default for Backend {
-    /// The fastest on this processor of those that are compiled in, unless the feature `pure-rust` asks for the last.
+    /// The fastest backend on this processor that is compiled in. With the feature `pure-rust` it is always RustCrypto.
     fn default() -> Self {
         #[cfg(all(feature = "ring", target_arch = "x86_64", not(feature = "pure-rust")))]
         if super::ring_aes::is_fastest_here() {
@@ -44,7 +44,7 @@ impl Default for Backend {
     }
 }
 
-/// An AEAD under its key. Backends wipe it on drop.
+/// An AEAD with its key. Backends wipe the key on drop.
 pub(super) enum AeadKey {
     #[cfg(feature = "aws-lc")]
     AwsLc(aws_lc_rs::aead::LessSafeKey),
@@ -58,7 +58,7 @@ pub(super) enum AeadKey {
 pub(super) struct BadTag;
 
 impl AeadKey {
-    /// `key` has [`KEY_LEN`] bytes, by the key schedule.
+    /// `key` has [`KEY_LEN`] bytes. The key schedule guarantees this.
     pub(super) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
         debug_assert_eq!(key.len(), KEY_LEN);
         match (backend, suite) {
@@ -108,7 +108,8 @@ impl AeadKey {
         }
     }
 
-    /// Verifies and decrypts in place; `sealed = ciphertext || tag`, in private memory, at least [`TAG_LEN`] long.
+    /// Verifies and decrypts in place. `sealed = ciphertext || tag` is in private memory and has at least [`TAG_LEN`]
+    /// bytes.
     pub(super) fn open(&self, nonce: [u8; NONCE_LEN], sealed: &mut [u8]) -> Result<(), BadTag> {
         match self {
             #[cfg(feature = "aws-lc")]
@@ -124,7 +125,8 @@ impl AeadKey {
         }
     }
 
-    /// The same into `out`, which is [`TAG_LEN`] shorter than `sealed`. Otherwise `out` holds anything.
+    /// The same into `out`, which is [`TAG_LEN`] shorter than `sealed`. After an error, the content of `out` is
+    /// undefined.
     pub(super) fn open_into(&self, nonce: [u8; NONCE_LEN], sealed: &[u8], out: &mut [u8]) -> Result<(), BadTag> {
         let (ciphertext, tag) = sealed.split_at(out.len());
         match self {

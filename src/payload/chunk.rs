@@ -7,7 +7,7 @@ use super::schedule::PayloadKeys;
 use crate::error::{Error, Result, Tampered};
 use crate::format::{CHUNK_LEN, MAX_CHUNKS, SEALED_CHUNK_LEN, TAG_LEN};
 
-/// Number of a chunk, from zero, always below 2^38.
+/// Number of a chunk, starting at zero. It is always below 2^38.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChunkIndex(u64);
 
@@ -15,28 +15,28 @@ impl ChunkIndex {
     /// The first chunk.
     pub const FIRST: Self = Self(0);
 
-    /// `index`, or `None` from 2^38 on: past the format's limit a nonce could repeat.
+    /// `index`, or `None` from 2^38 on. Beyond this limit of the format, a nonce could repeat.
     #[must_use]
     pub fn new(index: u64) -> Option<Self> {
         (index < MAX_CHUNKS).then_some(Self(index))
     }
 
-    /// As a number.
+    /// The number.
     #[must_use]
     pub fn get(self) -> u64 {
         self.0
     }
 
-    /// The chunk behind this one, or `None` at the limit.
+    /// The next chunk, or `None` at the limit.
     #[must_use]
     pub(crate) fn next(self) -> Option<Self> {
         Self::new(self.0 + 1)
     }
 
-    /// Itself, as the number of a chunk of `sealed_len` bytes.
+    /// Returns the number if a chunk of `sealed_len` bytes can have it.
     ///
     /// # Errors
-    /// [`Tampered::TooLong`]: a full chunk is followed by another one, for which there must be a number too.
+    /// [`Tampered::TooLong`] if the chunk is full and there is no number for the chunk that must follow it.
     pub(crate) fn of_len(self, sealed_len: usize) -> Result<Self, Tampered> {
         if sealed_len == SEALED_CHUNK_LEN && self.next().is_none() { Err(Tampered::TooLong) } else { Ok(self) }
     }
@@ -47,7 +47,8 @@ impl ChunkIndex {
         self.0 * CHUNK_LEN as u64
     }
 
-    /// The error of a chunk of `sealed_len` bytes that does not authenticate here. A short one ends the file.
+    /// The error for a chunk of `sealed_len` bytes that does not authenticate here. A short chunk is the last one of a
+    /// file.
     #[must_use]
     pub(crate) fn tampered(self, sealed_len: usize) -> Tampered {
         let (index, offset) = (self.0, self.plaintext_offset());
@@ -68,20 +69,21 @@ fn nonce(base: &[u8; NONCE_LEN], index: ChunkIndex) -> [u8; NONCE_LEN] {
     nonce
 }
 
-/// Seals the chunks of one payload. Every index is to be sealed once: the caller drives.
+/// Seals the chunks of one payload. The caller must seal each index only once.
 pub struct ChunkSealer(PayloadKeys);
 
 impl ChunkSealer {
-    /// For the payload whose keys these are.
+    /// Creates the sealer of the payload with these keys.
     #[must_use]
     pub fn new(keys: PayloadKeys) -> Self {
         Self(keys)
     }
 
-    /// Seals one chunk: `out = ciphertext || tag`, which does not overlap `plaintext`.
+    /// Seals one chunk: `out = ciphertext || tag`. `out` does not overlap `plaintext`.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] unless `plaintext` has at most [`CHUNK_LEN`] bytes and `out` exactly [`TAG_LEN`] more.
+    /// [`Error::ApiMisuse`] unless `plaintext` has at most [`CHUNK_LEN`] bytes and `out` is exactly [`TAG_LEN`] bytes
+    /// longer.
     pub fn seal(&self, index: ChunkIndex, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
         if plaintext.len() > CHUNK_LEN || out.len() != plaintext.len() + TAG_LEN {
             return Err(Error::ApiMisuse("a chunk of more than 16384 bytes, or an output of another length"));
@@ -91,20 +93,20 @@ impl ChunkSealer {
     }
 }
 
-/// Opens the chunks of one payload, in any order. To be made only once the commitment has been checked.
+/// Opens the chunks of one payload, in any order. Create it only after the commitment has been checked.
 pub struct ChunkOpener(PayloadKeys);
 
 impl ChunkOpener {
-    /// For the payload whose keys these are, and whose commitment matches.
+    /// Creates the opener of the payload with these keys. The caller has checked the payload's commitment.
     #[must_use]
     pub fn new(keys: PayloadKeys) -> Self {
         Self(keys)
     }
 
-    /// Whether `sealed` is chunk `index`; if so, its plaintext stands at the front of `sealed`.
+    /// Whether `sealed` is chunk `index`. If so, its plaintext is at the front of `sealed`.
     ///
-    /// For a search, where nearly every trial fails and wiping would cost more than trying. On failure `sealed` holds
-    /// nothing that may be used: the caller overwrites it with the next trial.
+    /// It is for a search, where nearly every attempt fails and wiping would cost more than trying. After a failure,
+    /// the caller must not use the content of `sealed`, and overwrites it with the next attempt.
     pub(crate) fn try_open(&self, index: ChunkIndex, sealed: &mut [u8]) -> bool {
         (TAG_LEN..=SEALED_CHUNK_LEN).contains(&sealed.len())
             && self.0.aead.open(nonce(&self.0.base_nonce, index), sealed).is_ok()
@@ -112,10 +114,11 @@ impl ChunkOpener {
 
     /// Verifies and decrypts one chunk in place and returns its plaintext.
     ///
-    /// `sealed` is `ciphertext || tag` in private memory: what others can still change must not be verified.
+    /// `sealed` is `ciphertext || tag` in private memory. Memory that others can still change must not be verified.
     ///
     /// # Errors
-    /// [`Tampered`], as [`ChunkIndex::tampered`] names it. Then `sealed` is wiped: it holds no unverified plaintext.
+    /// [`Tampered`], as [`ChunkIndex::tampered`] gives it. `sealed` is then wiped, so that it has no unverified
+    /// plaintext.
     pub fn open<'a>(&self, index: ChunkIndex, sealed: &'a mut [u8]) -> Result<&'a mut [u8], Tampered> {
         let failed = index.tampered(sealed.len());
         let Some(len) = sealed.len().checked_sub(TAG_LEN).filter(|len| *len <= CHUNK_LEN) else {
@@ -131,12 +134,12 @@ impl ChunkOpener {
         }
     }
 
-    /// Verifies and decrypts one chunk into the front of `out`; the length of its plaintext.
+    /// Verifies and decrypts one chunk into the front of `out`. Returns the length of its plaintext.
     ///
-    /// `sealed` is in private memory, as for [`open`](Self::open); `out` has at least its length less [`TAG_LEN`].
+    /// `sealed` is in private memory, as for [`open`](Self::open). `out` has at least its length minus [`TAG_LEN`].
     ///
     /// # Errors
-    /// As [`open`](Self::open). Then what may have been decrypted into `out` is wiped.
+    /// As [`open`](Self::open). The decrypted bytes in `out` are then wiped.
     pub fn open_into(&self, index: ChunkIndex, sealed: &[u8], out: &mut [u8]) -> Result<usize, Tampered> {
         let failed = || index.tampered(sealed.len());
         let len = sealed.len().checked_sub(TAG_LEN).filter(|len| *len <= CHUNK_LEN).ok_or_else(failed)?;

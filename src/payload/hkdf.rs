@@ -6,11 +6,11 @@ use zeroize::Zeroize;
 
 /// `out = HKDF-Expand(prk, info, out.len())`, where T(i) = HMAC-SHA-512(prk, T(i-1) || info || i).
 ///
-/// Plain HMAC: the key here is the 32-byte input key itself, and usual HKDF interfaces insist on a `prk`
-/// of the hash's length.
+/// It uses plain HMAC, because the key is the 32-byte input key itself. Common HKDF interfaces require a `prk` of the
+/// hash's length.
 ///
 /// # Panics
-/// Above 255 blocks of 64 bytes; every caller asks for at most two.
+/// Above 255 blocks of 64 bytes. Every caller asks for at most two.
 pub fn hkdf_expand_sha512(prk: &[u8], info: &[&[u8]], out: &mut [u8]) {
     assert!(out.len() <= 255 * 64, "HKDF-Expand gives at most 255 blocks");
     let Ok(keyed) = Hmac::<Sha512>::new_from_slice(prk) else { unreachable!("HMAC takes keys of every length") };
@@ -35,8 +35,7 @@ pub fn hkdf_expand_sha512(prk: &[u8], info: &[&[u8]], out: &mut [u8]) {
 mod tests {
     use super::*;
 
-    /// A key and nonce schedule has no published vector of its own for SHA-512 with a 32-byte key; the other
-    /// backend is the oracle.
+    /// There are no published test vectors for SHA-512 with a 32-byte key, so the test compares with the other backend.
     #[test]
     fn equals_the_other_backend() {
         use aws_lc_rs::hkdf::{HKDF_SHA512, KeyType, Prk};

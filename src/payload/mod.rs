@@ -1,6 +1,6 @@
 //! The payload (spec 11): C2SP chunked encryption, with the header's bound bytes as its `context`.
 //!
-//! The chunk functions are pure; serial, parallel and seeking readers are thin drivers of them.
+//! The chunk functions are pure. The serial, parallel and seeking readers are built on them.
 
 mod aead;
 mod chunk;
@@ -20,17 +20,17 @@ use crate::error::{Result, Tampered};
 use crate::format::{PRELUDE_LEN, Prelude, Suite, TAG_LEN};
 use crate::secret::{DataKey, KEY_LEN};
 
-/// Seals a short secret as one Cobblestone-256 message, which is how key files and passphrases wrap a data key.
+/// Seals a short secret as one Cobblestone-256 message. Key files and passphrases wrap a data key in this way.
 ///
 /// # Errors
-/// `Io` when the system gives no randomness.
+/// `Io` if the system has no randomness.
 pub fn wrap_message(input_key: &DataKey, context: &[u8], secret: &DataKey) -> Result<Vec<u8>> {
     let mut salt = [0; 24];
     crate::secret::fill_random(&mut salt)?;
     wrap_message_with_salt(input_key, context, secret, salt)
 }
 
-/// [`wrap_message`] with the salt given. The salt must never be used twice with one input key.
+/// [`wrap_message`] with a given salt. The salt must never be used twice with one input key.
 pub(crate) fn wrap_message_with_salt(
     input_key: &DataKey,
     context: &[u8],
@@ -46,7 +46,7 @@ pub(crate) fn wrap_message_with_salt(
     Ok(message)
 }
 
-/// Opens what [`wrap_message`] made. `None` when it does not authenticate or is not a data key's length.
+/// Opens the result of [`wrap_message`]. `None` if it does not authenticate or does not have a data key's length.
 #[must_use]
 pub fn unwrap_message(input_key: &DataKey, context: &[u8], message: &[u8]) -> Option<DataKey> {
     let (prelude, sealed) = message.split_first_chunk::<PRELUDE_LEN>()?;

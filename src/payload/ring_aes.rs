@@ -1,5 +1,5 @@
-//! AES-256-GCM by `ring`, for x86-64 processors whose AES and carry-less multiply work on 256 bits but that have no
-//! AVX-512: AWS-LC has fast code for AVX-512 and for 128 bits, and none between.
+//! AES-256-GCM by `ring`. It is for x86-64 processors that have 256-bit AES and carry-less multiplication, but no
+//! AVX-512. AWS-LC has fast code for AVX-512 and for 128 bits, but not for 256 bits.
 
 use std::hint::black_box;
 
@@ -8,7 +8,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 use super::aead::{BadTag, NONCE_LEN};
 use crate::format::TAG_LEN;
 
-/// Whether this backend is the fastest one here.
+/// Whether this backend is the fastest one on this processor.
 #[cfg(not(feature = "pure-rust"))]
 pub(super) fn is_fastest_here() -> bool {
     use std::arch::is_x86_feature_detected as has;
@@ -17,7 +17,7 @@ pub(super) fn is_fastest_here() -> bool {
     half && !full
 }
 
-/// A key, in memory that is wiped when it is dropped.
+/// A key, in memory that is wiped on drop.
 pub(super) struct RingAes(Box<LessSafeKey>);
 
 impl RingAes {
@@ -27,7 +27,7 @@ impl RingAes {
     }
 
     pub(super) fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8], ciphertext: &mut [u8], tag: &mut [u8]) {
-        // The copy costs little: a chunk is in the core's cache by then, and stays there.
+        // The copy costs little, because the chunk is then in the core's cache and stays there.
         ciphertext.copy_from_slice(plaintext);
         match self.0.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), ciphertext) {
             Ok(made) => tag.copy_from_slice(made.as_ref()),
@@ -58,7 +58,7 @@ impl RingAes {
 
 impl Drop for RingAes {
     fn drop(&mut self) {
-        // `ring` does not wipe its keys, so another key's schedule takes this one's place.
+        // `ring` does not wipe its keys, so the schedule of another key overwrites this one.
         *self.0 = expanded(&[0; 32]);
         black_box(&mut self.0);
     }
@@ -82,7 +82,7 @@ mod tests {
         let ours = RingAes::new(&key);
         let (address, len) = (&raw const *ours.0 as usize, size_of::<LessSafeKey>());
         let memory = std::fs::File::open("/proc/self/mem").unwrap();
-        // Nothing may be allocated behind the drop: it might get, and clear, the very memory.
+        // Nothing may be allocated after the drop, because an allocation could get and clear the same memory.
         let mut found = vec![0; len];
         let mut holds_it = || {
             memory.read_exact_at(&mut found, address as u64).unwrap();

@@ -13,10 +13,10 @@ use super::hkdf::hkdf_expand_sha512;
 use crate::format::Suite;
 use crate::secret::{DataKey, KEY_LEN};
 
-/// All labels that go into a derivation of the payload's.
+/// All labels of the payload's key derivation.
 const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+";
 
-/// The AEAD's name at IANA, which separates the suites.
+/// The AEAD's name in the IANA registry. It makes the keys of the suites different.
 fn aead_name(suite: Suite) -> &'static [u8] {
     match suite {
         Suite::Aes256Gcm => b"AEAD_AES_256_GCM",
@@ -24,39 +24,39 @@ fn aead_name(suite: Suite) -> &'static [u8] {
     }
 }
 
-/// Commits to data key, salt and bound bytes: no second key and no second header gives the same one.
+/// Commits to data key, salt and bound bytes. No other key or header gives the same commitment.
 pub struct Commitment([u8; 32]);
 
 impl Commitment {
-    /// As it stands in the file. It is public once the file is written.
+    /// The bytes as they are in the file. They are public once the file is written.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Compares with what a file carries, in constant time.
+    /// Compares with the bytes from a file, in constant time.
     #[must_use]
     pub fn matches(&self, carried: &[u8; 32]) -> bool {
         self.0.ct_eq(carried).into()
     }
 }
 
-/// Key and base nonce of one payload. Not `Clone`: they belong to one salt, and a salt to one file.
+/// Key and base nonce of one payload. Not `Clone`, because they belong to one salt, and a salt belongs to one file.
 pub struct PayloadKeys {
     pub(super) aead: AeadKey,
     pub(super) base_nonce: Zeroizing<[u8; NONCE_LEN]>,
 }
 
 impl PayloadKeys {
-    /// Derives with the build's backend.
+    /// Derives with the default backend of the build.
     ///
-    /// `context` are the header's bound bytes, or what a wrapped key is bound to.
+    /// `context` is the header's bound bytes, or the context of a wrapped key.
     #[must_use]
     pub fn derive(data_key: &DataKey, suite: Suite, salt: &[u8; 24], context: &[u8]) -> (Self, Commitment) {
         Self::derive_with(Backend::default(), data_key, suite, salt, context)
     }
 
-    /// Derives with the backend given.
+    /// Derives with a given backend.
     #[must_use]
     pub fn derive_with(
         backend: Backend,

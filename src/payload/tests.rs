@@ -1,4 +1,4 @@
-//! What must hold of the payload, whichever backend computes. Known answers were computed with Python's `hmac`.
+//! What every backend must do. The known answers were computed with Python's `hmac`.
 
 use super::*;
 use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN};
@@ -19,7 +19,7 @@ fn derive(suite: Suite) -> (PayloadKeys, Commitment) {
 fn hkdf_gives_the_known_answer() {
     let mut out = [0; 130];
     hkdf_expand_sha512(&[7; 32], &[b"in", b"fo"], &mut out);
-    // From the end of the first block through the second into the third.
+    // From the end of the first block, through the second one, into the third one.
     let known = "05fae4e0328d087e1d2fdde66ea2cd0756294c8b4d82bda218fc1f0902dc6a8825f9bab11341d326\
                  d522cbb2738f223fdeb05316ae3216f0bc99e47809bfddc9b3c937819059";
     assert_eq!(hex(&out[60..]), known);
@@ -77,7 +77,7 @@ fn a_chunk_of_every_length_opens() {
     }
 }
 
-/// A chunk that is too long cannot be cut to one that is right, though its tag may be.
+/// A chunk that is too long is refused, even if its first bytes are a valid chunk.
 #[test]
 fn no_chunk_has_another_length() {
     let (sealer, opener) = (derive(Suite::default()).0, ChunkOpener::new(derive(Suite::default()).0));
@@ -113,8 +113,8 @@ fn a_message_opens_under_its_key_and_context_alone() {
     assert_ne!(wrap_message(&key(1), b"context", &key(2)).unwrap()[..24], message[..24]);
 }
 
-/// Features choose the backend, and Cargo adds the features of all packages that are built at once: a run that is
-/// meant for one backend says which it expects, several with commas between where the processor decides.
+/// Features choose the backend, and Cargo unites the features of all packages in a build. So a test run for one backend
+/// states which one it expects. If the processor decides, it states several, separated by commas.
 #[test]
 #[allow(clippy::print_stdout, reason = "which backend was tested is worth a line")]
 fn the_backend_is_the_expected_one() {

@@ -1,4 +1,4 @@
-//! Keeps what a repair is about to overwrite: it stands nowhere else afterwards.
+//! Saves the bytes that a repair will overwrite, because there is no other copy of them.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -13,33 +13,33 @@ use super::session::InPlace;
 use crate::error::{Error, Result};
 use crate::io::{Durability, Missed};
 
-/// Longest name that file systems commonly take, in bytes.
+/// The maximum length of a name on most file systems, in bytes.
 const NAME_MAX: usize = 255;
-/// So many names are tried for one bank.
+/// The number of names that are tried for one bank.
 const TRIES: u32 = 100;
 
-/// A file that holds a bank as it was.
+/// A file with the old bytes of a bank.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Kept {
-    /// Which replacement of the plan it belongs to.
+    /// The index of its replacement in the plan.
     pub replacement: usize,
-    /// Where it is, for people.
+    /// Its path, for messages.
     pub path: PathBuf,
     /// SHA-256 of its content.
     pub sha256: [u8; 32],
-    /// What the file system could not do.
+    /// The guarantees that the file system could not give.
     pub missed: Vec<Missed>,
 }
 
 impl InPlace<DiskFile> {
-    /// Writes each bank that `plan` replaces into a file of its own beside the input, `NAME.replaced-bank0` or
-    /// `NAME.replaced-bank1`, as whole files on the disk. They have the input's owner and mode, never wider. No file is
-    /// replaced: where there is one of that name, `-2` is added to it, then `-3`, and so on. What is short, a salt and a
-    /// commitment, and what cannot be read is not kept.
+    /// Saves each bank that `plan` replaces in its own file beside the input, `NAME.replaced-bank0` or
+    /// `NAME.replaced-bank1`. Each file is complete and synced. It has the input's owner and mode, or fewer
+    /// permissions. No file is replaced: if the name exists, `-2` is appended to it, then `-3`, and so on. Salt and
+    /// commitment are short and are not saved. Bytes that cannot be read are not saved, either.
     ///
     /// # Errors
-    /// [`Error::Io`]: also of the kind [`io::ErrorKind::AlreadyExists`] where 100 names are taken.
+    /// [`Error::Io`]. Its kind is [`io::ErrorKind::AlreadyExists`] if 100 names exist already.
     pub fn keep_replaced(&self, plan: &RepairPlan) -> Result<Vec<Kept>> {
         let mut kept = Vec::new();
         for (replacement, part) in plan.replaced.iter().enumerate() {
@@ -60,17 +60,17 @@ impl InPlace<DiskFile> {
             made.file().write_all(bytes).map_err(|error| Error::io(format!("writing {}", path.display()), error))?;
             match made.commit(Durability::Synced) {
                 Ok(missed) => return Ok((path, missed)),
-                // Somebody was quicker.
+                // Another process created the file first.
                 Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
         let taken = io::Error::new(io::ErrorKind::AlreadyExists, format!("all names up to {suffix}-{TRIES} are taken"));
-        Err(Error::io("keeping the bytes that a repair replaces", taken))
+        Err(Error::io("saving the bytes that the repair replaces", taken))
     }
 }
 
-/// The name with `suffix`, cut where it would be too long for a file system.
+/// The name with `suffix`, shortened if it would be too long for a file system.
 fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
     let name = name.as_bytes();
     let room = NAME_MAX.saturating_sub(suffix.len()).min(name.len());

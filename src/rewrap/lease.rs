@@ -1,22 +1,23 @@
-//! Asks the system whether anybody else on this machine has a file open, and keeps others out for a moment.
+//! Asks the system whether another process on this machine has a file open, and makes others wait for a moment.
 //!
-//! A lease to write is given only to the one who alone has the file open. Whoever opens it then waits until the lease is
-//! given back. It needs ownership of the file, or the right to ignore that; and it knows nothing of other machines.
+//! The system gives a write lease only if no other process has the file open. A process that opens the file then waits
+//! until the lease is returned. The caller must own the file, or have a privilege that replaces ownership. A lease does
+//! not affect other machines.
 
 use std::fs::File;
 
 use super::settled::Others;
 
-/// The command that chooses a descriptor's signal. The `libc` crate has no name for it; the number is the same on every
-/// processor that Rust compiles for.
+/// The command that chooses the signal for a descriptor. The `libc` crate has no name for it. The number is the same on
+/// every processor that Rust supports.
 #[cfg(target_os = "linux")]
 const F_SETSIG: libc::c_int = 10;
 
 /// Takes the lease.
 #[cfg(target_os = "linux")]
 pub(super) fn take(file: &File) -> Others {
-    // Who opens the file meanwhile causes a signal. The usual one, SIGIO, ends a program; SIGWINCH is ignored unless
-    // somebody has asked for it.
+    // If a process opens the file in the meantime, the system sends a signal. The default signal, SIGIO, would end the
+    // program. SIGWINCH is ignored unless the program has a handler for it.
     if fcntl(file, F_SETSIG, libc::SIGWINCH).is_err() {
         return Others::Unknown;
     }
@@ -27,14 +28,15 @@ pub(super) fn take(file: &File) -> Others {
     }
 }
 
-/// Gives it back.
+/// Returns the lease.
 #[cfg(target_os = "linux")]
 pub(super) fn give_back(file: &File) {
-    // There may be none. Closing the file would give it back, too.
+    // There may be no lease. Closing the file would return it, too.
     let _ = fcntl(file, libc::F_SETLEASE, libc::F_UNLCK);
 }
 
-/// What a network file system says of others holds for what the server has handed to this machine, which may be nothing.
+/// On a network file system, a lease only covers the files that the server has delegated to this machine, which may be
+/// none.
 #[cfg(target_os = "linux")]
 fn is_remote(file: &File) -> bool {
     const NFS: i64 = 0x6969;
@@ -42,13 +44,13 @@ fn is_remote(file: &File) -> bool {
     const CIFS: i64 = 0xff53_4d42;
     const CEPH: i64 = 0x00c3_6400;
     const NINE_P: i64 = 0x0102_1997;
-    // What does not fit is none of these.
+    // A value that does not fit is none of these.
     #[allow(clippy::useless_conversion, reason = "the field's type is another one on other processors")]
     let kind = rustix::fs::fstatfs(file).ok().and_then(|about| i64::try_from(about.f_type).ok());
     kind.is_none_or(|kind| [NFS, SMB, CIFS, CEPH, NINE_P].contains(&(kind & 0xffff_ffff)))
 }
 
-/// The commands of `fcntl` that take a number, for which no crate in use has a safe function.
+/// The `fcntl` commands with a number argument. No crate in use has a safe function for them.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "leases have no safe function")]
 fn fcntl(file: &File, command: libc::c_int, value: libc::c_int) -> rustix::io::Result<()> {
@@ -63,13 +65,13 @@ fn fcntl(file: &File, command: libc::c_int, value: libc::c_int) -> rustix::io::R
     Ok(())
 }
 
-/// Elsewhere there are no leases.
+/// Other systems have no leases.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn take(_: &File) -> Others {
     Others::Unknown
 }
 
-/// Elsewhere there are no leases.
+/// Other systems have no leases.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn give_back(_: &File) {}
 
@@ -85,7 +87,7 @@ mod tests {
     fn who_else_has_it_open() {
         let place = tempfile::NamedTempFile::new().unwrap();
         let file = File::options().read(true).write(true).open(place.path()).unwrap();
-        // The file that made it is open still.
+        // The file is still open through the handle that created it.
         let alone = place.into_temp_path();
         if take(&file) == Others::Unknown {
             return skipped("whether somebody else has a file open", NO_LEASE);
@@ -101,7 +103,7 @@ mod tests {
         }
     }
 
-    /// Who opens the file meanwhile waits; the signal that tells of it must not end this program.
+    /// A process that opens the file in the meantime waits. The signal about it must not end this program.
     #[test]
     fn who_comes_meanwhile_waits_and_harms_nothing() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();

@@ -45,24 +45,24 @@ pub use write::{Outcome, Place};
 use crate::error::Result;
 use crate::format::{Header, Warning};
 
-/// What became of one file.
+/// The result of a rewrap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// What was written.
     pub outcome: Outcome,
-    /// The slots that changed, with the key service's request ids: the proof of a rotation.
+    /// The slots that changed, with the key service's request ids. They prove the rotation.
     pub changes: Vec<Change>,
-    /// What was wrong with the header before; whatever was written has mended it.
+    /// What was wrong with the header before. If anything was written, that is repaired.
     pub warnings: Vec<Warning>,
-    /// Length of the payload in bytes, none of which changed.
+    /// Length of the payload in bytes. The payload did not change.
     pub payload_len: u64,
 }
 
-/// Changes the slots of the file at `path`, all in one: [`InPlace::begin`], `plan`, [`InPlace::apply`].
+/// Changes the slots of the file at `path` in one call: [`InPlace::begin`], `plan`, [`InPlace::apply`].
 ///
-/// `plan` is called under the lock, with the header that the disk holds. It is the place to ask a person, and to
-/// call key services: [`Request::plan`] does.
+/// `plan` is called under the lock, with the header from the disk. It may ask the user and call key services, as
+/// [`Request::plan`] does.
 ///
 /// # Errors
 /// As [`DiskFile::open`], [`InPlace::begin`], `plan` and [`InPlace::apply`].

@@ -15,20 +15,20 @@ use crate::io::{
     AtomicFile, Destination, OpenFor, Overwrite, Temporaries, Untold, read_full_at, sync_folder, write_all_at,
 };
 
-/// Blocks on disk are at most this long.
+/// The maximum length of a disk block.
 const MAX_BLOCK: u64 = 65_536;
-/// The blocks of a disk of which nothing is known.
+/// The assumed block length of an unknown disk.
 const USUAL_BLOCK: u64 = 4096;
 
-/// Why this file cannot be rewrapped where it is, though a changed copy can be made elsewhere. It is inside an
+/// Why this file cannot be rewrapped in place, although a changed copy can be created elsewhere. It is the source of an
 /// [`Error::Io`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unsuitable {
-    /// Two rewraps at once would destroy each other's work, and nothing keeps them apart.
+    /// Two rewraps at the same time would destroy each other's work, and here nothing can prevent that.
     #[error("a change in place needs a lock, and the file system has no locks ({0})")]
     NoLock(io::Error),
-    /// A whole new file is needed.
+    /// The change needs a new file.
     #[error("the file must be copied, and a copy cannot replace a mount point")]
     MountPoint,
 }
@@ -41,7 +41,7 @@ pub struct DiskFile {
     temporaries: Arc<dyn Temporaries>,
 }
 
-/// The open file, and whether it vanishes on drop.
+/// The open file. A temporary file is removed on drop.
 #[derive(Debug)]
 enum Body {
     Named(File),
@@ -49,7 +49,7 @@ enum Body {
 }
 
 impl DiskFile {
-    /// Opens the regular file at `path`, or where a symbolic link there leads.
+    /// Opens the regular file at `path`. Symbolic links are followed.
     ///
     /// # Errors
     /// [`Error::NoInput`] when its folder exists and does not have it; [`Error::Io`] when it cannot be opened to read
@@ -59,13 +59,13 @@ impl DiskFile {
         Self::at(Destination::at(path.as_ref())?)
     }
 
-    /// Opens the regular file that `destination` has found.
+    /// Opens the regular file at `destination`.
     ///
     /// # Errors
     /// As [`DiskFile::open`].
     pub fn at(destination: Destination) -> Result<Self> {
         let failed = |error| Error::io(format!("opening {}", destination.path().display()), error);
-        // Asked before it is opened: opening a FIFO would wait for its other side.
+        // The kind is checked before the file is opened, because opening a FIFO would wait for its other end.
         match destination.found() {
             None => return Err(failed(destination.not_found())),
             Some(found) if !found.is_file() => {
@@ -81,15 +81,15 @@ impl DiskFile {
         Ok(Self { body, destination, temporaries: Arc::new(Untold) })
     }
 
-    /// Has `temporaries` know of a new file from its making until it has taken this one's place, or vanished.
+    /// Reports a new file to `temporaries` from its creation until it has replaced this file or was removed.
     #[must_use]
     pub fn with_temporaries(mut self, temporaries: Arc<dyn Temporaries>) -> Self {
         self.temporaries = temporaries;
         self
     }
 
-    /// A new, empty file in the same folder, to be committed under the name that `name` makes of this one's: with this
-    /// one's owner and mode, as far as the system allows, and never wider. `None`: something has that name.
+    /// A new, empty file in the same folder. The commit gives it the name that `name` makes of this file's name. It has
+    /// this file's owner and mode, if the system allows it, or fewer permissions. `None` if the name exists.
     pub(super) fn create_new_beside(&self, name: impl FnOnce(&OsStr) -> OsString) -> Result<Option<AtomicFile>> {
         let failed = |error| Error::io("looking at the file and its folder", error);
         let there = self.destination.beside(name(self.destination.name())).map_err(failed)?;
@@ -99,12 +99,13 @@ impl DiskFile {
         let like = self.file().metadata().map_err(failed)?;
         let mut made = AtomicFile::create_known(there, Overwrite::Refuse, 0o600, self.temporaries.clone())?;
         let mode = self.make_like(made.file(), &like);
-        made.set_mode_to_be(mode.map_err(|error| Error::io("giving a file the owner of another", error))? & 0o777);
+        made.set_mode_to_be(mode.map_err(|error| Error::io("setting the owner of the new file", error))? & 0o777);
         Ok(Some(made))
     }
 
-    /// Gives `made` this file's owner, access lists and attributes; the mode that it is to have after that. The owner
-    /// first: a change of owner clears mode bits. The mode last: until then, nobody else may read it.
+    /// Gives `made` this file's owner, access lists and attributes, and sets the mode for the commit. The owner comes
+    /// first, because a change of owner clears mode bits. The mode comes last, so that nobody else can read the file
+    /// before that.
     fn make_like(&self, made: &File, like: &Metadata) -> io::Result<u32> {
         let owner = give_owner(made, like)?;
         #[cfg(target_os = "linux")]
@@ -135,7 +136,8 @@ impl HeaderFile for DiskFile {
 
     fn is_still_named(&mut self) -> io::Result<bool> {
         let own = self.file().metadata()?;
-        // The path as others see it; and the name in the folder that is held open, which is the one to be replaced.
+        // There are two checks: the path as other programs resolve it, and the name in the open folder, which is the
+        // one that will be replaced.
         let is_at_path = match std::fs::metadata(self.destination.path()) {
             Ok(named) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -199,7 +201,7 @@ impl HeaderFile for DiskFile {
         let mut made = Self { body: Body::Made(Box::new(made)), destination, temporaries };
         made.lock()?;
         let mode = self.make_like(made.file(), &like)?;
-        // Where the file system takes no modes, both files have the one that it gives to all.
+        // If the file system does not store modes, it gives both files its fixed mode.
         let _ = made.file().set_permissions(Permissions::from_mode(mode));
         Ok(made)
     }
@@ -207,13 +209,14 @@ impl HeaderFile for DiskFile {
     fn copy_tail(&mut self, offset: u64, successor: &mut Self, to: u64) -> io::Result<u64> {
         let (mut own, mut other) = (self.file(), successor.file());
         match past_cache::drop_pages(own) {
-            // The system takes no such advice. What its pages hold is what every reader of the file gets.
+            // The system does not support this advice. Every reader of the file gets the same cached pages, so they can
+            // be copied.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
             done => done?,
         }
         own.seek(SeekFrom::Start(offset))?;
         other.seek(SeekFrom::Start(to))?;
-        // Between two files the system copies, or shares the blocks where it can.
+        // Between two files, the system copies or shares the blocks if it can.
         io::copy(&mut own, &mut other)
     }
 
@@ -225,20 +228,20 @@ impl HeaderFile for DiskFile {
     }
 }
 
-/// What a file system calls its blocks, in bytes. Network and user-space file systems report in the same field what they
-/// transfer at once, up to 1 MiB and more: that says nothing of the disk behind them. They write whole pages.
+/// The block length that a file system reports, in bytes. Network and user-space file systems report their transfer
+/// length in the same field, 1 MiB and more. It says nothing about the disk behind them. They write complete pages.
 fn disk_block(reported: u64) -> u64 {
     if reported > MAX_BLOCK { USUAL_BLOCK } else { reported.max(1) }
 }
 
-/// Whether the file system has no locks at all, as some network file systems and FUSE.
+/// Whether the file system has no locks, as is the case for some network file systems and FUSE.
 fn has_no_locks(error: &io::Error) -> bool {
     use rustix::io::Errno;
     const NONE: [Errno; 5] = [Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOLCK, Errno::BADF];
     Errno::from_io_error(error).is_some_and(|errno| NONE.contains(&errno))
 }
 
-/// What a new file has of the old one's owner and group.
+/// Whether a new file has the old file's owner and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Same,
@@ -246,13 +249,14 @@ enum Owner {
     OtherGroup,
 }
 
-/// Gives `made` the owner and the group of `like`. Who may not give files away may still choose among his groups.
+/// Gives `made` the owner and the group of `like`. If the user may not change the owner, the group may still be
+/// possible.
 fn give_owner(made: &File, like: &Metadata) -> io::Result<Owner> {
     let (user, group) = (like.uid(), like.gid());
     if fchown(made, Some(user), Some(group)).is_err() {
         let _ = fchown(made, None, Some(group));
     }
-    // What was refused, some file systems say that they have done.
+    // Some file systems report success although they refused the change, so the result is read back.
     let made = made.metadata()?;
     Ok(match (made.uid() == user, made.gid() == group) {
         (true, true) => Owner::Same,
@@ -261,8 +265,9 @@ fn give_owner(made: &File, like: &Metadata) -> io::Result<Owner> {
     })
 }
 
-/// The mode of `like`, never wider: who was of the file's group is one of the others where the group is another, and
-/// the other way round. Where an access list stood beside it, the mode does not say what a group may do.
+/// The mode of `like`, or fewer permissions. If the group differs, a user can be in the group of one file and among the
+/// others of the other file. So group and others get only the permissions that both had. If the old file had an access
+/// list, its mode does not say what the group may do.
 fn mode_for(like: u32, owner: Owner, has_list: bool) -> u32 {
     match owner {
         Owner::Same => like,
@@ -275,12 +280,13 @@ fn mode_for(like: u32, owner: Owner, has_list: bool) -> u32 {
     }
 }
 
-/// Access lists, security labels and users' own attributes, as far as the system allows. Whether there is an access list.
+/// Copies access lists, security labels and user attributes, if the system allows it. Returns whether there is an
+/// access list.
 #[cfg(target_os = "linux")]
 fn copy_attributes(from: &File, to: &File, owner: Owner) -> bool {
-    /// Access lists say what the file's group may do, whichever group that is.
+    /// An access list says what the file's group may do, whichever group that is.
     const LISTS: &[u8] = b"system.";
-    // What the folder gives to new files, the old one need not have had.
+    // A new file may have an access list from its folder, which the old file need not have had.
     let _ = rustix::fs::fremovexattr(to, c"system.posix_acl_access");
     let mut names = vec![0; 65_536];
     let Ok(len) = rustix::fs::flistxattr(from, &mut names[..]) else { return false };
@@ -298,21 +304,23 @@ fn copy_attributes(from: &File, to: &File, owner: Owner) -> bool {
     has_list
 }
 
-/// Reading what the disk holds.
+/// Reads the content of the disk.
 #[cfg(target_os = "linux")]
 mod past_cache {
     use super::{File, FileExt, MAX_BLOCK, io};
     use rustix::fs::{Advice, OFlags};
     use std::num::NonZeroU64;
 
-    /// Alignment of direct reads in the file and in memory: what disks ask for at most. Coarser, one bad sector would
-    /// take more with it.
+    /// Alignment of direct reads in the file and in memory. It is the largest alignment that disks require. With a
+    /// larger one, a bad sector would make more bytes unreadable.
     const ALIGN: usize = 4096;
 
-    /// By O_DIRECT; where the file system has none, through the cache after the whole file's pages have been dropped.
+    /// Reads with O_DIRECT. If the file system does not support it, reads through the cache after dropping all of the
+    /// file's pages.
     pub(super) fn read(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        // A clean page that lies would serve the next reader, and serves us where the file system takes O_DIRECT and
-        // reads through its cache all the same. Nothing is lost by dropping it; only whole pages are dropped.
+        // A clean page with wrong content would be given to the next reader. We would get it too, if the file system
+        // accepts O_DIRECT and still reads through its cache. Dropping the page loses nothing. Only complete pages are
+        // dropped.
         let start = offset / MAX_BLOCK * MAX_BLOCK;
         let end = (offset + buffer.len() as u64).next_multiple_of(MAX_BLOCK);
         let _ = rustix::fs::fadvise(file, start, NonZeroU64::new(end - start), Advice::DontNeed);
@@ -344,7 +352,7 @@ mod past_cache {
         Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
     }
 
-    /// Reads a range that begins and ends at multiples of the alignment, into a buffer that does too.
+    /// Reads an aligned range into an aligned buffer.
     pub(super) fn read_direct(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let skipped = usize::try_from(offset % ALIGN as u64).map_err(io::Error::other)?;
         let wanted = skipped + buffer.len();
@@ -357,7 +365,7 @@ mod past_cache {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Behind the end of the file nothing is aligned any more.
+                // After the end of the file, the position is not aligned.
                 Err(error) if refuses_direct(&error) && filled > 0 && at_end(file, offset, skipped, filled) => break,
                 Err(error) => return Err(error),
             }
@@ -372,7 +380,7 @@ mod past_cache {
     }
 }
 
-/// Elsewhere: the best there is in safe, portable calls is to sync and to read.
+/// On other systems, the best that safe, portable calls can do is to sync and to read.
 #[cfg(not(target_os = "linux"))]
 mod past_cache {
     use super::{File, io};
@@ -418,7 +426,7 @@ mod tests {
         }
     }
 
-    /// A range of a file as it is on disk, where the file system takes O_DIRECT, and by each of the ways alone.
+    /// Reads a range of a file from the disk, with O_DIRECT if the file system supports it, and with each method alone.
     fn reads_the_range(len: usize, offset: usize, wanted: usize) {
         let (file, bytes) = file_of(len);
         let right = &bytes[offset.min(len)..(offset + wanted).min(len)];
@@ -456,7 +464,7 @@ mod tests {
         }
     }
 
-    /// Reads of 4 KiB in a file of 5000 bytes: the second ends it, and nothing before does.
+    /// Reads of 4 KiB in a file of 5000 bytes. The second read reaches the end, and the first does not.
     #[test]
     #[cfg(target_os = "linux")]
     fn the_end_of_the_file_is_where_the_reads_came_to() {
@@ -474,7 +482,7 @@ mod tests {
         }
     }
 
-    /// What is read through the cache instead, and what is an error.
+    /// Which failures lead to a read through the cache, and which are errors.
     #[test]
     #[cfg(target_os = "linux")]
     fn only_a_refusal_of_direct_reads_is_one() {

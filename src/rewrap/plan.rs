@@ -4,21 +4,21 @@ use super::request::{Rewrapped, Verified};
 use crate::error::{Error, Result};
 use crate::format::{Bank, BankLen, Slot, SlotKind};
 
-/// One change of a slot. Slots are named by their index in the bank that counts.
+/// One change of a slot. A slot is named by its index in the bank that is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SlotChange {
     /// Replaces the slot with another wrapping of the same data key.
     Replace {
-        /// The slot that goes.
+        /// The slot that is replaced.
         slot: usize,
-        /// What comes, and where it came from.
+        /// The new slot and its origin.
         with: Rewrapped,
     },
     /// Adds a slot after the last one. Its data key was checked against the commitment.
     Add(Rewrapped),
     /// Removes a slot. The last slot cannot be removed.
     Remove {
-        /// The slot that goes.
+        /// The slot that is removed.
         slot: usize,
     },
 }
@@ -28,7 +28,7 @@ pub enum SlotChange {
 pub struct SlotName {
     /// What wraps the data key.
     pub kind: SlotKind,
-    /// Which key of that kind; empty for a passphrase.
+    /// The id of that key. Empty for a passphrase.
     pub key_id: String,
 }
 
@@ -58,7 +58,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Applies `changes` to the slots of `bank`, which must be the one that counts.
+    /// Applies `changes` to the slots of `bank`, which must be the bank that is used.
     ///
     /// # Errors
     /// [`Error::Invalid`] if no slot would be left, or if a slot is named twice or does not exist. Also if an unchecked
@@ -86,7 +86,7 @@ impl Plan {
         check(bank, &entries)?;
         let slots = entries.into_iter().map(|entry| entry.slot).collect();
         let plan = Self { base: bank.clone(), slots, changes: summary };
-        // Shape, number, twins and room show here, before anything is written.
+        // Shapes, number, duplicates and length are checked here, before anything is written.
         Bank { len: BankLen::MAX, slots: plan.slots.clone(), ..bank.clone() }.encode()?;
         Ok(plan)
     }
@@ -111,7 +111,7 @@ impl Plan {
         &self.changes
     }
 
-    /// Whether it was made from `bank`, or from its twin in the other place.
+    /// Whether the plan was made from `bank`, or from its equal copy at the other position.
     pub(super) fn is_for(&self, bank: &Bank) -> bool {
         self.base == Bank { number: self.base.number, ..bank.clone() }
     }
@@ -123,7 +123,7 @@ impl Plan {
     }
 }
 
-/// A slot of the header to be, and what it rests on.
+/// A slot of the future header, and how its data key is known.
 struct Entry {
     slot: Slot,
     basis: Basis,
@@ -131,11 +131,11 @@ struct Entry {
 
 #[derive(PartialEq, Eq)]
 enum Basis {
-    /// It stood in the header before.
+    /// It was in the header before.
     Kept,
     /// It wraps a data key that was checked against the commitment.
     Commitment,
-    /// It wraps whatever that slot wraps.
+    /// It wraps the same data key as that slot.
     Slot(usize),
 }
 
@@ -153,7 +153,7 @@ impl Entry {
     }
 }
 
-/// `change` names a slot that is there and was not touched before.
+/// `change` names an existing slot that no other change names.
 fn apply(slots: &mut Vec<Option<Entry>>, change: SlotChange) -> Change {
     let name = |entry: Option<Entry>| entry.map(|entry| SlotName::from(&entry.slot));
     match change {
@@ -180,15 +180,15 @@ fn check(bank: &Bank, entries: &[Entry]) -> Result<()> {
     }) {
         return Err(no_such_slot(stranger));
     }
-    // A slot that was grafted on wraps another data key and still rewraps without an error. Were all slots made from
-    // it, the file would be lost.
+    // A slot from another file wraps another data key, and it still rewraps without an error. If all slots were made
+    // from it, the file would be lost.
     let one_origin = matches!(first.basis, Basis::Slot(_)) && entries.iter().all(|entry| entry.basis == first.basis);
     if bank.slots.len() > 1 && one_origin {
         return Err(Error::Invalid(
             "every remaining key would come from one unchecked slot: keep another key for now".into(),
         ));
     }
-    // Each slot that was not checked may spread to one place at most: its own.
+    // Each unchecked slot may be the origin of at most one new slot, which replaces it.
     for (index, entry) in entries.iter().enumerate() {
         if matches!(entry.basis, Basis::Slot(_)) && entries[..index].iter().any(|earlier| earlier.basis == entry.basis)
         {

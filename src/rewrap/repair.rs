@@ -15,16 +15,16 @@ use crate::format::{BankNumber, BankState, SEALED_CHUNK_LEN};
 use crate::keys::KeyOpener;
 use crate::payload::{ChunkIndex, ChunkOpener};
 
-/// Up to this length a payload is copied to a new file when its first bytes are put back. They share a block with
-/// the first chunk, which a write that is cut off could take with it. Above it the copy costs more than the block is
-/// worth: it is written in place, where disks keep the rest of a sector, or one chunk is lost.
+/// Up to this length, the whole payload is copied to a new file when its first bytes are restored. These bytes share a
+/// block with the first chunk, and a torn write could destroy that chunk. A longer payload costs too much to copy, so
+/// it is changed in place. Most disks keep the rest of a sector. At worst, one chunk is lost.
 const COPIED_PAYLOAD: u64 = 64 * 1024 * 1024;
 
 /// The bytes that a repair replaces. The program shows them to the user first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepairPlan {
-    /// In the order of writing; empty when nothing is damaged.
+    /// In the order of writing. Empty if nothing is damaged.
     pub replaced: Vec<Replacement>,
 }
 
@@ -32,9 +32,9 @@ pub struct RepairPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replacement {
-    /// What stands there.
+    /// The part of the file.
     pub part: Part,
-    /// Where in the file, in bytes.
+    /// Its position in the file, in bytes.
     pub offset: u64,
     /// The old bytes; `None` if they cannot all be read.
     pub before: Option<Vec<u8>>,
@@ -47,7 +47,7 @@ pub struct Replacement {
 pub enum Part {
     /// A damaged bank, restored from the other one.
     Bank(BankNumber),
-    /// The payload's salt and commitment, restored from the bank that counts.
+    /// The payload's salt and commitment, restored from the bank that is used.
     Prelude {
         /// The key that unwrapped the data key.
         key: String,
@@ -86,8 +86,8 @@ impl<F: HeaderFile> InPlace<F> {
         Ok(RepairPlan { replaced })
     }
 
-    /// A bank may be damaged to the file's good: where it held the magic in a slot, at a place where none may stand,
-    /// the whole file was malformed, and would be again.
+    /// A damaged bank can be better than the original one. If it had the magic in a slot, at a position where no bank
+    /// may be, no reader accepted the file, and none would accept it after the repair.
     fn check_mended(&self, replaced: &[Replacement]) -> Result<()> {
         let mut image = self.front.bytes().to_vec();
         for part in replaced {
@@ -117,10 +117,10 @@ impl<F: HeaderFile> InPlace<F> {
         self.check_mended(&plan.replaced)?;
         if self.repair_copies(plan)? {
             let file = self.write_new_file(&counts, Some(&prelude))?;
-            // Nobody else has written the new file.
+            // No other process has written the new file.
             return Self::read(file).map(|session| Self { vouched: true, ..session });
         }
-        // What is written here would pass for somebody else's writing.
+        // This must be known before the writes below, because they would look like writes of another program.
         let vouched = self.is_settled();
         for part in &plan.replaced {
             write_part(&mut self.file, part.offset, &part.after)?;
@@ -143,7 +143,7 @@ impl<F: HeaderFile> InPlace<F> {
         Ok((small && in_payload) || self.room_in_place(&counts)?.is_some())
     }
 
-    /// Whether `part` stands where this file has it, with what this header would put there.
+    /// Whether `part` is at this position in the file and would get these bytes.
     fn is_own(&self, part: &Replacement) -> bool {
         let counts = self.header.bank();
         let range = |len: usize| usize::try_from(part.offset).ok().map(|start| start..start + len);
@@ -164,8 +164,8 @@ impl<F: HeaderFile> InPlace<F> {
         }
     }
 
-    /// Shows that the payload belongs to the header: a chunk authenticates in its place under the salt that the
-    /// header repeats. Another file of the same data key has another salt.
+    /// Proves that the payload belongs to the header: a chunk authenticates at its position under the salt in the
+    /// header. Another file with the same data key has another salt.
     fn prove(&mut self, openers: &[&dyn KeyOpener]) -> Result<(String, ChunkIndex)> {
         if openers.is_empty() {
             return Err(Tampered::Prelude.into());
@@ -177,7 +177,7 @@ impl<F: HeaderFile> InPlace<F> {
             match self.authenticates(&chunks, index) {
                 Ok(true) => return Ok((opened.key, index)),
                 Ok(false) => {}
-                // A chunk that cannot be read proves nothing either way, and the other one may still speak.
+                // If a chunk cannot be read, that proves nothing, and the other chunk is tried.
                 Err(error) => unread = Some(error),
             }
         }
@@ -186,11 +186,11 @@ impl<F: HeaderFile> InPlace<F> {
         }))
     }
 
-    /// The first chunk, and the last that the file's length allows.
+    /// The first chunk, and the last one that the file's length allows.
     fn witnesses(&self) -> Vec<ChunkIndex> {
         let last = match self.layout().end(self.len) {
             Ok(end) => Some(end.index),
-            // A file that was cut ends in no whole chunk; the one before it may be whole.
+            // A truncated file does not end with a complete chunk. The chunk before may be complete.
             Err(_) => ChunkIndex::new(self.layout().full_chunks(self.len).saturating_sub(1)),
         };
         let mut indices: Vec<ChunkIndex> = std::iter::once(ChunkIndex::FIRST).chain(last).collect();

@@ -1,4 +1,4 @@
-//! What a person asks for, turned into a [`Plan`] for one header: the calls to key services happen here.
+//! Turns the user's request into a [`Plan`] for one header. It calls the key services.
 
 use super::plan::{Plan, SlotChange, no_such_slot};
 use crate::error::{Error, Result};
@@ -37,34 +37,34 @@ pub trait Rewrapper: Send + Sync {
     /// Whether it can start from `slot`.
     fn accepts(&self, slot: &Slot) -> bool;
 
-    /// Whether a key service rewraps to it unseen, so that the service's only slot is the one it takes the place of.
-    /// Where that is not so, which of several slots goes must be said.
+    /// Whether a key service rewraps to this key without showing the data key. If so, it replaces the only slot of that
+    /// service. Otherwise the user must name the slot if there are several.
     fn is_of_service(&self) -> bool {
         false
     }
 
-    /// Whether the new key has a slot in `bank` already. Asked only where the key to replace has none; may ask the
-    /// key service what a name stands for.
+    /// Whether the new key already has a slot in `bank`. Called only if the key to replace has no slot. It may ask the
+    /// key service which key a name stands for.
     ///
     /// # Errors
-    /// Whatever the key service answers.
+    /// Any error of the key service.
     fn has_slot(&self, bank: &Bank) -> Result<bool> {
         Ok(bank.slots.iter().any(|slot| self.is_target(slot)))
     }
 
-    /// Makes the new slot from slot number `slot` of `bank`, which counts.
+    /// Makes the new slot from slot number `slot` of `bank`, which is the bank that is used.
     ///
     /// # Errors
-    /// Whatever the key service answers.
+    /// Any error of the key service.
     fn rewrap(&self, bank: &Bank, slot: usize) -> Result<Rewrapped>;
 }
 
-/// A decision about a slot from its public bytes.
+/// Decides about a slot from its public bytes.
 type SlotTest<'a> = Box<dyn Fn(&Slot) -> bool + Send + Sync + 'a>;
-/// Gives the new slot and the key service's id of the request.
+/// Returns the new slot and the key service's id of the request.
 type ReEncryptCall<'a> = Box<dyn Fn(&Slot, &Binding) -> Result<(Slot, Option<String>)> + Send + Sync + 'a>;
 
-/// A [`Rewrapper`] from closures, for services that rewrap without showing the data key (`kms:ReEncrypt`).
+/// A [`Rewrapper`] made of closures, for services that rewrap without showing the data key (`kms:ReEncrypt`).
 pub struct ReEncrypt<'a> {
     /// The new key's name for people.
     pub name: String,
@@ -72,7 +72,7 @@ pub struct ReEncrypt<'a> {
     pub is_target: SlotTest<'a>,
     /// As [`Rewrapper::accepts`].
     pub accepts: SlotTest<'a>,
-    /// The call.
+    /// Calls the key service.
     pub call: ReEncryptCall<'a>,
 }
 
@@ -104,17 +104,17 @@ impl Rewrapper for ReEncrypt<'_> {
 pub enum Selector<'a> {
     /// By its index.
     Slot(usize),
-    /// By its key: the name for messages, and which slots are that key's.
+    /// By its key: a name for messages, and a function that finds the key's slots.
     Key {
-        /// As the person wrote it.
+        /// The name that the user gave.
         name: String,
-        /// Whether a slot is that key's.
+        /// Whether a slot belongs to the key.
         matches: SlotTest<'a>,
     },
 }
 
 impl Selector<'_> {
-    /// Indices of the selected slots. Empty for a key without a slot, as if it had already been removed.
+    /// Indices of the selected slots. Empty if the key has no slot, as after a removal.
     fn find(&self, bank: &Bank) -> Result<Vec<usize>> {
         match self {
             Self::Slot(slot) if *slot >= bank.slots.len() => Err(no_such_slot(*slot)),
@@ -135,7 +135,7 @@ impl Selector<'_> {
 /// differing banks equal.
 #[derive(Default)]
 pub struct Request<'a> {
-    /// The slot that `to` replaces; needed if the header has several candidates.
+    /// The slot that `to` replaces. Required if the header has several candidates.
     pub from: Option<Selector<'a>>,
     /// The new key.
     pub to: Option<&'a dyn Rewrapper>,
@@ -146,8 +146,8 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Determines the changes of `bank`, and gets the new slots wrapped. If the file needs no change, no call is made, and
-    /// the plan has no changes.
+    /// Determines the changes of `bank`, and gets the new slots. If the file needs no change, no call is made, and the
+    /// plan has no changes.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the choice of a slot is not clear or a named slot is missing, before any call. Also any error
@@ -180,14 +180,14 @@ impl Request<'_> {
         Plan::new(bank, changes)
     }
 
-    /// The slot that `to` replaces; `None` where it stands there already.
+    /// The slot that `to` replaces. `None` if it is already a slot of the new key.
     fn replaced(&self, bank: &Bank, to: &dyn Rewrapper) -> Result<Option<usize>> {
         let candidates = match &self.from {
             Some(from) => from.find(bank)?,
             None => {
                 let all = 0..bank.slots.len();
                 let kms: Vec<usize> = all.clone().filter(|slot| bank.slots[*slot].kind == SlotKind::AWS_KMS).collect();
-                // A local key says nothing of which slot is meant: the one to go may be any.
+                // A local key does not show which slot is meant. It may replace any.
                 if kms.is_empty() || !to.is_of_service() { all.collect() } else { kms }
             }
         };
@@ -203,7 +203,7 @@ impl Request<'_> {
     }
 }
 
-/// The slot to add; `None` where the key has one.
+/// The slot to add. `None` if the key already has one.
 fn added(bank: &Bank, add: &dyn Rewrapper) -> Result<Option<Rewrapped>> {
     if bank.slots.iter().any(|slot| add.is_target(slot)) {
         return Ok(None);
@@ -218,7 +218,7 @@ fn added(bank: &Bank, add: &dyn Rewrapper) -> Result<Option<Rewrapped>> {
     Ok((!bank.slots.iter().any(|slot| already(slot, &made.slot))).then_some(made))
 }
 
-/// Whether the new slot is of the key that the old one is of. A passphrase's slot does not tell.
+/// Whether the new slot is for the same key as the old one. For passphrases this is not known.
 fn already(old: &Slot, new: &Slot) -> bool {
     new.kind != SlotKind::PASSPHRASE && old.same_key(new)
 }

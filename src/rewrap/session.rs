@@ -1,4 +1,4 @@
-//! One file under the lock, and the header that its disk holds.
+//! One locked file, and the header that is on its disk.
 
 use std::io;
 
@@ -9,18 +9,18 @@ use crate::error::{Error, FormatError, Result, Tampered};
 use crate::format::{FRONT_LEN, Front, Header, PRELUDE_LEN};
 use crate::io::{Around, read_around};
 
-/// A file whose header may be changed. It is locked, synced, and was read from the disk, not from the cache.
+/// A file whose header may be changed. It is locked and synced. Its header was read from the disk, not from the cache.
 ///
-/// What changes it consumes it: after a failed write or sync the session is over, and nothing is tried again.
+/// Every change consumes the session. After a failed write or sync there is no retry.
 #[derive(Debug)]
 pub struct InPlace<F> {
     pub(super) file: F,
     pub(super) front: Front,
     pub(super) header: Header,
     pub(super) len: u64,
-    /// How the file looked before it was read.
+    /// The file's length and times before it was read.
     pub(super) stamp: Stamp,
-    /// Whether somebody answers for the file's being whole.
+    /// Whether the caller guarantees that the file is complete.
     pub(super) vouched: bool,
 }
 
@@ -35,9 +35,9 @@ impl<F: HeaderFile> InPlace<F> {
             io::ErrorKind::WouldBlock => refused("another rewrap is changing the file"),
             _ => Error::io("locking the file", error),
         })?;
-        // Whoever held the lock before may have put a new file in this one's place.
+        // An earlier holder of the lock may have replaced the file.
         check_named(&mut file)?;
-        // What an interrupted run left in the cache may not be on disk; nor may its renaming.
+        // Data and renames of an interrupted run may be in the cache only.
         file.sync().map_err(|error| Error::io("syncing the file before it is changed", error))?;
         file.sync_folder().map_err(|error| Error::io("syncing the folder before the file is changed", error))?;
         Self::read(file)
@@ -51,23 +51,24 @@ impl<F: HeaderFile> InPlace<F> {
         let (front, unreadable) = read_front(&mut file, len).map_err(failed)?;
         let header = match (Header::read(&front), unreadable) {
             (Ok(header), _) => header,
-            // What could not be read may be a header: the disk is to blame, and a later run may see more.
+            // A part that cannot be read may contain a header. So this is an error of the disk, and a later run may
+            // succeed.
             (Err(FormatError::NotWaxseal | FormatError::Damaged), Some(error)) => return Err(failed(error)),
             (Err(error), _) => return Err(error.into()),
         };
         Ok(Self { file, front, header, len, stamp, vouched: false })
     }
 
-    /// The header, as it is on the disk.
+    /// The header that is on the disk.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The payload's first 56 bytes; `None` where they cannot be read.
+    /// The payload's first 56 bytes. `None` if they cannot be read.
     ///
     /// # Errors
-    /// [`Tampered::Truncated`] when the file is too short to have a payload.
+    /// [`Tampered::Truncated`] if the file is too short to have a payload.
     pub(super) fn payload_prelude(&self) -> Result<Option<&[u8; PRELUDE_LEN]>, Tampered> {
         self.layout().carried(&self.front, self.len)
     }
@@ -77,11 +78,11 @@ impl<F: HeaderFile> InPlace<F> {
         Layout::of(&self.header)
     }
 
-    /// Without this, a header that was copied over another file would have its second copy written into that
-    /// file's payload.
+    /// Without this check, if a header was copied over another file, its second bank would be written into that file's
+    /// payload.
     ///
     /// # Errors
-    /// [`Tampered::Prelude`] when the payload does not begin with what the header repeats.
+    /// [`Tampered::Prelude`] if the payload does not begin with the salt and commitment from the header.
     pub(super) fn check_prelude(&self) -> Result<()> {
         match self.payload_prelude()? {
             Some(bytes) if *bytes == self.header.bank().prelude.to_bytes() => Ok(()),
@@ -90,8 +91,8 @@ impl<F: HeaderFile> InPlace<F> {
     }
 }
 
-/// What writes by renaming, as other programs do, heeds no lock: a change to a file that has lost its name would be
-/// lost with it, or would take the newer one's place.
+/// Other programs that write by renaming ignore the lock. If the file has lost its name, a change to it would be lost,
+/// or it would replace the newer file.
 ///
 /// # Errors
 /// [`Error::Io`] of the kind [`io::ErrorKind::ResourceBusy`].
@@ -106,7 +107,8 @@ pub(super) fn refused(why: &'static str) -> Error {
     Error::Io { action: "rewrapping".into(), source: io::Error::new(io::ErrorKind::ResourceBusy, why) }
 }
 
-/// Reads the front past the cache, around parts that cannot be read, which hold zeros then. Gives the error with them.
+/// Reads the front past the cache. Parts that cannot be read are skipped and become zeros. Also returns the error for
+/// them.
 fn read_front<F: HeaderFile>(file: &mut F, len: u64) -> io::Result<(Front, Option<io::Error>)> {
     let len = usize::try_from(len).unwrap_or(FRONT_LEN).min(FRONT_LEN);
     let mut read_at = |buffer: &mut [u8], position| file.read_past_cache(position, buffer);
@@ -116,7 +118,7 @@ fn read_front<F: HeaderFile>(file: &mut F, len: u64) -> io::Result<(Front, Optio
         if error.is_none() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was truncated while it was read"));
         }
-        // Beside a bad sector: what is missing is one of the parts that could not be read.
+        // Next to a bad sector: the missing bytes are one of the parts that could not be read.
         bytes.resize(len, 0);
         unreadable.push(read..len);
     }

@@ -1,15 +1,15 @@
-//! Whether a file that is to be copied is whole, or somebody is still writing it.
+//! Whether a file that will be copied is complete, or another program is still writing it.
 //!
-//! A copy takes the file's place. Were it made while another program writes the file, that program would go on writing
-//! into a file that has no name any more, and the copy would be all that is left: cut, where it stood at that moment. So
-//! something must speak for the file before it is copied:
+//! The copy replaces the file. If another program is still writing the file, it would continue to write into a file
+//! without a name, and only the copy would remain, truncated at that moment. So there must be evidence that the file is
+//! complete before it is copied:
 //!
-//! - the data key, under which the end of the file authenticates: [`InPlace::prove_end`];
-//! - else the system, which says that nobody else on this machine has the file open;
-//! - else, where the system cannot say, the time since the last write;
-//! - else the caller: [`InPlace::vouch`].
+//! - the data key, if the end of the file authenticates with it: [`InPlace::prove_end`];
+//! - otherwise the system, if it says that no other process on this machine has the file open;
+//! - otherwise, if the system cannot say that, the time since the last write;
+//! - otherwise the caller: [`InPlace::vouch`].
 //!
-//! In any case the file must look the same right before the copy takes its place.
+//! In every case, the file's length and times must be unchanged right before the copy replaces it.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -22,28 +22,28 @@ use crate::error::{Error, Result, Tampered};
 use crate::keys::KeyOpener;
 use crate::payload::ChunkOpener;
 
-/// Who writes without a pause of this length is noticed by the time of modification.
+/// A program that writes without pauses of this length is detected by the modification time.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// How a file looks from outside. Of one that was written in between, some of it is different.
+/// The length and times of a file. At least one of them differs after a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// Length in bytes.
     pub len: u64,
-    /// When its content was last changed; `None` where the system does not tell.
+    /// When the content last changed. `None` if the system does not tell.
     pub modified: Option<SystemTime>,
-    /// When anything about it was last changed, in seconds and nanoseconds; `None` where the system does not tell.
+    /// When the content or metadata last changed, in seconds and nanoseconds. `None` if the system does not tell.
     pub changed: Option<(i64, i64)>,
 }
 
-/// Who else has a file open.
+/// Whether other processes have a file open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Others {
-    /// Nobody on this machine.
+    /// No other process on this machine.
     None,
-    /// Somebody, to read or to write it.
+    /// Some other process, for reading or writing.
     Some,
-    /// The system does not tell, or not the caller.
+    /// Not known: the system cannot tell, or may not tell this caller.
     Unknown,
 }
 
@@ -62,7 +62,7 @@ impl<F: HeaderFile> InPlace<F> {
     /// Whether [`apply`](Self::apply) with `plan` copies the whole file. If so, there must be evidence that it is complete.
     ///
     /// # Errors
-    /// As [`apply`](Self::apply), of what is looked at before anything is written.
+    /// The errors of [`apply`](Self::apply) that occur before anything is written.
     pub fn copies(&mut self, plan: &Plan) -> Result<bool> {
         match self.next_bank(plan) {
             Some((bank, _)) => Ok(self.room_in_place(&bank)?.is_some()),
@@ -73,8 +73,8 @@ impl<F: HeaderFile> InPlace<F> {
     /// Proves that the file is complete: its last chunk authenticates with the data key from `openers`.
     ///
     /// # Errors
-    /// [`Error::NoKey`] when none of them opens a slot; [`Error::Tampered`] when the end does not authenticate: the file
-    /// is not whole, or it is damaged. [`Error::Io`] when the end cannot be read.
+    /// [`Error::NoKey`] if no opener opens a slot. [`Error::Tampered`] if the end does not authenticate: the file is
+    /// incomplete or damaged. [`Error::Io`] if the end cannot be read.
     pub fn prove_end(&mut self, openers: &[&dyn KeyOpener]) -> Result<()> {
         self.payload_prelude()?;
         let index = self.layout().end(self.len)?.index;
@@ -92,7 +92,7 @@ impl<F: HeaderFile> InPlace<F> {
         self.vouched = true;
     }
 
-    /// Whether something speaks for the file's being whole and left alone.
+    /// Whether there is evidence that the file is complete and that no other program writes it.
     pub fn is_settled(&mut self) -> bool {
         if self.vouched {
             return true;
@@ -106,10 +106,10 @@ impl<F: HeaderFile> InPlace<F> {
         if self.is_settled() { Ok(()) } else { Err(unsettled()) }
     }
 
-    /// Gives this file's name to `made`, a copy of it, unless it has changed since.
+    /// Gives this file's name to `made`, a copy of it, unless the file has changed since.
     pub(super) fn hand_over(&mut self, made: &mut F) -> Result<()> {
         let failed = |error| Error::io("replacing the file with a new one", error);
-        // From here on nobody else gets the file, where the system can see to it.
+        // From here on, no other process can open the file, if the system supports that.
         let others = self.file.keep_others_out();
         if !self.vouched && !is_at_rest(others, &self.stamp) {
             return Err(unsettled());

@@ -13,24 +13,27 @@ use crate::format::FRONT_LEN;
 use crate::format::{Bank, Front, Header};
 use crate::io::read_full;
 
-/// The front of a rewrapped file, made without the file: for an object store, which puts the front and copies the rest.
+/// The front of a rewrapped file, made without the file. It is for an object store that replaces the front and copies
+/// the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewFront {
-    /// The new header: it takes the place of the old file's first [`payload_at`](Self::payload_at) bytes.
+    /// The new header. It replaces the first [`payload_at`](Self::payload_at) bytes of the old file.
     pub header: Vec<u8>,
-    /// Where the payload begins in the old file, in bytes. From there on the new file is the old one.
+    /// Where the payload begins in the old file, in bytes. From there on, the new file has the same bytes as the old
+    /// one.
     pub payload_at: u64,
-    /// What changes. Its `payload_len` is zero: the payload was not seen.
+    /// What changes. Its `payload_len` is zero, because the payload was not read.
     pub report: Report,
 }
 
 impl NewFront {
-    /// Plans on the header of `front`, which holds the old file's first [`FRONT_LEN`] bytes or all of a shorter file.
+    /// Makes a plan for the header in `front`, which has the old file's first [`FRONT_LEN`] bytes or all of a shorter
+    /// file.
     ///
     /// # Errors
-    /// [`Error::Format`] and what `plan` answers; [`Error::Tampered`] when the payload does not begin with what the
-    /// header repeats.
+    /// [`Error::Format`] and the errors of `plan`. [`Error::Tampered`] if the payload does not begin with the salt and
+    /// commitment from the header.
     pub fn of(front: &Front, plan: impl FnOnce(&Header) -> Result<Plan>) -> Result<Self> {
         let header = Header::read(front)?;
         let counts = header.bank();
@@ -67,8 +70,8 @@ impl NewFront {
 /// has returned.
 ///
 /// # Errors
-/// [`Error::Format`] and what `plan` answers, before anything is written; [`Error::Tampered`] when the payload does
-/// not begin with what the header repeats; [`Error::Io`].
+/// [`Error::Format`] and the errors of `plan`, before anything is written. [`Error::Tampered`] if the payload does not
+/// begin with the salt and commitment from the header. [`Error::Io`].
 pub fn rewrap_stream(
     input: &mut impl Read,
     output: &mut impl Write,
@@ -85,7 +88,7 @@ pub fn rewrap_stream(
     Ok(Report { payload_len: payload.len() as u64 + rest, ..made.report })
 }
 
-/// As [`std::io::copy`], but tells which side failed.
+/// Like [`std::io::copy`], but the error says which side failed.
 fn copy(input: &mut impl Read, output: &mut impl Write) -> Result<u64> {
     let mut buffer = vec![0; 256 * 1024];
     let mut copied = 0;

@@ -1,4 +1,4 @@
-//! Wrapping to a new key with the data key in hand, where no key service rewraps it unseen.
+//! Wraps to a new key with the data key in memory, if no key service can rewrap it without showing it.
 
 use super::request::{Rewrapped, Rewrapper, Verified};
 use crate::envelope::{Right, Trial};
@@ -10,11 +10,11 @@ use crate::keys::{KeyOpener, KeySealer};
 ///
 /// It first checks the data key against the commitment, so that a slot of another file cannot spread.
 pub struct Unwrap<'a> {
-    /// What may open a slot: the one that goes, or any other.
+    /// Openers for any slot: the one that is replaced, or another one.
     pub openers: Vec<&'a dyn KeyOpener>,
     /// The new key.
     pub sealer: &'a dyn KeySealer,
-    /// The new key as an opener, where it is one: tells whether a slot is its own already.
+    /// The new key as an opener, if it can open: it recognizes its own slots.
     pub target: Option<&'a dyn KeyOpener>,
 }
 
@@ -38,12 +38,12 @@ impl Rewrapper for Unwrap<'_> {
     }
 }
 
-/// Tries each opener on each slot it matches, until one gives the data key that the bank commits to.
+/// Tries each opener on each matching slot, until one gives the data key that matches the bank's commitment.
 ///
-/// The payload's own prelude is not looked at: a rewrap does not need it, and a repair doubts it.
+/// It does not use the payload's own prelude. A rewrap does not need the prelude, and a repair does not trust it.
 ///
 /// # Errors
-/// [`Tampered`](crate::error::Tampered) when a slot that matched does not authenticate or gives another data key; else
+/// [`Tampered`](crate::error::Tampered) if a matching slot does not authenticate or gives another data key. Otherwise
 /// [`NoKey`](crate::error::NoKey).
 pub(super) fn open_checked(bank: &Bank, openers: &[&dyn KeyOpener]) -> Result<Right> {
     let mut trial = Trial::new(bank, None)?;

@@ -67,7 +67,8 @@ impl<F: HeaderFile> InPlace<F> {
         Ok(report)
     }
 
-    /// The bank that `plan` asks for, and which are to become like it, in order; `None` where all is as asked.
+    /// The bank that `plan` requires, and the positions where it must be written, in order. `None` if nothing must be
+    /// written.
     pub(super) fn next_bank(&self, plan: &Plan) -> Option<(Bank, Vec<BankNumber>)> {
         let counts = self.header.bank();
         if plan.changes_slots() {
@@ -75,20 +76,21 @@ impl<F: HeaderFile> InPlace<F> {
             let next = Bank { generation, slots: plan.slots().to_vec(), ..counts.clone() };
             return Some((next, vec![counts.number.other(), counts.number]));
         }
-        // The bank that counts is on disk and as asked. It is best left alone.
+        // The bank that is used is on the disk and correct. It is safer not to write it.
         (!self.header.warnings().is_empty()).then(|| (counts.clone(), vec![counts.number.other()]))
     }
 
-    /// `None` where `bank` can be written in place, else the length of bank that a new file is to have.
+    /// `None` if `bank` can be written in place. Otherwise the bank length of the new file.
     pub(super) fn room_in_place(&mut self, bank: &Bank) -> Result<Option<BankLen>> {
         let len = len_with_room(bank)?;
         let block = self.file.block_size().map_err(|error| Error::io("reading the block size", error))?;
-        // A torn write must not reach the other bank, nor the payload. Nothing is a multiple of an unknown block, 0.
+        // A torn write must not affect the other bank or the payload. If the block length is unknown (0), no length is
+        // a multiple of it.
         let apart = (bank.len.get() as u64).is_multiple_of(block);
         Ok((len != bank.len || !apart).then_some(len))
     }
 
-    /// Writes `bank` to the places in `order`, each synced and read back before the next is touched.
+    /// Writes `bank` to the positions in `order`. Each is synced and read back before the next one is written.
     pub(super) fn write_banks(&mut self, bank: &Bank, order: &[BankNumber]) -> Result<()> {
         let mut parts = Vec::with_capacity(order.len());
         for number in order {
@@ -103,8 +105,8 @@ impl<F: HeaderFile> InPlace<F> {
         parts.iter().try_for_each(|(offset, bytes)| write_part(&mut self.file, *offset as u64, bytes))
     }
 
-    /// Writes a whole new file with both banks like `bank`, and gives it this one's name. Its payload begins with
-    /// `prelude`, where one is given.
+    /// Writes a complete new file with two banks equal to `bank`, and gives it this file's name. If `prelude` is given,
+    /// the new payload begins with it.
     pub(super) fn write_new_file(mut self, bank: &Bank, prelude: Option<&[u8; PRELUDE_LEN]>) -> Result<F> {
         let failed = |error| Error::io("replacing the file with a new one", error);
         let old_start = self.header.payload_offset();
@@ -122,13 +124,13 @@ impl<F: HeaderFile> InPlace<F> {
         header.extend(prelude.into_iter().flatten());
         write_part(&mut made, 0, &header)?;
         self.hand_over(&mut made)?;
-        // Until the name is on disk, the lock keeps others from resting a change on it.
+        // Until the name is on the disk, the lock prevents other rewraps from building on it.
         self.file.sync_folder().map_err(failed)?;
         Ok(made)
     }
 }
 
-/// The bank's own length where its slots fit it, else the next that leaves room for more.
+/// The bank's own length if its slots fit into it. Otherwise the next length that leaves space for more slots.
 pub(super) fn len_with_room(bank: &Bank) -> Result<BankLen> {
     match bank.encode() {
         Ok(_) => Ok(bank.len),
@@ -140,15 +142,15 @@ pub(super) fn len_with_room(bank: &Bank) -> Result<BankLen> {
     }
 }
 
-/// A header of two banks like `bank`.
+/// A header with two banks equal to `bank`.
 pub(super) fn both_banks(bank: &Bank) -> Result<Vec<u8>> {
     let mut header = Bank { number: BankNumber::Zero, ..bank.clone() }.encode()?;
     header.extend(Bank { number: BankNumber::One, ..bank.clone() }.encode()?);
     Ok(header)
 }
 
-/// A header that no reader would take must not be written: wrapped keys may hold the magic at a place where none may
-/// stand.
+/// A header that readers refuse must not be written. Wrapped keys may have the magic at a position where it is not
+/// allowed.
 pub(super) fn check_image(mut image: Vec<u8>, slots: &[Slot]) -> Result<()> {
     image.truncate(FRONT_LEN);
     let header = Header::read(&Front::new(image))?;

@@ -1,20 +1,20 @@
-//! The threads that search: rayon's where there are any, else the calling one.
+//! The threads that search: rayon's if there are any, otherwise the calling one.
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-/// Who does the work.
+/// The threads that do the work.
 pub(super) enum Crew {
-    /// The pool of which the calling thread is one.
+    /// The pool to which the calling thread belongs.
     Callers,
-    /// Threads that were started for this.
+    /// Threads that were started for this salvage.
     Own(ThreadPool),
-    /// The calling thread, since the system starts no others. Rayon's global pool would panic then.
+    /// The calling thread, because the system cannot start others. Rayon's global pool would panic in this case.
     Alone,
 }
 
 impl Crew {
-    /// Whoever there is.
+    /// Chooses the threads.
     pub(super) fn gather() -> Self {
         if rayon::current_thread_index().is_some() {
             return Self::Callers;
@@ -23,7 +23,7 @@ impl Crew {
         rayon::ThreadPoolBuilder::new().thread_name(named).build().map_or(Self::Alone, Self::Own)
     }
 
-    /// What `work` makes of each of `items`, in their order. Each thread has a buffer of its own.
+    /// The results of `work` for `items`, in their order. Each thread has its own buffer.
     pub(super) fn map<T: Send + Sync + Copy, R: Send>(
         &self,
         items: &[T],
@@ -40,7 +40,7 @@ impl Crew {
         }
     }
 
-    /// What `work` finds in any of `items`.
+    /// One result of `work` for any of `items`, if there is one.
     pub(super) fn find<T: Sync, R: Send>(
         &self,
         items: &[T],

@@ -1,4 +1,4 @@
-//! Opens chunks where a grid expects them, and puts each at its own offset of the output.
+//! Opens chunks at the positions of a grid, and writes each at its own offset of the output.
 //!
 //! ```text
 //! grid of a shift: chunk k at start + 16400 * k + shift        (shift 0: an undamaged file)
@@ -17,13 +17,13 @@ use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN};
 use crate::io::write_all_at;
 use crate::payload::{ChunkIndex, ChunkOpener};
 
-/// Ciphertext bytes of a full chunk, as places count.
+/// Ciphertext bytes of a full chunk, as a signed number.
 pub(super) const STRIDE: i64 = SEALED_CHUNK_LEN as i64;
-/// Chunks that one task reads at once: 1 MiB.
+/// Number of chunks in one read of a task: 1 MiB.
 const WINDOW: i64 = 64;
-/// Windows between two looks at the results.
+/// Number of windows before the results are checked.
 const BATCH: i64 = 64;
-/// An extension takes batches of this many chunks at first, and of twice as many each time, up to this.
+/// An extension begins with batches of this many chunks, and doubles them up to this limit.
 const EXTENSION: Range<i64> = WINDOW..WINDOW * BATCH;
 
 /// Full chunks `first..end` that authenticate on the grid of `shift`.
@@ -34,17 +34,17 @@ pub(super) struct Run {
     pub(super) shift: i64,
 }
 
-/// A place in the file as a number of bytes or chunks for the world outside; places here are never negative.
+/// Converts a position or number to an unsigned one. Positions are never negative here.
 pub(super) fn unsigned(place: i64) -> u64 {
     u64::try_from(place).unwrap_or(0)
 }
 
-/// A length as an index of memory.
+/// Converts a length to an index.
 pub(super) fn size(len: i64) -> usize {
     usize::try_from(len).unwrap_or(0)
 }
 
-/// What the tasks share.
+/// Data that all tasks share.
 pub(super) struct Work<'a> {
     pub(super) input: Input<'a>,
     pub(super) out: &'a File,
@@ -54,12 +54,12 @@ pub(super) struct Work<'a> {
     pub(super) layout: Layout,
     /// Trials that failed, other than on the undamaged grid.
     pub(super) failed: AtomicU64,
-    /// When so many have failed, the search ends.
+    /// After this many failed attempts, the search ends.
     pub(super) limit: u64,
 }
 
 impl Work<'_> {
-    /// Where the grid of `shift` expects chunk `index`.
+    /// The position of chunk `index` on the grid of `shift`.
     pub(super) fn place(&self, index: i64, shift: i64) -> i64 {
         self.layout.moved_chunk_at(index, shift)
     }
@@ -69,20 +69,21 @@ impl Work<'_> {
         i64::try_from(self.input.len()).unwrap_or(i64::MAX)
     }
 
-    /// Writes the plaintext of chunks from number `index` on to its place.
+    /// Writes the plaintext of chunks from number `index` on at its offset.
     pub(super) fn write(&self, plaintext: &[u8], index: i64) -> Result<()> {
         let written = write_all_at(self.out, plaintext, unsigned(index) * CHUNK_LEN as u64);
         written.map_err(|error| Error::io("writing the output", error))
     }
 
-    /// Whether the search has used up its trials.
+    /// Whether the search has used all its attempts.
     pub(super) fn is_spent(&self) -> bool {
         self.failed.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// Whether `sealed`, which was read from `place`, is chunk `index`; if so, its plaintext is at its front.
+    /// Whether `sealed`, which was read from `place`, is chunk `index`. If so, its plaintext is at the front of
+    /// `sealed`.
     ///
-    /// A false answer costs one trial, or none where the bytes cannot be a chunk's.
+    /// A negative answer counts as one attempt, or as none if the bytes cannot be a chunk.
     pub(super) fn try_open(&self, index: i64, place: i64, sealed: &mut [u8]) -> bool {
         let range = unsigned(place)..unsigned(place) + sealed.len() as u64;
         let Some(index) = u64::try_from(index).ok().and_then(ChunkIndex::new) else { return false };
@@ -96,7 +97,7 @@ impl Work<'_> {
         opened
     }
 
-    /// Opens every chunk of `indexes` on the grid of `shift` and writes those that authenticate.
+    /// Opens every chunk of `indexes` on the grid of `shift`, and writes those that authenticate.
     pub(super) fn sweep(&self, indexes: Range<i64>, shift: i64, observer: &dyn Observer) -> Result<Vec<Run>> {
         let mut runs = Vec::new();
         let mut from = indexes.start;
@@ -125,10 +126,10 @@ impl Work<'_> {
         Ok(runs)
     }
 
-    /// The first chunk from `from` on, on the grid of `shift`, that is not wholly in a hole of the file.
+    /// The first chunk at or after `from`, on the grid of `shift`, that is not completely in a hole of the file.
     ///
-    /// A hole is read as zeros, and no chunk is looked for in zeros ([`is_blank`]): what is left out here could not have
-    /// been found. A chunk of which any byte was written is not left out.
+    /// A hole reads as zeros, and the search skips zeros ([`is_blank`]). So skipping holes loses no chunk. A chunk with
+    /// at least one written byte is not skipped.
     fn first_written(&self, from: i64, shift: i64) -> i64 {
         let data = i64::try_from(self.input.data_from(unsigned(self.place(from, shift)))).unwrap_or(i64::MAX);
         from.max((data - self.place(0, shift)).div_euclid(STRIDE))
@@ -145,7 +146,7 @@ impl Work<'_> {
         for (index, number) in indexes.clone().zip(0..) {
             let sealed = number * SEALED_CHUNK_LEN..(number + 1) * SEALED_CHUNK_LEN;
             if self.try_open(index, self.place(index, shift), &mut buffer[sealed.clone()]) {
-                // Plaintexts close up, so that a run is written at once.
+                // The plaintexts are moved together, so that a run is written in one call.
                 buffer.copy_within(sealed.start..sealed.end - TAG_LEN, number * CHUNK_LEN);
                 append(&mut runs, Run { first: index, end: index + 1, shift });
             }
@@ -157,8 +158,8 @@ impl Work<'_> {
         Ok(runs)
     }
 
-    /// From chunk `hit`, which authenticates on the grid of `shift`: opens its neighbours on both sides, within
-    /// `bounds`, until a batch gives nothing.
+    /// Starts at chunk `hit`, which authenticates on the grid of `shift`. Opens its neighbours on both sides, within
+    /// `bounds`, until no chunk of a batch authenticates.
     pub(super) fn extend(&self, hit: i64, shift: i64, bounds: &Range<i64>) -> Result<Vec<Run>> {
         let unobserved = crate::engine::Unobserved;
         let (mut backward, mut to, mut batch) = (Vec::new(), hit, EXTENSION.start);
@@ -187,7 +188,7 @@ impl Work<'_> {
     }
 }
 
-/// Appends a run, or lengthens the last one.
+/// Appends a run, or extends the last one.
 pub(super) fn append(runs: &mut Vec<Run>, run: Run) {
     match runs.last_mut().filter(|last| last.end == run.first && last.shift == run.shift) {
         Some(last) => last.end = run.end,
@@ -195,9 +196,10 @@ pub(super) fn append(runs: &mut Vec<Run>, run: Run) {
     }
 }
 
-/// Whether the first or the last 16 bytes are one and the same byte: zeroed or never written, and no ciphertext.
+/// Whether the first or the last 16 bytes are all equal. Such bytes were zeroed or never written, and are not
+/// ciphertext.
 ///
-/// An honest chunk looks so once in 2^119, and would be lost.
+/// A real chunk looks like this with a probability of 2^-119, and would then be lost.
 pub(super) fn is_blank(sealed: &[u8]) -> bool {
     let (Some(head), Some(tail)) = (sealed.first_chunk::<TAG_LEN>(), sealed.last_chunk::<TAG_LEN>()) else {
         return true;

@@ -1,7 +1,8 @@
-//! Finds a header to open the file with: as every reader does, and where both banks are damaged, what is left of one.
+//! Finds a header that opens the file. First it does what every reader does. If both banks are damaged, it uses what is
+//! left of one.
 //!
-//! Most of a bank is filling. A bank whose check is wrong, or which does not stand at its place, may still hold its
-//! fields and slots whole. Nothing here is believed for that: the commitment decides, as it does for a whole bank.
+//! Most of a bank is filling. A bank with a wrong checksum or at a wrong position may still have all its fields and
+//! slots. It is not trusted for that reason: the commitment decides, as for every bank.
 
 use crate::container::Layout;
 use crate::engine::Observer;
@@ -16,32 +17,32 @@ use super::grid::{size, unsigned};
 use super::input::Input;
 use sha2::{Digest, Sha256};
 
-/// More places than this are not looked at: each may cost a call of a key service.
+/// The maximum number of positions that are examined, because each may need a call to a key service.
 const MAX_PLACES: usize = 16;
 
 /// Which copy of the header opened the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderSource {
-    /// The bank that counts, as for every reader; the header has the warnings.
+    /// The bank that every reader uses. The header has the warnings.
     Header(Box<Header>),
-    /// No bank is valid at its place. This is what was found of one.
+    /// No bank is valid at its position. This is what was found of one.
     Remains {
-        /// Where it stands in the file, in bytes.
+        /// Its position in the file, in bytes.
         offset: u64,
         /// Which bank it is.
         number: BankNumber,
-        /// Whether its check was right: then it only stands at another place.
+        /// Whether its checksum was right. If so, it is only at a wrong position.
         check: Check,
     },
 }
 
-/// What a bank's check says.
+/// Whether a bank's checksum is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// Its bytes are those that were written.
+    /// Its bytes are the written ones.
     Right,
-    /// Some byte of it is not what was written, and it opened the file all the same.
+    /// Some of its bytes are wrong, but it opened the file.
     Wrong,
 }
 
@@ -62,7 +63,7 @@ struct Candidate {
     check: Check,
 }
 
-/// Reads the header and unlocks it; where there is none, looks for what is left of a bank.
+/// Reads the header and unlocks it. If there is no header, looks for what is left of a bank.
 pub(super) fn open_header(
     input: &Input<'_>,
     openers: &[&dyn KeyOpener],
@@ -73,7 +74,7 @@ pub(super) fn open_header(
         Ok(header) => {
             observer.header(&header);
             demands.check(&header.bank().binding)?;
-            // Not the payload's own first bytes but the bank's: they may be what is damaged.
+            // The bank's copy is used, because the payload's own first bytes may be damaged.
             let unlocked = unlock(header.bank(), &header.bank().prelude.to_bytes(), openers)?;
             let (bank, len) = (header.bank().clone(), header.bank_len());
             let behind = match header.state(BankNumber::One).bank() {
@@ -89,19 +90,19 @@ pub(super) fn open_header(
     }
 }
 
-/// Whether lost, changed or inserted bytes may be behind this. A whole bank that is of a newer version, or breaks a rule
-/// within itself, is no damage.
+/// Whether lost, changed or inserted bytes can be the cause of this error. A bank with a right checksum that has a
+/// newer version or breaks a rule is not damaged.
 fn is_damage(error: &FormatError) -> bool {
     match error {
         FormatError::Damaged | FormatError::NotWaxseal | FormatError::CutShort { .. } => true,
-        // A bank moved to where none may stand. Other readers refuse this, so that no file shows two plaintexts; here
-        // the report names the bank that was used.
+        // A bank was moved to a position where no bank may be. Other readers refuse this, so that no file can show two
+        // plaintexts. Here the report names the bank that was used.
         FormatError::Malformed { field, .. } => *field == Field::Misplaced,
         FormatError::Newer { .. } => false,
     }
 }
 
-/// The reader's own way, with its retries against a rewrap under way; bad blocks are left out.
+/// Like the usual reading, it retries if a rewrap may be running. Bad blocks are left out.
 fn read_header(input: &Input<'_>) -> Result<Header> {
     let mut read_at = |buffer: &mut [u8], position: u64| {
         let within = size(i64::try_from(input.len().saturating_sub(position)).unwrap_or(i64::MAX)).min(buffer.len());
@@ -116,7 +117,8 @@ fn read_header(input: &Input<'_>) -> Result<Header> {
     Ok(read_header_at(&mut read_at)?.1)
 }
 
-/// Each trial opens slots anew, by a key service or by Argon2id: a hostile front must not ask for hundreds.
+/// Each attempt opens slots again, by a key service or with Argon2id. A hostile front must not cause hundreds of
+/// attempts.
 const MAX_TRIALS: usize = 12;
 
 fn open_remains(
@@ -158,7 +160,7 @@ fn open_remains(
             match unlock(&bank, &prelude.to_bytes(), openers) {
                 Ok(unlocked) => {
                     let source = HeaderSource::Remains { offset: offset as u64, number: bank.number, check };
-                    // A bank with a wrong check may be cut itself.
+                    // A bank with a wrong checksum may itself be incomplete.
                     let behind = match check {
                         Check::Right => offset + len,
                         Check::Wrong => offset + FIXED_LEN,
@@ -172,7 +174,7 @@ fn open_remains(
     Err(first_error.unwrap_or(error.into()))
 }
 
-/// What is left of banks: whole ones at other places first, then those with a wrong check.
+/// The remains of banks: first those with a right checksum at other positions, then those with a wrong checksum.
 fn remains(front: &[u8]) -> Vec<Candidate> {
     let shown = front.windows(MAGIC.len()).enumerate().filter(|(_, bytes)| *bytes == MAGIC).map(|(place, _)| place);
     let mut places: Vec<usize> = shown.take(MAX_PLACES).collect();
@@ -189,8 +191,8 @@ fn remains(front: &[u8]) -> Vec<Candidate> {
     found
 }
 
-/// Reads a bank from where it stands, wherever that is; with a wrong check, after everything that is known of a bank
-/// has been put right.
+/// Reads a bank from its position, wherever that is. If its checksum is wrong, the fields with a known value are
+/// corrected first.
 fn read_remains(bytes: &[u8], check: Check) -> Option<Bank> {
     let field = |range: std::ops::Range<usize>| bytes.get(range);
     let len = BankLen::new(u32::from_le_bytes(field(12..16)?.try_into().ok()?).into())?;
@@ -204,7 +206,7 @@ fn read_remains(bytes: &[u8], check: Check) -> Option<Bank> {
     mended[..MAGIC.len()].copy_from_slice(&MAGIC);
     seal_check(&mut mended);
     match Bank::decode(&mended, place) {
-        // Damage in the filling is no loss.
+        // Damage in the filling loses no data.
         Err(BankFault::Malformed { field: Field::Filling, offset }) => {
             mended[offset..].fill(0);
             seal_check(&mut mended);

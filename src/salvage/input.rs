@@ -1,4 +1,4 @@
-//! Reads a medium that fails in places: around the bad blocks, and never twice into the same one.
+//! Reads a medium that fails in places. It reads around bad blocks, and never reads a bad block twice.
 
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
@@ -6,14 +6,14 @@ use std::sync::{PoisonError, RwLock};
 use crate::error::{Error, Result};
 use crate::io::{ReadAt, read_full_at};
 
-/// Where a large read fails, it is repeated in pieces of these sizes, in bytes: a page, then a sector.
+/// A large read that fails is repeated in pieces of these sizes, in bytes: a page, then a sector.
 const PIECES: [u64; 2] = [4096, 512];
 
-/// The damaged file, with what of it is known to be unreadable.
+/// The damaged file, and its ranges that are known to be unreadable.
 pub(super) struct Input<'a> {
     source: &'a dyn ReadAt,
     len: u64,
-    /// Ascending, apart from each other.
+    /// In ascending order, and not overlapping.
     unreadable: RwLock<Vec<Range<u64>>>,
 }
 
@@ -27,22 +27,22 @@ impl<'a> Input<'a> {
         self.len
     }
 
-    /// What could not be read so far.
+    /// The ranges that could not be read so far.
     pub(super) fn unreadable(&self) -> Vec<Range<u64>> {
         self.unreadable.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether nothing in `range` is known to be unreadable.
+    /// Whether no part of `range` is known to be unreadable.
     pub(super) fn is_readable(&self, range: Range<u64>) -> bool {
         let unreadable = self.unreadable.read().unwrap_or_else(PoisonError::into_inner);
         let next = unreadable.partition_point(|bad| bad.end <= range.start);
         unreadable.get(next).is_none_or(|bad| bad.start >= range.end)
     }
 
-    /// Where the first byte stands, from `position` on, that may have been written; beyond every end where there is none.
+    /// The position of the first byte at or after `position` that may have been written. `u64::MAX` if there is none.
     pub(super) fn data_from(&self, position: u64) -> u64 {
         match self.source.data_from(position) {
-            // An answer from before is nonsense, and so none.
+            // An answer before `position` is wrong and is ignored.
             Ok(data) => data.unwrap_or(u64::MAX).max(position),
             Err(_) => position,
         }
@@ -53,7 +53,7 @@ impl<'a> Input<'a> {
         self.data_from(range.start) >= range.end
     }
 
-    /// Fills `buffer` from `position` on; what cannot be read, or lies behind the end, becomes zeros.
+    /// Fills `buffer` from `position` on. Bytes that cannot be read or are after the end become zeros.
     pub(super) fn read(&self, buffer: &mut [u8], position: u64) {
         let end = position + buffer.len() as u64;
         if self.is_readable(position..end) && self.try_read(buffer, position) {
@@ -70,7 +70,7 @@ impl<'a> Input<'a> {
         read.is_ok_and(|read| read == buffer.len())
     }
 
-    /// Repeats a read in pieces of the first size, and those that fail in pieces of the next.
+    /// Repeats a read in pieces of the first size. The pieces that fail are repeated in pieces of the next size.
     fn read_around(&self, mut buffer: &mut [u8], mut position: u64, sizes: &[u64]) {
         let Some((size, smaller)) = sizes.split_first() else {
             buffer.fill(0);

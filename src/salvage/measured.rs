@@ -1,4 +1,4 @@
-//! Figures on a file of 1 GiB: `cargo test --release --lib salvage::measured -- --ignored --nocapture`.
+//! Measurements on a file of 1 GiB: `cargo test --release --lib salvage::measured -- --ignored --nocapture`.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
@@ -18,7 +18,7 @@ const PIECE: usize = 1 << 20;
 const START: u64 = 131_072 + PRELUDE_LEN as u64;
 const STRIDE: u64 = SEALED_CHUNK_LEN as u64;
 
-/// `removed` bytes of the file from `at` on make way for `added` others.
+/// Replaces `removed` bytes of the file from `at` on by `added` other bytes.
 struct Edit {
     at: u64,
     removed: u64,
@@ -32,7 +32,7 @@ enum Fill {
     Garbage,
 }
 
-/// A piece of bytes that no two places share.
+/// Bytes that differ at every position.
 fn noise(piece: u64, seed: u64) -> Vec<u8> {
     let word = |number: u64| {
         let mixed = (number ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -81,7 +81,7 @@ fn damage(file: &File, edits: &[Edit]) -> File {
     out.into_inner().unwrap()
 }
 
-/// Plaintext bytes of the chunks that no edit touches.
+/// Plaintext bytes of the chunks that no edit changed.
 fn salvageable(edits: &[Edit]) -> u64 {
     let mut touched: Vec<u64> = Vec::new();
     for edit in edits {
@@ -116,7 +116,7 @@ fn is_original(report: &SalvageReport, out: &File) {
     }
 }
 
-/// Processor time of this process so far, in seconds, where the system tells.
+/// Processor time of this process so far, in seconds, if the system has it.
 fn processor_time() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();

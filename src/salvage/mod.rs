@@ -1,14 +1,14 @@
-//! Reads past damage, and only when asked to (spec 17): every chunk that authenticates goes to its own place.
+//! Reads past damage, and only on request (spec 17). Every chunk that authenticates is written at its own offset.
 //!
-//! 1. The header: the bank that counts, with the bank's copy of salt and commitment; where both banks are damaged,
-//!    what is left of one. Where no bank holds its slots whole, the data key is gone, and with it the file.
+//! 1. The header: the bank that is used, with its copy of salt and commitment. If both banks are damaged, what is left
+//!    of one. If no bank has all its slots, the data key is lost, and the file with it.
 //! 2. Every chunk on the undamaged grid, by all threads.
-//! 3. In each gap that has room for a chunk: a search for the next chunk that authenticates, with shifts of 4096, of
-//!    512 and of single bytes, within bounds. From a hit on, the grid of its shift.
-//! 4. The short last chunk, which alone tells the end.
+//! 3. In each gap that has space for a chunk: a search for the next chunk that authenticates. It tries shifts by 4096
+//!    bytes, by 512 bytes and by single bytes, within limits. After a hit, the grid of its shift.
+//! 4. The short last chunk. It alone shows where the plaintext ends.
 //!
-//! Chunks are looked for in their order: a file whose parts were swapped gives those on one side. Memory is bounded
-//! but for the list of damaged places.
+//! The search expects chunks in their order. If parts of a file were swapped, only the chunks of one part are found.
+//! Memory use is constant, except for the list of damaged places.
 
 mod crew;
 mod grid;
@@ -49,20 +49,20 @@ use tail::End;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SalvageOptions {
-    /// Pairs and labels that the file must carry.
+    /// Pairs and labels that the file must have.
     pub demands: Demands,
-    /// How far bytes may have moved by a number that is no multiple of 512, either way, in bytes.
+    /// How many bytes can have been lost or inserted, if the number is not a multiple of 512.
     pub byte_reach: u64,
     /// The same for multiples of 512: lost or repeated sectors.
     pub sector_reach: u64,
     /// The same for multiples of 4096: lost or repeated blocks of a file system.
     pub block_reach: u64,
-    /// The search ends when so many trials have failed; each takes some microseconds of one core.
+    /// The search ends after this many failed attempts. Each takes some microseconds of one core.
     pub max_failed_trials: u64,
 }
 
 impl Default for SalvageOptions {
-    /// 1 MiB by bytes, 64 MiB by sectors, 1 GiB by blocks, 2^26 trials (some minutes of one core).
+    /// The defaults: 1 MiB for bytes, 64 MiB for sectors, 1 GiB for blocks, 2^26 attempts (some minutes of one core).
     fn default() -> Self {
         Self {
             demands: Demands::default(),
@@ -75,35 +75,35 @@ impl Default for SalvageOptions {
 }
 
 impl SalvageOptions {
-    /// Without demands, with the default bounds.
+    /// No demands, and the default limits.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes demands.
+    /// Sets the demands.
     #[must_use]
     pub fn with_demands(mut self, demands: Demands) -> Self {
         self.demands = demands;
         self
     }
 
-    /// Takes the reaches of the search by bytes, by sectors and by blocks.
+    /// Sets the ranges of the search for bytes, for sectors and for blocks.
     #[must_use]
     pub fn with_reach(mut self, bytes: u64, sectors: u64, blocks: u64) -> Self {
         (self.byte_reach, self.sector_reach, self.block_reach) = (bytes, sectors, blocks);
         self
     }
 
-    /// Takes a limit on failed trials; 0 leaves the undamaged grid alone.
+    /// Sets the limit on failed attempts. With 0, only the undamaged grid is tried.
     #[must_use]
     pub fn with_max_failed_trials(mut self, trials: u64) -> Self {
         self.max_failed_trials = trials;
         self
     }
 
-    /// What is done with a gap, one after the other, until something is found: near shifts first, then far ones at
-    /// the place where a single fault would leave the first whole chunk, then what damage on damage needs.
+    /// The steps for a gap, in their order, until a chunk is found. Near shifts come first. Then come far shifts at the
+    /// position of the first complete chunk after a single fault. The last steps are for several faults close together.
     fn steps(&self) -> Vec<Step> {
         let bound = |reach| i64::try_from(reach).unwrap_or(i64::MAX).min(1 << 50);
         let shifts = [(4096, self.block_reach), (512, self.sector_reach), (1, self.byte_reach)];
@@ -125,18 +125,18 @@ enum Step {
     End,
 }
 
-/// Decrypts what authenticates of the damaged file `source` into `out`, each chunk at its own offset.
+/// Decrypts the authentic chunks of the damaged file `source` into `out`, each at its own offset.
 ///
-/// `out` is an empty regular file. On success it has the plaintext's length, as far as that is known, and is zero
-/// where something is missing. It is not synced.
+/// `out` must be an empty regular file. After success it has the plaintext's length, as far as that is known, and zeros
+/// where data is missing. It is not synced.
 ///
-/// The work runs on the rayon pool that the calling thread is part of; where it is part of none, on threads that are
-/// started for it; and on the calling one where none can be started. The holes of a sparse file are not read.
+/// The work runs on the rayon pool of the calling thread. If the thread belongs to no pool, threads are started. If no
+/// threads can be started, the calling thread does the work. The holes of a sparse file are not read.
 ///
 /// # Errors
-/// [`Error::ApiMisuse`] when `out` is not an empty regular file, [`Error::Unmet`], [`Error::NoKey`], [`Error::Format`]
-/// when nothing is left of the header, [`Error::Tampered`] when the data key does not match it, [`Error::Io`] when
-/// nothing can be read or something not be written. Damage of the payload is no error but in the report.
+/// [`Error::ApiMisuse`] if `out` is not an empty regular file. [`Error::Unmet`], [`Error::NoKey`]. [`Error::Format`] if
+/// nothing is left of the header. [`Error::Tampered`] if the data key does not match it. [`Error::Io`] if nothing can
+/// be read or a write fails. Damage of the payload is not an error: it is only in the report.
 pub fn salvage(
     source: &dyn ReadAt,
     out: &File,
@@ -146,7 +146,7 @@ pub fn salvage(
 ) -> Result<SalvageReport> {
     let about = out.metadata().map_err(|error| Error::io("looking at the output", error))?;
     if !about.is_file() || about.len() != 0 {
-        return Err(Error::ApiMisuse("salvaging into something else than an empty regular file"));
+        return Err(Error::ApiMisuse("the output of a salvage is not an empty regular file"));
     }
     let input = input::Input::new(source)?;
     observer.total(input.len());
@@ -193,7 +193,7 @@ fn prelude_source(work: &Work<'_>, shift: i64, prelude: &[u8; PRELUDE_LEN]) -> P
     if carried == *prelude { PreludeSource::Both } else { PreludeSource::HeaderOnly }
 }
 
-/// Damaged banks, and the payload's first bytes if they are, where the file has them at their place.
+/// Damaged banks. Also the payload's first bytes, if the file has them at their position and they are damaged.
 fn damaged_front(source: &HeaderSource, len: BankLen, prelude: PreludeSource) -> Vec<Range<u64>> {
     let (bank_len, header_len) = (len.get() as u64, len.header_len() as u64);
     let payload = Layout::new(header_len).prelude();
@@ -209,10 +209,10 @@ fn damaged_front(source: &HeaderSource, len: BankLen, prelude: PreludeSource) ->
 /// The state of one salvage.
 struct Salvage<'a> {
     work: &'a Work<'a>,
-    /// What was found, by its first chunk.
+    /// The runs that were found, by their first chunk.
     runs: BTreeMap<i64, Run>,
     end: Option<End>,
-    /// Gaps to search: by the next step, then those that may hold no shift at all later, then by place.
+    /// Gaps to search. They are ordered by the next step, then by whether they can contain a shift, then by position.
     open: BTreeMap<(usize, bool, i64), Gap>,
     /// Gaps in which every step failed.
     lost: Vec<Gap>,
@@ -222,12 +222,12 @@ impl Salvage<'_> {
     fn undamaged_grid(&mut self, behind: i64, observer: &dyn Observer) -> Result<()> {
         let everything = Gap { first: 0, end: None, bytes: behind..self.work.len().max(behind), left: 0, right: None };
         let runs = self.work.sweep(everything.on_grid(self.work, 0), 0, observer)?;
-        // These trials are as many as the file has chunks; the limit is for the search.
+        // These attempts are not counted. There is one for each chunk, and the limit is only for the search.
         self.work.failed.store(0, Ordering::Relaxed);
         self.split(&everything, &runs)
     }
 
-    /// Puts `runs`, which were found in `gap`, to what was found, and what is left of the gap to the open ones.
+    /// Adds `runs`, which were found in `gap`, to the result, and the rest of the gap to the open gaps.
     fn split(&mut self, gap: &Gap, runs: &[Run]) -> Result<()> {
         let mut left = gap.clone();
         for run in runs {
@@ -245,7 +245,7 @@ impl Salvage<'_> {
         Ok(())
     }
 
-    /// The gap at the file's end holds the last chunk.
+    /// The gap at the file's end contains the last chunk.
     fn close(&mut self, gap: Gap, end: End) {
         let right = Some(end.place - self.work.place(end.index, 0));
         let bytes = gap.bytes.start..end.place.max(gap.bytes.start);
@@ -264,7 +264,7 @@ impl Salvage<'_> {
         }
     }
 
-    /// Takes the gaps through the steps: all through the cheap ones first.
+    /// Applies the steps to the gaps. The cheap steps are done for all gaps first.
     fn search(&mut self, steps: &[Step]) -> Result<()> {
         while let Some(((step, still, _), gap)) = self.open.pop_first() {
             let Some(next) = steps.get(step).filter(|_| !self.work.is_spent()) else {
@@ -273,7 +273,7 @@ impl Salvage<'_> {
             };
             let hit = match *next {
                 Step::Grid => self.work.search_grid(&gap),
-                // A loss and a gain of the same odd number of bytes, both large, is not believed.
+                // If a large odd number of bytes is lost and the same number is inserted, the result is not trusted.
                 Step::Shifts { by: 1, reach: 4097.., .. } if still => None,
                 Step::Shifts { by, reach, depths } => self.work.search_shifts(&gap, by, reach, depths),
                 Step::WholeGrid => self.work.search_whole_grid(&gap)?,
@@ -290,7 +290,7 @@ impl Salvage<'_> {
                 Some((index, shift)) => self.work.extend(index, shift, &gap.on_grid(self.work, shift))?,
                 None => Vec::new(),
             };
-            // No runs behind a hit: what could be read a moment ago no longer can.
+            // A hit without runs: bytes that could be read a moment ago can no longer be read.
             if runs.is_empty() {
                 self.open.insert((step + 1, still, gap.first), gap);
             } else {
@@ -321,7 +321,8 @@ impl Salvage<'_> {
                 (Some(end), _) => unsigned(end) * CHUNK_LEN as u64,
                 (None, PlaintextEnd::Known(len) | PlaintextEnd::Unknown { suggested: len }) => len,
             };
-            // Before chunk 0 the bytes of a bank that may have moved are searched too, but they are not lost chunks.
+            // Before chunk 0, the bytes of a bank that may have moved are searched, too. They do not count as lost
+            // chunks.
             let from = if gap.first == 0 { self.work.place(0, gap.right.unwrap_or(0).min(0)) } else { gap.bytes.start };
             let from = from.clamp(gap.bytes.start, gap.bytes.end);
             Region {
@@ -332,7 +333,7 @@ impl Salvage<'_> {
         regions.filter(|region| !region.plaintext.is_empty() || !region.ciphertext.is_empty()).collect()
     }
 
-    /// What was found, where it moved, and the bytes between that belong to no chunk though none is missing.
+    /// The found parts, where they moved, and the bytes between them that belong to no chunk although none is missing.
     fn found(&self, behind: i64) -> (Vec<Region>, Vec<Shift>, Vec<Range<u64>>) {
         let place = |index, shift| self.work.place(index, shift);
         let runs = self.runs.values().map(|run| {

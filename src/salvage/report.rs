@@ -1,4 +1,4 @@
-//! What a salvage found and what it did not.
+//! What a salvage found, and what is missing.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -39,7 +39,7 @@ pub enum PlaintextEnd {
     },
 }
 
-/// Where salt and commitment are complete.
+/// Where salt and commitment are undamaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreludeSource {
     /// In the header and at the payload's start.

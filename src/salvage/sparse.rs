@@ -1,4 +1,4 @@
-//! Files with holes: as much is found as in the same file without them, and the holes are not read.
+//! Files with holes: the result is the same as for the same file without holes, and the holes are not read.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,10 +13,10 @@ use crate::skipped::skipped;
 use crate::{SealOptions, SealWriter};
 
 const S: usize = SEALED_CHUNK_LEN;
-/// Where the first chunk stands in a small file.
+/// Where the first chunk is in a small file.
 const START: usize = 8192 + 56;
 
-/// Counts what is read.
+/// Counts the bytes that are read.
 struct Counted<'a> {
     file: &'a File,
     knows_holes: bool,
@@ -47,7 +47,7 @@ fn sealed(len: usize) -> (KeyFile, Vec<u8>) {
     (key, writer.finish().unwrap())
 }
 
-/// The report, what came out at its front, and the bytes that were read.
+/// The report, the first bytes of the output, and the number of bytes that were read.
 fn salvaged(file: &File, key: &KeyFile, knows_holes: bool) -> (SalvageReport, Vec<u8>, u64) {
     let source = Counted { file, knows_holes, read: AtomicU64::new(0) };
     let out = tempfile::tempfile().unwrap();
@@ -58,7 +58,7 @@ fn salvaged(file: &File, key: &KeyFile, knows_holes: bool) -> (SalvageReport, Ve
     (report, front, source.read.into_inner())
 }
 
-/// Whether the file system of temporary files tells where holes are.
+/// Whether the file system for temporary files reports holes.
 fn has_holes(file: &File) -> bool {
     matches!(ReadAt::data_from(file, 1 << 20), Ok(data) if data != Some(1 << 20))
 }
@@ -76,7 +76,7 @@ fn a_hundred_gibibytes_of_nothing_are_not_read() {
     assert!(read < 64 << 20, "{read} bytes were read");
     assert_eq!((report.recovered_bytes(), report.end), (100_000, PlaintextEnd::Known(100_000)));
     assert!(plain.iter().zip((1..=251_u8).cycle()).all(|(is, was)| *is == was) && plain.len() == 100_000);
-    // The end of the file is gone too, so that nothing tells where it ended.
+    // The end of the file is lost too, so that nothing shows where it was.
     file.write_all_at(&[0; 1000], bytes.len() as u64 - 1000).unwrap();
     let (report, _, read) = salvaged(&file, &key, true);
     assert!(read < 256 << 20, "{read} bytes were read");
@@ -84,12 +84,12 @@ fn a_hundred_gibibytes_of_nothing_are_not_read() {
     assert!(matches!(report.end, PlaintextEnd::Unknown { .. }));
 }
 
-/// What is at home behind, between and beside holes, with chunks that are partly in one.
+/// Chunks at their own positions after, between and next to holes, and chunks that are partly in a hole.
 #[test]
 fn holes_hide_nothing() {
     let (key, bytes) = sealed(3 << 20);
     let island = |chunks: std::ops::Range<usize>| START + chunks.start * S..START + chunks.end * S;
-    // Chunks that begin or end in a block that was never written, and some that moved by whole blocks.
+    // Chunks that begin or end in a block that was never written, and some that moved by complete blocks.
     let kept = [(0..START, 0), (island(3..4), 0), (island(40..60), 0), (island(60..70), 64 << 20)];
     let (sparse, dense) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     let len = (128 << 20) + 5;

@@ -1,5 +1,5 @@
-//! Finds the last chunk, which is short: whether it stands where the file ends, or other bytes follow it, or bytes
-//! before it were lost or put in.
+//! Finds the last chunk, which is short. It may be at the file's end, other bytes may follow it, or bytes before it may
+//! have been lost or inserted.
 
 use std::ops::Range;
 
@@ -10,11 +10,11 @@ use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN, TAG_LEN};
 
 /// A last chunk has 16 to 16399 bytes.
 const LENGTHS: Range<i64> = TAG_LEN as i64..STRIDE;
-/// How many numbers behind the last chunk found are tried with every length.
+/// How many numbers after the last found chunk are tried with every length.
 const NUMBERS: i64 = 64;
-/// How far from the number that its place suggests a chunk at the file's end is looked for: 16 chunks, 256 KiB.
+/// The maximum distance from the number that fits the position of a chunk at the file's end: 16 chunks, 256 KiB.
 const DRIFT: i64 = 16;
-/// Candidates in one task, and between two looks at the limit.
+/// Number of candidates in one task, and before the limit is checked.
 const BLOCK: usize = 256;
 const SEGMENT: usize = 256 * BLOCK;
 
@@ -23,7 +23,7 @@ const SEGMENT: usize = 256 * BLOCK;
 pub(super) struct End {
     pub(super) index: i64,
     pub(super) place: i64,
-    /// With its tag.
+    /// The length of the chunk with its tag.
     pub(super) len: i64,
 }
 
@@ -35,9 +35,9 @@ impl End {
 }
 
 impl Work<'_> {
-    /// The last chunk where the gap's left grid ends with the file, or directly behind the last chunk found.
+    /// The last chunk at the end of the file on the gap's left grid, or directly after the last found chunk.
     ///
-    /// `gap` is at the file's end. Bytes that were appended to the file cost at most 16384 trials here.
+    /// `gap` is at the file's end. If bytes were appended to the file, this costs at most 16384 attempts.
     pub(super) fn find_end(&self, gap: &Gap) -> Result<Option<End>> {
         let grid = gap.on_grid(self, gap.left);
         let at_end = |index| {
@@ -50,7 +50,7 @@ impl Work<'_> {
         self.keep(found)
     }
 
-    /// The last chunk wherever it may be within bounds: further behind the last chunk found, with bytes behind it;
+    /// The last chunk at any other position within the limits: further after the last found chunk, with bytes after it,
     /// or at the file's end, off the grid.
     pub(super) fn search_end(&self, gap: &Gap) -> Result<Option<End>> {
         let at_end = LENGTHS.flat_map(|len| {
@@ -75,7 +75,7 @@ impl Work<'_> {
         LENGTHS.map(|len| End { index, place, len }).collect()
     }
 
-    /// The first of `candidates` that authenticates. They are near each other: their bytes are read at once.
+    /// The first of `candidates` that authenticates. They are close to each other, so their bytes are read in one call.
     fn try_ends(&self, candidates: &[End]) -> Option<End> {
         let fits = |end: &&End| LENGTHS.contains(&end.len) && end.place >= 0 && end.place + end.len <= self.len();
         let candidates: Vec<&End> = candidates.iter().filter(fits).collect();

@@ -1,4 +1,4 @@
-//! Damage of every kind, and for each chunk that survived it: it is found, and nothing else comes out.
+//! Every kind of damage. Every chunk that survived is found, and no other bytes come out.
 
 #![expect(clippy::single_range_in_vec_init, reason = "lists of one range are what is compared")]
 
@@ -17,14 +17,14 @@ use crate::{SealOptions, SealWriter};
 const HEADER: usize = 8192;
 const START: usize = HEADER + PRELUDE_LEN;
 const S: usize = SEALED_CHUNK_LEN;
-/// The origin of a byte that is not the file's.
+/// The origin of a byte that is not from the file.
 const FOREIGN: u32 = u32::MAX;
 
 fn plaintext(len: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0] | 1 // never zero, so that a hole shows
+        state.to_be_bytes()[0] | 1 // never zero, so that holes can be recognized
     };
     (0..len).map(|_| next()).collect()
 }
@@ -45,7 +45,7 @@ fn seal(len: usize, suite: Suite) -> Sealed {
     Sealed { key, plain, file }
 }
 
-/// A damaged file that knows where each of its bytes comes from, and a medium that cannot read some of them.
+/// A damaged file that knows the origin of each of its bytes, and a medium that cannot read some of them.
 struct Damaged {
     bytes: Vec<u8>,
     origin: Vec<u32>,
@@ -71,7 +71,8 @@ impl Damaged {
 
     fn insert(&mut self, at: usize, len: usize) -> &mut Self {
         let mut garbage = garbage(len);
-        // Bytes put in behind the first byte of a chunk, of which the last happens to equal it, cost nothing.
+        // If the last inserted byte equals the byte before the insertion, the chunk at `at - 1` is still complete. So
+        // that byte is changed.
         if let (Some(last), Some(before)) = (garbage.last_mut(), at.checked_sub(1).and_then(|at| self.bytes.get(at))) {
             *last = if last == before { !*before } else { *last };
         }
@@ -81,7 +82,7 @@ impl Damaged {
     fn overwrite(&mut self, at: usize, len: usize) -> &mut Self {
         let len = len.min(self.bytes.len().saturating_sub(at));
         let mut bytes = garbage(len);
-        // What is written over must not be what stood there: of one byte it would be, once in 256 runs.
+        // The new bytes must differ from the old ones. A single random byte would be equal once in 256 runs.
         if bytes == self.bytes[at..at + len] {
             bytes.iter_mut().for_each(|byte| *byte = !*byte);
         }
@@ -93,7 +94,7 @@ impl Damaged {
         self.replace(at..at + len, &vec![0; len])
     }
 
-    /// The numbers of the sealed chunks that stand whole and readable somewhere in the file.
+    /// The numbers of the sealed chunks that are complete and readable somewhere in the file.
     fn surviving(&self, sealed: &Sealed) -> Vec<usize> {
         let count = sealed.plain.len() / CHUNK_LEN + 1;
         let mut places = vec![usize::MAX; sealed.file.len()];
@@ -113,8 +114,8 @@ impl Damaged {
                 && !self.bad.iter().any(unread)
         };
         let mut surviving: Vec<usize> = (0..count).filter(whole).collect();
-        // The last chunk is promised where it ends the file, or where the chunk before it is there to lead to it:
-        // behind bytes lost right before it, with other bytes after it, neither its place nor its length is known.
+        // The last chunk is guaranteed to be found if it ends the file, or if the chunk before it is found. If bytes
+        // right before it were lost and other bytes follow it, neither its position nor its length is known.
         let last = count - 1;
         let ends_file = self.origin.last().is_some_and(|origin| *origin as usize == sealed.file.len() - 1);
         let is_led_to = last == 0
@@ -158,7 +159,7 @@ fn run(sealed: &Sealed, damaged: &Damaged, options: &SalvageOptions) -> Result<(
     Ok((report, bytes))
 }
 
-/// What holds for every salvage.
+/// What is true for every salvage.
 fn check(sealed: &Sealed, damaged: &Damaged, report: &SalvageReport, out: &[u8]) {
     assert_eq!(out.len() as u64, report.output_len());
     let mut regions: Vec<_> = report.recovered.iter().map(|region| (region, true)).collect();
@@ -183,7 +184,7 @@ fn check(sealed: &Sealed, damaged: &Damaged, report: &SalvageReport, out: &[u8])
     assert_eq!(report.input_len, damaged.bytes.len() as u64);
 }
 
-/// The map's blocks follow each other from 0 to the end, and what is lost is bad in it.
+/// The map's blocks are consecutive from 0 to the end, and the missing parts are marked as bad.
 fn check_map(report: &SalvageReport) {
     let mut map = Vec::new();
     report.write_ddrescue_map(&mut map).unwrap();
@@ -207,7 +208,7 @@ fn check_map(report: &SalvageReport) {
     }
 }
 
-/// That every chunk which survived was found; returns the report.
+/// Checks that every chunk that survived was found. Returns the report.
 fn finds_all(sealed: &Sealed, damaged: &Damaged, options: &SalvageOptions) -> SalvageReport {
     let (report, _) = run(sealed, damaged, options).unwrap();
     for index in damaged.surviving(sealed) {
@@ -280,7 +281,7 @@ fn bytes_lost_or_put_in_cost_one_chunk() {
             let report = run(&sealed, &damaged, &grid_alone).unwrap().0;
             assert!(report.lost_bytes() > 40 * 16_384 && report.search_cut_short);
         }
-        // Between two chunks nothing is lost at all.
+        // Between two chunks, no data is lost.
         let mut damaged = Damaged::of(&sealed);
         let report = finds_all(&sealed, damaged.insert(START + 20 * S, len), &small());
         assert!(report.is_complete());
@@ -350,7 +351,7 @@ fn a_grown_tail_costs_nothing() {
         let report = finds_all(&sealed, damaged.insert(end, grown), &small().with_max_failed_trials(0));
         assert!(report.is_complete());
         assert_eq!(report.surplus, [end as u64..(end + grown) as u64]);
-        // Zeros, as a file that was allocated before it was written; and the last full chunks damaged.
+        // Zeros, as in a file that was allocated before it was written. The last full chunks are damaged.
         let mut damaged = Damaged::of(&sealed);
         damaged.replace(end..end, &vec![0; grown]).zero(START + 17 * S, 3 * S);
         assert_eq!(lost(&finds_all(&sealed, &damaged, &small())), [17..20]);
@@ -392,10 +393,10 @@ fn both_banks_damaged_in_their_filling() {
     let report = finds_all(&sealed, &damaged, &small());
     assert!(report.is_complete());
     assert!(matches!(report.header, HeaderSource::Remains { check: Check::Wrong, .. }));
-    // The bank's own prelude, too: the payload's serves.
+    // The bank's own prelude, too. The payload's copy is used.
     let report = finds_all(&sealed, damaged.overwrite(30, 4).overwrite(4096 + 60, 4), &small());
     assert!(report.is_complete());
-    // Both copies of the slots: nothing is left.
+    // Both copies of the slots. Nothing is left.
     damaged.overwrite(200, 100).overwrite(4096 + 200, 100);
     assert!(matches!(run(&sealed, &damaged, &small()), Err(Error::Tampered(_) | Error::NoKey(_) | Error::Format(_))));
 }
@@ -410,7 +411,7 @@ fn a_header_that_lost_or_gained_bytes() {
             assert!(report.is_complete(), "{len} bytes at {at}: {report:#?}");
             let mut damaged = Damaged::of(&sealed);
             let report = run(&sealed, damaged.delete(at, len), &small());
-            // Behind the first bank's contents one copy of the slots is always left.
+            // After the first bank's contents, one copy of the slots always remains.
             if at + len <= 4096 || at >= 3000 {
                 let report = report.unwrap().0;
                 let chunk_zero_lost = at + len > START;
@@ -463,7 +464,7 @@ enum Edit {
 }
 
 fn edits(file_len: usize) -> impl Strategy<Value = Vec<Edit>> {
-    // Bank 0 is spared here: both banks have tests of their own.
+    // Bank 0 is not damaged here, because other tests cover both banks.
     let at = || 4096..file_len;
     let len = || prop_oneof![1..3000usize, (1..24usize).prop_map(|sectors| sectors * 512)];
     let edit = prop_oneof![

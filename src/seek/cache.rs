@@ -1,4 +1,4 @@
-//! Verified chunks kept for the next read, and a little read-ahead for those who read on.
+//! Verified chunks that are kept for the next read, and a small read-ahead for sequential reads.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use crate::format::{CHUNK_LEN, SEALED_CHUNK_LEN};
 use crate::io::fill_at;
 use crate::payload::ChunkIndex;
 
-/// Chunks kept: 256 KiB.
+/// Number of chunks that are kept: 256 KiB.
 const KEPT: usize = 16;
-/// Chunks read in one go once the reading is sequential.
+/// Number of chunks in one read once the reading is sequential.
 const AHEAD: u64 = 8;
 
 /// One verified chunk.
@@ -21,7 +21,7 @@ struct Entry {
     used: u64,
 }
 
-/// The chunks of one payload, of which the last ones used are kept.
+/// The chunks of one payload. The most recently used ones are kept.
 pub(super) struct ChunkCache {
     plaintext: Plaintext,
     entries: Vec<Entry>,
@@ -60,15 +60,15 @@ impl ChunkCache {
         Ok(&entry.bytes[..entry.len])
     }
 
-    /// Reads and verifies `count` chunks from `first` on. Only a failure of the first one is an error: what lies
-    /// ahead was not asked for yet.
+    /// Reads and verifies `count` chunks from `first` on. Only a failure of the first chunk is an error, because the
+    /// caller has not asked for the others yet.
     fn load(
         &mut self,
         first: ChunkIndex,
         count: u64,
         read_at: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
     ) -> io::Result<()> {
-        // At the very end there is a chunk that may be empty: a range that has no plaintext has no chunks.
+        // A last chunk without plaintext is not read here, because its range is empty.
         let from = first.plaintext_offset();
         let range = self.plaintext.sealed_range(from..from + count * CHUNK_LEN as u64);
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
@@ -104,7 +104,7 @@ impl ChunkCache {
         Ok(())
     }
 
-    /// A buffer: a new one, or that of the chunk whose last use is longest ago.
+    /// A buffer: a new one, or the one of the least recently used chunk.
     fn free_buffer(&mut self) -> Box<[u8; SEALED_CHUNK_LEN]> {
         if self.entries.len() < KEPT {
             return Box::new([0; SEALED_CHUNK_LEN]);

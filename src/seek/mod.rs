@@ -89,7 +89,7 @@ impl<R: Read + Seek> Seek for OpenReaderAt<R> {
     }
 }
 
-/// The same for a payload whose commitment has been checked, beginning at a byte of `R`.
+/// The same for a payload that begins at a byte of `R`, and whose commitment has been checked.
 pub struct PayloadReaderAt<R> {
     inner: R,
     chunks: ChunkCache,
@@ -101,7 +101,7 @@ impl<R: Read + Seek> PayloadReaderAt<R> {
     /// The payload starts at `start` of `inner` and ends at the end of `inner`.
     ///
     /// # Errors
-    /// [`Error::Tampered`] when the end does not authenticate, [`Error::Io`].
+    /// [`Error::Tampered`] if the end does not authenticate, [`Error::Io`].
     pub fn new(inner: R, start: u64, opener: ChunkOpener) -> Result<Self> {
         Self::of(inner, Payload::new(opener, start))
     }

@@ -1,4 +1,4 @@
-//! Any range is what the serial reader gives there, the end is authenticated first, and little is read.
+//! Any range has the same bytes as from the serial reader, the end is authenticated first, and few bytes are read.
 
 use std::cell::Cell;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -31,7 +31,7 @@ fn the_end_is_authenticated_first() {
     }
     let appended = [file.as_slice(), &[0; 5]].concat();
     assert!(matches!(open(Cursor::new(appended), &key), Err(Error::Tampered(Tampered::LastChunk { index: 3, .. }))));
-    // Damage elsewhere shows when it is read, and stays.
+    // Damage at another position is found when it is read. After that, all reads fail.
     let mut damaged = file.clone();
     damaged[payload + SEALED_CHUNK_LEN] ^= 1;
     let mut reader = open(Cursor::new(damaged), &key).unwrap();

@@ -1,4 +1,4 @@
-//! Serial writing and reading over [`std::io`]; also what the parallel engine is tested against.
+//! Serial writing and reading over [`std::io`]. Tests compare the parallel engine with these.
 
 mod open;
 mod seal;

@@ -1,4 +1,4 @@
-//! [`OpenReader`]: decrypts what is read from it, verified chunk by verified chunk.
+//! [`OpenReader`]: returns the plaintext of a file, one verified chunk after the other.
 
 use std::io::{self, Cursor, Read};
 
@@ -56,14 +56,14 @@ pub struct PayloadReader<R> {
     inner: R,
     chunks: InOrder,
     chunk: Box<[u8; SEALED_CHUNK_LEN]>,
-    /// Verified plaintext in `chunk` that was not given yet.
+    /// Verified plaintext in `chunk` that was not returned yet.
     ready: std::ops::Range<usize>,
-    /// A read error is as final as a failed authentication: what comes after it may not follow on what came before.
+    /// A read error is as final as a failed authentication, because the next bytes may not follow the previous ones.
     broken: Option<(io::ErrorKind, String)>,
 }
 
 impl<R: Read> PayloadReader<R> {
-    /// `inner` stands after the payload's first 56 bytes.
+    /// `inner` is positioned after the payload's first 56 bytes.
     pub fn new(inner: R, opener: ChunkOpener) -> Self {
         let (chunks, chunk) = (InOrder::new(opener), Box::new([0; SEALED_CHUNK_LEN]));
         Self { inner, chunks, chunk, ready: 0..0, broken: None }

@@ -7,7 +7,7 @@ use crate::envelope::{Envelope, SealOptions};
 use crate::error::{Error, Result};
 use crate::keys::KeySealer;
 
-/// Bytes of plaintext that are sealed before what came of them is written.
+/// Bytes of plaintext that are sealed before the result is written.
 const PIECE: usize = 1 << 17;
 
 /// Encrypts what is written to it, chunk by chunk, into `W`.
@@ -33,7 +33,7 @@ const PIECE: usize = 1 << 17;
 pub struct SealWriter<W> {
     inner: W,
     sealing: Sealing,
-    /// Sealed bytes on their way to `inner`.
+    /// Sealed bytes that will be written to `inner`.
     ready: Vec<u8>,
     failed: bool,
 }

@@ -1,4 +1,4 @@
-//! The limits and the manners of the serial reader and writer. What both share with the engine is tested there.
+//! The limits and the behaviour of the serial reader and writer. Behaviour shared with the engine is tested there.
 
 use std::io::{self, Read, Write};
 
@@ -93,7 +93,7 @@ fn errors_are_sticky() {
     }
 }
 
-/// Gives an error where a good part ends, then the rest as if nothing had been.
+/// Gives an error where a good part ends, then the remaining bytes as if nothing had happened.
 struct Stumbling<'a>(Vec<&'a [u8]>);
 
 impl Read for Stumbling<'_> {

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::{kms_python, python};
 
-/// The account that the emulators take their callers to be of, unless they have assumed a role.
+/// The account of all callers of the emulators, unless they have assumed a role.
 pub const ACCOUNT: &str = "123456789012";
-/// Where the tests' keys are, unless a test says otherwise.
+/// The region of the tests' keys, unless a test names another.
 pub const REGION: &str = "eu-west-1";
 
-/// A running emulator; ends when dropped.
+/// A running emulator. It ends on drop.
 pub struct Server {
     /// `http://127.0.0.1:PORT`
     pub url: String,
@@ -31,34 +31,34 @@ impl Drop for Server {
     }
 }
 
-/// An emulator of all of KMS that this project uses, but import; and of STS.
+/// An emulator of STS, and of everything in KMS that this project uses, except import.
 pub fn moto() -> Server {
     Server::start("moto", &[], "http")
 }
 
-/// One moto for all tests of this process. Their keys are their own, their names are to be too.
+/// One moto for all tests of this process. Each test needs its own keys and its own names.
 pub fn shared_moto() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
     SHARED.get_or_init(moto)
 }
 
-/// Moto behind TLS with [`Certificates`].
+/// Moto with TLS, using [`Certificates`].
 pub fn moto_tls(certificates: &Certificates) -> Server {
     let file = |name: &str| certificates.folder.path().join(name).to_string_lossy().into_owned();
     Server::start("moto", &[&file("leaf.pem"), &file("leaf.key")], "https")
 }
 
-/// An emulator that knows keys with imported material; it has no ReEncrypt and does not check a Decrypt's key.
+/// An emulator that supports imported key material. It has no ReEncrypt, and does not check which key a Decrypt names.
 pub fn ministack() -> Server {
     Server::start("ministack", &[], "http")
 }
 
-/// This project's own, small KMS (`kms.py`): ML-KEM and RSA keys, DryRun, rotation on demand, several key materials.
+/// This project's own small KMS (`kms.py`): ML-KEM and RSA keys, DryRun, rotation on demand, several key materials.
 pub fn small_kms() -> Server {
     Server::start("small_kms", &[], "http")
 }
 
-/// A certificate authority of the test's own, and a certificate for one host and 127.0.0.1.
+/// A certificate authority for one test, and a certificate for one host and 127.0.0.1.
 pub struct Certificates {
     folder: tempfile::TempDir,
 }
@@ -87,9 +87,9 @@ impl Server {
             .arg(script)
             .arg(what)
             .args(more)
-            // Where they leave what they leave.
+            // The folder for the emulators' files.
             .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
-            // Held open by this process alone, and never written to: its end is the emulator's.
+            // Only this process has it open, and never writes to it. When it closes, the emulator ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -100,7 +100,7 @@ impl Server {
         let mut output = BufReader::new(stdout);
         let mut port = String::new();
         output.read_line(&mut port).expect("a port");
-        // Whatever else it prints must not fill the pipe.
+        // Other output of the emulator must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         server.url = format!("{scheme}://127.0.0.1:{}", port.trim());
         server.wait_until_it_answers();
@@ -129,12 +129,12 @@ impl Server {
         self.url.split_once("://").map_or("", |(_, address)| address)
     }
 
-    /// For [`small_kms`]: the calls that it got, as `Operation`, `Region` and `Body`.
+    /// For [`small_kms`]: the calls that it received, as `Operation`, `Region` and `Body`.
     pub fn calls(&self) -> Vec<Value> {
         self.fake("Calls", &json!({}))["Calls"].as_array().cloned().unwrap_or_default()
     }
 
-    /// For [`small_kms`]: every request and every answer was of the form that AWS's own model of KMS states.
+    /// For [`small_kms`]: checks that every request and answer had the form of AWS's own model of KMS.
     #[track_caller]
     pub fn conforms(&self) {
         assert_eq!(self.fake("Violations", &json!({}))["Violations"], json!([]));
@@ -160,7 +160,7 @@ impl Server {
         serde_json::from_str(&answer).unwrap_or(Value::Null)
     }
 
-    /// Plain calls to it, beside the code under test.
+    /// Plain calls to the emulator, independent of the code under test.
     pub fn aws(&self) -> Aws {
         Aws { address: self.address().to_owned(), region: REGION.into() }
     }
@@ -174,12 +174,12 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// The same in another region.
+    /// The same for another region.
     pub fn in_region(&self, region: &str) -> Self {
         Self { region: region.into(), ..self.clone() }
     }
 
-    /// A KMS call; panics with the answer if it is refused.
+    /// A KMS call. Panics with the answer if it is refused.
     #[track_caller]
     pub fn kms(&self, operation: &str, body: &Value) -> Value {
         let (status, answer) = self.post(operation, &body.to_string());
@@ -210,19 +210,19 @@ impl Aws {
         (status, body)
     }
 
-    /// A new symmetric key's ARN.
+    /// Creates a symmetric key, and returns its ARN.
     #[track_caller]
     pub fn create_key(&self) -> String {
         self.create_key_with(&json!({}))
     }
 
-    /// A new key's ARN.
+    /// Creates a key, and returns its ARN.
     #[track_caller]
     pub fn create_key_with(&self, body: &Value) -> String {
         self.kms("CreateKey", body)["KeyMetadata"]["Arn"].as_str().expect("an ARN").to_owned()
     }
 
-    /// Points `alias/NAME` at a key.
+    /// Makes `alias/NAME` an alias of a key.
     #[track_caller]
     pub fn alias(&self, name: &str, key: &str) {
         self.kms("CreateAlias", &json!({ "AliasName": name, "TargetKeyId": key }));

@@ -1,5 +1,5 @@
-"""A small KMS for tests, with what the other emulators lack: ML-KEM and RSA keys that decrypt, DryRun, rotation on
-demand and several key materials.
+"""A small KMS for tests, with features that the other emulators do not have: ML-KEM and RSA keys that decrypt, DryRun,
+rotation on demand and several key materials.
 
 It keeps all keys in memory. Each request and each answer is checked against botocore's own model of KMS, so that a
 mistake of this file shows as one: it is recorded, and `Fake.Violations` lists it. Beside KMS it answers STS's
@@ -11,7 +11,7 @@ GetCallerIdentity, and five operations of its own, for tests:
     Fake.Limit       {PerSecond}                            more calls than that in any second are throttled
     Fake.Gather      {Count}                                a call is answered when so many are waiting for an answer
 
-What real KMS answers where its documentation is silent is a guess; docs/testing.md lists each.
+If the documentation of KMS does not say what it answers, the answer here is a guess. docs/testing.md lists each guess.
 """
 
 import base64
@@ -34,15 +34,15 @@ from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
 
 ACCOUNT = "123456789012"
 MODEL = botocore.session.get_session().get_service_model("kms")
-# Errors that every operation may give, whatever its model lists.
+# Errors that every operation may return, whatever its model lists.
 COMMON_ERRORS = {"AccessDeniedException", "ValidationException", "ThrottlingException", "UnrecognizedClientException"}
 OAEP = padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
 ML_KEM = {"ML_KEM_768": (mlkem.MLKEM768PrivateKey, 1088), "ML_KEM_1024": (mlkem.MLKEM1024PrivateKey, 1568)}
 RSA = {"RSA_2048": 2048, "RSA_3072": 3072, "RSA_4096": 4096}
-# As real KMS's, a blob begins with these bytes.
+# A blob begins with these bytes, as in the real KMS.
 BLOB = b"\x01\x02\x02\x00"
 MAX_VALID_DAYS = 365
-# A rotation on demand is done after so many looks at its state.
+# A rotation on demand is complete after this many queries of its state.
 LOOKS_UNTIL_ROTATED = 2
 
 
@@ -57,7 +57,7 @@ def now():
 
 
 def violations_of(shape, value, path):
-    """Where `value`, as JSON has it, is not of the model's `shape`."""
+    """The places where `value`, as JSON, does not have the model's `shape`."""
     kind, meta = shape.type_name, shape.metadata
     wanted = {"structure": dict, "map": dict, "list": list, "boolean": bool, "integer": int, "timestamp": (int, float)}
     if not isinstance(value, wanted.get(kind, str)) or (kind == "integer" and isinstance(value, bool)):
@@ -139,7 +139,7 @@ class Key:
         return next(material for material in self.materials if material.state == "CURRENT")
 
     def specs(self):
-        """The older field does not know the newer kinds of key."""
+        """The older field does not support the newer kinds of key."""
         old = {} if self.spec in ML_KEM else {"CustomerMasterKeySpec": self.spec}
         return {"KeySpec": self.spec, **old}
 
@@ -316,7 +316,7 @@ class Kms:
         if len(body["SharedSecretCiphertextBlob"]) != ML_KEM[key.spec][1]:
             raise Refused("InvalidCiphertextException")
         self.dry(body)
-        # ML-KEM never says that a ciphertext is wrong: it then answers with another secret (implicit rejection).
+        # ML-KEM never reports a wrong ciphertext. It returns another secret instead (implicit rejection).
         secret = key.private.decapsulate(body["SharedSecretCiphertextBlob"])
         return {"KeyId": key.arn, "SharedSecret": secret, "EncapsulationAlgorithm": "ML_KEM"}
 
@@ -390,7 +390,7 @@ class Kms:
                 "DestinationKeyMaterialId": new, "SourceEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
                 "DestinationEncryptionAlgorithm": "SYMMETRIC_DEFAULT"}
 
-    # A key's life
+    # The life of a key
 
     def enable_key(self, region, body):
         self.switch(region, body, False)
@@ -641,7 +641,7 @@ def snake(name):
 
 
 def decoded(shape, value):
-    """Blobs as bytes, but for the text that a document is."""
+    """Blobs as bytes, except a document, which is text."""
     if shape.type_name == "blob":
         return base64.b64decode(value)
     if shape.type_name == "structure":

@@ -1,6 +1,7 @@
-"""Another client of kms.py: boto3 makes keys, uses them and takes them through their life, and checks each answer.
+"""Another client of kms.py. It uses boto3 to create keys, use them, change their state and delete them, and checks
+each answer.
 
-Run as `kms_client.py PORT`. It prints how many calls it made.
+Run as `kms_client.py PORT`. It prints the number of its calls.
 """
 
 import json
@@ -49,7 +50,7 @@ def ml_kem():
         assert len(blob) == length and len(made["SharedSecret"]) == 32
         right = {"KeyId": key, "EncapsulationAlgorithm": "ML_KEM", "SharedSecretCiphertextBlob": blob}
         assert kms.decapsulate(**right)["SharedSecret"] == made["SharedSecret"]
-        # Implicit rejection: always the same answer, and always another secret.
+        # Implicit rejection: always the same answer, which is another secret.
         altered = right | {"SharedSecretCiphertextBlob": bytes([blob[0] ^ 1]) + blob[1:]}
         other = kms.decapsulate(**altered)["SharedSecret"]
         assert other != made["SharedSecret"] and other == kms.decapsulate(**altered)["SharedSecret"]
@@ -117,7 +118,7 @@ def imported():
     assert rows[1]["KeyMaterialDescription"] == "second"
     assert kms.generate_data_key(KeyId=key, KeySpec="AES_256")["KeyMaterialId"] == second_id
     assert kms.decrypt(CiphertextBlob=old["CiphertextBlob"])["KeyMaterialId"] == first_id
-    # Without one of its materials, the key does nothing.
+    # If one of its materials is missing, the key refuses every use.
     kms.delete_imported_key_material(KeyId=key, KeyMaterialId=first_id)
     assert state() == "PendingImport"
     assert code(kms.decrypt, CiphertextBlob=old["CiphertextBlob"]) == "KMSInvalidStateException"

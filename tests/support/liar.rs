@@ -1,4 +1,4 @@
-//! A server that answers as it is told, however wrong that is.
+//! A server that gives prepared answers, even wrong ones.
 
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use super::proxy::{operation, read_message};
 
-/// What comes back.
+/// The answer.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// These bytes, and the end of the connection.
+    /// These bytes, and then the connection is closed.
     Bytes(Vec<u8>),
-    /// These bytes, and nothing more; the connection stays.
+    /// These bytes and nothing more. The connection stays open.
     Hang(Vec<u8>),
     /// These bytes, slowly.
     Drip(Vec<u8>),
-    /// These bytes, and then others without end.
+    /// These bytes, and then other bytes without end.
     Endless(Vec<u8>),
 }
 
-/// A server on 127.0.0.1; it lives as long as the process.
+/// A server on 127.0.0.1. It runs as long as the process.
 pub struct Liar {
     /// `http://127.0.0.1:PORT`
     pub url: String,
@@ -30,7 +30,7 @@ pub struct Liar {
 }
 
 impl Liar {
-    /// The operations called since the last time, in order. Of a GET, the first line.
+    /// The operations that were called since the last call of this, in order. For a GET, the first line.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.calls.lock().expect("no panic"))
     }
@@ -41,7 +41,7 @@ impl Liar {
     }
 }
 
-/// A server that answers each operation by `reply`.
+/// A server that answers each operation with `reply`.
 pub fn liar(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Liar {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -56,7 +56,7 @@ pub fn liar(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Liar {
                 let called = operation(&head, &body);
                 let reply = reply(&called);
                 heard.lock().expect("no panic").push(called);
-                // A client that has gone is no failure of the server's.
+                // A client that closed the connection is not an error of the server.
                 let _ = answer(&stream, &reply, &counted);
             });
         }
@@ -88,7 +88,7 @@ fn answer(mut stream: &TcpStream, reply: &Reply, sent: &AtomicU64) -> io::Result
     }
 }
 
-/// A whole answer.
+/// A complete answer.
 pub fn http(status: u16, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();

@@ -1,7 +1,7 @@
-//! Real parts to test against, on 127.0.0.1: emulators of AWS from a Python environment under `target/`, and a
-//! proxy that counts calls. Nothing outlives the test process.
+//! Real services for tests, on 127.0.0.1: emulators of AWS from a Python environment under `target/`, and a proxy that
+//! counts calls. All of them end with the test process.
 //!
-//! Every test file that needs them says `mod support;`, and none uses all of it.
+//! Every test file that needs them has `mod support;`. No file uses all of them.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 
@@ -20,16 +20,16 @@ pub use python::{environment, kms_python, old_python, python, try_python};
 use std::path::Path;
 use std::process::Command;
 
-/// The top of the repository, from whichever of its packages a test is built.
+/// The root folder of the repository, for tests of every package.
 pub fn root() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().find(|folder| folder.join("spec/waxseal-v1.md").exists()).expect("the repository")
 }
 
-/// Runs the test named `test` of this binary again, in a process of its own with `environment`: a process' own
-/// environment cannot be changed safely. In that process [`in_child`] is true.
+/// Runs the test named `test` of this binary again, in a new process with `environment`. A process cannot change its
+/// own environment safely. In the new process, [`in_child`] is true.
 ///
-/// Every variable of AWS and of proxies is cleared first; an empty value stands for none.
+/// Every variable of AWS and of proxies is removed first. An empty value also removes a variable.
 #[track_caller]
 pub fn run_in_child(test: &str, environment: &[(&str, &str)]) {
     let mut command = Command::new(std::env::current_exe().expect("the test binary"));
@@ -54,7 +54,7 @@ pub fn in_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-/// Removes what would point a command at somebody's real AWS account, or through a proxy.
+/// Removes the variables that would lead a command to a real AWS account, or through a proxy.
 pub fn clear_aws_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let upper = name.to_string_lossy().to_ascii_uppercase();
@@ -62,7 +62,7 @@ pub fn clear_aws_environment(command: &mut Command) {
             command.env_remove(&name);
         }
     }
-    // Where credentials are missing, nothing is to ask the instance for some, and no profile is to be found.
+    // Without credentials, the SDK must not ask the instance for some, and must not find a profile.
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     command
         .env("AWS_CONFIG_FILE", "/nonexistent/config")

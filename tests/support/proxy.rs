@@ -1,4 +1,4 @@
-//! An HTTP forwarder that knows which AWS operations passed through it, and can fail in AWS's stead.
+//! An HTTP forwarder that records the AWS operations of its requests, and can fail in place of AWS.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What happens to a request instead of being forwarded.
+/// What happens to a request that is not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// An answer of this status and JSON body.
+    /// An answer with this status and JSON body.
     Answer(u16, String),
     /// The connection is closed without an answer.
     Cut,
@@ -18,13 +18,13 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// AWS's form of a refusal.
+    /// A refusal in AWS's form.
     pub fn refusal(code: &str, message: &str) -> Self {
         Self::Answer(400, format!(r#"{{"__type":"{code}","message":"{message}"}}"#))
     }
 }
 
-/// Forwards to one upstream, and counts. Stops accepting when dropped.
+/// Forwards to one upstream server, and counts the calls. Stops accepting on drop.
 pub struct CountingProxy {
     /// `http://127.0.0.1:PORT`
     pub url: String,
@@ -36,7 +36,7 @@ pub struct CountingProxy {
 struct State {
     upstream: String,
     calls: Mutex<Vec<String>>,
-    /// What stands before each answer.
+    /// The delay before each answer.
     delay: Mutex<Duration>,
     faults: Mutex<Vec<(Option<String>, Fault)>>,
     /// So many requests are still let through; `None`: all.
@@ -44,7 +44,7 @@ struct State {
     closed: AtomicBool,
 }
 
-/// A proxy in front of `upstream` (`http://127.0.0.1:PORT`).
+/// A proxy for `upstream` (`http://127.0.0.1:PORT`).
 pub fn counting_proxy(upstream: &str) -> CountingProxy {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -69,17 +69,17 @@ impl CountingProxy {
         self.state.calls.lock().expect("no panic").clone()
     }
 
-    /// The same, and forgets them.
+    /// The same. Also clears the list.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.state.calls.lock().expect("no panic"))
     }
 
-    /// Answers come this much later.
+    /// Delays answers by this time.
     pub fn delay(&self, delay: Duration) {
         *self.state.delay.lock().expect("no panic") = delay;
     }
 
-    /// The next requests get these, one each.
+    /// The next requests get these answers, one each.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.faults.lock().expect("no panic").extend(faults.into_iter().map(|fault| (None, fault)));
     }
@@ -118,7 +118,7 @@ impl State {
         let fault = self.fault(&called);
         self.calls.lock().expect("no panic").push(called);
         std::thread::sleep(delay);
-        // A client that has gone is no failure of the proxy's.
+        // A client that closed the connection is not an error of the proxy.
         let _ = match fault {
             None => self.forward(&head, &body).and_then(|answer| output.write_all(&answer)),
             Some(Fault::Cut) => Ok(()),
@@ -156,14 +156,14 @@ impl State {
     }
 }
 
-/// A proxy of the `CONNECT` kind that leads every host to one address.
+/// A proxy of the `CONNECT` kind that connects every host name to one address.
 pub struct Tunnel {
     /// `http://127.0.0.1:PORT`, for `HTTPS_PROXY`.
     pub url: String,
     hosts: Arc<Mutex<Vec<String>>>,
 }
 
-/// A tunnel to `address`; it lives as long as the process.
+/// A tunnel to `address`. It runs as long as the process.
 pub fn tunnel(address: &str) -> Tunnel {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -172,7 +172,7 @@ pub fn tunnel(address: &str) -> Tunnel {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (hosts, address) = (Arc::clone(&shared), address.clone());
-            // A client that has gone is no failure of the proxy's.
+            // A client that closed the connection is not an error of the proxy.
             std::thread::spawn(move || connect(stream, &address, &hosts).unwrap_or_default());
         }
     });
@@ -180,7 +180,7 @@ pub fn tunnel(address: &str) -> Tunnel {
 }
 
 impl Tunnel {
-    /// `HOST:PORT` of each connection asked for.
+    /// `HOST:PORT` of each requested connection.
     pub fn hosts(&self) -> Vec<String> {
         self.hosts.lock().expect("no panic").clone()
     }
@@ -216,13 +216,13 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
-/// The head with `Connection: close`: one request a connection.
+/// The head with `Connection: close`, so that each connection has one request.
 fn closing(head: &str) -> String {
     let kept = head.trim_end().lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
     kept.map(|line| format!("{line}\r\n")).collect::<String>() + "Connection: close\r\n\r\n"
 }
 
-/// KMS names its operation in a header, STS in the body.
+/// KMS has the operation's name in a header, STS has it in the body.
 pub(super) fn operation(head: &str, body: &[u8]) -> String {
     if let Some(target) = header(head, "x-amz-target") {
         return target.rsplit('.').next().unwrap_or(target).to_owned();

@@ -1,4 +1,4 @@
-//! The Python environment: made once under `target/`, by whichever test process comes first.
+//! The Python environment. The first test process creates it under `target/`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,11 @@ use std::sync::OnceLock;
 
 const PINS: &str = include_str!("requirements.txt");
 
-/// The interpreter of an environment that holds the pinned packages.
+/// The interpreter of an environment with the pinned packages.
 ///
 /// # Panics
-/// Says what is missing where there is no `python3` with `venv` and `pip`, or the packages cannot be had.
+/// Panics with the missing requirement if there is no `python3` with `venv` and `pip`, or if packages cannot be
+/// installed.
 pub fn python() -> &'static Path {
     match try_python() {
         Ok(python) => python,
@@ -46,11 +47,11 @@ pub fn try_python() -> Result<&'static Path, &'static str> {
     PYTHON.get_or_init(|| environment("python", PINS)).as_ref().map(PathBuf::as_path).map_err(String::as_str)
 }
 
-/// The interpreter of the environment `name` under `target/`, which holds the packages `pins`; or what is missing.
+/// The interpreter of the environment `name` under `target/` with the packages `pins`. The error names what is missing.
 pub fn environment(name: &str, pins: &str) -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).expect("a folder under target/");
-    // Test binaries may run at once; the others wait here.
+    // Several test binaries may run at the same time. The others wait here.
     let lock = File::create(folder.join("lock")).expect("a lock file under target/");
     lock.lock().expect("the lock of the Python environment");
     make(&folder, pins)?;
@@ -61,7 +62,7 @@ fn interpreter(folder: &Path) -> PathBuf {
     folder.join("venv/bin/python")
 }
 
-/// The stamp is written last: an environment without it is half-made.
+/// The stamp is written last, so an environment without it is incomplete.
 fn make(folder: &Path, pins: &str) -> Result<(), String> {
     let stamp = folder.join("stamp");
     if std::fs::read_to_string(&stamp).is_ok_and(|made| made == pins) {

@@ -1,4 +1,4 @@
-//! SDK clients for an emulator, and what the KMS tests start from.
+//! SDK clients for an emulator, and the common start of the KMS tests.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 
@@ -9,7 +9,7 @@ use waxseal_aws_kms::{Kms, KmsKeyName};
 
 use crate::support::REGION;
 
-/// A handle whose clients call `url`, with credentials that mean nothing.
+/// A handle whose clients call `url`, with invalid credentials.
 pub fn kms(url: &str) -> Kms {
     kms_in(url, REGION)
 }
@@ -20,7 +20,7 @@ pub fn kms_in(url: &str, region: &str) -> Kms {
     Kms::from_clients(kms, Some(sts))
 }
 
-/// The clients themselves.
+/// The clients.
 pub fn clients(url: &str, region: &str) -> (aws_sdk_kms::Client, aws_sdk_sts::Client) {
     let http = aws_smithy_http_client::Builder::new().build_http();
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
@@ -57,7 +57,7 @@ pub fn name(text: &str) -> KmsKeyName {
     KmsKeyName::parse(text).expect("a key's name")
 }
 
-/// What a file binds; each has a data key id of its own.
+/// The binding of a file. Each has its own data key id.
 pub fn binding(pairs: &[&str]) -> Binding {
     Binding {
         suite: Suite::Aes256Gcm,

@@ -1,6 +1,6 @@
 """Serves one emulator on 127.0.0.1 until its standard input ends, and prints its port first.
 
-The test process holds the other end of standard input: however it ends, the emulator ends too.
+The test process has the other end of standard input open. However this process ends, the emulator ends too.
 """
 
 import os
@@ -37,7 +37,7 @@ def ministack():
 
 
 def certify(folder, host):
-    """A certificate authority, and a certificate of it for `host` and 127.0.0.1."""
+    """A certificate authority, and its certificate for `host` and 127.0.0.1."""
     import datetime
     import ipaddress
 

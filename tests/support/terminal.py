@@ -1,10 +1,10 @@
-"""Runs a command on a terminal of its own, and types a line of stdin at each question.
+"""Runs a command on its own terminal, and types a line of stdin at each question.
 
     python3 terminal.py MODES COMMAND [ARG]...
 
-MODES are names of input modes that the terminal has before, separated by commas. Stdout gets what the terminal showed.
-Stderr says whether the terminal's settings are as before, and how many bytes nobody has read. The exit code is the
-command's, or 128 and the number of the signal that ended it.
+MODES are the names of input modes that are set before the start, separated by commas. Stdout gets the terminal's
+output. Stderr says whether the terminal's settings are the same as before, and how many bytes were not read. The exit
+code is the command's, or 128 plus the number of the signal that ended it.
 """
 
 import fcntl

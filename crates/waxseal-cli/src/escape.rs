@@ -1,5 +1,5 @@
-//! What came from a file or a file name is escaped before it is printed: it may have been chosen by somebody who
-//! wants the terminal to show, hide or do something else.
+//! Text from a file or a file name is escaped before it is printed. An attacker may have chosen it to control the
+//! terminal.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
@@ -9,7 +9,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// A file's name for people, and its bytes where the text is not the name itself.
+/// A file's name for messages. If the text differs from the name, it also has the name's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name {
     text: String,
@@ -17,7 +17,7 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Of a file, or of whatever else has a name that need not be text.
+    /// The name of a file, or of another object whose name need not be text.
     pub(crate) fn of(name: impl AsRef<OsStr>) -> Self {
         let name = name.as_ref();
         let text = os(name);
@@ -25,17 +25,17 @@ impl Name {
         Self { text, bytes }
     }
 
-    /// What stands for no file: stdin, a key's name.
+    /// A name that is not a file's: stdin, or a key's name.
     pub(crate) fn plain(name: &str) -> Self {
         Self { text: text(name), bytes: None }
     }
 
-    /// For people.
+    /// The text for messages.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// For programs: the name's bytes in base64, where the text does not give them.
+    /// The bytes for programs: the name in base64, if the text is not exactly the name.
     pub(crate) fn base64(&self) -> Option<String> {
         self.bytes.as_ref().map(|bytes| STANDARD.encode(bytes))
     }
@@ -47,13 +47,13 @@ impl fmt::Display for Name {
     }
 }
 
-/// Whether a terminal may do something else with `c` than show it, or shows nothing.
+/// Whether a terminal may do anything except show `c`, or shows nothing for it.
 fn is_hostile(c: char) -> bool {
     c.is_control() || is_invisible(c)
 }
 
-/// Unicode's characters that are to be ignored in display (`Default_Ignorable_Code_Point`) and those of format (`Cf`),
-/// the ends of lines and paragraphs, the letters that are blank, and what is no character.
+/// Unicode's characters that are ignored in display (`Default_Ignorable_Code_Point`), format characters (`Cf`), line
+/// and paragraph separators, blank letters, and code points that are not characters.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}'
@@ -68,7 +68,7 @@ fn is_invisible(c: char) -> bool {
         || u32::from(c) & 0xfffe == 0xfffe
 }
 
-/// Text on one line: hostile characters as `\u{...}`.
+/// Text on one line, with hostile characters as `\u{...}`.
 pub(crate) fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -81,12 +81,12 @@ pub(crate) fn text(text: &str) -> String {
     out
 }
 
-/// The same, but line ends stay: for text of several lines of which only words are foreign.
+/// The same, but line ends are kept. For our own text of several lines with foreign words in it.
 pub(crate) fn lines(several: &str) -> String {
     several.split('\n').map(text).collect::<Vec<_>>().join("\n")
 }
 
-/// A file name; bytes that are not UTF-8 as `\xNN`.
+/// A file name, with bytes that are not UTF-8 as `\xNN`.
 pub(crate) fn os(name: &OsStr) -> String {
     let mut out = String::with_capacity(name.len());
     for chunk in name.as_bytes().utf8_chunks() {
@@ -103,7 +103,7 @@ pub(crate) fn path(path: &Path) -> String {
     os(path.as_os_str())
 }
 
-/// A JSON text with hostile characters as `\uNNNN`: the same value, and safe on a terminal.
+/// A JSON text with hostile characters as `\uNNNN`. It has the same value, and is safe on a terminal.
 pub(crate) fn json(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     for c in line.chars() {
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(["file:a.key", "", "a b", "$x"].map(word), ["file:a.key", "''", "'a b'", "'$x'"]);
     }
 
-    /// What a person does not see, though nothing is a control character.
+    /// Characters that a user does not see, although they are not control characters.
     #[test]
     fn nothing_invisible_is_left() {
         for c in "\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{180b}\u{180e}\u{180f}\u{200b}\u{200d}\u{200e}\u{202a}\
@@ -152,7 +152,7 @@ mod tests {
         {
             assert_eq!(text(&format!("a{c}b")), format!("a\\u{{{:x}}}b", u32::from(c)));
         }
-        // What people write is theirs to read: letters, marks, wide blanks, emoji, private use.
+        // Usual text stays readable: letters, marks, wide blanks, emoji, private use.
         for shown in ["é漢 ß", "e\u{301}", "\u{1f600}", "한\u{1100}\u{1161}", "\u{3000}", "\u{2801}", "\u{e000}", "ا"]
         {
             assert_eq!(text(shown), shown);

@@ -1,6 +1,6 @@
 //! Exit codes: an interface that scripts depend on.
 
-/// How the program ends. Codes and meanings never change; an unknown code is a failure.
+/// How the program ends. Codes and meanings never change. Scripts should treat an unknown code as a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done.
@@ -19,7 +19,7 @@ pub(crate) enum Exit {
     Unavailable = 6,
     /// Reading or writing failed.
     Io = 7,
-    /// A condition of the caller's is not met.
+    /// A condition of the caller is not met.
     Unmet = 8,
     /// The command of `--from-command` or `--to-command` failed.
     CommandFailed = 9,
@@ -63,7 +63,7 @@ impl Exit {
         self as u8
     }
 
-    /// The word for it in `--json`.
+    /// The name of the code in `--json`.
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -99,7 +99,7 @@ impl Exit {
         }
     }
 
-    /// The graver of two.
+    /// The more serious of two codes.
     pub(crate) fn graver(self, other: Self) -> Self {
         Self::BY_GRAVITY.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(Self::Bug)
     }

@@ -1,4 +1,4 @@
-//! What went wrong, in the words and with the exit code that the caller of the program gets.
+//! Errors of the program, with their messages and exit codes.
 
 use std::io;
 
@@ -8,26 +8,26 @@ use waxseal::error::{Attempt, FormatError, InputChanged, PageLost, ProviderCause
 use super::exit::Exit;
 use super::remedy;
 
-/// How an attempt names a passphrase.
+/// The name of a passphrase in the list of attempts.
 const PASSPHRASE: &str = "passphrase";
 
 /// One failure: exit code, message, and what to do next.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The exit code it asks for.
+    /// The exit code.
     pub(crate) exit: Exit,
-    /// What happened: lower case, no full stop.
+    /// What happened, in lower case and without a full stop.
     pub(crate) message: String,
-    /// What to do.
+    /// What the user can do.
     pub(crate) hint: Option<String>,
-    /// Where in the plaintext authentication failed, in bytes.
+    /// The position in the plaintext where authentication failed, in bytes.
     pub(crate) failed_at: Option<u64>,
-    /// The key service's id of the request that failed.
+    /// The key service's id of the failed request.
     pub(crate) request_id: Option<String>,
 }
 
 impl Failure {
-    /// A failure of this kind.
+    /// A failure with this exit code.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hint: None, failed_at: None, request_id: None }
     }
@@ -42,7 +42,7 @@ impl Failure {
         Error::io(action, source).into()
     }
 
-    /// Adds what to do next, unless something closer to the cause has said so.
+    /// Adds what the user can do, unless a hint was set closer to the cause.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint.get_or_insert(hint.into());
         self
@@ -77,7 +77,8 @@ fn exit_of(error: &Error) -> Exit {
     }
 }
 
-/// An altered slot first; then, where another try could still open the file, "try again", not "no key" (spec 12.2).
+/// An altered slot comes first. If another attempt could still open the file, the code says "try again", not "no key"
+/// (spec 12.2).
 fn exit_of_attempts(attempts: &[Attempt]) -> Exit {
     let any = |is: fn(&ProviderError) -> bool| {
         attempts.iter().any(|attempt| matches!(&attempt.error, Error::Provider(provider) if is(provider)))
@@ -87,7 +88,7 @@ fn exit_of_attempts(attempts: &[Attempt]) -> Exit {
     } else if any(ProviderError::retryable) {
         Exit::Unavailable
     } else if attempts.iter().any(|attempt| matches!(attempt.error, Error::Io { .. })) {
-        // A key was not tried at all: the system refused what that takes.
+        // A key was not tried, because the system refused something that it needs.
         Exit::Io
     } else if attempts.iter().any(is_misconfigured) {
         Exit::Usage
@@ -96,8 +97,8 @@ fn exit_of_attempts(attempts: &[Attempt]) -> Exit {
     }
 }
 
-/// Whether a key was not tried at all, because what is configured for it cannot be used. A passphrase is not
-/// configured, but not there.
+/// Whether a key was not tried because its configuration cannot be used. A passphrase has no configuration. It can only
+/// be missing.
 fn is_misconfigured(attempt: &Attempt) -> bool {
     match attempt.error {
         Error::Setting { .. } => true,
@@ -106,7 +107,7 @@ fn is_misconfigured(attempt: &Attempt) -> bool {
     }
 }
 
-/// The key service's answer that decides, also where several keys were tried.
+/// The answer of the key service that decides the exit code, also if several keys were tried.
 fn provider_of(error: &Error) -> Option<&ProviderError> {
     match error {
         Error::Provider(provider) => Some(provider),

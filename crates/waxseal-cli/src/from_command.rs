@@ -1,4 +1,4 @@
-//! `--from-command`: the output of a command as input, and its failure as ours.
+//! `--from-command`: the output of a command is the input, and its failure is the program's failure.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -13,30 +13,30 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::signals;
 
-/// A command that is told to end gets this long before it is made to.
+/// After SIGTERM, a command gets this much time before SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Bytes of the pipe from the command.
+/// Size of the pipe from the command, in bytes.
 #[cfg(target_os = "linux")]
 const PIPE_LEN: usize = 1 << 20;
 
-/// Reads what a command prints. The end comes only once the command has ended well; otherwise an error comes in
-/// its place, so that nothing cut off is ever sealed as whole.
+/// Reads the output of a command. It returns the end of input only if the command has succeeded. Otherwise it returns
+/// an error, so that truncated output is never sealed as a complete file.
 pub(crate) struct CommandOutput {
     name: String,
     child: Child,
     stdout: Option<ChildStdout>,
-    /// How it ended, once it has.
+    /// How the command ended, once it has ended.
     ended: Option<ExitStatus>,
 }
 
 impl CommandOutput {
-    /// Starts `command` with its arguments; stdin and stderr are ours.
+    /// Starts `command` with its arguments. It inherits stdin and stderr.
     pub(crate) fn start(command: &[OsString]) -> Result<Self> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Failure::usage("--from-command needs a command after `--`"))?;
         let name = escape::os(program);
-        // Spawned under the lock: a signal finds the child either not there or registered.
+        // The child is started under the lock. For a signal, it is either not started yet or already registered.
         let mut registry = signals::registry();
         let spawned = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
         let mut child = spawned.map_err(|error| {
@@ -44,7 +44,7 @@ impl CommandOutput {
         })?;
         registry.add_child(Pid::from_child(&child));
         let stdout = child.stdout.take();
-        // Best effort: with the default of 64 KiB the two would wait for each other more often.
+        // This may fail. With the default size of 64 KiB, the two processes would wait for each other more often.
         #[cfg(target_os = "linux")]
         if let Some(stdout) = &stdout {
             let _ = rustix::pipe::fcntl_setpipe_size(stdout, PIPE_LEN);
@@ -52,7 +52,7 @@ impl CommandOutput {
         Ok(Self { name, child, stdout, ended: None })
     }
 
-    /// The command's failure, once [`Read`] has met it.
+    /// The command's failure, once [`Read`] has returned it.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let status = self.ended?;
         if status.success() {
@@ -62,7 +62,7 @@ impl CommandOutput {
         Some(Failure::new(Exit::CommandFailed, format!("the command {} failed: {how}", self.name)))
     }
 
-    /// Waits without reaping, so that the child's number stays its own until the registry has forgotten it.
+    /// Waits without reaping the child, so that no other process gets its number before the registry has removed it.
     fn reap(&mut self) -> io::Result<ExitStatus> {
         let pid = Pid::from_child(&self.child);
         let exited = || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
@@ -103,7 +103,7 @@ impl Read for CommandOutput {
 }
 
 impl Drop for CommandOutput {
-    /// A command whose output is not wanted any more is ended: first the closed pipe tells it, then a signal.
+    /// If its output is no longer needed, the command is ended: first by the closed pipe, and then by a signal.
     fn drop(&mut self) {
         if self.ended.is_some() {
             return;

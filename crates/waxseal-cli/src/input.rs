@@ -1,4 +1,4 @@
-//! Inputs: files, stdin, and what they are.
+//! Inputs: files, stdin, and their kinds.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -33,22 +33,22 @@ pub(crate) fn stdin_name() -> Option<Name> {
     STDIN_NAME.get().cloned()
 }
 
-/// Where an input comes from, as it was named.
+/// The source of an input, as the user named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InputName {
-    /// Nothing or `-`.
+    /// No name, or `-`.
     Stdin,
     /// A path.
     Path(PathBuf),
 }
 
 impl InputName {
-    /// `-` is stdin, as are the system's names for it.
+    /// `-` is stdin, and so are the system's names for it.
     pub(crate) fn new(path: &Path) -> Self {
         if is_stdin(path) { Self::Stdin } else { Self::Path(path.to_owned()) }
     }
 
-    /// For people and JSON.
+    /// The name, for messages and JSON.
     pub(crate) fn name(&self) -> Name {
         match self {
             Self::Stdin => stdin_name().unwrap_or_else(|| Name::plain("-")),
@@ -56,7 +56,7 @@ impl InputName {
         }
     }
 
-    /// For people, escaped.
+    /// The name, escaped for messages.
     pub(crate) fn display(&self) -> String {
         self.name().to_string()
     }
@@ -88,9 +88,9 @@ impl InputName {
 /// How an input can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// At any position, from its start: a regular file that nobody has read from yet, or a block device.
+    /// At any position, from its start: a regular file that was not read from yet, or a block device.
     Seekable,
-    /// In order.
+    /// Only in order.
     Stream,
 }
 
@@ -98,14 +98,14 @@ pub(crate) enum Shape {
 pub(crate) struct Input {
     /// The file, pipe or device.
     pub(crate) file: File,
-    /// What it is.
+    /// Its kind.
     pub(crate) metadata: Metadata,
     /// How it can be read.
     pub(crate) shape: Shape,
 }
 
 impl Input {
-    /// As the engine takes it.
+    /// The source for the engine.
     pub(crate) fn source(&self) -> Source<'_> {
         match self.shape {
             Shape::Seekable => Source::File(&self.file),
@@ -140,7 +140,8 @@ impl Input {
         }
     }
 
-    /// Fails where a regular file is not as it was when it was opened: in its length, or the times of its last change.
+    /// Fails if a regular file has changed since it was opened. It compares the length and the times of the last
+    /// change.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         let looks = |meta: &Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
         let now = self.file.metadata().map_err(|error| Failure::io("reading the size of the input", error))?;
@@ -163,7 +164,7 @@ impl Input {
     }
 }
 
-/// Which file it is, whatever its name: what must not be read and overwritten at once.
+/// Identifies a file, whatever its name is. A file must not be read and overwritten at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Identity {
     /// A regular file: device and inode.
@@ -173,7 +174,7 @@ pub(crate) enum Identity {
 }
 
 impl Identity {
-    /// `None` for what cannot be harmed so: pipes, terminals, `/dev/null`.
+    /// `None` for objects that cannot be damaged in this way: pipes, terminals, `/dev/null`.
     pub(crate) fn of(metadata: &Metadata) -> Option<Self> {
         if metadata.is_file() {
             Some(Self::File(metadata.dev(), metadata.ino()))
@@ -184,7 +185,7 @@ impl Identity {
         }
     }
 
-    /// Of the file at `path`, if there is one.
+    /// The identity of the file at `path`, if there is one.
     pub(crate) fn at(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().as_ref().and_then(Self::of)
     }

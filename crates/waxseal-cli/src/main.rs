@@ -1,6 +1,6 @@
-//! The command-line tool: arguments (parsed, nothing touched) -> plan (validated, the world touched) -> command.
+//! The program: arguments (parsed without access to files or keys) -> plan (checked, with access) -> command.
 //!
-//! Only this part of the project prints, handles signals and decides on exit codes.
+//! Only this package prints, handles signals and decides on exit codes.
 
 mod args;
 mod commands;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     ExitCode::from(guarded(|| run(&arguments)).code())
 }
 
-/// A panic ends as [`Exit::Bug`], with everything dropped that cleans up after itself.
+/// A panic ends with [`Exit::Bug`]. All values are dropped before, so that they clean up.
 fn guarded(work: impl FnOnce() -> Exit) -> Exit {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Exit::Bug)
 }

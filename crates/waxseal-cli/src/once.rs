@@ -1,4 +1,4 @@
-//! One stream is read once: what one has read, the other does not see.
+//! A stream is read only once. Two inputs or keys must not share one.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -12,13 +12,13 @@ use super::input::InputName;
 use super::keys::KeySpec;
 use super::streams;
 
-/// Major number of `/dev/null`, `/dev/zero`, `/dev/urandom`: what one reads there is not taken from another.
+/// The major number of `/dev/null`, `/dev/zero`, `/dev/urandom`. Several readers can share these devices.
 const MEMORY_DEVICES: u64 = 1;
 
-/// Where something is read from that cannot be read twice.
+/// A source that cannot be read twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stream {
-    /// Stdin, where it is a file: each may open that anew, but nobody means it.
+    /// Stdin that is a file. It could be opened again, but the user does not expect that.
     Stdin,
     /// A FIFO or a socket.
     Pipe(u64, u64),
@@ -48,12 +48,12 @@ impl Stream {
         if is_stdin(path) {
             return Self::stdin().map(Some);
         }
-        // What cannot be looked at cannot be read either, and that is told then.
+        // If the source cannot be examined, it cannot be opened either, and the error is reported then.
         Ok(std::fs::metadata(path).ok().as_ref().and_then(Self::of))
     }
 }
 
-/// Refuses a stream that two of the inputs and keys are read from.
+/// Refuses a stream that is used by two of the inputs and keys.
 pub(crate) fn check<'a>(inputs: &[InputName], keys: impl IntoIterator<Item = &'a KeySpec>) -> Result<()> {
     let mut seen: Vec<(Stream, String)> = Vec::new();
     let mut add = |stream: Option<Stream>, what: String| {
@@ -70,7 +70,7 @@ pub(crate) fn check<'a>(inputs: &[InputName], keys: impl IntoIterator<Item = &'a
     }
     for input in inputs {
         let stream = match input {
-            // A stdin that is closed is told of when it is opened, as this input's failure.
+            // If stdin is closed, the error is reported when the input is opened.
             InputName::Stdin => Stream::stdin().ok(),
             InputName::Path(path) => Stream::at(path)?,
         };

@@ -1,7 +1,7 @@
-//! Outputs: success or nothing.
+//! Outputs: a complete file, or none.
 //!
-//! A file is written beside its place under a temporary name, synced, and given its name in one step. What stood
-//! there before stays as it is until then.
+//! A file is written under a temporary name in the same folder, synced, and renamed in one step. Until then, an
+//! existing file stays unchanged.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -24,31 +24,31 @@ use super::report::Reporter;
 use super::signals::{self, Registered};
 use super::streams;
 
-/// What is about to be written.
+/// The kind of the output's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Binary, and useless on a terminal.
+    /// Binary data, which must not go to a terminal.
     Ciphertext,
-    /// What was sealed.
+    /// Decrypted data.
     Plaintext,
 }
 
-/// Files that must not be an output, with what they are.
+/// Files that must not be an output, with their descriptions.
 pub(crate) type Forbidden = Vec<(Identity, &'static str)>;
 
-/// A place to write to, checked but not touched.
+/// A checked destination. Nothing was created or changed.
 #[derive(Debug)]
 pub(crate) enum Target {
     /// Stdout.
     Stdout,
-    /// A device or a FIFO, written as it is.
+    /// A device or a FIFO. It is written directly.
     Special(Destination),
     /// A file.
     File(Destination, Overwrite),
 }
 
 impl Target {
-    /// Checks `path` as an output, and holds its folder. Nothing is created.
+    /// Checks `path` as an output, and opens its folder. Nothing is created.
     pub(crate) fn at(path: &Path, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
         if is_stdout(path) {
             check_stdout(forbidden)?;
@@ -84,7 +84,7 @@ impl Target {
         }
     }
 
-    /// Opens it. `mode` is a new file's.
+    /// Opens the output. `mode` is for a new file.
     pub(crate) fn open(self, content: Content, mode: u32) -> Result<Output> {
         let (stream, is_disk) = match self {
             Self::Stdout => (streams::stdout(), false),
@@ -104,7 +104,7 @@ impl Target {
         Ok(if is_disk { Output::Disk(stream) } else { Output::Stream(stream) })
     }
 
-    /// Whether both are files of one name in one folder, however they were spelt.
+    /// Whether both have the same name in the same folder, however the user wrote them.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         let place = |target: &Self| match target {
             Self::File(there, _) => {
@@ -116,7 +116,7 @@ impl Target {
         place(self).is_some_and(|own| place(other) == Some(own))
     }
 
-    /// The path of a file that is to be made.
+    /// The path of a file that will be created.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Stdout => None,
@@ -124,14 +124,14 @@ impl Target {
         }
     }
 
-    /// The mode of a file that is sealed from `input`. What goes to a stream has none of its own.
+    /// The mode of a file that is sealed from `input`. A stream has no mode of its own.
     pub(crate) fn sealed_mode(&self, input: &Input) -> u32 {
         let Self::File(there, _) = self else { return 0o600 };
         waxseal::files::sealed_mode(there, &input.metadata)
     }
 }
 
-/// Why the output cannot be at `path`.
+/// Explains why the output cannot be at `path`.
 fn no_destination(path: &Path, error: DestinationError) -> Failure {
     match error {
         DestinationError::Folder(_) => {
@@ -142,7 +142,7 @@ fn no_destination(path: &Path, error: DestinationError) -> Failure {
     }
 }
 
-/// Somebody else has put a link into a folder in which everybody may put files.
+/// Another user created a link in a folder that everybody may write to.
 pub(crate) fn foreign_link(link: &Path, owner: u32) -> Failure {
     let link = escape::path(link);
     Failure::usage(format!(
@@ -157,10 +157,10 @@ fn mount_point(path: &Path) -> Failure {
         .hint(format!("`-o - > {name}` writes into it, but a failure can then leave it changed"))
 }
 
-/// What a shell opened as stdout may be a file too, by `>>` or `1<>` one that is read here.
+/// The shell may have opened stdout as a file that is also an input, with `>>` or `1<>`.
 pub(crate) fn check_stdout(forbidden: &Forbidden) -> Result<()> {
     let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|stdout| stdout.metadata());
-    // A stdout that is closed fails when it is written to.
+    // If stdout is closed, the write fails later.
     let Some(identity) = stdout.ok().as_ref().and_then(Identity::of) else { return Ok(()) };
     match forbidden.iter().find(|(other, _)| *other == identity) {
         Some((_, what)) => {
@@ -177,26 +177,27 @@ fn exists(path: &Path) -> Failure {
 
 /// An open output.
 pub(crate) enum Output {
-    /// Written in order, as it is.
+    /// Written directly and in order.
     Stream(File),
-    /// A block device: the same, and synced.
+    /// A block device. It is written directly, in order, and synced.
     Disk(File),
-    /// A file in the making.
+    /// A file that is being created.
     File(Box<NewFile>),
 }
 
 impl Output {
-    /// As the engine takes it. What is to be synced, [`Output::commit`] does.
+    /// The sink for the engine. [`Output::commit`] syncs it if necessary.
     pub(crate) fn sink(&self, durability: Durability) -> Sink<'_> {
         match self {
-            // What a shell opened, others may write to as well: in order, at its cursor. And its user syncs it.
+            // Other programs may write to a file that the shell opened. So it is written in order at its cursor, and
+            // the user syncs it.
             Self::Stream(stream) | Self::Disk(stream) => Sink::Pipe(stream),
             Self::File(file) if durability == Durability::Unsynced => Sink::File(file.file(), durability),
             Self::File(file) => Sink::File(file.file(), Durability::Started),
         }
     }
 
-    /// The file or stream, for small contents.
+    /// The file or stream, for short contents.
     pub(crate) fn file(&self) -> &File {
         match self {
             Self::Stream(stream) | Self::Disk(stream) => stream,
@@ -219,7 +220,7 @@ impl Output {
         let stream = match self {
             Self::File(file) => return file.commit(durability, reporter),
             Self::Disk(disk) => {
-                // Who was told to end does not say that all is on the disk.
+                // If a signal has asked the program to end, it must not report that the data is on the disk.
                 signals::check();
                 if durability != Durability::Unsynced {
                     disk.sync_all().map_err(|error| Failure::io("syncing the output", error))?;
@@ -228,31 +229,32 @@ impl Output {
             }
             Self::Stream(stream) => stream,
         };
-        // Some file systems find out only now that there is no room.
+        // Some file systems report a full disk only when a file is closed.
         close(stream).map_err(|error| Failure::io("closing the output", error))
     }
 }
 
-/// A file that has its name when it is committed, and vanishes when it is dropped, or the process is told to die.
+/// A file that gets its name when it is committed. It is removed if it is dropped or if a signal ends the process.
 pub(crate) struct NewFile(AtomicFile);
 
 impl NewFile {
-    /// Makes it in the folder of `destination`.
+    /// Creates it in the folder of `destination`.
     pub(crate) fn at(destination: Destination, overwrite: Overwrite, mode: u32) -> Result<Self> {
         Ok(Self(AtomicFile::create_known(destination, overwrite, mode, Arc::new(Registered))?))
     }
 
-    /// The file, to be written to.
+    /// The open file, for writing.
     pub(crate) fn file(&self) -> &File {
         self.0.file()
     }
 
-    /// Syncs it, gives it its name, and syncs the folder. Says what the file system could not do.
+    /// Syncs the file, gives it its name, and syncs the folder. Reports the guarantees that the file system could not
+    /// give.
     pub(crate) fn commit(self, durability: Durability, reporter: &Reporter) -> Result<()> {
         let path = self.0.destination().path().to_owned();
         let missed = self.0.commit(durability).map_err(|error| match error {
             waxseal::Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => exists(&path),
-            // It has become one since it was looked at, or the system did not tell.
+            // The path became a mount point after it was examined, or the system did not report it.
             waxseal::Error::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => mount_point(&path),
             other => other.into(),
         })?;
@@ -267,14 +269,14 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Whoever holds the registry finds every temporary file in it.
+    /// The registry always has every temporary file that exists.
     #[test]
     fn no_moment_is_without_an_owner() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         let names = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let done = AtomicBool::new(false);
-        /// Also where a round panics, the watcher is not to watch for ever.
+        /// If a round panics, too, the watcher must stop.
         struct Done<'a>(&'a AtomicBool);
         impl Drop for Done<'_> {
             fn drop(&mut self) {
@@ -286,7 +288,7 @@ mod tests {
                 while !done.load(Ordering::Relaxed) {
                     let registry = signals::registry();
                     for name in names().filter(|name| *name != "out") {
-                        // What has been removed by now was nobody's to remove.
+                        // A file that is gone by now needs no entry.
                         let is_there = folder.path().join(&name).symlink_metadata().is_ok();
                         assert!(!is_there || registry.has_file(&name), "nobody's: {name:?}");
                     }

@@ -1,4 +1,4 @@
-//! From parsed arguments to jobs: each input with its output. What can be refused without looking, is refused here,
+//! From parsed arguments to jobs: each input with its output. Errors that need no access to files are reported here,
 //! before any job begins.
 
 use std::ffi::{OsStr, OsString};
@@ -19,26 +19,26 @@ use super::input::{Identity, Input, InputName};
 use super::output::{Forbidden, Overwrite, Target};
 use super::streams;
 
-/// What sealed files are called.
+/// The file extension of sealed files.
 const SUFFIX: &str = ".wax";
 
-/// Which way the work goes.
+/// The direction of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// Adds `.wax`.
+    /// Appends `.wax`.
     Encrypt,
-    /// Drops `.wax`.
+    /// Removes `.wax`.
     Decrypt,
 }
 
 /// One input and the path of its output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Job {
-    /// Where from.
+    /// The input.
     pub(crate) input: InputName,
-    /// Where to; `-` is stdout.
+    /// The output; `-` is stdout.
     pub(crate) output: PathBuf,
-    /// Whether the output's name was derived from the input's.
+    /// Whether the output's name was derived from the input's name.
     pub(crate) naming: Naming,
 }
 
@@ -57,9 +57,9 @@ impl Job {
 /// Who named an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Naming {
-    /// The caller.
+    /// The user.
     Given,
-    /// It stands beside its input.
+    /// It is derived from the input's name, in the same folder.
     Beside,
 }
 
@@ -88,12 +88,12 @@ fn beside(input: &InputName, direction: Direction) -> Result<Job> {
         Direction::Encrypt => with_suffix(path),
         Direction::Decrypt => without_suffix(path),
     }?;
-    // A file of such a name is a file: `-.wax` is opened into `./-`.
+    // A file with such a name is a file: `-.wax` is opened into `./-`.
     let output = if is_stdout(&output) { in_its_folder(&output) } else { output };
     Ok(Job { input: input.clone(), output, naming: Naming::Beside })
 }
 
-/// The same file by a longer name, which does not mean a stream.
+/// The same file with a longer path, which does not mean a stream.
 fn in_its_folder(path: &Path) -> PathBuf {
     let folder = path.parent().unwrap_or(Path::new("")).join(".");
     folder.join(path.file_name().unwrap_or_default())
@@ -142,14 +142,15 @@ pub(crate) fn target(job: &Job, input: &Input, force: bool, keys: &Forbidden) ->
     Target::at(&job.output, overwrite(force), &forbidden)
 }
 
-/// What `-f` means.
+/// The meaning of `-f`.
 pub(crate) fn overwrite(force: bool) -> Overwrite {
     if force { Overwrite::Replace } else { Overwrite::Refuse }
 }
 
-/// Whether somebody may be waiting at stdout for what went beside the input instead.
+/// Whether a reader of stdout may be waiting for data that goes to a file beside the input.
 ///
-/// Where stdout and stderr are one pipe (cron, a service's log), nobody is: success stays silent there.
+/// If stdout and stderr are the same pipe (as in cron or a service's log), there is no such reader, and a success
+/// prints nothing.
 pub(crate) fn somebody_reads_stdout() -> bool {
     let what = |stream: rustix::fd::BorrowedFd<'_>| {
         let file = stream.try_clone_to_owned().ok().map(std::fs::File::from)?;

@@ -1,4 +1,5 @@
-//! Watches the engine at work: a progress bar where it takes longer than a moment, and the header's warnings.
+//! Observes the engine: shows a progress bar if the work takes longer than a moment, and collects the header's
+//! warnings.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ use super::keys;
 use super::parallel::{Taken, Turn};
 use super::signals;
 
-/// Work that is done sooner shows no bar.
+/// No bar is shown for work that takes less time than this.
 const A_MOMENT: Duration = Duration::from_millis(500);
 /// All bars of the program, so that they do not overwrite each other.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -25,9 +26,9 @@ const UNKNOWN: &str = "{msg} {bytes} {rate} {elapsed}";
 /// Whether a bar may be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
-    /// When the work takes longer than a moment.
+    /// If the work takes longer than a moment.
     WhenSlow,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
@@ -37,7 +38,7 @@ pub(crate) struct Watch<'a> {
     name: String,
     started: Instant,
     done: AtomicU64,
-    /// 0 where it is not known.
+    /// 0 if it is not known.
     total: AtomicU64,
     bar: OnceLock<ProgressBar>,
     header: Mutex<Option<Header>>,
@@ -87,13 +88,13 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Bytes a second since the work began. What `indicatif` counts begins with the bar: what was done before it was there
-/// would be the work of no time.
+/// Bytes per second since the work began. `indicatif` starts to measure when the bar appears, so it would count the
+/// earlier work as done in no time.
 fn write_rate(state: &ProgressState, out: &mut dyn Write) {
     let _ = write!(out, "{}/s", HumanBytes(rate(state.pos(), state.elapsed())));
 }
 
-/// How long the rest takes at that rate.
+/// The remaining time at that rate.
 fn write_rest(state: &ProgressState, out: &mut dyn Write) {
     let left = state.len().unwrap_or_default().saturating_sub(state.pos());
     let _ = match left.checked_div(rate(state.pos(), state.elapsed())) {
@@ -132,7 +133,7 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// Progress over many small pieces of work.
+/// Progress over many short tasks.
 pub(crate) struct Count {
     shown: Shown,
     started: Instant,
@@ -148,7 +149,7 @@ impl Count {
         Self { shown, started: Instant::now(), bar }
     }
 
-    /// One is finished; `tell` may print.
+    /// One file is finished. `tell` may print.
     pub(crate) fn finished<T>(&self, tell: impl FnOnce() -> T) -> T {
         if self.shown == Shown::WhenSlow && self.bar.is_hidden() && self.started.elapsed() >= A_MOMENT {
             BARS.add(self.bar.clone());
@@ -158,7 +159,7 @@ impl Count {
         told
     }
 
-    /// All are.
+    /// All files are finished.
     pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! Asks on the terminal, without echo.
+//! Asks the user on the terminal, without echo.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,20 +10,20 @@ use waxseal::secret::SecretBytes;
 
 use super::signals;
 
-/// Why a passphrase cannot be asked for, with what to do.
+/// Why the program cannot ask for a passphrase, and what to do.
 pub(crate) const NO_TERMINAL: &str = "there is no terminal to ask for the passphrase";
 /// What to do without a terminal.
 pub(crate) const NO_TERMINAL_HINT: &str = "give it as -k passphrase:file=PATH";
 
-/// A line that is longer is no answer.
+/// A longer line is not accepted as an answer.
 const MAX_LINE: usize = 1024;
-/// So much is read at once.
+/// The number of bytes in one read.
 const CHUNK: usize = 512;
 
-/// One person answers one question at a time.
+/// Only one question at a time.
 static ASKING: Mutex<()> = Mutex::new(());
 
-/// The process's terminal, if it has one; stdin and stdout may be anything.
+/// The process's terminal, if it has one. Stdin and stdout may be anything.
 pub(crate) fn terminal() -> Option<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty").ok()
 }
@@ -33,14 +33,14 @@ pub(crate) fn passphrase(question: &str) -> waxseal::Result<SecretBytes> {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(terminal) = terminal() else { return Err(Error::Invalid(NO_TERMINAL.into())) };
     let failed = |error| Error::io("reading the passphrase from the terminal", error);
-    // The echo ends before the question is asked: an answer that came at once would be shown.
+    // The echo is disabled before the question is printed. Otherwise an immediate answer would be shown.
     let _quiet = Quiet::begin(&terminal).map_err(failed)?;
     (&terminal).write_all(question.as_bytes()).map_err(failed)?;
     let line = read_line(&mut &terminal).map_err(failed)?;
     line.ok_or_else(|| Error::Invalid(format!("a passphrase has 1 to {MAX_LINE} bytes")))
 }
 
-/// A terminal that shows nothing of what is typed, until this is dropped or the process is told to die.
+/// A terminal without echo, until this is dropped or a signal ends the process.
 struct Quiet<'a> {
     terminal: &'a File,
     settings: Termios,
@@ -49,7 +49,7 @@ struct Quiet<'a> {
 impl<'a> Quiet<'a> {
     fn begin(terminal: &'a File) -> io::Result<Self> {
         let settings = tcgetattr(terminal)?;
-        // A person who gives up with ctrl-c is to have the echo back.
+        // If the user cancels with ctrl-c, the echo must be enabled again.
         signals::registry().set_terminal(Some((terminal.try_clone()?, settings.clone())));
         let quiet = Self { terminal, settings };
         tcsetattr(terminal, OptionalActions::Now, &quiet_settings(&quiet.settings))?;
@@ -64,7 +64,7 @@ impl Drop for Quiet<'_> {
     }
 }
 
-/// By lines, so that a key that was pressed by mistake can be taken back; and nothing that changes a byte on its way.
+/// The terminal stays in line mode, so that the user can correct mistakes. No input byte is changed.
 fn quiet_settings(settings: &Termios) -> Termios {
     let mut quiet = settings.clone();
     quiet.local_modes.remove(LocalModes::ECHO);
@@ -73,24 +73,24 @@ fn quiet_settings(settings: &Termios) -> Termios {
     quiet.input_modes.remove(InputModes::IXON | InputModes::PARMRK);
     #[cfg(target_os = "linux")]
     quiet.input_modes.remove(InputModes::IUCLC);
-    // The key that ends a line sends a carriage return.
+    // The Enter key sends a carriage return.
     quiet.input_modes.insert(InputModes::ICRNL);
     quiet
 }
 
-/// Reads a line: its bytes as they came, without the newline. `None` where it is too long to be an answer.
+/// Reads a line and returns its bytes unchanged, without the newline. `None` if it is too long for an answer.
 ///
-/// It is read to its end in any case: the rest of a passphrase would go to whoever reads the terminal next.
+/// The line is always read to its end. Otherwise the next reader of the terminal would get the rest of a passphrase.
 fn read_line(terminal: &mut impl Read) -> io::Result<Option<SecretBytes>> {
-    // The buffer never grows, so that no copy stays behind in freed memory.
+    // The buffer never grows, so that no copy remains in freed memory.
     let mut line = Vec::with_capacity(MAX_LINE + CHUNK);
     let ended = fill_line(terminal, &mut line);
-    // From here on it is wiped, whatever has become of it.
+    // From here on, the buffer is wiped in every case.
     let line = SecretBytes::new(line);
     Ok(ended?.then_some(line))
 }
 
-/// Whether all of the line is in `line`.
+/// Whether `line` has the complete line.
 fn fill_line(terminal: &mut impl Read, line: &mut Vec<u8>) -> io::Result<bool> {
     let mut is_whole = true;
     loop {
@@ -99,7 +99,7 @@ fn fill_line(terminal: &mut impl Read, line: &mut Vec<u8>) -> io::Result<bool> {
         let read = terminal.read(&mut line[start..]);
         line.truncate(start + *read.as_ref().unwrap_or(&0));
         match read {
-            // A line that nobody has ended may be half of what was meant.
+            // A line without an end may be only a part of the user's answer.
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -136,7 +136,7 @@ pub(crate) fn new_passphrase() -> waxseal::Result<Option<SecretBytes>> {
     Ok(Some(first))
 }
 
-/// Asks a question; `None` without a terminal. Anything but yes is no.
+/// Asks a question. `None` without a terminal. Every answer except yes means no.
 pub(crate) fn confirm(question: &str) -> waxseal::Result<Option<bool>> {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(mut terminal) = terminal() else { return Ok(None) };
@@ -154,7 +154,7 @@ pub(crate) fn confirm(question: &str) -> waxseal::Result<Option<bool>> {
 mod tests {
     use super::*;
 
-    /// Gives one piece at a time, as a terminal does.
+    /// Returns one piece at a time, as a terminal does.
     struct Pieces(Vec<io::Result<Vec<u8>>>);
 
     impl Read for Pieces {

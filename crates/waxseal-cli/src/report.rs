@@ -1,4 +1,4 @@
-//! What the program says, and where: people read stderr, scripts read JSON lines.
+//! The program's messages. Stderr is for people, and JSON lines are for scripts.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::plan::Job;
 use super::streams;
 
-/// Version of the JSON lines' shape: fields may be added, never changed.
+/// Version of the JSON format. Fields may be added, but never changed.
 const SCHEMA: u32 = 1;
 
 /// Where JSON lines go.
@@ -30,37 +30,37 @@ pub(crate) enum JsonTo {
     Stderr,
 }
 
-/// How much is said.
+/// Which messages are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Volume {
-    /// Results too, where a person is looking.
+    /// Also results, if a user is looking.
     Normal,
     /// Only warnings and errors.
     Quiet,
 }
 
-/// What a finished input gives to tell.
+/// The result of a finished input.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     /// Bytes of plaintext.
     pub(crate) bytes: Option<u64>,
-    /// The key that opened it, or those it was sealed with.
+    /// The key that opened it, or the keys with which it was sealed.
     pub(crate) key: Option<String>,
-    /// Where the result is.
+    /// The path of the result.
     pub(crate) output: Option<Name>,
     /// The key service's id of the request.
     pub(crate) request_id: Option<String>,
-    /// Which of the key's materials sealed or opened, by KMS's id of it.
+    /// KMS's id of the key material that sealed or opened.
     pub(crate) key_material_id: Option<String>,
     /// More fields for `--json`.
     pub(crate) more: Map<String, Value>,
-    /// One line for a person at a terminal.
+    /// One line for a user at a terminal.
     pub(crate) note: Option<String>,
     /// Text for stdout without `--json`.
     pub(crate) stdout: Option<String>,
-    /// Lines for stderr, also where nobody is looking: what a person must know of the result.
+    /// Lines for stderr that the user must know. They are printed even if no terminal is used.
     pub(crate) details: Vec<String>,
-    /// Why it is a failure all the same, with what there is of a result.
+    /// The reason why it is a failure although there is a result.
     pub(crate) shortfall: Option<Failure>,
 }
 
@@ -81,7 +81,7 @@ impl Done {
     }
 }
 
-/// Says everything.
+/// Prints all messages.
 pub(crate) struct Reporter {
     json: Option<JsonTo>,
     volume: Volume,
@@ -108,18 +108,18 @@ fn put_aside(text: &str, list: impl FnOnce(&mut Heard) -> &mut Vec<String>) -> b
 }
 
 impl Reporter {
-    /// `json`: where lines go, if they are asked for.
+    /// `json` says where JSON lines go, if they are requested.
     pub(crate) fn new(json: Option<JsonTo>, volume: Volume) -> Self {
         let stderr_is_terminal = io::stderr().is_terminal();
         Self { json, volume, stderr_is_terminal, warnings: Mutex::default() }
     }
 
-    /// Whether a person may be shown more than warnings and errors.
+    /// Whether a user may be shown more than warnings and errors.
     pub(crate) fn is_watched(&self) -> bool {
         self.stderr_is_terminal && self.json.is_none() && self.volume == Volume::Normal
     }
 
-    /// Something to know about a result that can be used all the same. Also said when quiet.
+    /// A warning about a result that can be used in spite of it. Also printed with `--quiet`.
     pub(crate) fn warn(&self, warning: &str) {
         if put_aside(warning, |heard| &mut heard.warnings) {
             return;
@@ -169,7 +169,7 @@ impl Reporter {
         }
     }
 
-    /// A sentence that scripts do not need, said even where nobody is looking.
+    /// A sentence that scripts do not need. It is printed even if no terminal is used.
     pub(crate) fn remark(&self, remark: &str) {
         if put_aside(remark, |heard| &mut heard.remarks) {
             return;
@@ -179,7 +179,7 @@ impl Reporter {
         }
     }
 
-    /// Tells how `file` ended and gives its exit code.
+    /// Reports the result for `file`, and returns its exit code.
     pub(crate) fn finished(&self, file: Option<&Name>, result: Result<Done>) -> Exit {
         let warnings = self.kept();
         let (done, failure) = Done::parts(&result);
@@ -200,7 +200,7 @@ impl Reporter {
         }
     }
 
-    /// Ends the program before, or outside of, any input.
+    /// Reports an error that belongs to no input. Returns the exit code.
     pub(crate) fn fatal(&self, failure: &Failure) -> Exit {
         match self.json {
             Some(stream) => {
@@ -226,7 +226,7 @@ impl Reporter {
         }
     }
 
-    /// Whether results go to stdout as lines for people (`FILE: ok`).
+    /// Whether results are printed to stdout as lines for people (`FILE: ok`).
     pub(crate) fn is_verbose(&self) -> bool {
         self.json.is_none() && self.volume == Volume::Normal
     }
@@ -288,23 +288,23 @@ fn write_json(stream: JsonTo, object: &Value) -> Result<()> {
     }
 }
 
-/// Writes results. A reader that went away is a failure like any other.
+/// Writes results. It is an error if the reader has closed the pipe.
 pub(crate) fn to_stdout(text: &str) -> Result<()> {
     let done = streams::stdout().and_then(|stdout| {
         Patient(&stdout).write_all(text.as_bytes())?;
-        // This is a copy of the descriptor. Some file systems find out only at a close that there is no room.
+        // This is a copy of the descriptor. Some file systems report a full disk only when a file is closed.
         waxseal::io::close(stdout)
     });
     done.map_err(|source| Failure::io("writing to stdout", source))
 }
 
-/// One write for each message, so that lines of several processes do not mix. Nobody can be told of a failure here.
+/// Each message is one write, so that lines of several processes do not mix. A failure here cannot be reported.
 fn to_stderr(text: &str) {
     let _ = Stderr.write_all(text.as_bytes());
 }
 
-/// Stderr, waited for where it does not wait by itself. It is written to as it is: where no descriptor is left for a
-/// copy, that very error is to be told.
+/// Stderr. If it is non-blocking, this waits. It is not copied, because the message may be about having no free
+/// descriptor.
 struct Stderr;
 
 impl Write for Stderr {
@@ -328,7 +328,7 @@ impl Write for Stderr {
     }
 }
 
-/// Answers what the argument parser has to say: help, the version, a wrong command line.
+/// Prints the argument parser's text: help, the version, or an error in the command line.
 pub(crate) fn answer_parser(answer: &clap::Error, arguments: &[OsString]) -> Exit {
     let text = answer.render();
     match answer.kind() {
@@ -358,7 +358,7 @@ pub(crate) fn answer_parser(answer: &clap::Error, arguments: &[OsString]) -> Exi
     }
 }
 
-/// A terminal that knows what colours are, and a person who wants them (<https://no-color.org>).
+/// Whether the terminal supports colours, and the user wants them (<https://no-color.org>).
 fn stdout_takes_colours() -> bool {
     let has = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     io::stdout().is_terminal() && has("NO_COLOR").is_none() && has("TERM").is_some_and(|term| term != "dumb")
@@ -368,17 +368,17 @@ fn plain(text: &str) -> String {
     text.strip_prefix("error: ").unwrap_or(text).to_owned()
 }
 
-/// The command line could not be parsed, so this can only look.
+/// The command line could not be parsed, so this only searches the arguments.
 fn asks_for_json(arguments: &[OsString]) -> bool {
     arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
 }
 
-/// A panic is a bug: said so, without a backtrace that a person cannot use.
+/// A panic is a bug. The message says so, without a backtrace, which users cannot use.
 ///
-/// What another library says as it panics may hold a request with a key in it, and is not told.
+/// The panic message of another library may contain a request with a key in it, so it is not printed.
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
-        // What panics in the AWS library becomes an error of its own; its text may repeat a request.
+        // A panic in the AWS library becomes an error. Its message may contain a request.
         if std::thread::current().name() == Some("waxseal-kms") {
             return;
         }
@@ -393,7 +393,7 @@ pub(crate) fn report_panics() {
     }));
 }
 
-/// The compiler names this project's files by their place in it, those of others from the root.
+/// The compiler gives relative paths for this project's files, and absolute paths for others.
 fn is_own(file: &str) -> bool {
     !file.starts_with('/') && !file.starts_with("vendor/")
 }

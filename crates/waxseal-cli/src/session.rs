@@ -1,4 +1,4 @@
-//! What all inputs of one run share.
+//! Data shared by all inputs of one run.
 
 use std::path::Path;
 
@@ -14,11 +14,11 @@ use super::plan::{self, Job, Naming};
 use super::progress::{Count, Shown};
 use super::report::{Done, JsonTo, Reporter, Volume};
 
-/// The run: who reports, who works, how outputs are treated.
+/// The run: messages, the engine, and how outputs are treated.
 pub(crate) struct Session {
-    /// Says everything.
+    /// Prints all messages.
     pub(crate) reporter: Reporter,
-    /// Works.
+    /// Seals and opens.
     pub(crate) engine: Engine,
     /// Whether a progress bar may be drawn.
     pub(crate) progress: Shown,
@@ -30,7 +30,7 @@ pub(crate) struct Session {
 const HEAVY: u64 = 1 << 20;
 
 impl Session {
-    /// From the parsed command line.
+    /// Creates it from the parsed command line.
     pub(crate) fn new(args: &Args) -> Self {
         let json_to = if args.command.fills_stdout() { JsonTo::Stderr } else { JsonTo::Stdout };
         let volume = if args.global.quiet { Volume::Quiet } else { Volume::Normal };
@@ -39,7 +39,7 @@ impl Session {
         Self { reporter, engine: Engine::new(), progress, heavy: Turn::default() }
     }
 
-    /// Where an output went beside its input and somebody may be waiting for it at stdout, says so.
+    /// If an output was written beside its input and a reader of stdout may be waiting for it, reports that.
     pub(crate) fn say_where(&self, job: &Job) {
         if job.naming == Naming::Beside && plan::somebody_reads_stdout() {
             let output = escape::path(&job.output);
@@ -106,7 +106,7 @@ impl Session {
     }
 }
 
-/// What `--no-sync` means.
+/// The meaning of `--no-sync`.
 pub(crate) fn durability(no_sync: bool) -> Durability {
     if no_sync { Durability::Unsynced } else { Durability::Synced }
 }

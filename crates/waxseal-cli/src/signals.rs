@@ -1,9 +1,10 @@
-//! Signals that end the program: it cleans up, then dies of that signal, so that a shell loop stops too.
+//! Signals that end the program. The program cleans up and then ends by the same signal, so that a shell loop stops
+//! too.
 //!
-//! Everything that a killed program would leave behind is noted in one registry. Whoever changes it, or makes a result
-//! count, holds the [gate] meanwhile: a signal that comes then waits until it is let go. One that came before is
-//! obeyed first, so that nothing is ever committed after a signal. The handler itself cleans up, where no thread can
-//! be started too; all it calls is safe in a signal.
+//! One registry has everything that a killed program would leave behind. A thread that changes the registry or commits
+//! a result holds the [gate]. A signal that comes in this time waits until the gate is released. A signal that came
+//! before is handled first, so that nothing is ever committed after a signal. The handler itself cleans up, because it
+//! may be impossible to start a thread. It only uses calls that are safe in a signal handler.
 
 #[cfg(target_os = "linux")]
 mod children;
@@ -28,47 +29,47 @@ use self::gate::{Hold, Noted};
 pub(crate) use self::mapped::map;
 pub(crate) use self::system::{Blocked, block_all, die_with_parent};
 
-/// So often the handler tries for the registry, which another thread's handler may have for a moment.
+/// The number of attempts of the handler to lock the registry. A handler on another thread may hold it for a moment.
 const TRIES: u32 = 1000;
 
-/// What is to be undone when the process is told to die.
+/// What must be undone if a signal ends the process.
 pub(crate) struct Registry {
     files: Vec<(Arc<OwnedFd>, CString)>,
     children: Vec<Pid>,
     terminal: Option<Terminal>,
 }
 
-/// A terminal that does not show what is typed.
+/// A terminal without echo.
 struct Terminal {
     file: File,
-    /// As it was, and is to be again.
+    /// The settings that must be restored.
     settings: Termios,
-    /// Without echo, while the process is stopped and the terminal is as it was.
+    /// The settings without echo. Used while the process is stopped and the terminal has the old settings.
     quiet: Option<Termios>,
 }
 
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry { files: Vec::new(), children: Vec::new(), terminal: None });
 
-/// Catches the signals that end a program, but for those that whoever started it wants ignored (`nohup`, a background
-/// job). To be called before there is a second thread.
+/// Catches the signals that end a program. Signals that the caller of the program ignores are left alone (`nohup`, a
+/// background job). Call this before there is a second thread.
 pub(crate) fn start() {
     system::start(on_signal);
 }
 
 extern "C" fn on_signal(number: i32) {
-    // Between fork and exec, a child has this handler too: what is registered is not its own.
+    // Between fork and exec, a child has this handler too, but the registered objects do not belong to it.
     if !system::is_here() {
         system::die_of(number);
     }
     match gate::note(number) {
         Noted::First => die(number),
-        // `abort` does not go on when the handler returns.
+        // `abort` ends the process when the handler returns.
         _ if number == system::ABORT => die(number),
         Noted::Held | Noted::Another => {}
     }
 }
 
-/// Cleans up and dies of signal `number`. Safe in a signal, as long as nobody holds the gate.
+/// Cleans up, and ends the process by signal `number`. Safe in a signal handler, as long as no thread holds the gate.
 fn die(number: i32) -> ! {
     for _ in 0..TRIES {
         if let Some(registry) = try_lock() {
@@ -88,9 +89,10 @@ fn try_lock() -> Option<MutexGuard<'static, Registry>> {
     }
 }
 
-/// The registry, locked: while it is held, no signal ends the process.
+/// The locked registry. While it is locked, no signal ends the process.
 pub(crate) struct Locked {
-    // Let go in this order: who holds the gate may wait for the lock, never the other way round.
+    // The registry is dropped first. A holder of the gate may wait for the lock, but a holder of the lock must not wait
+    // for the gate.
     registry: MutexGuard<'static, Registry>,
     _hold: Hold,
 }
@@ -109,24 +111,24 @@ impl DerefMut for Locked {
     }
 }
 
-/// Gives the registry, locked.
+/// Locks the registry.
 pub(crate) fn registry() -> Locked {
     let hold = Hold::new();
     Locked { registry: REGISTRY.lock().unwrap_or_else(PoisonError::into_inner), _hold: hold }
 }
 
-/// Does `step`, which makes a result count, unless a signal came before: then this cleans up, dies, and never returns.
-/// A signal that comes later finds the step done.
+/// Does `step`, which commits a result. If a signal came before, it cleans up instead, ends the process, and never
+/// returns. A signal that comes later finds the step done.
 ///
-/// Where the caller holds the registry and a signal came, `step` is not done and [`io::ErrorKind::Interrupted`] comes
-/// instead; the process dies as soon as the registry is let go.
+/// If the caller holds the registry and a signal came, `step` is not done, and the error is
+/// [`io::ErrorKind::Interrupted`]. The process ends as soon as the registry is unlocked.
 ///
 /// # Errors
 /// Those of `step`.
 pub(crate) fn commit<T>(step: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let hold = Hold::new();
     let blocked = system::block();
-    // A signal that nobody has taken yet; one that a thread has taken, whose handler may not have begun.
+    // A pending signal, and a signal that a thread has accepted but whose handler may not have started.
     if let Some(number) = system::pending() {
         gate::note(number);
     }
@@ -153,34 +155,35 @@ pub(crate) fn check() {
 }
 
 impl Registry {
-    /// `name` in `folder` is removed on death.
+    /// Registers the file `name` in `folder`. It is removed if a signal ends the process.
     pub(crate) fn add_file(&mut self, folder: &Arc<OwnedFd>, name: &OsStr) {
-        // The name of a file that stands there holds no NUL.
+        // The name of an existing file has no NUL.
         self.files.extend(CString::new(name.as_bytes()).map(|name| (Arc::clone(folder), name)));
     }
 
-    /// `name` in `folder` is no longer ours.
+    /// Removes `name` in `folder` from the registry.
     pub(crate) fn forget_file(&mut self, folder: &Arc<OwnedFd>, name: &OsStr) {
         self.files.retain(|(own, known)| !(Arc::ptr_eq(own, folder) && known.as_bytes() == name.as_bytes()));
     }
 
-    /// Whether a file `name` would be removed.
+    /// Whether the file `name` would be removed.
     #[cfg(test)]
     pub(crate) fn has_file(&self, name: &OsStr) -> bool {
         self.files.iter().any(|(_, known)| known.as_bytes() == name.as_bytes())
     }
 
-    /// `child` is told to end on death.
+    /// Registers `child`. It gets a signal if a signal ends the process.
     pub(crate) fn add_child(&mut self, child: Pid) {
         self.children.push(child);
     }
 
-    /// `child` is about to be reaped: its number may soon be another's.
+    /// Removes `child`, which is about to be reaped. After that, another process may get its number.
     pub(crate) fn forget_child(&mut self, child: Pid) {
         self.children.retain(|known| *known != child);
     }
 
-    /// The terminal gets these settings back on death, and while the process is stopped; `None`: it has them.
+    /// Registers the terminal's settings. They are restored at the end of the process and while it is stopped. `None`
+    /// removes them.
     pub(crate) fn set_terminal(&mut self, terminal: Option<(File, Termios)>) {
         self.terminal = terminal.map(|(file, settings)| Terminal { file, settings, quiet: None });
         match self.terminal {
@@ -189,7 +192,7 @@ impl Registry {
         }
     }
 
-    /// Safe in a signal.
+    /// Safe in a signal handler.
     fn clean_up(&self) {
         for (folder, name) in &self.files {
             let _ = unlinkat(folder, name.as_c_str(), AtFlags::empty());
@@ -206,7 +209,7 @@ impl Registry {
 }
 
 impl Terminal {
-    /// Shows what is typed, and remembers how it was hidden.
+    /// Enables the echo, and saves the settings without echo.
     fn show(&mut self) {
         if self.quiet.is_none() {
             self.quiet = tcgetattr(&self.file).ok();
@@ -214,7 +217,7 @@ impl Terminal {
         let _ = tcsetattr(&self.file, OptionalActions::Now, &self.settings);
     }
 
-    /// Hides it again. In the background the terminal is the shell's.
+    /// Disables the echo again. In the background, the terminal belongs to the shell.
     fn hide(&mut self) {
         if tcgetpgrp(&self.file).is_ok_and(|group| group == getpgrp())
             && let Some(quiet) = self.quiet.take()
@@ -224,14 +227,14 @@ impl Terminal {
     }
 }
 
-/// Ctrl-z while a passphrase is asked for: the shell gets its terminal as it was.
+/// Ctrl-z while the program asks for a passphrase: the shell gets the terminal with its old settings.
 extern "C" fn on_stop(_: i32) {
     with_terminal(Terminal::show);
     system::stop(on_stop);
     with_terminal(Terminal::hide);
 }
 
-/// `fg`.
+/// The process continues (`fg`).
 extern "C" fn on_continue(_: i32) {
     with_terminal(Terminal::hide);
 }
@@ -244,7 +247,7 @@ fn with_terminal(change: impl FnOnce(&mut Terminal)) {
     }
 }
 
-/// The registry, as the library is given it.
+/// The registry, in the form that the library expects.
 #[derive(Debug)]
 pub(crate) struct Registered;
 

@@ -1,4 +1,4 @@
-//! Which of the standard streams were there when the program started.
+//! Which standard streams were open when the program started.
 #![allow(unsafe_code, reason = "a look at the descriptors before Rust's start-up fills the gaps")]
 
 use std::fs::File;
@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// A bit for each of stdin, stdout and stderr that was closed.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// Run by the system's loader, before anything of Rust's.
+/// The system's loader runs this before any Rust code.
 ///
-/// Rust opens `/dev/null` in the place of a standard stream that is closed. What reads there would find an empty file,
-/// and what writes there would lose it, with success.
-// SAFETY: the loader calls each entry of this section once, as a C function, before `main`; what it passes besides, a C
-// function may leave unread. One that makes a system call and sets an atomic needs nothing of Rust's start-up.
+/// Rust opens `/dev/null` in place of a closed standard stream. A reader would then find an empty file, and a writer
+/// would lose its data and report success.
+// SAFETY: the loader calls each entry of this section once, as a C function, before `main`. A C function may ignore the
+// arguments. This one makes a system call and sets an atomic, and needs nothing of Rust's start-up code.
 #[used]
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
@@ -22,7 +22,7 @@ static LOOK: extern "C" fn() = look;
 
 extern "C" fn look() {
     for number in 0..3 {
-        // SAFETY: it only asks; for a descriptor that is closed the answer is an error.
+        // SAFETY: it only asks. For a closed descriptor, the answer is an error.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
             CLOSED.fetch_or(1 << number, Ordering::Relaxed);
         }
@@ -39,7 +39,7 @@ fn opened(number: u8, name: &str, stream: impl AsFd) -> io::Result<File> {
 /// Stdin.
 ///
 /// # Errors
-/// Where it was closed when the program started.
+/// If it was closed when the program started.
 pub(crate) fn stdin() -> io::Result<File> {
     opened(0, "stdin", io::stdin())
 }
@@ -47,7 +47,7 @@ pub(crate) fn stdin() -> io::Result<File> {
 /// Stdout.
 ///
 /// # Errors
-/// Where it was closed when the program started.
+/// If it was closed when the program started.
 pub(crate) fn stdout() -> io::Result<File> {
     opened(1, "stdout", io::stdout())
 }

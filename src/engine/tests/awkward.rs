@@ -1,10 +1,10 @@
-//! Readers and writers that give little, fail, or change under the engine's hands.
+//! Readers and writers that return few bytes, fail, or change while the engine works.
 
 use super::*;
 use proptest::prelude::*;
 use std::io;
 
-/// Gives or takes 1..=most bytes at a time, and fails at `fails_at`.
+/// Transfers 1..=most bytes per call, and fails at `fails_at`.
 struct Awkward<T> {
     inner: T,
     most: usize,
@@ -96,7 +96,7 @@ proptest! {
     }
 }
 
-/// Fails like a disk: beyond a place of the file no byte can be read.
+/// Fails like a disk: after a position in the file, no byte can be read.
 #[test]
 fn an_error_of_the_reader_behind_a_bad_chunk_comes_second() {
     let plaintext = text(5 << 20);
@@ -126,7 +126,7 @@ fn an_input_that_changes() {
                 envelope()
             };
             let ended = engine.seal(Source::File(&file), Sink::Stream(&mut out), envelope, &Unobserved);
-            // A small input is read whole before the key is asked for.
+            // A small input is read completely before the key is used.
             if size > SMALL_INPUT {
                 let Err(Error::Io { source, .. }) = ended else { panic!("{size}") };
                 assert_eq!(source.to_string(), "the input changed while it was read");
@@ -172,7 +172,7 @@ fn an_envelope_that_fails() {
     }
 }
 
-/// A refused key is the answer, whatever the stream does: here it never ends, slowly, or breaks.
+/// A refused key is the reported error, whatever the stream does. Here it never ends, is slow, or fails.
 #[test]
 fn an_envelope_that_fails_beside_a_stream() {
     struct Slow;
@@ -189,12 +189,12 @@ fn an_envelope_that_fails_beside_a_stream() {
         let begun = std::time::Instant::now();
         let ended = engine().seal(source, Sink::Nowhere, refuse, &Unobserved);
         assert!(matches!(ended, Err(Error::Invalid(_))));
-        // Of 4 MiB, each byte takes a millisecond.
+        // Reading 4 MiB would take over an hour, because each byte takes a millisecond.
         assert!(begun.elapsed().as_secs() < 60);
     }
 }
 
-/// A writer of the caller's that panics takes the call with it, and no thread waits for ever.
+/// If the caller's writer panics, the call panics, and no thread waits for ever.
 #[test]
 fn a_panic_ends_the_call() {
     struct Panics(usize);
@@ -215,7 +215,7 @@ fn a_panic_ends_the_call() {
     assert!(ended.is_err());
 }
 
-/// Such a count would let what the buffer held before pass for input, and one nonce be used twice.
+/// If such a count were accepted, old content of the buffer would be used as input, and one nonce would be used twice.
 #[test]
 fn a_reader_that_claims_more_than_it_was_asked_for() {
     struct Claims<'a>(&'a [u8]);
@@ -246,7 +246,7 @@ fn a_reader_that_claims_more_than_it_was_asked_for() {
     }
 }
 
-/// Touched while it is read, by what is told of every task: a stream must not get a whole file before the error.
+/// The file changes while it is read, on each progress report. A stream must not get a complete file before the error.
 #[test]
 fn an_input_that_is_touched_sends_no_whole_file() {
     struct Touch<'a>(&'a File);
@@ -265,14 +265,14 @@ fn an_input_that_is_touched_sends_no_whole_file() {
     }
 }
 
-/// Another thread must not read on where a reader panicked, and finish a valid file of something else.
+/// After a reader has panicked, another thread must not read on and finish a valid file with other content.
 #[test]
 fn a_reader_that_panics_makes_no_file() {
     struct Panics<'a>(&'a [u8], Option<usize>);
     impl Read for Panics<'_> {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
             if self.1.is_some_and(|at| self.0.len() <= at) {
-                // Once. What follows would look like a good input that is shorter.
+                // Only once. The next bytes would look like a good input that is shorter.
                 self.1 = None;
                 self.0 = &self.0[..10.min(self.0.len())];
                 panic!("on purpose");
@@ -289,7 +289,7 @@ fn a_reader_that_panics_makes_no_file() {
         }));
         assert!(ended.is_err() && serial_open(&out).1.is_err());
 
-        // Opening: what comes out is a prefix.
+        // When opening, the output is a prefix.
         let whole = serial_seal(&plaintext);
         let mut out = Vec::new();
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -301,7 +301,7 @@ fn a_reader_that_panics_makes_no_file() {
     }
 }
 
-/// Neither length nor room is left behind by what failed, and by what went well just what it needs.
+/// After a failure, neither length nor allocated space remains. After a success, only the necessary space remains.
 #[test]
 fn no_room_is_kept() {
     let engine = engine();
@@ -335,7 +335,7 @@ fn no_room_is_kept() {
     }
 }
 
-/// The file has this length, and takes little more of the disk.
+/// The file has this length, and uses little more space on the disk.
 fn assert_takes(file: &File, len: u64) {
     let meta = file.metadata().unwrap();
     assert_eq!(meta.len(), len);
@@ -343,8 +343,8 @@ fn assert_takes(file: &File, len: u64) {
     assert!(std::os::unix::fs::MetadataExt::blocks(&meta) * 512 <= len.next_multiple_of(1 << 16));
 }
 
-/// Under `ulimit -f`, room is never asked for beyond the limit, and what is too long is an error: not a signal that
-/// kills. The limit is the process's, so a process of its own is needed.
+/// Under `ulimit -f`, space is never allocated beyond the limit, and an output that is too long gives an error, not a
+/// signal that kills the process. The limit applies to the process, so the test needs its own process.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_limit_on_the_length_of_files() {
@@ -366,7 +366,7 @@ fn a_limit_on_the_length_of_files() {
     let [input, too_long] = [file_of(&fits), file_of(&exceeds)];
     setrlimit(Resource::Fsize, Rlimit { current: Some(LIMIT), ..getrlimit(Resource::Fsize) }).unwrap();
     let engine = engine();
-    // On a file system in memory, room beyond the limit counts as written.
+    // On a file system in memory, allocating space beyond the limit counts as a write.
     for folder in [std::env::temp_dir(), "/dev/shm".into()].iter() {
         if !folder.is_dir() {
             crate::skipped::skipped("a_limit_on_the_length_of_files", "there is no /dev/shm");

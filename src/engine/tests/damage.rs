@@ -1,4 +1,4 @@
-//! What was cut, flipped, swapped or added is refused on every path, as the serial reader refuses it.
+//! Input that was truncated, changed, swapped or extended is refused on every path with the error of the serial reader.
 
 use super::*;
 use crate::format::{Prelude, TAG_LEN};
@@ -22,7 +22,7 @@ fn sealed(plaintext: &[u8], first: u64) -> Vec<u8> {
     for (index, chunk) in (first..).zip(full.iter().map(|chunk| &chunk[..]).chain([rest])) {
         let start = out.len();
         out.resize(start + chunk.len() + TAG_LEN, 0);
-        // Beyond the limit nothing can be sealed; any bytes will do.
+        // Beyond the limit nothing can be sealed, so any bytes will do.
         if let Some(index) = ChunkIndex::new(index) {
             sealer.seal(index, chunk, &mut out[start..]).unwrap();
         }
@@ -30,7 +30,7 @@ fn sealed(plaintext: &[u8], first: u64) -> Vec<u8> {
     out
 }
 
-/// What the seeking reader says. It looks at the end first, so its error may be another one than the serial reader's.
+/// The error of the seeking reader. It checks the end first, so its error may differ from the serial reader's.
 fn seek_outcome(chunks: &[u8]) -> Outcome {
     let mut out = Vec::new();
     let file = [&[0; 56], chunks].concat();
@@ -64,7 +64,7 @@ fn cut_at_every_byte() {
     for len in (0..whole.len()).rev() {
         let cut = &whole[..len];
         file.set_len((crate::format::PRELUDE_LEN + len) as u64).unwrap();
-        // Near the boundaries on every path; elsewhere on those that need no new file.
+        // Near the boundaries, all paths are tested. Elsewhere, only those that need no new file.
         let near = (len + 20) % SEALED_CHUNK_LEN < 40 || len % 997 == 0;
         let error = if near {
             check(&engine, cut, 1 + len % 3, &plaintext, &len)
@@ -177,7 +177,7 @@ fn the_last_possible_chunk() {
     let max = crate::format::MAX_CHUNKS;
     for (first, fits) in [(max - 3, true), (max - 2, false), (max - 1, false)] {
         let chunks = sealed(&plaintext, first);
-        // Only in streams: a file of 4 PiB is more than file systems hold.
+        // Only in streams, because most file systems cannot store a file of 4 PiB.
         let file = file_of(&[]);
         let outcomes = payload_outcomes(&engine(), opener, (&chunks, &file), 1, first);
         let streams: Vec<_> = outcomes.into_iter().filter(|(path, _)| !path.contains("file")).collect();
@@ -194,7 +194,7 @@ fn the_last_possible_chunk() {
     }
 }
 
-/// Whole files: large ones, whose header is the large one, by file and by stream.
+/// Complete large files, which have the large header, by file and by stream.
 #[test]
 fn large_files_damaged() {
     let plaintext = text(5 << 20);
@@ -222,7 +222,7 @@ fn large_files_damaged() {
         assert!(out == serial.0 && result == serial.1);
         let nowhere = engine.open(Source::File(&file), Sink::Nowhere, &[&FixedKey], &Demands::default(), &Unobserved);
         assert_eq!(nowhere.map(drop).map_err(|error| format!("{error:?}")), serial.1);
-        // A file that is written at its positions ends with the verified part.
+        // At the end, a file that is written at positions has only the verified part.
         let out = tempfile::tempfile().unwrap();
         let sink = Sink::from_file(&out);
         let ended =

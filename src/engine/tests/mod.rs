@@ -1,4 +1,4 @@
-//! The engine against the serial reader and writer: the same bytes and the same errors, on every path.
+//! Compares the engine with the serial reader and writer: the same bytes and the same errors, on every path.
 
 mod awkward;
 mod damage;
@@ -22,7 +22,7 @@ use crate::keys::{KeyOpener, KeySealer};
 use crate::payload::{ChunkIndex, ChunkOpener};
 use crate::secret::DataKey;
 
-/// A key that wraps nothing, so that files made twice are alike.
+/// A key that does not wrap, so that two files with the same content have the same bytes.
 struct FixedKey;
 
 impl KeySealer for FixedKey {
@@ -55,13 +55,13 @@ fn envelope() -> Result<Envelope> {
     Envelope::with_salt(&[&FixedKey], &SealOptions::default(), DataKeyId([4; 16]), [5; 24])
 }
 
-/// More threads than cores, so that they get into each other's way.
+/// More threads than cores, so that they compete with each other.
 fn engine() -> Engine {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
     Engine::with_pool(Arc::new(pool))
 }
 
-/// Bytes that repeat nowhere near.
+/// Bytes without repetitions at short distances.
 fn text(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -93,7 +93,7 @@ fn serial_seal(plaintext: &[u8]) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-/// What came out, and how it ended.
+/// The output, and the result.
 type Outcome = (Vec<u8>, Result<(), String>);
 
 fn outcome(out: Vec<u8>, result: Result<()>) -> Outcome {
@@ -113,7 +113,7 @@ fn engine_open(engine: &Engine, source: Source<'_>) -> Outcome {
     outcome(out, result.map(drop))
 }
 
-/// A file of these chunks, after room for the prelude.
+/// A file with these chunks, after space for the prelude.
 fn payload_file(chunks: &[u8]) -> File {
     file_of(&[&[0; crate::format::PRELUDE_LEN], chunks].concat())
 }
@@ -122,7 +122,8 @@ fn payload_file(chunks: &[u8]) -> File {
 const PATHS: [&str; 6] =
     ["serial", "stream to stream", "file to stream", "file to file", "file to nowhere", "stream to file"];
 
-/// Opens the chunks in `chunks`, which are in `file` after a prelude, on every path of `PATHS` but the first, cut into tasks of `unit` chunks.
+/// Opens the chunks in `chunks`, which are in `file` after a prelude, on every path of `PATHS` except the first one.
+/// Tasks have `unit` chunks.
 fn payload_outcomes(
     engine: &Engine,
     opener: impl Fn() -> ChunkOpener,
@@ -167,7 +168,7 @@ fn payload_outcomes(
     PATHS.into_iter().zip(outcomes).collect()
 }
 
-/// Asserts that every path ends as the serial one does, and that what comes out in order is the same.
+/// Asserts that every path has the same result as the serial one, and that output in order is the same.
 fn assert_alike(outcomes: &[(&'static str, Outcome)], what: &dyn std::fmt::Debug) {
     let (_, (text, end)) = &outcomes[0];
     for (path, (out, result)) in outcomes {
@@ -179,7 +180,7 @@ fn assert_alike(outcomes: &[(&'static str, Outcome)], what: &dyn std::fmt::Debug
     }
 }
 
-/// Counts what it is told.
+/// Counts the reports that it receives.
 #[derive(Default)]
 struct Counting(Mutex<(u64, u64, u32)>);
 

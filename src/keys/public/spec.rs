@@ -1,4 +1,4 @@
-//! Which public keys there are, and their one encoding each (spec 9.10).
+//! The supported public keys. Each has exactly one encoding (spec 9.10).
 
 use crate::format::{ML_KEM_ENCAPSULATION_LENS, RSA_ENCAPSULATION_LENS, SlotKind, X_WING_ENCAPSULATION_LEN};
 
@@ -17,7 +17,7 @@ pub enum PublicKeySpec {
     XWing,
 }
 
-/// An SPKI up to the key. The objects before it have one encoding, so no parser is needed.
+/// The bytes of an SPKI before the key. They have one encoding for each kind of key, so no parser is needed.
 const ML_KEM_768_HEAD: &[u8] =
     b"\x30\x82\x04\xb2\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x04\x02\x03\x82\x04\xa1\x00";
 const ML_KEM_1024_HEAD: &[u8] =
@@ -26,7 +26,7 @@ const RSA_3072_HEAD: &[u8] = b"\x30\x82\x01\xa2\x30\x0d\x06\x09\x2a\x86\x48\x86\
     \x03\x82\x01\x8f\x00\x30\x82\x01\x8a\x02\x82\x01\x81\x00";
 const RSA_4096_HEAD: &[u8] = b"\x30\x82\x02\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\
     \x03\x82\x02\x0f\x00\x30\x82\x02\x0a\x02\x82\x02\x01\x00";
-/// After the modulus: the public exponent 65537.
+/// The bytes after the modulus: the public exponent 65537.
 const RSA_TAIL: &[u8] = b"\x02\x03\x01\x00\x01";
 
 /// Length of an X25519 key.
@@ -41,7 +41,7 @@ impl PublicKeySpec {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::MlKem768, Self::MlKem1024, Self::Rsa3072, Self::Rsa4096, Self::XWing];
 
-    /// The kind of slot that such a key gives.
+    /// The kind of slot for such a key.
     #[must_use]
     pub fn kind(self) -> SlotKind {
         match self {
@@ -51,7 +51,7 @@ impl PublicKeySpec {
         }
     }
 
-    /// The name: AWS KMS's own (`KeySpec`), or `X-Wing`.
+    /// The name: the one of AWS KMS (`KeySpec`), or `X-Wing`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -63,7 +63,7 @@ impl PublicKeySpec {
         }
     }
 
-    /// Bytes that stand before the message in a slot.
+    /// Length of the bytes before the message in a slot.
     #[must_use]
     pub fn encapsulation_len(self) -> usize {
         match self {
@@ -75,7 +75,7 @@ impl PublicKeySpec {
         }
     }
 
-    /// What stands before and after the key itself, and the key's length.
+    /// The encoding's bytes before and after the key, and the key's length.
     pub(super) fn encoding(self) -> (&'static [u8], usize, &'static [u8]) {
         match self {
             Self::MlKem768 => (ML_KEM_768_HEAD, ML_KEM_768_COEFFICIENTS + 32, b""),
@@ -86,13 +86,13 @@ impl PublicKeySpec {
         }
     }
 
-    /// The key without its encoding. `None` where `encoded` is not of this kind and size.
+    /// The key without its encoding. `None` if `encoded` does not have this kind and size.
     pub(super) fn key(self, encoded: &[u8]) -> Option<&[u8]> {
         let (head, len, tail) = self.encoding();
         encoded.strip_prefix(head)?.strip_suffix(tail).filter(|key| key.len() == len)
     }
 
-    /// The key's spec; or what is wrong with a key of a slot of `kind`.
+    /// The key's spec. The error says what is wrong with a key for a slot of `kind`.
     pub(super) fn of(kind: SlotKind, encoded: &[u8]) -> Result<Self, &'static str> {
         let found = Self::ALL.into_iter().filter(|spec| spec.kind() == kind);
         let found = found.filter_map(|spec| spec.key(encoded).map(|key| (spec, key))).next();
@@ -101,7 +101,7 @@ impl PublicKeySpec {
         Ok(spec)
     }
 
-    /// A key that passes for one, and to which what is sealed never opens, or opens to others.
+    /// Finds keys that look valid but are unsafe: data sealed to such a key never opens, or others can open it.
     fn check(self, key: &[u8]) -> Result<(), &'static str> {
         let broken = match self {
             Self::MlKem768 => !coefficients_are_small(&key[..ML_KEM_768_COEFFICIENTS]),
@@ -109,16 +109,16 @@ impl PublicKeySpec {
             Self::Rsa3072 | Self::Rsa4096 => !(key[0] & 0x80 != 0 && key[key.len() - 1] & 1 == 1),
             Self::XWing => {
                 let (_, x25519) = key.split_last_chunk::<X25519_LEN>().ok_or("its public key is too short")?;
-                // Every scalar is a multiple of 8, so that a key of small order gives zero with each.
+                // Every scalar is a multiple of 8, so a key of small order gives zero with every scalar.
                 let small_order = x25519_dalek::x25519([1; X25519_LEN], *x25519) == [0; X25519_LEN];
                 small_order || !coefficients_are_small(&key[..ML_KEM_768_COEFFICIENTS])
             }
         };
-        if broken { Err("its public key is none that anything may be sealed to") } else { Ok(()) }
+        if broken { Err("its public key is not safe to seal to") } else { Ok(()) }
     }
 }
 
-/// FIPS 203, section 7.2: the check of the modulus. Two coefficients stand in three bytes.
+/// FIPS 203, section 7.2: the check of the modulus. Three bytes contain two coefficients.
 fn coefficients_are_small(bytes: &[u8]) -> bool {
     bytes.chunks_exact(3).all(|three| {
         let [low, middle, high] = [three[0], three[1], three[2]].map(u16::from);

@@ -31,7 +31,7 @@ fn identity(seed: &[u8]) -> Identity {
     Identity::parse(format!("{line}:{}", &hash(line.as_bytes())[..8]).as_bytes()).unwrap()
 }
 
-/// The public key as a recipient file has it.
+/// The public key as it is in a recipient file.
 fn encoded(spec: PublicKeySpec, key: &[u8]) -> Vec<u8> {
     let (head, len, tail) = spec.encoding();
     assert_eq!(key.len(), len);
@@ -107,13 +107,13 @@ fn an_identity_opens_what_its_recipient_sealed() {
         let cut = Slot { wrapped: slot.wrapped[..len].to_vec(), ..slot.clone() };
         assert!(is_altered(one.open(&cut, &binding(1))) && encapsulation(&cut).is_none(), "{len}");
     }
-    // X25519 ignores the last bit of a key (RFC 7748). The context does not: there is one encapsulation for a message.
+    // X25519 ignores the last bit of a key (RFC 7748). The context does not, so only one encapsulation fits a message.
     let mut twin = slot.clone();
     twin.wrapped[1119] ^= 0x80;
     assert!(is_altered(one.open(&twin, &binding(1))));
 }
 
-/// X25519 with a key of small order gives zero, whoever computes: no secret at all.
+/// X25519 with a key of small order gives zero for every private key, so the result is not secret.
 #[test]
 fn a_zero_result_of_x25519_does_not_open() {
     let seed = DataKey::from_slice(&[7; KEY_LEN]).unwrap();
@@ -131,7 +131,7 @@ fn a_zero_result_of_x25519_does_not_open() {
     for point in small_order.map(unhex) {
         sent[1088..].copy_from_slice(&point);
         assert!(kem::open_x_wing(&seed, &sent).unwrap().is_none(), "{point:02x?}");
-        // Nor may anything be sealed to such a key: nobody could open it.
+        // Sealing to such a key is refused, too, because nobody could open the file.
         let public = [&identity.recipient().public_key()[..1184], &point].concat();
         assert!(PublicKeySpec::of(SlotKind::X_WING, &public).is_err(), "{point:02x?}");
     }
@@ -161,7 +161,7 @@ fn public_keys_that_break_a_rule_are_refused() {
                 assert_eq!(refused(&key), value > 3328, "{spec:?}, coefficient {coefficient}, {value}");
             }
         }
-        // What follows the coefficients is random.
+        // The bytes after the coefficients are random.
         key[len..len + 32].fill(0xff);
         assert!(!refused(&key));
     }
@@ -189,7 +189,7 @@ fn public_keys_that_break_a_rule_are_refused() {
     }
 }
 
-/// A second wrapping is made where the first holds the magic, and the tries have an end.
+/// If the first wrapping contains the magic, a second one is made. The number of attempts is limited.
 #[test]
 fn a_wrapping_never_holds_the_magic() {
     let mut made = 0;
@@ -214,7 +214,7 @@ fn slots_of_other_kinds_are_no_public_key_slots() {
     assert_eq!(encapsulation(&slot(5, 616)).unwrap().len(), 512);
 }
 
-/// AWS-LC, which AWS KMS runs on, holds the private keys here.
+/// AWS KMS is based on AWS-LC. Here AWS-LC has the private keys.
 #[cfg(feature = "aws-lc")]
 mod with_aws_lc {
     use super::*;
@@ -223,7 +223,7 @@ mod with_aws_lc {
     use aws_lc_rs::kem::{Algorithm, Ciphertext, DecapsulationKey, ML_KEM_768, ML_KEM_1024};
     use aws_lc_rs::rsa::{KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
 
-    /// Seals, opens with `private`, and looks at what altered slots give.
+    /// Seals, opens with `private`, and checks that altered slots fail.
     fn round_trip(spec: PublicKeySpec, spki: &[u8], private: impl Fn(&[u8]) -> Option<Vec<u8>>) {
         let recipient = Recipient::from_kms(ARN, spki).unwrap();
         assert_eq!(recipient.spec(), spec);
@@ -247,7 +247,7 @@ mod with_aws_lc {
             // RSA refuses an altered ciphertext; ML-KEM gives another secret.
             assert!(open(&altered, &binding(1)).is_none_or(is_altered), "{at}");
         }
-        // The ARN is not bound: it says which key is asked, and nothing rests on it.
+        // The ARN is not bound. It only says which key is asked, and no security depends on it.
         let renamed = Slot { key_id: ARN.replace("west", "north"), ..slot.clone() };
         assert_eq!(open(&renamed, &binding(1)).unwrap().unwrap().expose(), data_key.expose());
     }
@@ -283,7 +283,7 @@ mod with_aws_lc {
     }
 }
 
-/// A build without AWS-LC reads the recipient, and says why it cannot seal to it.
+/// A build without AWS-LC reads the recipient, and its error says why it cannot seal to it.
 #[cfg(not(feature = "aws-lc"))]
 #[test]
 fn rsa_needs_aws_lc() {
@@ -325,7 +325,7 @@ mod texts {
         let line = text.trim_end();
         let body = &line[..line.len() - 9];
         let (head, key) = body.rsplit_once(':').unwrap();
-        // The last character before the padding holds four bits that are not used.
+        // Four bits of the last character before the padding are not used.
         let odd = key.replace("==", "").trim_end().to_owned();
         let mut loose: Vec<char> = odd.chars().collect();
         let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -341,7 +341,7 @@ mod texts {
             format!("{line}:"),
             line[..line.len() - 1].into(),
             line.to_uppercase(),
-            // As a mail program wraps it.
+            // A mail program wraps lines in this way.
             format!("{}\n{}", &line[..998], &line[998..]),
             body.into(),
             checked(&body.replace("-v1:", "-v2:")),

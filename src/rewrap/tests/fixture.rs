@@ -1,4 +1,4 @@
-//! Small sealed files, and what to change in them.
+//! Small sealed files, and changes to them.
 
 use std::sync::LazyLock;
 
@@ -12,11 +12,11 @@ use crate::rewrap::write::both_banks;
 use crate::rewrap::{Plan, Rewrapped, SlotChange, Verified};
 use crate::secret::DataKey;
 
-/// Keys of the tests; key 0 is the one that a file is sealed with.
+/// The keys of the tests. The files are sealed with key 0.
 pub(super) static KEYS: LazyLock<Vec<KeyFile>> =
     LazyLock::new(|| (0..8).map(|_| KeyFile::generate().unwrap()).collect());
 
-/// A data key that every test knows: so that files can share it.
+/// A data key that every test knows, so that files can share it.
 static DATA_KEY: [u8; 32] = [0x5a; 32];
 
 /// Seals with [`DATA_KEY`].
@@ -98,27 +98,27 @@ pub(super) fn replace(slot: usize, with: &Slot) -> SlotChange {
     SlotChange::Replace { slot, with: unseen(with, slot) }
 }
 
-/// As a key service that does not show the data key gives it.
+/// A wrapping from a key service that does not show the data key.
 pub(super) fn unseen(slot: &Slot, from: usize) -> Rewrapped {
     Rewrapped { slot: slot.clone(), from, verified: Verified::Not, request_id: Some("request".into()) }
 }
 
-/// As an unwrapping that was checked gives it.
+/// A wrapping of a data key that was unwrapped and checked.
 pub(super) fn checked(slot: &Slot) -> Rewrapped {
     Rewrapped { slot: slot.clone(), from: 0, verified: Verified::AgainstCommitment, request_id: None }
 }
 
-/// A plan of one change.
+/// A plan with one change.
 pub(super) fn plan(bank: &Bank, change: SlotChange) -> Plan {
     Plan::new(bank, vec![change]).unwrap()
 }
 
-/// A large slot of a kind that nobody knows.
+/// A large slot of an unknown kind.
 pub(super) fn private_slot(len: usize) -> Slot {
     Slot { kind: SlotKind(0x8000), key_id: "private".into(), wrapped: vec![0xa5; len] }
 }
 
-/// The place of the payload's first bytes.
+/// The position of the payload's first bytes.
 pub(super) fn prelude_range(bank: &Bank) -> std::ops::Range<usize> {
     bank.len.header_len()..bank.len.header_len() + PRELUDE_LEN
 }

@@ -27,7 +27,7 @@ enum Op {
     Repair {
         with_key: bool,
     },
-    /// Bank 0 or 1, at an offset that may be cut to the bank's length.
+    /// Bank 0 or 1, at an offset that is reduced to the bank's length.
     DamageBank {
         bank: usize,
         at: usize,
@@ -39,7 +39,7 @@ enum Op {
     Evict,
 }
 
-/// An operation, and the fault that strikes it.
+/// An operation, and the fault that happens during it.
 type Step = (Op, Option<(usize, Fault)>);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -58,7 +58,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((op, fault), 1..24)
 }
 
-/// What is known of the file from outside.
+/// What is known about the file from outside.
 struct Model {
     sealed: Sealed,
     machine: Machine,
@@ -86,7 +86,7 @@ impl Model {
         self.machine.cached()[prelude_range(&self.sealed.bank)] != self.sealed.bank.prelude.to_bytes()
     }
 
-    /// Whether both banks are whole, on disk too: damage in two places at once is not what is promised against.
+    /// Whether both banks are undamaged, on the disk too. Damage in two places at once is not covered by the guarantee.
     fn settled(&self) -> bool {
         let header = Header::read(&Front::new(self.machine.cached()));
         self.machine.is_settled() && header.is_ok_and(|header| header.warnings().is_empty())
@@ -115,7 +115,7 @@ impl Model {
                 prop_assert!(!self.prelude_is_damaged());
             }
             Err(Error::Tampered(Tampered::Prelude)) => {
-                // A fault may strike where the front is read in pieces, around sectors that are bad.
+                // A fault may happen while the front is read in pieces around bad sectors.
                 let excused = was_damaged || fault.is_some();
                 prop_assert!(excused && writes == 0, "a whole file was refused, or one was written");
             }
@@ -168,7 +168,7 @@ impl Model {
     }
 }
 
-/// The slots before and after, once a run has got so far as to plan.
+/// The slots before and after, once a run has made its plan.
 type Planned = Option<(Vec<Slot>, Vec<Slot>)>;
 
 fn live_through(steps: &[Step], block: usize, bypass: Bypass, seed: u64) -> Result<(), TestCaseError> {
@@ -179,7 +179,7 @@ fn live_through(steps: &[Step], block: usize, bypass: Bypass, seed: u64) -> Resu
     steps.iter().try_for_each(|step| model.step(step))
 }
 
-/// The file is refused then, until it is repaired once more.
+/// The file is then refused until the next repair.
 #[test]
 fn a_power_cut_takes_back_a_repair_that_was_not_synced() {
     let damage = (Op::DamagePrelude { at: 0 }, None);

@@ -1,4 +1,4 @@
-//! Requests and plans: who is replaced, and what is refused before anything is written.
+//! Requests and plans: which slot is replaced, and what is refused before anything is written.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,7 +22,7 @@ fn kms_bank() -> (Sealed, Bank) {
     (sealed, bank)
 }
 
-/// A key service that counts its calls.
+/// A key service that counts the calls.
 fn service<'a>(key: &str, calls: &'a AtomicUsize) -> ReEncrypt<'a> {
     let (made, target) = (kms_slot(key), kms_slot(key));
     ReEncrypt {
@@ -80,14 +80,14 @@ fn a_file_that_is_as_asked_costs_no_call() {
         assert!(!plan.changes_slots() && plan.changes().is_empty());
     }
     assert_eq!(calls.load(Ordering::Relaxed), 0);
-    // An alias tells only by its answer.
+    // Which key an alias names is known only from the answer.
     let alias = ReEncrypt { is_target: Box::new(|_| false), ..service("one", &calls) };
     let request = Request { from: Some(key("one")), to: Some(&alias), ..Request::default() };
     assert!(!request.plan(&bank).unwrap().changes_slots());
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
-/// A name may stand for a key that has a slot already, which only the new slot shows. Another wrapping is no change.
+/// A name may stand for a key that already has a slot. Only the new slot shows this. Another wrapping is no change.
 #[test]
 fn another_wrapping_to_the_same_key_is_no_change() {
     let (_, bank) = kms_bank();
@@ -101,7 +101,7 @@ fn another_wrapping_to_the_same_key_is_no_change() {
     let plan = request.plan(&bank).unwrap();
     assert!(!plan.changes_slots() && plan.changes().is_empty());
     let local = Unwrap { openers: vec![&KEYS[0]], sealer: &KEYS[0], target: None };
-    // Nor is there anything to unwrap for a key that tells its own slots.
+    // A key that recognizes its own slots needs no unwrapping.
     let known = Unwrap { openers: vec![], sealer: &KEYS[0], target: Some(&KEYS[0]) };
     let sealed = Sealed::small(4096);
     for add in [&local, &known] {
@@ -119,7 +119,7 @@ fn a_service_rewraps_only_what_it_accepts() {
     let local = Bank { slots: bank.slots[2..].to_vec(), ..bank.clone() };
     assert!(invalid(add().plan(&local)).starts_with("to add three, the data key must be unwrapped"));
     assert_eq!(calls.load(Ordering::Relaxed), 0);
-    // It could, but unseen: that is not enough to add.
+    // It can rewrap, but without checking the data key. That is not enough for an added slot.
     assert!(invalid(add().plan(&bank)).contains("checked against the commitment"));
 }
 
@@ -137,7 +137,7 @@ fn a_choice_is_refused_before_any_call() {
     let lonely = Request { from: Some(key("two")), ..Request::default() };
     assert!(invalid(lonely.plan(&bank)).contains("no new key"));
     assert_eq!(calls.load(Ordering::Relaxed), 0);
-    // The only KMS slot needs no name, nor does the only slot there is.
+    // If there is only one KMS slot, or only one slot, it need not be named.
     let single = Bank { slots: bank.slots[1..].to_vec(), ..bank.clone() };
     assert_eq!(to(None).plan(&single).unwrap().slots()[0], kms_slot("three"));
     let local = Bank { slots: bank.slots[2..].to_vec(), ..bank.clone() };
@@ -151,7 +151,8 @@ fn a_key_that_stands_there_already_is_not_written_twice() {
     let two = service("two", &calls);
     let request = Request { from: Some(key("one")), to: Some(&two), ..Request::default() };
     assert!(invalid(request.plan(&bank)).contains("two slots"));
-    // With the other slot removed in the same run it is well, as long as not everything hangs on one slot.
+    // If the other slot is removed in the same run, this is allowed, as long as not all slots come from one unchecked
+    // slot.
     let request = Request { remove: vec![Selector::Slot(1)], ..request };
     assert_eq!(request.plan(&bank).unwrap().slots(), [kms_slot("two"), bank.slots[2].clone()]);
 }
@@ -179,7 +180,7 @@ fn not_every_slot_comes_from_one_that_was_not_checked() {
     let twice = SlotChange::Replace { slot: 1, with: unseen(&kms_slot("y"), 0) };
     let three = vec![replace(0, &kms_slot("x")), twice];
     assert!(invalid(Plan::new(&bank, three)).contains("two keys would come from one unchecked slot"));
-    // One for one, each from itself; one that was checked; or the only slot there is.
+    // Allowed: each new slot from its own old one, a checked data key, or the only slot of the header.
     let one_for_one = vec![replace(0, &kms_slot("x")), replace(1, &kms_slot("y"))];
     assert!(Plan::new(&two, one_for_one).is_ok());
     let verified = SlotChange::Add(checked(&sealed.wrappings[3]));
@@ -188,7 +189,7 @@ fn not_every_slot_comes_from_one_that_was_not_checked() {
     assert!(Plan::new(&one, vec![replace(0, &kms_slot("x"))]).is_ok());
     let stranger = SlotChange::Replace { slot: 0, with: unseen(&kms_slot("x"), 1) };
     assert!(invalid(Plan::new(&one, vec![stranger])).contains("no slot 1"));
-    // What is added may be rewrapped by others later, so its data key must be known.
+    // Others may later rewrap the added slot, so its data key must be checked.
     for from in [0, 1] {
         let added = vec![SlotChange::Add(unseen(&kms_slot("y"), from))];
         assert!(invalid(Plan::new(&two, added)).contains("checked against the commitment"));
@@ -232,7 +233,7 @@ fn slots_of_unknown_kinds_are_kept() {
     assert_eq!(plan.slots(), [strange.clone(), strange, sealed.wrappings[1].clone()]);
 }
 
-/// Whoever rewraps with another key keeps them; a recipient is added without its private key.
+/// A rewrap with another key keeps these slots. A recipient is added without its private key.
 #[test]
 fn slots_of_public_keys_are_kept_and_added() {
     let sealed = Sealed::small(8192);
@@ -263,14 +264,14 @@ fn the_data_key_is_checked_before_it_is_wrapped() {
     assert_eq!((made.verified, made.from), (Verified::AgainstCommitment, 0));
     let data_key = KEYS[5].open(&made.slot, &sealed.bank.binding).unwrap();
     assert!(data_key.expose() == &[0x5a; 32]);
-    // A slot that opens, but to another data key: wrapped for this binding by somebody who has the public parts.
+    // A slot that opens but gives another data key. Somebody with the public parts wrapped it for this binding.
     let other = crate::secret::DataKey::from_slice(&[1; 32]).unwrap();
     let grafted = crate::keys::KeySealer::wrap(&KEYS[0], &other, &sealed.bank.binding).unwrap();
     let bank = Bank { slots: vec![grafted, sealed.bank.slots[1].clone()], ..sealed.bank.clone() };
     assert_eq!(unwrap.rewrap(&bank, 0).unwrap().verified, Verified::AgainstCommitment);
     let alone = Unwrap { openers: vec![&KEYS[0]], sealer: &KEYS[5], target: None };
     assert!(matches!(alone.rewrap(&bank, 0), Err(Error::Tampered(Tampered::Commitment))));
-    // A slot that does not open at all, and no opener that matches.
+    // A slot that does not open, and no opener that matches.
     let mut broken = sealed.bank.clone();
     broken.slots[0].wrapped[60] ^= 1;
     assert!(matches!(alone.rewrap(&broken, 0), Err(Error::Tampered(Tampered::Slot { slot: 0 }))));
@@ -290,7 +291,7 @@ fn a_passphrase_can_be_changed() {
     let first = Unwrap { openers: vec![&KEYS[0]], sealer: &old, target: None };
     let added = Request { add: vec![&first], ..Request::default() }.plan(&sealed.bank).unwrap();
     let bank = Bank { slots: added.slots().to_vec(), ..sealed.bank };
-    // Adding another is refused: a header has one passphrase.
+    // Adding another one is refused, because a header has at most one passphrase.
     let second = Unwrap { openers: vec![&old], sealer: &new, target: None };
     assert!(invalid(Request { add: vec![&second], ..Request::default() }.plan(&bank)).contains("passphrase"));
     let from = Some(Selector::Slot(2));

@@ -1,4 +1,4 @@
-//! Real files: O_DIRECT, locks, renaming, and rewraps that run into each other.
+//! Real files: O_DIRECT, locks, renaming, and several rewraps at the same time.
 
 use std::fs;
 use std::io;
@@ -46,7 +46,7 @@ fn a_slot_is_replaced_in_place() {
         }
         assert_eq!(payload_hash(&after), payload_hash(&sealed.bytes));
         assert_eq!(header_of(&after).bank().slots[0], sealed.wrappings[3]);
-        // The retired key is named nowhere in the header.
+        // The header no longer names the retired key.
         let retired = KEYS[0].id().as_bytes();
         assert!(!after[..2 * bank_len].windows(retired.len()).any(|window| window == retired));
         let report = rewrap_file(&path, |header| Plan::unchanged(header.bank())).unwrap();
@@ -71,7 +71,7 @@ fn the_header_grows_into_a_new_file() {
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-    // A further name would keep the old header, and with it the retired key.
+    // Another name would keep the old header, and the retired key in it.
     fs::hard_link(&path, folder.path().join("b.wax")).unwrap();
     let refused = rewrap(&path, SlotChange::Add(checked(&private_slot(20_000))));
     assert!(matches!(refused, Err(Error::Io { .. })));
@@ -81,7 +81,7 @@ fn the_header_grows_into_a_new_file() {
 
 #[test]
 fn a_prelude_is_put_back() {
-    // A short payload is copied for it, a long one is not.
+    // A short payload is copied for this, but a long one is not.
     for (bank_len, len, copied) in [(4096, 100_000, true), (65_536, 65 << 20, false)] {
         let folder = folder();
         let path = folder.path().join("a.wax");
@@ -94,7 +94,7 @@ fn a_prelude_is_put_back() {
         let mut session = InPlace::begin(DiskFile::open(&path).unwrap()).unwrap();
         let repair = session.plan_repair(&[&KEYS[0]]).unwrap();
         assert_eq!(repair.replaced.len(), 2);
-        // And slots can change in the same session.
+        // Slots can be changed in the same session, too.
         let session = session.repair(&repair).unwrap();
         let plan = Plan::new(session.header().bank(), vec![replace(0, &sealed.wrappings[1])]).unwrap();
         session.apply(&plan).unwrap();
@@ -105,7 +105,7 @@ fn a_prelude_is_put_back() {
     }
 }
 
-/// Up to 64 MiB a payload is copied, so that a torn write cannot take the first chunk with it.
+/// Payloads up to 64 MiB are copied, so that a torn write cannot destroy the first chunk.
 #[test]
 fn the_longest_payload_that_is_copied() {
     let sealed = Sealed::new(65_536, 100_000, 1, 1);
@@ -115,7 +115,7 @@ fn the_longest_payload_that_is_copied() {
         let mut damaged = sealed.bytes.clone();
         damaged[131_072] ^= 1;
         fs::write(&path, &damaged).unwrap();
-        // The first chunk speaks for the payload; behind it may stand anything.
+        // The first chunk proves that the payload belongs to the header. The rest may be anything.
         fs::File::options().write(true).open(&path).unwrap().set_len(131_072 + payload_len).unwrap();
         let inode = fs::metadata(&path).unwrap().ino();
         let mut session = InPlace::begin(DiskFile::open(&path).unwrap()).unwrap();
@@ -126,7 +126,7 @@ fn the_longest_payload_that_is_copied() {
     }
 }
 
-/// Who still writes the file would go on writing into one that has no name any more.
+/// A program that is still writing the file would continue to write into a file without a name.
 #[test]
 fn a_file_that_somebody_has_open_is_not_copied() {
     let folder = folder();
@@ -137,7 +137,7 @@ fn a_file_that_somebody_has_open_is_not_copied() {
     let grow = || rewrap(&path, SlotChange::Add(checked(&private_slot(5000))));
     assert!(is_busy(&grow()));
     assert_eq!(fs::metadata(&path).unwrap().len(), sealed.bytes.len() as u64 - 1000);
-    // In place, nothing is lost.
+    // A change in place loses nothing.
     rewrap(&path, replace(0, &sealed.wrappings[3])).unwrap();
     io::Write::write_all(&mut &writer, &sealed.bytes[sealed.bytes.len() - 1000..]).unwrap();
     drop(writer);
@@ -157,7 +157,7 @@ fn two_at_once_lose_nothing() {
         for key in 1..8 {
             let (path, sealed, refused) = (&path, &sealed, &refused);
             scope.spawn(move || {
-                // Every third adds so much that a new file takes the old one's place.
+                // Every third run adds so much that a new file replaces the old one.
                 let change = || match key % 3 {
                     0 => vec![
                         SlotChange::Add(checked(&sealed.wrappings[key])),
@@ -193,7 +193,7 @@ fn one_that_holds_the_file_keeps_others_out() {
     let session = InPlace::begin(DiskFile::open(&path).unwrap()).unwrap();
     assert!(is_busy(&InPlace::begin(DiskFile::open(&path).unwrap())));
     drop(session);
-    // A file that was opened, and replaced before its lock was had.
+    // A file that was opened, and was replaced before it was locked.
     let late = DiskFile::open(&path).unwrap();
     fs::write(folder.path().join("new"), &sealed.bytes).unwrap();
     fs::rename(folder.path().join("new"), &path).unwrap();
@@ -205,7 +205,7 @@ fn one_that_holds_the_file_keeps_others_out() {
 
 #[test]
 fn reads_past_the_cache_give_what_was_written() {
-    // The folder for temporary files, and one that is likely to be in memory, where there is no O_DIRECT.
+    // The folder for temporary files, and one that is probably in memory, where O_DIRECT is not supported.
     let in_memory = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| {
         skipped("reads_past_the_cache_give_what_was_written: in memory", "there is no /dev/shm");
         folder()
@@ -223,7 +223,7 @@ fn reads_past_the_cache_give_what_was_written() {
                 let expected = &bytes[offset.min(len)..(offset + count).min(len)];
                 assert!(&buffer[..read] == expected, "{len} bytes, {count} at {offset}: {read}");
             }
-            // Written through the same descriptor, whose flags are as before.
+            // The write uses the same descriptor, with the same flags as before.
             file.write_at(3, b"abc").unwrap();
             file.sync().unwrap();
             let mut buffer = [0; 7];
@@ -287,7 +287,7 @@ fn a_long_name_leaves_room_for_the_new_files() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-/// A folder may give its new files readers whom the old one did not have.
+/// A folder's default access list may give more users access to a new file than to the old one.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_new_file_has_no_reader_more() {
@@ -307,7 +307,7 @@ fn a_new_file_has_no_reader_more() {
     let lists = (c"system.posix_acl_default", c"system.posix_acl_access");
     match fsetxattr(fs::File::open(folder.path()).unwrap(), lists.0, &list, XattrFlags::empty()) {
         Ok(()) => {}
-        // No such readers where the file system has no lists.
+        // If the file system has no access lists, there are no such readers.
         Err(rustix::io::Errno::OPNOTSUPP) => {
             return skipped("a_new_file_has_no_reader_more", "the file system has no access lists");
         }
@@ -332,7 +332,7 @@ fn a_new_file_has_the_old_ones_attributes() {
     for name in names {
         match fsetxattr(fs::File::open(&path).unwrap(), name, name.as_bytes(), XattrFlags::empty()) {
             Ok(()) => {}
-            // Nothing to copy where the file system has none.
+            // If the file system has no such attributes, there is nothing to copy.
             Err(rustix::io::Errno::OPNOTSUPP) => {
                 return skipped("a_new_file_has_the_old_ones_attributes", "the file system has no attributes");
             }

@@ -1,4 +1,4 @@
-//! Repair: what it puts back, and what it must leave alone.
+//! Repair: what it restores, and what it must not change.
 
 use super::fixture::{KEYS, Sealed, header_of, plan, prelude_range, private_slot, replace};
 use super::sim::{Bypass, Machine};
@@ -18,7 +18,7 @@ fn no_keys() -> [&'static dyn KeyOpener; 0] {
     []
 }
 
-/// What repair writes into a file of `bytes`; the error must have left it as it was.
+/// The bytes that repair writes into a file of `bytes`. If it fails, the file must be unchanged.
 fn repaired(bytes: &[u8], block: usize, openers: &[&dyn KeyOpener]) -> Result<(Vec<u8>, Vec<Part>), Error> {
     let machine = machine(bytes, block);
     let go = || {
@@ -44,7 +44,8 @@ fn is_prelude_error<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
     matches!(result, Err(Error::Tampered(Tampered::Prelude)))
 }
 
-/// The magic in a slot, where a hidden bank could stand, makes a whole file malformed. Damage there made it readable.
+/// If the magic is in a slot, where a hidden bank could be, an undamaged file is malformed. Damage there made it
+/// readable.
 #[test]
 fn damage_that_keeps_a_file_readable_is_left_alone() {
     let sealed = Sealed::small(2 * BANK);
@@ -107,10 +108,10 @@ fn the_last_chunk_speaks_where_the_first_is_gone() {
     let (mended, parts) = repaired(&damaged, 4096, &[&KEYS[0]]).unwrap();
     assert!(matches!(parts.as_slice(), [Part::Prelude { chunk: 1, .. }]));
     assert!(mended[..payload] == sealed.bytes[..payload] && mended[payload..] == damaged[payload..]);
-    // With the last chunk altered too, nothing shows that header and payload belong together.
+    // With the last chunk changed too, nothing proves that header and payload belong together.
     *damaged.last_mut().unwrap() ^= 1;
     assert!(is_prelude_error(repaired(&damaged, 4096, &[&KEYS[0]])));
-    // Of a file that was cut, the last whole chunk may speak.
+    // In a truncated file, the last complete chunk can be the proof.
     let long = Sealed::new(BANK, 50_000, 1, 1);
     let mut cut = long.bytes[..payload + 2 * SEALED_CHUNK_LEN + 9].to_vec();
     cut[2 * BANK..payload + 1].fill(0);
@@ -134,7 +135,7 @@ fn the_shortest_files() {
 
 #[test]
 fn a_header_over_another_file_of_the_same_data_key_is_left_alone() {
-    // Same data key, same binding, other salt; and so another header over this payload.
+    // Same data key and binding, but another salt. So the header does not belong to this payload.
     let (ours, other) = (Sealed::small(BANK), Sealed::new(BANK, 20_000, 2, 2));
     assert!(ours.bank.binding == other.bank.binding && ours.bank.prelude != other.bank.prelude);
     let mut copied = ours.bytes.clone();
@@ -145,14 +146,14 @@ fn a_header_over_another_file_of_the_same_data_key_is_left_alone() {
         for openers in [&[][..], &[&KEYS[0] as &dyn KeyOpener, &KEYS[1]]] {
             assert!(is_prelude_error(repaired(&copied, 4096, openers)), "{damage:?}");
         }
-        // Nor does a rewrap touch it: its second bank could be another file's payload.
+        // A rewrap does not change it, either: its second bank could be another file's payload.
         let machine = machine(&copied, 4096);
         let session = InPlace::begin(machine.open(None)).unwrap();
         let plan = plan(session.header().bank(), replace(0, &other.wrappings[5]));
         assert!(is_prelude_error(session.apply(&plan)));
         assert_eq!(machine.writes(), 0);
     }
-    // One bank alone, over the first of another file: they disagree.
+    // One bank over the first bank of another file: the two banks do not match.
     let mut half = ours.bytes.clone();
     half[..BANK].copy_from_slice(&other.bytes[..BANK]);
     assert!(matches!(repaired(&half, 4096, &[&KEYS[0]]), Err(Error::Format(_))));
@@ -163,7 +164,7 @@ fn a_larger_header_over_a_smaller_file_writes_nothing_into_its_payload() {
     let (small, large) = (Sealed::new(BANK, 200_000, 1, 1), Sealed::new(65_536, 200_000, 2, 1));
     let mut copied = small.bytes.clone();
     copied[..65_536].copy_from_slice(&large.bytes[..65_536]);
-    // Bank 1 would stand where chunks of the payload are.
+    // Bank 1 would overwrite chunks of the payload.
     assert!(is_prelude_error(repaired(&copied, 4096, &no_keys())));
     assert!(is_prelude_error(repaired(&copied, 4096, &[&KEYS[0]])));
 }
@@ -187,7 +188,7 @@ fn unreadable_sectors_count_as_damage() {
     assert!(matches!(InPlace::begin(machine.open(None)), Err(Error::Io { .. })));
 }
 
-/// That no chunk could be read says nothing about whose header it is.
+/// If no chunk can be read, that does not show which file the header belongs to.
 #[test]
 fn what_cannot_be_read_is_no_proof_of_anything() {
     let sealed = Sealed::small(BANK);
@@ -213,7 +214,7 @@ fn rewrap_mends_what_an_interrupted_run_left() {
         assert_eq!(report.outcome, Outcome::BroughtTogether(place));
         assert_eq!(report.payload_len, sealed.payload().len() as u64);
         assert!(machine.cached() == sealed.bytes && machine.writes() >= 1);
-        // And then there is nothing left to do.
+        // After that, nothing is left to repair.
         let session = InPlace::begin(machine.open(None)).unwrap();
         assert_eq!(session.apply(&unchanged).unwrap().outcome, Outcome::Unchanged);
         assert_eq!(machine.writes(), 0);
@@ -239,7 +240,7 @@ fn a_plan_for_another_file_is_refused() {
     assert!(matches!(session.apply(&plan), Err(Error::ApiMisuse(_))));
 }
 
-/// Whoever shows a plan to a person may get another one back.
+/// A caller that shows a plan to the user may later pass a changed plan.
 #[test]
 fn a_plan_that_was_altered_is_refused() {
     let sealed = Sealed::small(BANK);
@@ -253,7 +254,7 @@ fn a_plan_that_was_altered_is_refused() {
         Replacement { offset: 512, ..bank.clone() },
         Replacement { after: [&bank.after[..4000], &[1; 96]].concat(), ..bank.clone() },
         Replacement { part: Part::Bank(BankNumber::One), ..bank.clone() },
-        // The bank that counts is not to be touched, not even by its own bytes.
+        // The bank that is used must not be written, not even with its own bytes.
         Replacement { part: Part::Bank(BankNumber::One), offset: BANK as u64, after: whole, ..bank.clone() },
         Replacement { offset: prelude.offset + 1, ..prelude.clone() },
         Replacement { after: vec![0; 56], ..prelude.clone() },

@@ -1,7 +1,8 @@
 //! A simulated disk under a page cache, with one folder entry: power cuts, kills, failing writes and syncs.
 //!
-//! What a sync has not confirmed may be on disk, or not, or in part (by sectors), or its whole block may be garbage or
-//! unreadable. After a failed sync the cache calls pages clean that never arrived, and serves them until it drops them.
+//! Data that was not synced may be on the disk, or not, or partly (by sectors), or its whole block may be garbage or
+//! unreadable. After a failed sync, the cache marks pages as clean that were never written, and returns them until it
+//! drops them.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,54 +37,54 @@ impl Rng {
 /// What happens at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The process dies; the machine runs on and may write its cache out.
+    /// The process is killed. The machine continues and may write its cache to the disk.
     Kill,
     /// The machine stops.
     PowerCut,
     /// The call fails. A failed sync marks its pages clean, whatever arrived.
     Fail,
-    /// A kill, and the writing out of the cache fails without anybody being told.
+    /// The process is killed, and writing the cache to the disk fails without a report.
     KillAndLose,
 }
 
 pub(super) const FAULTS: [Fault; 4] = [Fault::Kill, Fault::PowerCut, Fault::Fail, Fault::KillAndLose];
 
-/// How reading past the cache works on this machine.
+/// How a read past the cache works on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bypass {
-    /// O_DIRECT: dirty pages of the range are written first, and the disk is read.
+    /// With O_DIRECT: dirty pages of the range are written first, and then the disk is read.
     Direct,
     /// Clean pages are dropped, then the cache is read.
     DropPages,
 }
 
-/// Rules that a broken rewrap leaves out.
+/// Faults that are put into a rewrap, to test the tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Broken {
     pub(super) no_first_sync: bool,
     pub(super) reads_through_cache: bool,
-    /// Believes that a block is one byte: writes in place on blocks that hold both banks.
+    /// Assumes blocks of one byte, and so writes in place although a block has both banks.
     pub(super) ignores_block_size: bool,
 }
 
-/// What a machine does without any error.
+/// Misbehaviour of a machine that is not reported as an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quirk {
-    /// From the second sync on, syncs succeed and lose what they should have written.
+    /// From the second sync on, syncs report success but lose data.
     SyncsLie,
-    /// A copy ends early.
+    /// A copy ends too early.
     CopyEndsEarly,
-    /// Somebody appends to the file while it is copied.
+    /// Another program appends to the file while it is copied.
     GrowsWhileCopied,
-    /// Somebody cuts the file's last bytes off once its length has been asked for.
+    /// Another program truncates the file after its length was read.
     CutWhileRead,
-    /// Somebody writes the file while it is copied, and no byte more than it has.
+    /// Another program changes bytes of the file while it is copied, but not its length.
     WrittenWhileCopied,
-    /// Somebody else has the file open.
+    /// Another process has the file open.
     HeldOpen,
-    /// The system does not tell who has the file open, nor when it was written.
+    /// The system can tell neither who has the file open, nor when it was written.
     TellsNothing,
-    /// Another program gives the file's name to a file of its own once writing has begun, heeding no lock.
+    /// Another program gives the file's name to its own file after writing has begun, and ignores the lock.
     LosesItsName,
 }
 
@@ -92,7 +93,7 @@ struct Inode {
     disk: Vec<u8>,
     cache: Vec<u8>,
     dirty: BTreeSet<usize>,
-    /// Sectors of the disk that cannot be read until they are written.
+    /// Sectors of the disk that are unreadable until they are written.
     bad: BTreeSet<usize>,
     locked: bool,
 }
@@ -100,7 +101,7 @@ struct Inode {
 #[derive(Clone)]
 struct World {
     inodes: BTreeMap<usize, Inode>,
-    /// Which inode the name leads to, in the cache and on disk.
+    /// The inode that the name refers to, in the cache and on the disk.
     named: usize,
     named_on_disk: usize,
     block: usize,
@@ -111,10 +112,10 @@ struct World {
     fault: Option<(usize, Fault)>,
     step: usize,
     synced_once: bool,
-    /// Whether the process of the current run is gone.
+    /// Whether the process of the current run was killed.
     dead: bool,
     writes: usize,
-    /// How often somebody else has written.
+    /// The number of writes by other programs.
     changed: i64,
 }
 
@@ -153,14 +154,14 @@ impl Machine {
         self
     }
 
-    /// A copy of the whole machine, whose further fate is another's.
+    /// A copy of the complete machine, which then changes independently.
     pub(super) fn fork(&self, seed: u64) -> Self {
         let mut world = self.0.borrow().clone();
         world.rng = Rng::new(seed);
         Self(Rc::new(RefCell::new(world)))
     }
 
-    /// Starts a process that opens the file; `fault` strikes at the step given.
+    /// Starts a process that opens the file. `fault` happens at the given step.
     pub(super) fn open(&self, fault: Option<(usize, Fault)>) -> SimFile {
         let mut world = self.0.borrow_mut();
         world.fault = fault;
@@ -172,7 +173,7 @@ impl Machine {
         SimFile { world: Rc::clone(&self.0), inode: world.named, temporary: false, holds_lock: false }
     }
 
-    /// Starts a process beside one that still runs.
+    /// Starts a process while another one is running.
     pub(super) fn open_beside(&self) -> SimFile {
         let inode = self.0.borrow().named;
         SimFile { world: Rc::clone(&self.0), inode, temporary: false, holds_lock: false }
@@ -182,13 +183,13 @@ impl Machine {
         self.0.borrow_mut().power_cut();
     }
 
-    /// What a reader is given now.
+    /// The bytes that a reader gets now.
     pub(super) fn cached(&self) -> Vec<u8> {
         let world = self.0.borrow();
         world.inodes[&world.named].cache.clone()
     }
 
-    /// What a reader is given after the system has dropped some of its clean pages.
+    /// The bytes that a reader gets after the system has dropped some of its clean pages.
     pub(super) fn cached_after_eviction(&self) -> Vec<u8> {
         let mut world = self.0.borrow_mut();
         let World { inodes, named, rng, block, .. } = &mut *world;
@@ -198,7 +199,7 @@ impl Machine {
         inode.cache.clone()
     }
 
-    /// Changes the file behind everybody's back, on disk and in the cache.
+    /// Changes the file on the disk and in the cache, without notice to anybody.
     pub(super) fn damage(&self, change: impl Fn(&mut Vec<u8>)) {
         let mut world = self.0.borrow_mut();
         let named = world.named;
@@ -215,31 +216,31 @@ impl Machine {
         inode.bad.extend(range.start / SECTOR..range.end.div_ceil(SECTOR));
     }
 
-    /// Whether the disk holds what the cache believes.
+    /// Whether the disk has the same content as the cache.
     pub(super) fn is_settled(&self) -> bool {
         let world = self.0.borrow();
         let inode = &world.inodes[&world.named];
         inode.dirty.is_empty() && inode.disk == inode.cache && world.named == world.named_on_disk
     }
 
-    /// How often the last run wrote into a file.
+    /// The number of writes of the last run.
     pub(super) fn writes(&self) -> usize {
         self.0.borrow().writes
     }
 
-    /// How many steps the last run took.
+    /// The number of steps of the last run.
     pub(super) fn steps(&self) -> usize {
         self.0.borrow().step
     }
 
-    /// Files that have no name that anybody looks at.
+    /// Files whose names no reader uses.
     pub(super) fn strays(&self) -> usize {
         self.0.borrow().inodes.len() - 1
     }
 }
 
 impl Inode {
-    /// The bytes of block number `at`, as far as the cache has them.
+    /// The bytes of block number `at`, as far as they are in the cache.
     fn range(&self, at: usize, block: usize) -> std::ops::Range<usize> {
         at * block..((at + 1) * block).min(self.cache.len())
     }
@@ -259,7 +260,7 @@ impl Inode {
         self.persist(self.range(at, block));
     }
 
-    /// A clean page is forgotten, and what the disk holds comes back.
+    /// Drops a clean page, so that the disk's content is used again.
     fn evict(&mut self, at: usize, block: usize) {
         let range = self.range(at, block);
         if self.dirty.contains(&at) || self.disk.len() < range.end {
@@ -268,7 +269,7 @@ impl Inode {
         self.cache[range.clone()].copy_from_slice(&self.disk[range]);
     }
 
-    /// A dirty block on its way to the disk, when nobody waits for it any more.
+    /// Writes a dirty block to the disk after the process no longer waits for it.
     fn arrive_or_not(&mut self, at: usize, block: usize, rng: &mut Rng) {
         self.dirty.remove(&at);
         let range = self.range(at, block);
@@ -280,7 +281,7 @@ impl Inode {
                     self.persist(start..range.end.min(start + SECTOR));
                 }
             }
-            // The block was under the head: nothing of it is left.
+            // The power was cut while the block was written, so its old content is lost.
             _ => {
                 self.persist(range.clone());
                 self.disk[range.clone()].fill(0x6b);
@@ -307,7 +308,7 @@ impl World {
         }
     }
 
-    /// The machine goes on: pages are written out, or stay dirty for longer, or get lost.
+    /// The machine continues: pages are written, stay dirty, or get lost.
     fn kill(&mut self, lose: bool) {
         self.dead = true;
         let (block, rng) = (self.block, &mut self.rng);
@@ -322,7 +323,7 @@ impl World {
         }
     }
 
-    /// Counts a step. `Some` is the fault that strikes there.
+    /// Counts a step. Returns the fault that happens there, if any.
     fn enter(&mut self) -> io::Result<Option<Fault>> {
         if self.dead {
             return Err(io::Error::other("the process is gone"));
@@ -332,7 +333,7 @@ impl World {
         Ok(self.fault.filter(|(at, _)| *at == step).map(|(_, fault)| fault))
     }
 
-    /// A step that changes nothing on disk.
+    /// A step that does not change the disk.
     fn plain_step(&mut self) -> io::Result<()> {
         match self.enter()? {
             None => Ok(()),

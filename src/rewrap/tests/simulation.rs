@@ -1,5 +1,5 @@
-//! Several runs in a row, each struck at any step by any fault: the file always opens, and its slots are all from
-//! before or all from after. Broken variants lose files here, which shows that the test can fail.
+//! Several runs in a row, with any fault at any step. The file always opens, and its slots are either all old or all
+//! new. Variants of rewrap with deliberate bugs lose files here, which shows that the test can fail.
 
 use super::fixture::{KEYS, Sealed, checked, replace};
 use super::sim::{Broken, Bypass, FAULTS, Fault, Machine, Quirk, Rng};
@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::format::{Front, Header, Slot};
 use crate::rewrap::{InPlace, Plan, Report, SlotChange};
 
-/// More steps than a run has; a fault there never strikes.
+/// More steps than a run has, so a fault at this step never happens.
 pub(super) const STEPS: usize = 20;
 
-/// What a run asks for.
+/// The request of a run.
 #[derive(Debug, Clone, Copy)]
 enum Ask {
     Replace(usize),
@@ -30,7 +30,7 @@ fn plan_for(ask: Ask, sealed: &Sealed, slots: &[Slot]) -> Vec<SlotChange> {
     }
 }
 
-/// The slots before and after, once a run has got so far as to plan.
+/// The slots before and after, once a run has made its plan.
 type Planned = Option<(Vec<Slot>, Vec<Slot>)>;
 
 fn run(machine: &Machine, sealed: &Sealed, ask: Ask, fault: Option<(usize, Fault)>) -> (Planned, Result<Report>) {
@@ -52,7 +52,7 @@ fn run(machine: &Machine, sealed: &Sealed, ask: Ask, fault: Option<(usize, Fault
     (planned, result)
 }
 
-/// Whether a reader of `bytes` gets the payload, with slots that are among `allowed`.
+/// Whether a reader of `bytes` gets the payload, with slots that are in `allowed`.
 fn opens(bytes: &[u8], payload: &[u8], allowed: &[Vec<Slot>]) -> bool {
     let Ok(header) = Header::read(&Front::new(bytes.to_vec())) else { return false };
     let start = header.bank_len().header_len();
@@ -69,7 +69,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Looks at the file as it is, after evictions, and after power cuts of several kinds.
+    /// Checks the file as it is, after pages were dropped, and after several kinds of power cuts.
     fn look(&mut self, machine: &Machine, payload: &[u8], allowed: &[Vec<Slot>], seed: u64) {
         let mut see = |bytes: &[u8]| {
             self.states += 1;
@@ -85,7 +85,7 @@ impl Tally {
         }
     }
 
-    /// One life of a file: a run for each fault, then one that is left in peace.
+    /// One file: a run for each fault, then one without a fault.
     fn live(&mut self, sealed: &Sealed, machine: &Machine, faults: &[(usize, Fault)], rng: &mut Rng) {
         let mut allowed = vec![sealed.bank.slots.clone()];
         let asks = |rng: &mut Rng| match rng.below(8) {
@@ -109,7 +109,7 @@ impl Tally {
             let both_alike = |bytes: &[u8]| {
                 Header::read(&Front::new(bytes.to_vec())).is_ok_and(|header| header.warnings().is_empty())
             };
-            // A run that says it is done has left no old wrapping, not even for the power cut that follows.
+            // After a run that reports success, no old wrapping remains, not even after the next power cut.
             if result.is_ok() {
                 let stopped = machine.fork(rng.next());
                 stopped.power_cut();
@@ -122,7 +122,7 @@ impl Tally {
     }
 }
 
-/// Every fault at every step of two runs in a row, and a third at random.
+/// Every fault at every step of two runs in a row, and a third run with a random fault.
 fn simulate(sealed: &Sealed, block: usize, bypass: Bypass, broken: Broken, stride: usize) -> Tally {
     let mut tally = Tally::default();
     let direct = usize::from(bypass == Bypass::Direct);
@@ -171,7 +171,7 @@ fn broken_variants_do_lose_files() {
 
 #[test]
 fn every_step_is_reached() {
-    // So that the fault at step 19 is known to be behind the last step, and the one at 17 before it.
+    // This shows that step 19 is after the last step, and step 17 is before it.
     let sealed = Sealed::small(4096);
     for (block, steps) in [(4096, 12), (16_384, 13)] {
         let machine = Machine::new(&sealed.bytes, block, Bypass::Direct, 1);
@@ -185,12 +185,12 @@ fn every_step_is_reached() {
 #[test]
 fn a_failed_sync_ends_the_run_without_a_retry() {
     let sealed = Sealed::small(4096);
-    // Step 6 syncs the first bank. Only that one has been written.
+    // Step 6 syncs the first bank. Only this bank has been written.
     let machine = Machine::new(&sealed.bytes, 4096, Bypass::Direct, 1);
     let (_, result) = run(&machine, &sealed, Ask::Replace(3), Some((6, Fault::Fail)));
     assert!(matches!(result, Err(Error::Io { .. })), "{result:?}");
     assert_eq!((machine.writes(), machine.steps()), (1, 7));
-    // The first sync of a run fails: nothing is written.
+    // The first sync of a run fails, and nothing is written.
     let machine = Machine::new(&sealed.bytes, 4096, Bypass::Direct, 1);
     let (_, result) = run(&machine, &sealed, Ask::Replace(3), Some((2, Fault::Fail)));
     assert!(matches!(result, Err(Error::Io { .. })), "{result:?}");
@@ -208,7 +208,7 @@ fn a_disk_that_lies_is_found_out_before_the_second_bank() {
     assert!(opens(&machine.cached(), sealed.payload(), std::slice::from_ref(&sealed.bank.slots)));
 }
 
-/// In place and by a new file: what has the name now is not written over, and nobody is told of success.
+/// In place and by a new file: the file that now has the name is not overwritten, and no run reports success.
 #[test]
 fn a_file_that_loses_its_name_is_a_failure() {
     let sealed = Sealed::small(4096);
@@ -235,13 +235,13 @@ fn a_file_that_changes_while_it_is_copied_is_left_alone() {
     }
 }
 
-/// Nothing but the times tells of the writing.
+/// Only the times show that there was a write.
 #[test]
 fn a_file_that_is_written_while_it_is_copied_is_left_alone() {
     let sealed = Sealed::small(4096);
     let machine = Machine::new(&sealed.bytes, 16_384, Bypass::Direct, 1).quirk(Quirk::WrittenWhileCopied);
     let mut session = InPlace::begin(machine.open(None)).unwrap();
-    // Not even somebody's word helps.
+    // A guarantee of the caller does not help, either.
     session.vouch();
     let plan = Plan::new(session.header().bank(), vec![replace(0, &sealed.wrappings[3])]).unwrap();
     let result = session.apply(&plan);
@@ -249,7 +249,7 @@ fn a_file_that_is_written_while_it_is_copied_is_left_alone() {
     assert!(machine.cached() == sealed.bytes && machine.strays() == 0);
 }
 
-/// On blocks that hold both banks the file is copied: something must tell that it is whole.
+/// If a block has both banks, the file is copied, so there must be evidence that it is complete.
 #[test]
 fn a_file_that_may_still_be_written_is_not_copied() {
     let sealed = Sealed::small(4096);
@@ -278,7 +278,7 @@ fn a_file_that_may_still_be_written_is_not_copied() {
     }
 }
 
-/// Whatever its length, a file that was cut has no end that authenticates.
+/// The end of a truncated file never authenticates, whatever its length is.
 #[test]
 fn the_end_of_a_cut_file_proves_nothing() {
     let sealed = Sealed::small(4096);
@@ -299,7 +299,7 @@ fn what_was_cut_while_it_was_read_is_no_zeros() {
     let machine = || Machine::new(&sealed.bytes, 4096, Bypass::Direct, 1).quirk(Quirk::CutWhileRead);
     let cut = InPlace::begin(machine().open(None));
     assert!(matches!(cut, Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::UnexpectedEof));
-    // Read in pieces around a bad sector, the last one ends early.
+    // The file is read in pieces around a bad sector, and the last piece ends early.
     let spoilt = machine();
     spoilt.spoil(0..512);
     let session = InPlace::begin(spoilt.open(None)).unwrap();
@@ -311,12 +311,12 @@ fn what_was_cut_while_it_was_read_is_no_zeros() {
 #[test]
 fn a_failed_new_file_leaves_nothing() {
     let sealed = Sealed::small(4096);
-    // Step 4 reads the front, which is tried again in pieces.
+    // Step 4 reads the front, and reads it again in pieces.
     for step in (0..13).filter(|step| *step != 4) {
         let machine = Machine::new(&sealed.bytes, 16_384, Bypass::Direct, 1);
         let (_, result) = run(&machine, &sealed, Ask::Replace(3), Some((step, Fault::Fail)));
         assert!(result.is_err(), "step {step}");
-        // The last step syncs the folder: the new file has its name by then, and the old one has none.
+        // The last step syncs the folder. By then the new file has its name, and the old file has none.
         assert_eq!(machine.strays(), usize::from(step == 12), "step {step}");
     }
 }
@@ -332,7 +332,7 @@ fn a_second_rewrap_is_refused_while_one_runs() {
         assert!(matches!(&refused, Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::ResourceBusy));
         let plan = Plan::new(first.header().bank(), vec![SlotChange::Add(checked(&sealed.wrappings[4]))]).unwrap();
         first.apply(&plan).unwrap();
-        // It had the old file open, and gets the lock now; where the file was replaced, it must not write.
+        // It had opened the old file, and gets the lock now. If the file was replaced, it must not write.
         assert_eq!(InPlace::begin(late).is_ok(), block == 4096);
         let second = InPlace::begin(machine.open_beside()).unwrap();
         assert_eq!(second.header().bank().slots.len(), 3);

@@ -1,4 +1,4 @@
-//! Rewrapping in passing.
+//! Rewrapping while a file is copied.
 
 use std::io::{self, Cursor, Read};
 
@@ -25,7 +25,7 @@ fn the_payload_passes_as_it_is() {
         assert!(header.warnings().is_empty());
         assert_eq!(header.bank().slots, [sealed.wrappings[3].clone(), sealed.wrappings[1].clone()]);
         assert!(&output[header.bank_len().header_len()..] == sealed.payload());
-        // Unchanged is copied too: an output was asked for.
+        // An unchanged file is copied, too, because the caller asked for an output.
         let (copy, report) = passed(&sealed.bytes, None).unwrap();
         assert!(copy == sealed.bytes && report.outcome == Outcome::Unchanged);
     }
@@ -74,7 +74,7 @@ fn refusals() {
     assert!(matches!(result, Err(Error::ApiMisuse(_))) && output.is_empty());
 }
 
-/// Gives one byte at a time, and then fails.
+/// Returns one byte at a time, and then fails.
 struct Trickle<'a>(&'a [u8]);
 
 impl Read for Trickle<'_> {
@@ -115,7 +115,7 @@ fn an_interrupted_input_is_read_on() {
 
 #[test]
 fn a_header_that_no_reader_takes_is_not_written() {
-    // A wrapped key of an unknown kind that shows the magic where a second bank could be.
+    // A wrapped key of an unknown kind, with the magic at a position where a second bank could be.
     let sealed = Sealed::small(16_384);
     let mut hidden = private_slot(9000);
     let (output, _) = passed(&sealed.bytes, Some(SlotChange::Add(checked(&hidden)))).unwrap();
@@ -125,7 +125,7 @@ fn a_header_that_no_reader_takes_is_not_written() {
     assert!(matches!(refused, Err(Error::Format(FormatError::Malformed { .. }))), "{refused:?}");
 }
 
-/// What a reader claims beyond its buffer is no input, and no panic.
+/// If a reader claims more bytes than its buffer has, they are not used as input, and nothing panics.
 #[test]
 fn a_reader_that_claims_too_much_is_an_error() {
     struct Claims<'a>(&'a [u8], bool);

@@ -58,7 +58,7 @@ impl ServiceCommand {
     }
 }
 
-/// How AWS KMS is reached; all other settings come from the usual AWS configuration.
+/// How AWS KMS is reached. All other settings come from the usual AWS configuration.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct KmsArgs {
     /// The profile in the AWS configuration files
@@ -73,7 +73,7 @@ pub(crate) struct KmsArgs {
     pub(crate) kms_timeout: Option<std::time::Duration>,
 }
 
-/// Whose KMS keys may open a file where no key is named.
+/// Whose KMS keys may open a file if no key is named.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct AccountArgs {
     /// Without -k, use KMS keys of this account; repeat the option for more accounts; no call to STS is needed

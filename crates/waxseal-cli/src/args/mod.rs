@@ -1,4 +1,4 @@
-//! The command line as it is parsed. Nothing of the world is touched here.
+//! The parsed command line. This module accesses no files and no keys.
 
 mod data;
 mod examples;
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Options of every command.
     #[command(flatten)]
     pub(crate) global: Global,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -112,7 +112,7 @@ pub(crate) enum Command {
     Reader,
 }
 
-/// Which keys.
+/// The keys.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct KeyArgs {
     /// A key: file:PATH, passphrase, passphrase:file=PATH, or a key in AWS KMS; repeat the option for more keys
@@ -124,7 +124,7 @@ pub(crate) struct KeyArgs {
     pub(crate) keys: Vec<OsString>,
 }
 
-/// The keys to open with, and how they are reached.
+/// The keys to open with, and how AWS KMS is reached.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct OpenArgs {
     #[command(flatten)]
@@ -135,7 +135,7 @@ pub(crate) struct OpenArgs {
     pub(crate) accounts: AccountArgs,
 }
 
-/// What a file carries, or is demanded to carry.
+/// Pairs and labels: to set in a new file, or to demand from an existing one.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct PairArgs {
     /// Encryption context: bound to the file, visible, sent to KMS and CloudTrail. To open: the file must have this pair
@@ -146,7 +146,7 @@ pub(crate) struct PairArgs {
     pub(crate) labels: Vec<String>,
 }
 
-/// What is done about an output that exists, and about the disk.
+/// How an existing output is treated, and whether the output is synced.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct WriteArgs {
     /// Replace an existing output, or overwrite a block device
@@ -174,7 +174,7 @@ pub(crate) struct FileArgs {
 }
 
 impl FileArgs {
-    /// Whether the result goes to stdout.
+    /// Whether the result is written to stdout.
     pub(crate) fn fills_stdout(&self) -> bool {
         match &self.output {
             Some(output) => is_stdout(output),
@@ -183,12 +183,12 @@ impl FileArgs {
     }
 }
 
-/// Whether an output's name means stdout, whatever that is connected to.
+/// Whether the name of an output means stdout. It does not matter what stdout is connected to.
 pub(crate) fn is_stdout(output: &Path) -> bool {
     ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].contains(&output.to_str().unwrap_or_default())
 }
 
-/// Whether an input's name means stdin, whatever that is connected to.
+/// Whether the name of an input means stdin. It does not matter what stdin is connected to.
 pub(crate) fn is_stdin(input: &Path) -> bool {
     ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].contains(&input.to_str().unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! What stands in for [the arguments that are about AWS KMS](kms.rs) in a build without it: none.
+//! Replaces [the arguments for AWS KMS](kms.rs) in a build without AWS KMS. There are none.
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as ClapArgs, Command, Error, FromArgMatches, Subcommand};

@@ -1,4 +1,4 @@
-//! `cat`: a range of the plaintext, to stdout.
+//! `cat`: writes a range of the plaintext to stdout.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -37,7 +37,7 @@ fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {
     }
 }
 
-/// Opens only the chunks that the range touches, and the last one for the length.
+/// Opens only the chunks of the range, and the last chunk for the length.
 fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
     let reader = OpenReaderAt::new(&input.file, &open.openers(), open.demands());
     let mut reader = match reader {
@@ -97,12 +97,12 @@ fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Op
     Ok(Done { bytes: Some(passed), ..done })
 }
 
-/// Some file systems find out only at the close that there is no room.
+/// Some file systems report a full disk only when a file is closed.
 fn closed(stdout: File) -> Result<()> {
     waxseal::io::close(stdout).map_err(|error| Failure::io("closing stdout", error))
 }
 
-/// Lets the bytes of a range through.
+/// Writes only the bytes of a range.
 struct Window<W> {
     inner: W,
     range: ByteRange,

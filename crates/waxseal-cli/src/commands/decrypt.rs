@@ -15,7 +15,7 @@ use crate::report::Done;
 use crate::session::{Session, durability};
 use crate::to_command::CommandInput;
 
-/// What was worth sealing is not made readable by a download's 0644.
+/// A decrypted file is for its owner only, even if the sealed file was downloaded with mode 0644.
 const MODE: u32 = 0o600;
 
 /// Opens each input.
@@ -73,7 +73,7 @@ fn to_command(args: &DecryptArgs, session: &Session) -> Result<Exit> {
 }
 
 impl From<EncryptArgs> for DecryptArgs {
-    /// `encrypt -d`: pairs and labels become demands; the suite is the file's.
+    /// `encrypt -d`: pairs and labels become demands. The suite comes from the file.
     fn from(args: EncryptArgs) -> Self {
         let EncryptArgs { keys, pairs, files, suite: _, reading: _, from_command: _, behind_dashes, decrypt, kms } =
             args;

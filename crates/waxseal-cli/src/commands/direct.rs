@@ -1,4 +1,4 @@
-//! `direct`: a few bytes through KMS itself.
+//! `direct`: encrypts a few bytes directly with KMS.
 
 use std::io::{Read, Write};
 
@@ -46,7 +46,7 @@ fn run(command: &DirectCommand, session: &Session) -> Result<Exit> {
     Ok(session.reporter.finished(Some(&job.input.name()), done))
 }
 
-/// One input, and no name for the output but the one that is given: nothing is written beside it.
+/// One input. The output's name is never derived from the input's name.
 fn job(files: &FileArgs) -> Result<Job> {
     match files.inputs.as_slice() {
         [] | [_] => {}
@@ -129,9 +129,9 @@ impl Direct<'_> {
     }
 }
 
-/// Everything there is, and at most one byte more than `most`.
+/// Reads the complete input, but at most one byte more than `most`.
 fn read(input: &Input, most: usize) -> Result<SecretBytes> {
-    // The buffer never grows, so that no copy stays behind in freed memory.
+    // The buffer never grows, so that no copy remains in freed memory.
     let mut bytes = Vec::with_capacity(most + 64);
     let read = Patient(&input.file).take(most as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| Failure::io("reading the input", error))?;

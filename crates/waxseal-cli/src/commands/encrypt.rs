@@ -28,7 +28,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
         .with_context(plan::context(&args.pairs)?)
         .with_labels(plan::labels(&args.pairs)?);
     let jobs = if args.from_command { Vec::new() } else { plan::jobs(&args.files, Direction::Encrypt)? };
-    // A command reads its own stdin, after the keys.
+    // The command reads stdin, after the keys.
     let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
     once::check(&inputs, keys.specs())?;
     check_reading(args.reading, &inputs)?;
@@ -60,7 +60,7 @@ fn check_reading(reading: Reading, inputs: &[InputName]) -> Result<()> {
 
 /// The output of `--from-command`.
 fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
-    // A command without `--` before it would lose its options to this program.
+    // Without `--` before the command, this program would take the command's options.
     if !args.files.inputs.is_empty() || args.behind_dashes.is_empty() {
         let failure = Failure::usage("--from-command needs a command after `--` and no other input");
         return Err(failure.hint("waxseal encrypt -k KEY -o OUT --from-command -- CMD ARG..."));
@@ -69,7 +69,7 @@ fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
     Target::at(output, plan::overwrite(args.files.write.force), forbidden)
 }
 
-/// What has become of the output of a command that failed.
+/// What happened to the output of a command that failed.
 fn hint(output: &Output, path: Option<&str>) -> String {
     match output {
         // Whoever reads a stream may have got some of it. The last chunk was withheld: it is seen not to be whole.
@@ -80,7 +80,7 @@ fn hint(output: &Output, path: Option<&str>) -> String {
     }
 }
 
-/// What all inputs share.
+/// Data shared by all inputs.
 struct Seal<'a> {
     args: &'a EncryptArgs,
     options: SealOptions,
@@ -143,9 +143,9 @@ impl Seal<'_> {
     fn command(&self, target: Target) -> Result<Done> {
         let command = &self.args.behind_dashes;
         let path = target.path().map(Name::of);
-        // The output comes first: what cannot be written need not be produced.
+        // The output is opened first, because without an output no input is needed.
         let output = target.open(Content::Ciphertext, 0o600)?;
-        // Then the key, so that a refusal is told at once, and no command runs for nothing.
+        // The key is next, so that a refusal is reported at once and the command does not run in vain.
         let envelope = self.sealers.envelope(&self.options)?;
         let mut child = CommandOutput::start(command)?;
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();

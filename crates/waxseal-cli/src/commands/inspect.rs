@@ -1,4 +1,4 @@
-//! `inspect`: the header, without any key.
+//! `inspect`: shows the header, without any key.
 
 mod text;
 
@@ -37,21 +37,21 @@ fn inspect(name: &InputName, session: &Session) -> Result<Done> {
     Ok(Done { bytes, more, stdout: Some(view.text(&name.display())), ..Done::default() })
 }
 
-/// Whether the payload begins as the header says.
+/// Whether the payload begins with the bytes that the header repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prelude {
     /// It does.
     Agrees,
     /// It does not.
     Differs,
-    /// It is not here, or cannot be read.
+    /// These bytes are not available or cannot be read.
     Absent,
 }
 
-/// What there is to show.
+/// The data to show.
 struct View {
     header: Header,
-    /// Length of the whole file; `None` where only a stream's first bytes were read.
+    /// Length of the complete file. `None` if only the first bytes of a stream were read.
     file_len: Option<u64>,
     prelude: Prelude,
 }
@@ -72,12 +72,12 @@ impl View {
         self.file_len.map(|len| Layout::of(&self.header).payload_len(len))
     }
 
-    /// As the file's length alone tells.
+    /// According to the file's length only.
     fn plaintext_len(&self) -> Option<u64> {
         self.file_len.and_then(|len| Layout::of(&self.header).end(len).ok()).map(|end| end.plaintext_len)
     }
 
-    /// The other bank, where it is whole and says something else.
+    /// The other bank, if it is valid and has other content.
     fn other(&self) -> Option<&Bank> {
         let counts = self.header.bank();
         let other = self.header.state(counts.number.other()).bank()?;

@@ -20,7 +20,7 @@ use super::args::Command;
 use super::exit::Exit;
 use super::session::Session;
 
-/// Runs the command. A failure here is one that no input is to blame for.
+/// Runs the command. It reports the errors of single inputs itself, and returns other errors.
 pub(crate) fn run(command: Command, session: &Session) -> Result<Exit> {
     match command {
         Command::Encrypt(args) if args.decrypt => decrypt::run(&args.into(), session),

@@ -1,4 +1,4 @@
-//! What `decrypt`, `verify` and `cat` share: opening an input with the keys and demands of the command line.
+//! Shared by `decrypt`, `verify` and `cat`: opens an input with the keys and demands of the command line.
 
 use std::fs::Metadata;
 use std::os::unix::fs::FileExt;
@@ -23,11 +23,11 @@ use crate::progress::Watch;
 use crate::report::{Done, Reporter};
 use crate::session::Session;
 
-/// Keys and demands, ready for any number of inputs.
+/// Keys and demands, for any number of inputs.
 pub(crate) struct Open<'a> {
     /// The run.
     pub(crate) session: &'a Session,
-    /// Where the KMS keys are.
+    /// The service of the KMS keys.
     pub(crate) cloud: Cloud,
     keys: Opening<'a>,
     openers: Vec<Box<dyn KeyOpener>>,
@@ -35,7 +35,7 @@ pub(crate) struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    /// Parses everything first, then reads the keys.
+    /// Parses all arguments first, and then reads the keys.
     pub(crate) fn new(
         args: &'a OpenArgs,
         pairs: &PairArgs,
@@ -61,17 +61,17 @@ impl<'a> Open<'a> {
         self.keys.forbidden()
     }
 
-    /// The keys, in the order in which they are tried.
+    /// The keys in the order in which they are tried.
     pub(crate) fn openers(&self) -> Vec<&dyn KeyOpener> {
         self.openers.iter().map(AsRef::as_ref).collect()
     }
 
-    /// What the file must carry.
+    /// The pairs and labels that the file must have.
     pub(crate) fn demands(&self) -> &Demands {
         &self.demands
     }
 
-    /// Opens `input` into `sink`, and tells which key did.
+    /// Opens `input` into `sink`, and reports which key opened it.
     pub(crate) fn open_into(&self, name: &str, input: &mut Input, sink: Sink<'_>) -> Result<Done> {
         self.cloud.forget();
         let watch = Watch::new(self.session.progress_of(input), name).in_turn(self.session.turn_of(input));
@@ -86,7 +86,7 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// What was opened, by which key, with which call.
+    /// Reports what was opened, by which key, with which call.
     pub(crate) fn done(&self, header: &Header, slot: usize, key: String, bytes: u64) -> Done {
         let kind = header.bank().slots.get(slot).map(|slot| slot.kind.name());
         let more = Map::from_iter([("slot_kind".to_owned(), kind.into())]);
@@ -95,7 +95,7 @@ impl<'a> Open<'a> {
         Done { bytes: Some(bytes), key: Some(key), request_id, key_material_id, more, ..Done::default() }
     }
 
-    /// Says what is wrong with a file that opened all the same.
+    /// Warns about faults of a file that opened in spite of them.
     pub(crate) fn warn(&self, header: &Header, failed: &[Attempt]) {
         warn_of_header(&self.session.reporter, header);
         for attempt in failed {
@@ -104,7 +104,7 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// Adds what the header tells: which banks are damaged, and whose keys would open the file.
+    /// Adds what the header shows: damaged banks, and the keys that open the file.
     pub(crate) fn explain(&self, error: Error, seen: Option<Header>, input: &mut Input) -> Failure {
         let no_slot_matched = matches!(&error, Error::NoKey(no_key) if no_key.attempts.is_empty());
         let header = match seen {
@@ -126,7 +126,7 @@ impl<'a> Open<'a> {
     }
 }
 
-/// Whoever has a file of another tool is told what it is, where that can be told.
+/// If the file is from another known tool, the message says so.
 fn hint_for_foreign(failure: Failure, input: &Input) -> Failure {
     if failure.exit != Exit::Header {
         return failure;
@@ -139,7 +139,7 @@ fn hint_for_foreign(failure: Failure, input: &Input) -> Failure {
     }
 }
 
-/// Damaged or differing banks: never a failure, always told.
+/// Damaged or differing banks. They are always reported, but are not errors.
 pub(crate) fn warn_of_header(reporter: &Reporter, header: &Header) {
     for warning in header.warnings() {
         reporter.warn(&warning.to_string());

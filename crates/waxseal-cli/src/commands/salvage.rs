@@ -1,4 +1,4 @@
-//! `salvage`: what authenticates of a damaged file, each part at its place.
+//! `salvage`: recovers the parts of a damaged file that authenticate, each at its own offset.
 
 use std::fmt::Write;
 
@@ -19,7 +19,7 @@ use crate::progress::Watch;
 use crate::report::Done;
 use crate::session::{Session, durability};
 
-/// So many holes are listed for people; `--map` and `--json` have them all.
+/// The maximum number of missing parts in the text output. `--map` and `--json` have all of them.
 const LISTED: usize = 20;
 
 /// Salvages the input.
@@ -61,7 +61,7 @@ fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done>
     Ok(told(&report, args, open, &input))
 }
 
-/// A regular file: what was salvaged is never poured into a pipe, where holes would look like content.
+/// Opens a regular file. The output never goes to a pipe, because missing parts would look like content.
 fn target(path: &std::path::Path, args: &SalvageArgs, forbidden: &Forbidden) -> Result<Target> {
     let target = Target::at(path, overwrite(args.write.force), forbidden)?;
     if let Target::File(..) = target { Ok(target) } else { Err(no_file()) }
@@ -78,7 +78,7 @@ fn no_file() -> Failure {
     Failure::usage("salvage can write only to a file, not to a pipe or a device").hint("name a file with -o")
 }
 
-/// Everything that was found; a failure while anything is missing.
+/// Reports all findings. It is a failure if anything is missing.
 fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Input) -> Done {
     match &report.header {
         HeaderSource::Header(header) => warn_of_header(&open.session.reporter, header),

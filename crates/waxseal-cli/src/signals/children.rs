@@ -1,7 +1,7 @@
-//! Ends the commands that are run for credentials (`credential_process`), from within a signal handler.
+//! Ends the commands that run for credentials (`credential_process`), from a signal handler.
 //!
-//! The AWS library starts them on the thread that KMS calls run on, and nobody else has their numbers. So they are
-//! found in `/proc`, by system calls alone and in memory on the stack: a handler must not allocate.
+//! The AWS library starts them on the thread for KMS calls, and does not give their numbers to anybody. So they are
+//! found in `/proc`, only with system calls and memory on the stack, because a handler must not allocate.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -10,18 +10,18 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The name of the thread that starts them, as the system has it.
+/// The name of the thread that starts them, as the system shows it.
 const THREAD: &[u8] = b"waxseal-kms";
-/// So many processes are found at the most. A command for credentials starts a few.
+/// The maximum number of processes that are found. A command for credentials starts a few.
 const MOST: usize = 64;
 
-/// Processes that were found, the children after their parents.
+/// The processes that were found. Children come after their parents.
 struct Found {
     pids: [i32; MOST],
     count: usize,
 }
 
-/// Ends them, with what they have started themselves.
+/// Ends them and the processes that they have started.
 pub(super) fn end_credential_processes() {
     let mut found = Found { pids: [0; MOST], count: 0 };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -32,7 +32,7 @@ pub(super) fn end_credential_processes() {
             found.children_of(tasks.as_fd(), task);
         }
     });
-    // All are found before the first is ended: whose parent is gone is found no more.
+    // All are found before the first one is ended, because the children of an ended process cannot be found.
     let mut next = 0;
     while next < found.count {
         let mut path = [0; 48];
@@ -44,7 +44,7 @@ pub(super) fn end_credential_processes() {
         }
     }
     for pid in &found.pids[..found.count] {
-        // It may have ended meanwhile.
+        // It may have ended in the meantime.
         let _ = Pid::from_raw(*pid).map(|pid| kill_process(pid, Signal::KILL));
     }
 }
@@ -73,7 +73,7 @@ impl Found {
     }
 }
 
-/// What `TASK/FILE` holds, as far as it has room.
+/// The content of `TASK/FILE`, as far as it fits.
 fn read<'a>(tasks: BorrowedFd<'_>, task: &[u8], file: &[u8], room: &'a mut [u8]) -> &'a [u8] {
     let mut path = [0; 48];
     let opened = join(&mut path, &[task, b"/", file])
@@ -82,7 +82,7 @@ fn read<'a>(tasks: BorrowedFd<'_>, task: &[u8], file: &[u8], room: &'a mut [u8])
     &room[..len.min(room.len())]
 }
 
-/// A path in memory of its own.
+/// A path in its own memory.
 fn join<'a>(room: &'a mut [u8; 48], parts: &[&[u8]]) -> Option<&'a CStr> {
     let mut at = 0;
     for part in parts {
@@ -123,7 +123,7 @@ mod tests {
         }
     }
 
-    /// By the thread's name, with what the children have started, and no other child.
+    /// Finds children by the thread's name, with their own children, but no other processes.
     #[test]
     fn only_children_of_such_threads_are_ended() {
         let mut other = Command::new("sleep").arg("300").spawn().unwrap();

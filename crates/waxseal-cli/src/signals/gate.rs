@@ -1,10 +1,10 @@
-//! Who comes first, a signal or what makes a result count: one word, changed in one step each time.
+//! Decides which comes first, a signal or a commit. It is one atomic word, and each change is one step.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How many threads hold the gate, and above [`SHIFT`] the first signal that has come.
+/// The number of threads that hold the gate. The bits above [`SHIFT`] have the first signal that has come.
 static GATE: AtomicU32 = AtomicU32::new(0);
 const SHIFT: u32 = 16;
 const HOLDS: u32 = (1 << SHIFT) - 1;
@@ -14,18 +14,18 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// What a signal finds.
+/// What a signal handler finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Noted {
-    /// Nobody holds the gate, and nobody will again: the process is to die now.
+    /// No thread holds the gate, and none can take it. The process must end now.
     First,
-    /// Who lets go of it last ends the process.
+    /// The last thread that releases the gate ends the process.
     Held,
-    /// Another signal came before.
+    /// Another signal came before this one.
     Another,
 }
 
-/// Notes that signal `number` has come. Safe in a signal.
+/// Records that signal `number` has come. Safe in a signal handler.
 pub(super) fn note(number: i32) -> Noted {
     let signal = number.unsigned_abs() << SHIFT;
     let noted =
@@ -46,11 +46,11 @@ fn signal_of(gate: u32) -> i32 {
     (gate >> SHIFT).cast_signed()
 }
 
-/// As long as this lives, a signal does not end the process.
+/// While this exists, no signal ends the process.
 pub(super) struct Hold(());
 
 impl Hold {
-    /// Waits for the end of a process that is dying already.
+    /// Waits for the end of a process that is already ending.
     pub(super) fn new() -> Self {
         let depth = DEPTH.get();
         if depth == 0 {
@@ -65,7 +65,7 @@ impl Hold {
 }
 
 impl Drop for Hold {
-    /// The last one ends a process that a signal has come to.
+    /// If a signal has come, the last thread ends the process.
     fn drop(&mut self) {
         let depth = DEPTH.get() - 1;
         DEPTH.set(depth);

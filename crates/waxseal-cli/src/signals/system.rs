@@ -1,4 +1,4 @@
-//! The system's calls about signals, for which there are no safe functions.
+//! System calls for signals that have no safe functions.
 #![allow(unsafe_code, reason = "handlers and masks of signals: each call is argued")]
 
 use std::mem;
@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use libc::{c_int, sigset_t};
 
-/// A handler, which may do only what is safe in a signal.
+/// A handler. It may only do things that are safe in a signal handler.
 type Handler = extern "C" fn(c_int);
 
-/// What `abort` sends, as after an allocation that failed.
+/// The signal of `abort`, for example after a failed allocation.
 pub(super) const ABORT: c_int = libc::SIGABRT;
 
-/// The signals that end a program and can be answered.
+/// The signals that end a program and can be caught.
 const ENDING: &[c_int] = &[
     libc::SIGHUP,
     libc::SIGINT,
@@ -32,23 +32,23 @@ const ENDING: &[c_int] = &[
     libc::SIGPWR,
 ];
 
-/// Those of them that are answered, a bit each.
+/// The signals that are caught, one bit for each.
 static ANSWERED: AtomicU64 = AtomicU64::new(0);
-/// The process that the handlers are for.
+/// The process to which the handlers belong.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 fn bit(signal: c_int) -> u64 {
     1 << (signal.unsigned_abs() & 63)
 }
 
-/// Catches the signals that end a program with `handler`. What is ignored or blocked when the program starts is what
-/// its caller wants, and is left alone.
+/// Catches the signals that end a program with `handler`. Signals that are ignored or blocked when the program starts
+/// are left alone, because its caller wants that.
 pub(super) fn start(handler: Handler) {
     PROCESS.store(rustix::process::getpid().as_raw_nonzero().get(), Ordering::SeqCst);
-    // An ignored SIGCHLD would take away how a child has ended.
+    // If SIGCHLD were ignored, the exit status of a child would be lost.
     set_action(libc::SIGCHLD, libc::SIG_DFL);
-    // What makes a file longer than `ulimit -f` allows is to fail, and to clean up, not to kill. Not ignored but
-    // caught: a command that is started does not inherit that.
+    // Writing beyond `ulimit -f` must give an error and a cleanup, and must not kill the program. SIGXFSZ is caught and
+    // not ignored, because a started command would inherit an ignored signal.
     set_action(libc::SIGXFSZ, address(nothing));
     let mut own = empty_set();
     add(&mut own, libc::SIGURG);
@@ -65,7 +65,7 @@ pub(super) fn start(handler: Handler) {
 
 extern "C" fn nothing(_: c_int) {}
 
-/// Whether this is the process that the handlers are for, and no child of it.
+/// Whether this is the process to which the handlers belong, and not one of its children.
 pub(super) fn is_here() -> bool {
     rustix::process::getpid().as_raw_nonzero().get() == PROCESS.load(Ordering::SeqCst)
 }
@@ -75,24 +75,24 @@ fn address(handler: Handler) -> usize {
 }
 
 fn empty_set() -> sigset_t {
-    // SAFETY: a `sigset_t` is plain numbers, for which zeros are a value.
+    // SAFETY: a `sigset_t` is plain numbers, for which zeros are valid.
     let mut set: sigset_t = unsafe { mem::zeroed() };
-    // SAFETY: the set is ours, and whole.
+    // SAFETY: the set is ours and initialized.
     unsafe { libc::sigemptyset(&raw mut set) };
     set
 }
 
 fn add(set: &mut sigset_t, signal: c_int) {
-    // SAFETY: the set is one; a number that is no signal is refused.
+    // SAFETY: the set is initialized. The call refuses a number that is not a signal.
     unsafe { libc::sigaddset(set, signal) };
 }
 
 fn has(set: &sigset_t, signal: c_int) -> bool {
-    // SAFETY: the set is one; a number that is no signal is refused.
+    // SAFETY: the set is initialized. The call refuses a number that is not a signal.
     unsafe { libc::sigismember(set, signal) == 1 }
 }
 
-/// Changes which signals this thread blocks, and gives what it blocked before.
+/// Changes which signals this thread blocks. Returns the signals that it blocked before.
 fn set_mask(how: c_int, set: &sigset_t) -> sigset_t {
     let mut before = empty_set();
     // SAFETY: both sets live as long as the call.
@@ -100,28 +100,28 @@ fn set_mask(how: c_int, set: &sigset_t) -> sigset_t {
     before
 }
 
-/// `action` is SIG_DFL or the address of a [`Handler`]. While that runs, every other signal waits.
+/// `action` is SIG_DFL or the address of a [`Handler`]. While the handler runs, all other signals wait.
 fn set_action(signal: c_int, action: usize) {
-    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are a value.
+    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are valid.
     let mut new: libc::sigaction = unsafe { mem::zeroed() };
     new.sa_sigaction = action;
     new.sa_flags = libc::SA_RESTART;
     // SAFETY: the set is part of what was made above.
     unsafe { libc::sigfillset(&raw mut new.sa_mask) };
-    // SAFETY: the action is whole. A handler has the type that the flags say, lives for ever, and does only what is
-    // safe in a signal: atomics, and system calls that neither allocate nor wait for a lock.
+    // SAFETY: the action is complete. The handler has the type that the flags require, exists for ever, and does only
+    // what is safe in a signal handler: atomics, and system calls that neither allocate nor wait for a lock.
     unsafe { libc::sigaction(signal, &raw const new, null_mut()) };
 }
 
 fn is_ignored(signal: c_int) -> bool {
-    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are a value.
+    // SAFETY: a `sigaction` is plain numbers and an optional pointer, for which zeros are valid.
     let mut now: libc::sigaction = unsafe { mem::zeroed() };
-    // SAFETY: nothing is changed, and the answer has room.
+    // SAFETY: nothing is changed, and there is memory for the answer.
     let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
-/// Lets the system do what it does by default, once, to whoever calls.
+/// Lets the system do its default action for `signal` once, on the calling thread.
 fn take_default(signal: c_int) {
     set_action(signal, libc::SIG_DFL);
     let mut own = empty_set();
@@ -131,21 +131,21 @@ fn take_default(signal: c_int) {
     unsafe { libc::raise(signal) };
 }
 
-/// Dies of `signal`. Safe in a signal.
+/// Ends the process by `signal`. Safe in a signal handler.
 pub(super) fn die_of(signal: c_int) -> ! {
     take_default(signal);
-    // The first process of a container cannot be killed by its own signal: it ends with the code that a shell gives.
-    // SAFETY: it ends the process without running anything.
+    // The first process of a container cannot be killed by its own signal. It ends with the exit code of a shell.
+    // SAFETY: it ends the process without running other code.
     unsafe { libc::_exit(128 + signal) }
 }
 
-/// Stops the process as ctrl-z does, and returns when it goes on. Safe in a signal.
+/// Stops the process as ctrl-z does, and returns when it continues. Safe in a signal handler.
 pub(super) fn stop(handler: Handler) {
     take_default(libc::SIGTSTP);
     set_action(libc::SIGTSTP, address(handler));
 }
 
-/// Has `stop` called where the process is to be stopped by ctrl-z, and `go_on` where it goes on.
+/// Calls `stop` when ctrl-z stops the process, and `go_on` when it continues.
 pub(super) fn catch_stops(stop: Handler, go_on: Handler) {
     if !is_ignored(libc::SIGTSTP) {
         set_action(libc::SIGTSTP, address(stop));
@@ -164,7 +164,7 @@ pub(super) fn leave_stops() {
 /// The mask of a thread, which is set again on drop.
 pub(crate) struct Blocked(sigset_t);
 
-/// Blocks the signals that are answered, in this thread.
+/// Blocks the caught signals in this thread.
 pub(super) fn block() -> Blocked {
     let answered = ANSWERED.load(Ordering::SeqCst);
     let mut set = empty_set();
@@ -212,7 +212,7 @@ pub(crate) fn die_with_parent(command: &mut std::process::Command, blocked: &Blo
 pub(super) fn pending() -> Option<c_int> {
     let answered = ANSWERED.load(Ordering::SeqCst);
     let mut set = empty_set();
-    // SAFETY: the set is ours, and whole.
+    // SAFETY: the set is ours and initialized.
     unsafe { libc::sigpending(&raw mut set) };
     ENDING.iter().copied().find(|signal| answered & bit(*signal) != 0 && has(&set, *signal))
 }
@@ -223,8 +223,8 @@ pub(super) use calls::{Deaf, on_call, wait_for_handlers};
 #[cfg(not(target_os = "linux"))]
 use nothing as on_call;
 
-/// Elsewhere the threads of a process cannot be called by their numbers: a signal that a thread has taken, and whose
-/// handler has not begun, is not seen.
+/// Other systems cannot send a signal to a thread by its number. There, a signal is not detected if a thread has
+/// accepted it and its handler has not started.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn wait_for_handlers(_: fn() -> bool) {}
 
@@ -257,9 +257,10 @@ mod calls {
 
     use libc::{c_int, pid_t};
 
-    /// Threads that are called at once.
+    /// The number of threads that are signalled at once.
     const AT_ONCE: usize = 64;
-    /// A thread that does not answer for so long waits in the system, for a disk as it may be, and has taken nothing.
+    /// A thread that does not answer in this time is waiting inside the system, perhaps for a disk, and has not
+    /// accepted a signal.
     const PATIENCE: Duration = Duration::from_secs(2);
 
     static CALLED: [AtomicI32; AT_ONCE] = [const { AtomicI32::new(0) }; AT_ONCE];
@@ -297,9 +298,9 @@ mod calls {
         }
     }
 
-    /// Waits until all handlers that have begun, or were about to, have ended; or until `enough`.
+    /// Waits until all handlers that have started or were about to start have ended, or until `enough` is true.
     pub(in super::super) fn wait_for_handlers(enough: fn() -> bool) {
-        // Nobody answers where no handler was set.
+        // Without a handler, no thread would answer.
         if super::ANSWERED.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -327,7 +328,7 @@ mod calls {
             std::thread::sleep(Duration::from_micros(20));
             for called in CALLED.iter().filter(unanswered) {
                 let other = called.load(Ordering::SeqCst);
-                // It has ended meanwhile.
+                // The thread has ended in the meantime.
                 if other != 0 && !call(other, 0) {
                     called.store(0, Ordering::SeqCst);
                 }
@@ -336,10 +337,10 @@ mod calls {
         CALLED.iter().for_each(|called| called.store(0, Ordering::SeqCst));
     }
 
-    /// Sends `signal` to a thread of this process; whether there is one of that number.
+    /// Sends `signal` to a thread of this process. Returns whether there is a thread with that number.
     fn call(thread: pid_t, signal: c_int) -> bool {
         let process = rustix::process::getpid().as_raw_nonzero().get();
-        // SAFETY: it sends a signal that this process answers, or none, to a thread of its own or to nobody.
+        // SAFETY: it sends a signal that this process handles, or none, to one of its own threads or to no thread.
         unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) == 0 }
     }
 }

@@ -1,4 +1,4 @@
-//! Examples for the help of commands that are about AWS KMS.
+//! Examples for the help of the AWS KMS commands.
 
 pub(super) const KEY_CREATE: &str = "\
 Examples:

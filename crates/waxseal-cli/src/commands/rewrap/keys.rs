@@ -1,4 +1,4 @@
-//! The keys that a rewrap names: those that come, those that go, those that unwrap.
+//! The keys of a rewrap: new keys, keys to remove, and keys that unwrap.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -23,10 +23,10 @@ use crate::output::Forbidden;
 use crate::report::Done;
 use crate::session::Session;
 
-/// What `--from` and `--remove` may name beside a key.
+/// What `--from` and `--remove` accept in addition to a key.
 const SLOT: &[u8] = b"slot:";
 
-/// Everything that was read for the command line's keys.
+/// What was read for the keys of the command line.
 pub(super) struct Keys<'a> {
     args: &'a RewrapArgs,
     openers: Vec<Box<dyn KeyOpener>>,
@@ -34,18 +34,18 @@ pub(super) struct Keys<'a> {
     add: Vec<Coming>,
     from: Option<Going>,
     remove: Vec<Going>,
-    /// Every key file that was named.
+    /// All key files that were named.
     forbidden: Forbidden,
     cloud: Cloud,
 }
 
-/// A key that a slot is to be made for.
+/// A key that gets a new slot.
 struct Coming {
     key: ToSeal,
     unseen: Option<Box<dyn Unseen>>,
 }
 
-/// A key or a slot that goes.
+/// A key or slot that will be removed.
 struct Going {
     name: String,
     what: Which,
@@ -57,7 +57,7 @@ enum Which {
 }
 
 impl<'a> Keys<'a> {
-    /// Parses everything first, then reads keys, and resolves aliases that name what goes.
+    /// Parses all arguments first, and then reads the keys and resolves the aliases of keys to remove.
     pub(super) fn load(args: &'a RewrapArgs, session: &Session) -> Result<Self> {
         let parse = |key: &std::ffi::OsString| keys::parse(key);
         let to = args.to.as_ref().map(parse).transpose()?;
@@ -65,7 +65,7 @@ impl<'a> Keys<'a> {
         let from = args.from.as_ref().map(|key| Named::parse(key)).transpose()?;
         let remove = args.remove.iter().map(|key| Named::parse(key)).collect::<Result<Vec<_>>>()?;
         let opening = Opening::named(&args.open)?;
-        // A key that is added is wrapped to a data key that is known to be the file's: KMS cannot tell unseen.
+        // An added key must wrap a data key that is known to be the file's. KMS cannot check this without showing it.
         let unwrapping = to.iter().filter(|key| !key.rewraps_unseen()).chain(&add).next();
         if let Some(key) = unwrapping.filter(|_| !args.allow_unwrap) {
             return Err(Failure::usage(format!(
@@ -80,7 +80,7 @@ impl<'a> Keys<'a> {
         let cloud = Cloud::new(&args.open.kms)?;
         let ring = Keyring { cloud: &cloud, reporter: &session.reporter };
         let named = opening.origin() == Origin::Named;
-        // Without a name, repair takes no key: it may not guess one.
+        // Without a name, a repair uses no key, because it must not guess one.
         let needed = args.allow_unwrap || (args.repair && named);
         let load = || opening.load(&ring).map_err(|failure| hint_for_lost_key(failure, &inputs));
         let openers = if needed { load()? } else { Vec::new() };
@@ -100,17 +100,17 @@ impl<'a> Keys<'a> {
         self.forbidden.clone()
     }
 
-    /// Adds which key materials AWS's calls took.
+    /// Adds which key materials the AWS calls used.
     pub(super) fn with_materials(&self, done: Done) -> Done {
         told::with_materials(done, |id| self.cloud.materials_of(id))
     }
 
-    /// What may unwrap a data key or prove a repair.
+    /// The keys that may unwrap a data key or prove a repair.
     pub(super) fn openers(&self) -> Vec<&dyn KeyOpener> {
         self.openers.iter().map(AsRef::as_ref).collect()
     }
 
-    /// The keys to come: first that of `--to`, if there is one.
+    /// The new keys. The key of `--to` comes first, if there is one.
     pub(super) fn new_keys(&self) -> Vec<NewKey<'_>> {
         self.to.iter().chain(&self.add).map(|coming| self.new_key(coming)).collect()
     }
@@ -124,7 +124,7 @@ impl<'a> Keys<'a> {
         NewKey { name: coming.key.sealer.name(), is_own: &coming.key.is_own, unseen: coming.unseen.as_deref(), unwrap }
     }
 
-    /// What is asked of every file.
+    /// The request for every file.
     pub(super) fn request<'k>(&'k self, new_keys: &'k [NewKey<'k>]) -> Request<'k> {
         let (to, add) = new_keys.split_at(usize::from(self.to.is_some()));
         Request {
@@ -180,8 +180,8 @@ impl Named {
     }
 }
 
-/// What `--from` and `-k` name by an ARN may be called. An alias or an id of KMS's may be anybody's key, as a file has
-/// it: the account decides there. So it does for `slot:N`, which says where a key stands, not whose it is.
+/// The keys that may be called because `--from` and `-k` name them by an ARN. An alias or an id in a file may belong to
+/// anybody's key, so the account decides. The same is true for `slot:N`, which names a position and not an owner.
 fn sources<'a>(args: &'a RewrapArgs, from: Option<&Going>, opening: &Opening<'_>) -> Sources<'a> {
     let from = from.and_then(|from| match &from.what {
         Which::Key { id, .. } => id.clone(),

@@ -1,4 +1,4 @@
-//! `rewrap`: other keys for a file, its payload untouched; and the mending of headers.
+//! `rewrap`: changes the keys of files without changing payloads, and repairs headers.
 
 mod keys;
 mod new_key;
@@ -57,8 +57,8 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
     Ok(exit)
 }
 
-/// The inputs, by the file that they lead to: what is asked of a file that is named twice, it is asked once. `--remove
-/// slot:0` would otherwise remove two.
+/// The inputs, grouped by the actual file. If a file is named twice, it is processed once. Otherwise `--remove slot:0`
+/// would remove two slots.
 fn by_file(inputs: &[InputName]) -> Vec<Vec<&Path>> {
     let mut files: Vec<Vec<&Path>> = Vec::new();
     let mut known = HashMap::new();
@@ -74,8 +74,8 @@ fn by_file(inputs: &[InputName]) -> Vec<Vec<&Path>> {
     files
 }
 
-/// Whether what was done to one file is done to the other. Some network and user-space file systems give two files one
-/// number, and a file must not be left out for that.
+/// Whether a change of one file also changes the other. Some network and user-space file systems give the same number
+/// to two files, and such a file must not be left out.
 fn have_one_front(one: &Path, other: &Path) -> bool {
     let front = |path: &Path| -> std::io::Result<Vec<u8>> {
         let mut front = Vec::new();
@@ -85,7 +85,7 @@ fn have_one_front(one: &Path, other: &Path) -> bool {
     matches!((front(one), front(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// What can be refused without looking.
+/// Checks the arguments without looking at the files' content.
 fn check(args: &RewrapArgs, inputs: &[InputName]) -> Result<()> {
     if args.output.is_some() && inputs.len() > 1 {
         return Err(
@@ -100,10 +100,10 @@ fn check(args: &RewrapArgs, inputs: &[InputName]) -> Result<()> {
     Ok(())
 }
 
-/// What became of one input, and what was wrong with it before.
+/// The result for one input, and what was wrong with it before.
 type Told = (Result<Done>, Vec<String>);
 
-/// What all inputs share.
+/// Data shared by all inputs.
 struct Rewrap<'a> {
     args: &'a RewrapArgs,
     request: Request<'a>,
@@ -114,7 +114,7 @@ struct Rewrap<'a> {
 }
 
 impl Rewrap<'_> {
-    /// Several at once; each is told of as it is finished.
+    /// Processes several inputs at once, and reports each when it is finished.
     fn all(&self, inputs: &[InputName], session: &Session) -> Exit {
         let count = Count::new(session.progress, inputs.len());
         let mut summary = told::Summary::default();
@@ -172,13 +172,14 @@ impl Rewrap<'_> {
         }
     }
 
-    /// `repaired` is what was, or may have been, overwritten by a repair, also where something fails after it.
+    /// `repaired` describes the bytes that a repair overwrote or may have overwritten. It is reported even if a later
+    /// step fails.
     fn change(&self, path: &Path, repaired: &mut Option<told::Repaired>) -> Result<Report> {
         let file = DiskFile::at(input_at(path)?)?.with_temporaries(Arc::new(Registered));
         let mut file = InPlace::begin(file)?;
         let warnings = file.header().warnings();
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
-        // Everything that can be refused comes before the first byte is written: a repair changes no slot.
+        // All checks come before the first write. The plan stays valid, because a repair changes no slot.
         let plan = self.plan(file.header(), &escape::path(path))?;
         let repairs = repair.as_ref().map(|repair| file.repair_copies(repair)).transpose()?.unwrap_or(false);
         if repairs || file.copies(&plan)? {
@@ -193,7 +194,7 @@ impl Rewrap<'_> {
         Ok(report)
     }
 
-    /// A whole new file is to take this one's place: it must not be one that somebody is still writing.
+    /// A new file will replace this one, so no other program may be writing it.
     fn see_that_it_is_whole(&self, file: &mut InPlace<DiskFile>) -> Result<()> {
         if self.args.yes {
             file.vouch();
@@ -218,7 +219,7 @@ impl Rewrap<'_> {
         Err(Failure::new(Exit::Io, what).hint(hint))
     }
 
-    /// A copy of one input, with the keys that are asked for.
+    /// Makes a copy of one input with the requested keys.
     fn copy(&self, job: &Job, keys: &Keys<'_>, reporter: &Reporter) -> Told {
         match self.copied(job, keys, reporter) {
             Ok((report, output)) => {
@@ -243,7 +244,7 @@ impl Rewrap<'_> {
         Ok((report, path))
     }
 
-    /// Asks the person first, then the key services.
+    /// Asks the user first, and then the key services.
     fn plan(&self, header: &Header, file: &str) -> waxseal::Result<Plan> {
         let changes = self.request.to.is_some() || !self.request.add.is_empty() || !self.request.remove.is_empty();
         if changes && header.bank().binding.sharing == Sharing::Shared && !self.args.yes {
@@ -258,7 +259,7 @@ impl Rewrap<'_> {
     }
 }
 
-/// Holds back what was written last until it is known to be the last: a stream that is cut off must not look whole.
+/// Holds back the last bytes until the end of the stream is known, so that a truncated stream does not look complete.
 struct Held<W> {
     inner: W,
     last: Vec<u8>,
@@ -272,7 +273,7 @@ impl<W: Write> Write for Held<W> {
         Ok(bytes.len())
     }
 
-    /// Only at the end.
+    /// Only at the end of the stream.
     fn flush(&mut self) -> io::Result<()> {
         signals::check();
         self.inner.write_all(&self.last)?;
@@ -281,7 +282,7 @@ impl<W: Write> Write for Held<W> {
     }
 }
 
-/// What a file's slots do not allow can be said otherwise, once they are seen.
+/// If the file's slots do not allow the change, the hint names the slots.
 fn hinted(failure: Failure) -> Failure {
     match failure.exit {
         Exit::Usage => {
@@ -300,7 +301,7 @@ fn confirm_shared(file: &str) -> waxseal::Result<()> {
     }
 }
 
-/// Where the file is: a link of somebody else could lead to any other.
+/// The actual path of the file. Another user's link could lead to any other file.
 fn input_at(path: &Path) -> Result<Destination> {
     Destination::at(path).map_err(|error| match error {
         DestinationError::ForeignLink { link, owner } => foreign_link(&link, owner),

@@ -1,4 +1,5 @@
-//! A key that slots are made for: by a key service unseen, where that can be, else with the data key in hand.
+//! A key that gets new slots. If possible, a key service rewraps without showing the data key. Otherwise this machine
+//! wraps it.
 
 use waxseal::format::{Bank, Slot};
 use waxseal::rewrap::{Rewrapped, Rewrapper, Unwrap};
@@ -6,15 +7,15 @@ use waxseal::{Error, Result};
 
 use crate::keys::{SlotTest, Unseen};
 
-/// A key to come.
+/// A new key.
 pub(super) struct NewKey<'a> {
-    /// For people.
+    /// The key's name, for messages.
     pub(super) name: String,
-    /// Its slots.
+    /// Recognizes the key's slots.
     pub(super) is_own: &'a SlotTest,
-    /// A key service that rewraps to it, where there is one.
+    /// A key service that rewraps to this key, if there is one.
     pub(super) unseen: Option<&'a dyn Unseen>,
-    /// The other way, where it was allowed.
+    /// Unwrapping on this machine, if it is allowed.
     pub(super) unwrap: Option<Unwrap<'a>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a rewrap tells: the proof of a rotation.
+//! The output of a rewrap: the proof of a rotation.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ use crate::escape::{self, Name};
 use crate::failure::Failure;
 use crate::report::{Done, Reporter};
 
-/// What a repair has replaced, or may have, and where that is kept.
+/// The parts that a repair replaced, or may have replaced, and where their old bytes are saved.
 pub(super) struct Repaired {
     pub(super) plan: RepairPlan,
     pub(super) kept: Vec<Kept>,
 }
 
 impl Repaired {
-    /// Each part, with the file that holds it as it was.
+    /// Each part, with the file that has its old bytes.
     fn parts(&self) -> impl Iterator<Item = (&Replacement, Option<&Kept>)> {
         let kept = |index| self.kept.iter().find(move |kept| kept.replacement == index);
         self.plan.replaced.iter().enumerate().map(move |(index, part)| (part, kept(index)))
@@ -30,7 +30,7 @@ impl Repaired {
         self.parts().map(|(part, kept)| replaced_words(file, part, kept)).collect()
     }
 
-    /// What the file system could not do.
+    /// The guarantees that the file system could not give.
     pub(super) fn warnings(&self) -> Vec<String> {
         let told = |kept: &Kept| -> Vec<String> {
             kept.missed.iter().map(|missed| format!("{}: {missed}", escape::path(&kept.path))).collect()
@@ -39,7 +39,7 @@ impl Repaired {
     }
 }
 
-/// One input's result.
+/// The result for one input.
 pub(super) fn done(file: &str, report: &Report, repaired: Option<&Repaired>) -> Done {
     let changes: Vec<String> = report.changes.iter().map(change_words).collect();
     let note = (!changes.is_empty()).then(|| format!("{file}: {}", changes.join(", ")));
@@ -57,7 +57,7 @@ pub(super) fn done(file: &str, report: &Report, repaired: Option<&Repaired>) -> 
     }
 }
 
-/// Beside each call's id, which materials the new key and the old one took: `of` knows them.
+/// Adds, for each call, the materials of the new key and of the old one. `of` finds them.
 pub(super) fn with_materials(mut done: Done, of: impl Fn(&str) -> (Option<String>, Option<String>)) -> Done {
     let changes = done.more.get_mut("changes").and_then(Value::as_array_mut);
     for change in changes.into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -70,7 +70,8 @@ pub(super) fn with_materials(mut done: Done, of: impl Fn(&str) -> (Option<String
     Done { key_material_id: new, ..done }
 }
 
-/// A failure after bytes were, or may have been, overwritten by a repair: they stand nowhere else any more.
+/// A failure after a repair overwrote bytes, or may have. The result has the old bytes, because the file no longer has
+/// them.
 pub(super) fn cut_short(file: &str, repaired: &Repaired, failure: Failure) -> Done {
     Done {
         more: Map::from_iter([("repaired".to_owned(), repaired_json(Some(repaired)))]),
@@ -80,7 +81,7 @@ pub(super) fn cut_short(file: &str, repaired: &Repaired, failure: Failure) -> Do
     }
 }
 
-/// A further name of the file `first`, which ended so: there is nothing more to do for it.
+/// Another name of the file `first`, with the same result. Nothing more is done for it.
 pub(super) fn again(file: &str, first: &str, result: &Result<Done>) -> Result<Done> {
     let failed = match result {
         Ok(done) => done.shortfall.as_ref(),
@@ -97,7 +98,7 @@ pub(super) fn again(file: &str, first: &str, result: &Result<Done>) -> Result<Do
     Ok(Done { more, stdout, ..Done::default() })
 }
 
-/// Who wants it quiet is not told that there was nothing to do.
+/// With `--quiet`, an unchanged file is not reported.
 pub(super) fn audible(done: Done, reporter: &Reporter) -> Done {
     if reporter.is_verbose() || !is_unchanged(&done) { done } else { Done { stdout: None, ..done } }
 }
@@ -112,7 +113,7 @@ pub(super) fn warnings(report: &Report, repaired: Option<&Repaired>) -> Vec<Stri
     report.warnings.iter().map(|warning| format!("{warning}{mended}")).collect()
 }
 
-/// How many went which way.
+/// The number of files for each result.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     changed: usize,
@@ -161,7 +162,7 @@ fn change_words(change: &Change) -> String {
     }
 }
 
-/// Where the bytes are that went, or they themselves where they are few: a repair overwrites them.
+/// Where the old bytes are saved. A few bytes are shown directly, because a repair overwrites them.
 fn replaced_words(file: &str, part: &Replacement, kept: Option<&Kept>) -> String {
     let what = match &part.part {
         Part::Bank(number) => format!("header bank {} was damaged and is restored from the other one", number.get()),
@@ -186,7 +187,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// From the first byte that changed to the last.
+/// The range from the first changed byte to the last.
 fn difference(part: &Replacement) -> (u64, String) {
     let Some(before) = &part.before else { return (part.offset, "unreadable".into()) };
     let differs: Vec<usize> = before

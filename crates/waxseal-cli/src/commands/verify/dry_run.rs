@@ -1,4 +1,4 @@
-//! "May I restore?": KMS is asked for each file, and opens none.
+//! "May I open this?": asks KMS about each file, and opens none.
 
 use std::ffi::OsStr;
 
@@ -22,7 +22,7 @@ use crate::plan;
 use crate::report::Done;
 use crate::session::Session;
 
-/// Keys in KMS and demands, ready for any number of inputs.
+/// Keys in KMS and demands, for any number of inputs.
 pub(super) struct DryRun<'a> {
     session: &'a Session,
     cloud: Cloud,
@@ -32,7 +32,7 @@ pub(super) struct DryRun<'a> {
 }
 
 impl<'a> DryRun<'a> {
-    /// Parses everything. No local key is read, and nothing is called.
+    /// Parses all arguments. No local key is read, and no call is made.
     pub(super) fn new(args: &'a VerifyArgs, inputs: &[InputName], session: &'a Session) -> Result<Self> {
         let keys = Keys::named(&args.open)?;
         once::check(inputs, &[])?;
@@ -45,7 +45,7 @@ impl<'a> DryRun<'a> {
         Ok(Self { session, cloud, keys, openers, demands })
     }
 
-    /// Asks for the slots of one file, in the order in which they would be tried, until one is permitted.
+    /// Asks about the slots of one file in the order in which they would be tried, until KMS permits one.
     pub(super) fn file(&self, name: &InputName) -> Result<Done> {
         self.cloud.forget();
         let mut input = name.open()?;

@@ -1,4 +1,4 @@
-//! `verify`: authenticates everything, or a part that is quickly read, and writes nothing.
+//! `verify`: authenticates everything, or only a part that is read quickly. It writes nothing.
 
 #[cfg(feature = "aws-kms")]
 mod dry_run;
@@ -17,7 +17,7 @@ use crate::input::{InputName, Shape};
 use crate::report::Done;
 use crate::session::Session;
 
-/// How much of a file is checked.
+/// Which part of a file is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Checked {
     All,
@@ -36,7 +36,7 @@ impl Checked {
         }
     }
 
-    /// Adds to what there is to tell of an input how it was checked, also where that failed.
+    /// Adds to the result how the input was checked, also after a failure.
     fn told(self, result: Result<Done>) -> Result<Done> {
         let mut done = result.unwrap_or_else(|failure| Done { shortfall: Some(failure), ..Done::default() });
         done.more.insert("checked".to_owned(), self.word().into());
@@ -72,7 +72,7 @@ fn all(name: &InputName, open: &Open<'_>) -> Result<Done> {
     Ok(Done { stdout: line(open.session, &format!("{name}: ok")), ..done })
 }
 
-/// The header, the key, the commitment and the last chunk: with them the length is authentic.
+/// Checks the header, the key, the commitment and the last chunk. After that, the length is authentic.
 fn quick(name: &InputName, open: &Open<'_>) -> Result<Done> {
     let mut input = name.open()?;
     if input.shape == Shape::Stream {
@@ -92,7 +92,7 @@ fn quick(name: &InputName, open: &Open<'_>) -> Result<Done> {
     Ok(Done { stdout: line(open.session, &said), ..done })
 }
 
-/// A result for people, where there may be one.
+/// Prints a result for the user, if results are shown.
 fn line(session: &Session, text: &str) -> Option<String> {
     session.reporter.is_verbose().then(|| format!("{text}\n"))
 }
