@@ -9,7 +9,7 @@ use crate::escape::{self, Name};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::from_command::CommandOutput;
-use crate::keys::{Cloud, Keyring, Sealers, Sealing};
+use crate::keys::{Cloud, Keyring, Sealers, Sealing, Turn};
 use crate::once;
 use crate::output::{Content, Forbidden, Output, Target};
 use crate::plan::{self, Direction, Job};
@@ -36,12 +36,13 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
         session.reporter.remark(remark);
     }
     let seal = Seal { args, options, cloud, sealers, forbidden, session };
+    let waits = !args.files.write.no_sync || keys.specs().iter().any(|key| key.turn() != Turn::Local);
     Ok(match command {
         Some(target) => {
             let file = args.behind_dashes.first().map(Name::of);
             session.reporter.finished(file.as_ref(), seal.command(target))
         }
-        None => session.each_at_once(&jobs, Job::place, |job| seal.file(job)),
+        None => session.each_at_once(&jobs, waits, Job::place, |job| seal.file(job)),
     })
 }
 

@@ -18,7 +18,7 @@ use waxseal::format::{Binding, Slot};
 
 pub(crate) use self::kms::Cloud;
 pub(crate) use self::opening::{Opening, Origin, key_of};
-pub(crate) use self::provider::{KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Unseen};
+pub(crate) use self::provider::{KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Turn, Unseen};
 pub(crate) use self::sealing::{Sealers, Sealing};
 pub(crate) use self::spec::parse;
 
