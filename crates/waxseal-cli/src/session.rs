@@ -63,16 +63,19 @@ impl Session {
     /// Does `work` for each of `items`, several at once; one failure does not stop the others. Each is told of as it is
     /// finished. Gives the gravest exit code.
     ///
+    /// `waits`: whether there is anything to wait for, a disk or a key service. If not, threads would only cost time.
+    ///
     /// `place` gives where an item is read from, and where its output goes. Items that have a file or a name in common,
     /// and all that are streams, are worked on in their order.
     pub(crate) fn each_at_once<T: Sync>(
         &self,
         items: &[T],
+        waits: bool,
         place: impl for<'i> Fn(&'i T) -> (&'i InputName, Option<&'i Path>) + Sync,
         work: impl Fn(&T) -> Result<Done> + Sync,
     ) -> Exit {
         let name = |item: &T| place(item).0.name();
-        if items.len() < 2 {
+        if items.len() < 2 || !waits {
             return self.each(items, name, work);
         }
         let mut groups = Groups::default();

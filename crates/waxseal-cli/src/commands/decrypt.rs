@@ -26,7 +26,8 @@ pub(crate) fn run(args: &DecryptArgs, session: &Session) -> Result<Exit> {
     let jobs = plan::jobs(&args.files, Direction::Decrypt)?;
     let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
-    Ok(session.each_at_once(&jobs, Job::place, |job| decrypt(job, args, &open)))
+    Ok(session
+        .each_at_once(&jobs, !args.files.write.no_sync || open.may_call(), Job::place, |job| decrypt(job, args, &open)))
 }
 
 fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
             let file = input::stdin_name().or_else(|| args.behind_dashes.first().map(Name::of));
             session.reporter.finished(file.as_ref(), seal.command(target))
         }
-        None => session.each_at_once(&jobs, Job::place, |job| seal.file(job)),
+        None => session.each_at_once(&jobs, waits, Job::place, |job| seal.file(job)),
     })
 }
 

@@ -51,12 +51,12 @@ pub(crate) fn run(args: &VerifyArgs, session: &Session) -> Result<Exit> {
     if args.dry_run {
         let check = dry_run::DryRun::new(args, &inputs, session)?;
         let ask = |input: &InputName| Checked::DryRun.told(check.file(input));
-        return Ok(session.each_at_once(&inputs, place, ask));
+        return Ok(session.each_at_once(&inputs, true, place, ask));
     }
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
     Ok(match args.quick {
-        true => session.each_at_once(&inputs, place, |input| Checked::Quick.told(quick(input, &open))),
-        false => session.each_at_once(&inputs, place, |input| Checked::All.told(all(input, &open))),
+        true => session.each_at_once(&inputs, true, place, |input| Checked::Quick.told(quick(input, &open))),
+        false => session.each_at_once(&inputs, true, place, |input| Checked::All.told(all(input, &open))),
     })
 }
 
