@@ -2,7 +2,8 @@
 """Opens a waxseal v1 file. Numbers in comments are the sections of waxseal-v1.md; 1.3 lists the exit codes.
 
 Needs Python 3.9 and `cryptography` 38, or newer. Also needed: `cryptography` 48 for identities, `cryptography` 44 or
-`argon2-cffi` for passphrases, `boto3` for --kms. IN must be a file, not a pipe. This program reads the banks only once (7.7).
+`argon2-cffi` for passphrases, `boto3` for --kms. IN must be a file, not a pipe. This program reads the banks only once
+(7.7).
 
 As a module, it gives the plaintext as a file that can seek. Pass keys and demands under the names that `prepare` lists:
 
