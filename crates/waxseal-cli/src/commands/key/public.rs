@@ -70,7 +70,8 @@ fn compare(recipient: &Recipient, path: &Path) -> Result<Written> {
         Ok(there) => Err(Failure::new(Exit::Unmet, format!("{name} exists, and holds the key {}", there.key_id()))
             .hint("name another file; compare the fingerprints before you replace this one")),
         Err(_) => {
-            Err(Failure::new(Exit::Unmet, format!("{name} exists, and is no recipient file")).hint("name another file"))
+            Err(Failure::new(Exit::Unmet, format!("{name} exists, and is not a recipient file"))
+                .hint("name another file"))
         }
     }
 }
