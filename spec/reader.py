@@ -2,9 +2,10 @@
 """Opens a waxseal v1 file. Numbers in comments are the sections of waxseal-v1.md; 1.3 lists the exit codes.
 
 Needs Python 3.9 and `cryptography` 38, or newer. Also needed: `cryptography` 48 for identities, `cryptography` 44 or
-`argon2-cffi` for passphrases, `boto3` for --kms. IN must be a file, not a pipe. 7.7's second look is left out.
+`argon2-cffi` for passphrases, `boto3` for --kms. IN must be a file, not a pipe. This program reads the banks only once
+(7.7).
 
-As a module, it gives the plaintext as a file that can seek. What opens it has the names of the options in `prepare`:
+As a module, it gives the plaintext as a file that can seek. Pass keys and demands under the names that `prepare` lists:
 
     import io, reader
     with io.BufferedReader(reader.Sealed("db.wax", keyfile="backup.key")) as plaintext: ...
@@ -51,7 +52,7 @@ def is_text(raw):  # 5.2, 9.1
 def entries(u16, string, what):  # 5
     require((count := u16()) <= 64, f"more than 64 {what}s")
     items = [(string(), string()) for _ in range(count)]
-    require(all(part and is_text(part) for item in items for part in item), f"a {what} is empty or no plain UTF-8")
+    require(all(part and is_text(part) for item in items for part in item), f"a {what} is empty or not valid text")
     require(all(a[0] < b[0] for a, b in zip(items, items[1:])), f"{what}s are not in ascending order")
     require(len({key.lower() for key, _ in items}) == count, f"keys of {what}s differ in case only")
     require(not any(k.lower().startswith((b"waxseal:", b"aws:")) for k, _ in items), f"a {what} has a reserved key")
@@ -65,12 +66,12 @@ def read_bank(fd, number, place):  # 6: None is "damaged"
     version, suite, _, generation, slot_count, own = struct.unpack_from("<HHIIHH", raw, 8)
     if own != number: return None  # the other bank, at the wrong place
     require(version == 1, f"version {version}", "newer")
-    require(suite in AEAD, "suite")
-    require(raw[96] <= 1 and raw[97] == 0 and 1 <= slot_count <= 16, "flags or number of slots")
+    require(suite in AEAD, f"unknown suite {suite}")
+    require(raw[96] <= 1 and raw[97] == 0 and 1 <= slot_count <= 16, "wrong flags or slot_count")
     pos, end = 98, length - 32
     def take(size):
         nonlocal pos
-        require(size <= end - pos, f"what stands at {pos} leaves the bank")
+        require(size <= end - pos, f"the field at {pos} does not fit into the bank")
         pos += size; return raw[pos - size:pos]
     u16, string = lambda: int.from_bytes(take(2), "little"), lambda: take(u16())
     pairs, labels = entries(u16, string, "pair"), entries(u16, string, "label")
@@ -81,7 +82,7 @@ def read_bank(fd, number, place):  # 6: None is "damaged"
                  2: HEX.fullmatch(key_id) and len(wrapped) == 104, 3: not key_id and len(wrapped) == 148,
                  4: ARN.fullmatch(key_id) and len(wrapped) in (1192, 1672),
                  5: ARN.fullmatch(key_id) and len(wrapped) in (488, 616), 6: HEX.fullmatch(key_id) and len(wrapped) == 1224}
-        require(is_text(key_id) and shape.get(kind, True), f"the shape of a slot of kind {kind}")
+        require(is_text(key_id) and shape.get(kind, True), f"a slot of kind {kind} has a wrong key id or length")
         alike = {1, 4, 5} if kind in (1, 4, 5) else {kind}  # a KMS key is of one kind
         require(kind > 6 or sum(slot[0] in alike and slot[1] == key_id for slot in slots) == 1, "duplicate slots")
     require(not any(raw[pos:end]), "the filling is not zero")
@@ -92,15 +93,15 @@ def read_banks(fd):  # 7.1: the bank that counts, and a warning
     zero = read_bank(fd, 0, 0)
     magic = [place for place in (0, *BANK_LENS) if peek(fd, place, 8) == MAGIC]
     if zero:
-        require(set(magic) <= {0, zero.length}, "the magic stands where no bank may")
+        require(set(magic) <= {0, zero.length}, "the magic is at a place where no bank may be")
         require(peek(fd, 2 * zero.length - 1, 1) != b"", "the file ends before its header")
         one = read_bank(fd, 1, zero.length)
     else:
         require(magic, "not a waxseal file")
-        require(sum(place > 0 for place in magic) < 2, "the magic stands at more than one place")
+        require(sum(place > 0 for place in magic) < 2, "the magic is at more than one place")
         require(one := read_bank(fd, 1, magic[-1]), "damaged header")
     if not (zero and one): return zero or one, f"bank {1 if zero else 0} is damaged"
-    require((zero.bound, zero.prelude) == (one.bound, one.prelude), "the banks disagree")
+    require((zero.bound, zero.prelude) == (one.bound, one.prelude), "the banks have different bound bytes or preludes")
     newer = 0 < (one.generation - zero.generation) % 2**32 < 2**31
     differ = (zero.generation, zero.slots) != (one.generation, one.slots)
     return one if newer else zero, "the banks differ in generation or slots" if differ else ""
@@ -108,7 +109,7 @@ def read_banks(fd):  # 7.1: the bank that counts, and a warning
 def only_line(path, pattern):  # 9.4
     lines = [line for line in re.split(rb"\r?\n", open(path, "rb").read()) if line and line[:1] != b"#"]
     require(len(lines) == 1 and (match := re.fullmatch(pattern + rb":([0-9a-f]{8})", lines[0])),
-            f"{os.fsdecode(path)}: not such a file", "usage")
+            f"{os.fsdecode(path)}: not a file of the expected form", "usage")
     return match
 def load_keyfile(path):  # 9.4
     match = only_line(path, rb"waxseal-key-v1:([0-9a-f]{64})")
@@ -137,18 +138,18 @@ def open_public(kind, wrapped, bound, get_secret):  # 9.7
     sent = wrapped[:-104]
     require(len(secret := get_secret(sent)) == 32, "KMS gave no secret of 32 bytes", "slot", 4)
     return unwrap(secret, b"waxseal v1 " + KINDS[kind] + b"\0" + sent + bound, wrapped[-104:], 4)
-def check_recipient(path):  # 9.10: of no use for opening, but refused where it breaks a rule
+def check_recipient(path):  # 9.10: only a check; a recipient file cannot open anything
     match = checked_line(path, rb"waxseal-recipient-v1:(x-wing|aws-kms-ml-kem|aws-kms-rsa):(.*):([A-Za-z0-9+/]*={0,2})")
-    require(len(match[4]) % 4 == 0 and base64.b64encode(key := base64.b64decode(match[4])) == match[4], "base64", "usage")
+    require(len(match[4]) % 4 == 0 and base64.b64encode(key := base64.b64decode(match[4])) == match[4], "wrong base64", "usage")
     for kind, coefficients, head, size, tail in SPKI:
         if KINDS[kind] == match[2] and key.startswith(bytes.fromhex(head)) and key.endswith(tail) and len(key) == size:
             break
-    else: require(False, "not such a public key", "usage")
+    else: require(False, "wrong encoding of the public key", "usage")
     raw = key[len(head) // 2:len(key) - len(tail)]
     numbers = (int.from_bytes(raw[at:at + 3], "little") for at in range(0, coefficients, 3))
     require(all(n & 4095 < 3329 and n >> 12 < 3329 for n in numbers), "a coefficient is too large", "usage")
-    require(kind != 5 or raw[0] >> 7 and raw[-1] & 1, "not a modulus", "usage")
-    require(match[3] == recipient_id(key) if kind == 6 else ARN.fullmatch(match[3]), "key id", "usage")
+    require(kind != 5 or raw[0] >> 7 and raw[-1] & 1, "the RSA modulus is even or too short", "usage")
+    require(match[3] == recipient_id(key) if kind == 6 else ARN.fullmatch(match[3]), "wrong key id", "usage")
     try: kind == 6 and x25519.X25519PrivateKey.generate().exchange(x25519.X25519PublicKey.from_public_bytes(key[1184:]))
     except ValueError: raise Fail("usage", "X25519 gives zero") from None
 
@@ -189,12 +190,12 @@ def open_kms(arn, wrapped, bank):  # 10.4, 12.2
         altered = re.search("InvalidCiphertext", str(error))
         again = isinstance(error, (aws.ConnectionError, aws.HTTPClientError)) or re.search("Throttl|Timeout|Internal", str(error))
         raise Fail("slot", str(error), 4 if altered else 6 if again else 5) from None
-    require(answer["KeyId"].encode() == arn and len(answer["Plaintext"]) == 32, "KMS answered amiss", "slot", 4)
+    require(answer["KeyId"].encode() == arn and len(answer["Plaintext"]) == 32, "wrong answer from KMS", "slot", 4)
     return answer["Plaintext"]
 
 def load_data_key(path):  # 12.1, step 5
-    require(len(key := open(path, "rb").read()) == 32, "the data key has not 32 bytes", "slot"); return key
-def candidates(bank, keys):  # 12.1, step 4: a function for each data key that may be had
+    require(len(key := open(path, "rb").read()) == 32, "the data key does not have 32 bytes", "slot"); return key
+def candidates(bank, keys):  # 12.1, step 4: for each usable slot, a function that gets the data key
     if keys.data_key_file: yield lambda: load_data_key(keys.data_key_file)
     for kind, key_id, wrapped in bank.slots:
         if kind == 2 and key_id in keys.keyfile:
@@ -207,16 +208,16 @@ def candidates(bank, keys):  # 12.1, step 4: a function for each data key that m
             yield lambda: open_public(6, wrapped, bank.bound, lambda sent: open_x_wing(keys.identity[key_id], sent))
         if kind == 3 and keys.passphrase: yield lambda: open_passphrase(keys.passphrase, wrapped, bank.bound)
 
-def unlock(fd, bank, keys):  # 12.1, steps 3 to 8: a function that gives chunk k once it has verified
+def unlock(fd, bank, keys):  # 12.1, steps 3 to 8: a function that verifies chunk k and returns its plaintext
     start = 2 * bank.length
-    require(os.pread(fd, 1, start + 71), "the file ends before its first chunk does", "truncated")
+    require(os.pread(fd, 1, start + 71), "the file ends before the end of its first chunk", "truncated")
     for demand, carried in [(c, bank.pairs) for c in keys.c] + [(l, bank.labels) for l in keys.l]:  # 5.3
-        require(tuple(demand.split(b"=", 1)) in carried, f"the file does not carry {demand!r}", "demand")
+        require(tuple(demand.split(b"=", 1)) in carried, f"the file does not have {demand!r}", "demand")
     opener = find_key(fd, bank, keys)
     def chunk(k):  # 11.3
         require(k < 2**38, "more than 2^38 chunks", "payload")
         sealed = os.pread(fd, 16400, start + 56 + 16400 * k)
-        require(len(sealed) >= 16, f"the file ends before chunk {k} does", "truncated")
+        require(len(sealed) >= 16, f"the file ends before the end of chunk {k}", "truncated")
         try: return opener(k, sealed)
         except InvalidTag: raise Fail("payload", f"chunk {k} does not authenticate") from None
     return chunk
@@ -227,7 +228,7 @@ def find_key(fd, bank, keys):  # 12.1, steps 4 to 8
         try: data_key = get()
         except Fail as error: failure = error
         else:
-            require(os.pread(fd, 56, 2 * bank.length) == bank.prelude, "the payload's start is not the prelude", "commitment")
+            require(os.pread(fd, 56, 2 * bank.length) == bank.prelude, "the payload has another prelude", "commitment")
             try: return chunk_opener(data_key, bank.suite, bank.prelude, bank.bound)
             except InvalidTag: failure = Fail("commitment", "the data key does not belong to this header")
         if failure.kind == "usage": raise failure
@@ -240,8 +241,8 @@ class Sealed(io.RawIOBase):  # 14
         bank, self.warning = read_banks(self.file.fileno())
         self.chunk = unlock(self.file.fileno(), bank, keys)
         last, rest = divmod(self.file.seek(0, os.SEEK_END) - 2 * bank.length - 56, 16400)
-        require(rest >= 16, "the file ends where no last chunk can end", "truncated")
-        self.held = last, self.chunk(last)  # no length is used before the last chunk has verified
+        require(rest >= 16, "the last chunk is incomplete", "truncated")
+        self.held = last, self.chunk(last)  # no length is used before the last chunk is verified
         self.size = 16384 * last + len(self.held[1])
     def readable(self): return True
     def seekable(self): return True
@@ -274,7 +275,7 @@ def prepare(keyfile=(), identity=(), recipient=(), shared_secret=(), kms=(), c=(
     require(keys.passphrase is None or 1 <= len(keys.passphrase) <= 1024, "a passphrase has 1 to 1024 bytes", "usage")
     return keys
 
-def plaintext(chunk):  # from the front, to the chunk that is shorter
+def plaintext(chunk):  # all chunks in order; the last one is shorter
     for k in range(2**38 + 1):
         yield (part := chunk(k))
         if len(part) < 16384: return

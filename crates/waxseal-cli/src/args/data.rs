@@ -22,7 +22,7 @@ pub(crate) struct EncryptArgs {
     pub(crate) suite: SuiteArg,
     /// How the content of an input file is taken into memory
     ///
-    /// With "map", the file is sealed straight from the system's cache. That is faster if all of the file is in the cache, and slower if it is not. It needs a regular file that is not empty. If other programs change such a file meanwhile, what is sealed may be a mix; a change that the system reports is an error, as always.
+    /// With "map", the file is sealed straight from the system's cache. That is faster if all of the file is in the cache, and slower if it is not. It needs a regular file that is not empty. If another program changes the file at the same time, the sealed content may be a mix of old and new data. A change that the system reports is an error, as always.
     #[arg(long = "input", value_enum, default_value_t, value_name = "HOW", conflicts_with = "from_command")]
     pub(crate) reading: Reading,
     /// Run the command after "--" and encrypt its output; if the command fails, no output is created
@@ -242,7 +242,7 @@ impl From<SuiteArg> for Suite {
 /// How an input is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Reading {
-    /// The better way for most files, which is to read them
+    /// Read the file: this is better for most files
     #[default]
     Auto,
     /// Map the file into memory; refuse what cannot be mapped

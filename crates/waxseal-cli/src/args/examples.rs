@@ -34,7 +34,7 @@ Examples:
   waxseal verify -k file:backup.key *.wax
   waxseal verify -k file:backup.key -l host=db1 db.wax
   waxseal verify --quick *.wax      the key, the length and the end of each file, in milliseconds
-  waxseal verify --dry-run *.wax    may I restore? AWS KMS is asked, and opens nothing
+  waxseal verify --dry-run *.wax    asks AWS KMS whether each file would open
 
 `--quick` and `--dry-run` do not read the content: damage in it goes unnoticed.";
 
@@ -55,7 +55,7 @@ Examples:
   waxseal rewrap --from alias/old --to alias/new --json *.wax
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax
-  waxseal rewrap --remove file:b.pub db.wax                     a recipient file names its slot
+  waxseal rewrap --remove file:b.pub db.wax                     a recipient file is enough to name it
   waxseal rewrap --repair db.wax                                repairs a damaged copy of the header
 
 Removing a key does not revoke it: older copies of the header still have it, and the data key stays the same.";

@@ -64,7 +64,7 @@ pub(crate) struct Global {
     /// Do not show a progress bar
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
-    /// What messages and --json call the input if it is stdin or a command
+    /// The name of the input in messages and --json, if it is stdin or a command
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) name: Option<OsString>,
 }

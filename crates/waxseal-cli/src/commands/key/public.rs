@@ -68,9 +68,10 @@ fn compare(recipient: &Recipient, path: &Path) -> Result<Written> {
     match Recipient::load(path) {
         Ok(there) if there == *recipient => Ok(Written::Unchanged),
         Ok(there) => Err(Failure::new(Exit::Unmet, format!("{name} exists, and holds the key {}", there.key_id()))
-            .hint("name another file; compare the fingerprints before one takes the other's place")),
+            .hint("name another file; compare the fingerprints before you replace this one")),
         Err(_) => {
-            Err(Failure::new(Exit::Unmet, format!("{name} exists, and is no recipient file")).hint("name another file"))
+            Err(Failure::new(Exit::Unmet, format!("{name} exists, and is not a recipient file"))
+                .hint("name another file"))
         }
     }
 }
@@ -82,7 +83,8 @@ fn text(recipient: &Recipient) -> String {
     };
     let fingerprint = format!("fingerprint {}", recipient.fingerprint());
     let made = format!("made by waxseal at {}", stamp(OffsetDateTime::now_utc()));
-    let warning = "whoever has this file can seal, and cannot open; who can replace it reads what is sealed then";
+    let warning =
+        "anyone with this file can seal but not open; anyone who can replace it can read what is sealed later";
     recipient.to_text(&[&what, &fingerprint, &made, warning])
 }
 

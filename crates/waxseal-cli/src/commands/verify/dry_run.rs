@@ -54,7 +54,7 @@ impl<'a> DryRun<'a> {
         let opening = Opening::with_header(front, header, &self.demands)?;
         let header = opening.header();
         if !header.bank().slots.iter().any(is_of_kms) {
-            let what = "not checked: no key in AWS KMS opens it, and a local key asks nobody";
+            let what = "not checked: no key in AWS KMS opens it, and --dry-run does not check local keys";
             return Err(Failure::new(Exit::Unmet, what).hint(format!(
                 "it is sealed for {}; `waxseal verify --quick` checks it with such a key",
                 sealed_for(header.bank())
@@ -110,7 +110,7 @@ fn named<'a>(cloud: &Cloud, specs: impl IntoIterator<Item = &'a KeySpec>) -> Res
         openers.extend(name.map(|name| KmsOpener::named(cloud.kms(), name)));
     }
     if openers.is_empty() {
-        return Err(Failure::usage("--dry-run asks AWS KMS, and no key under -k is there")
+        return Err(Failure::usage("--dry-run asks AWS KMS, but no key of -k is in AWS KMS")
             .hint("`waxseal verify --quick` checks with local keys"));
     }
     Ok(openers)

@@ -41,7 +41,7 @@ pub(super) fn words(info: &KmsKeyInfo) -> String {
         &match &info.aliases {
             Some(aliases) if aliases.is_empty() => "none".into(),
             Some(aliases) => aliases.join(", "),
-            None => "unknown: you may not list them".into(),
+            None => "unknown: the caller has no permission to list them".into(),
         },
     );
     for material in info.materials.iter().flatten() {
