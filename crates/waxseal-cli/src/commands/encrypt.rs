@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::from_command::CommandOutput;
 use crate::input::{self, InputName};
-use crate::keys::{Cloud, Keyring, Sealers, Sealing};
+use crate::keys::{Cloud, Keyring, Sealers, Sealing, Turn};
 use crate::once;
 use crate::output::{Content, Forbidden, Output, Target};
 use crate::plan::{self, Direction, Job};
@@ -41,6 +41,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     }
     let named: Vec<String> = keys.specs().iter().map(|key| format!("-k {}", escape::word(&key.to_string()))).collect();
     let seal = Seal { args, options, cloud, sealers, forbidden, named: named.join(" "), session };
+    let waits = !args.files.write.no_sync || keys.specs().iter().any(|key| key.turn() != Turn::Local);
     Ok(match command {
         Some(target) => {
             let file = input::stdin_name().or_else(|| args.behind_dashes.first().map(Name::of));

@@ -15,7 +15,7 @@ use crate::args::{OpenArgs, PairArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Input, InputName, Shape};
-use crate::keys::{self, Cloud, FIND, Keyring, Opening, key_of};
+use crate::keys::{self, Cloud, FIND, Keyring, Opening, Origin, Turn, key_of};
 use crate::once;
 use crate::output::Forbidden;
 use crate::plan;
@@ -59,6 +59,11 @@ impl<'a> Open<'a> {
     /// Files that an output must not replace.
     pub(crate) fn forbidden(&self) -> Forbidden {
         self.keys.forbidden()
+    }
+
+    /// Whether a key service may be called.
+    pub(crate) fn may_call(&self) -> bool {
+        self.keys.origin() == Origin::Offered || self.keys.specs().iter().any(|key| key.turn() == Turn::Service)
     }
 
     /// The keys in the order in which they are tried.

@@ -22,7 +22,7 @@ use waxseal::format::{Binding, Slot};
 pub(crate) use self::asked::remember_name;
 pub(crate) use self::kms::Cloud;
 pub(crate) use self::opening::{FIND, Opening, Origin, key_of};
-pub(crate) use self::provider::{KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Unseen};
+pub(crate) use self::provider::{KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Turn, Unseen};
 pub(crate) use self::sealing::{Sealers, Sealing, remark};
 pub(crate) use self::spec::parse;
 
