@@ -253,7 +253,7 @@ fn rewraps_on_a_file_system_in_memory_too() {
 fn what_is_no_regular_file_is_refused() {
     let folder = folder();
     assert!(matches!(DiskFile::open(folder.path()), Err(Error::Invalid(_))));
-    assert!(matches!(DiskFile::open(folder.path().join("none")), Err(Error::Io { .. })));
+    assert!(matches!(DiskFile::open(folder.path().join("none")), Err(Error::NoInput(_))));
     let socket = folder.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     assert!(matches!(DiskFile::open(&socket), Err(Error::Invalid(_))));
