@@ -118,7 +118,7 @@ fn a_recipient_file_is_never_replaced_by_another_key() {
     assert_eq!(cloud.json(&["key", "public", "--json", "alias/1", "-o", "pub"])["outcome"], "unchanged");
     cloud.run(&["key", "public", "alias/2", "-o", "pub"]).failed(8, &["holds the key arn:aws:kms:", "hint: "]);
     cloud.place.write("text", "something else");
-    cloud.run(&["key", "public", "alias/1", "-o", "text"]).failed(8, &["no recipient file"]);
+    cloud.run(&["key", "public", "alias/1", "-o", "text"]).failed(8, &["is not a recipient file"]);
     assert!(cloud.place.read("pub") == before && cloud.place.read("text") == b"something else");
     let printed = cloud.ok(&["key", "public", "alias/2", "-o", "-"]).stdout;
     assert!(Recipient::parse(&printed).is_ok());
@@ -206,7 +206,7 @@ fn the_life_of_a_key_with_two_materials() {
     cloud.run(&["verify", "-k", &arn, "one.wax"]).failed(5, &["pending import"]);
     cloud.proxy.take();
     let ran = cloud.ok(&["key", "import", "alias/two", "--material", "second"]);
-    assert!(ran.stderr.contains(&format!("needs its material {first_id} too")), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("also needs its material {first_id}")), "{}", ran.stderr);
     let calls = ["DescribeKey", "GetParametersForImport", "ImportKeyMaterial", "DescribeKey", "ListKeyRotations"];
     assert_eq!(cloud.proxy.take(), calls);
     let told = cloud.json(&["key", "import", "--json", "alias/two", "--material", "second"]);
@@ -231,7 +231,7 @@ fn a_key_of_aws_s_own_material_rotates_too() {
     cloud.ok(&["key", "create", "--spec", "ML_KEM_768", "--alias", "alias/public"]);
     cloud.run(&["key", "rotate", "alias/public"]).failed(5, &["rewrap"]);
     cloud.server().fail("RotateKeyOnDemand", "ConflictException", 1);
-    cloud.run(&["key", "rotate", "alias/rotates"]).failed(5, &["under way"]);
+    cloud.run(&["key", "rotate", "alias/rotates"]).failed(5, &["in progress"]);
     cloud.server().conforms();
 }
 

@@ -305,7 +305,7 @@ fn key_public_writes_the_recipient_file_of_an_identity() {
     let printed = place.ok(&["key", "public", "file:id", "-o", "-"]).stdout;
     assert!(Recipient::parse(&printed).unwrap() == lost && Identity::parse(&printed).is_err());
     let before = place.read("id");
-    place.fails(&["key", "public", "file:id", "-o", "id"], 8, &["no recipient file"]);
+    place.fails(&["key", "public", "file:id", "-o", "id"], 8, &["is not a recipient file"]);
     place.ok(&["key", "new", "--pair", "other"]);
     place.fails(&["key", "public", "file:other", "-o", "id.pub"], 8, &["holds the key"]);
     assert!(place.read("id") == before && Recipient::load(place.path("id.pub")).unwrap() == lost);

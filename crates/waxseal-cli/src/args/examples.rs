@@ -13,7 +13,7 @@ Examples:
   waxseal encrypt -k file:a.key -k passphrase backup.tar        either key opens the file
   waxseal encrypt -k file:backup.pub backup.tar                 offline, with a public key
   waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
-  waxseal encrypt -k file:backup.key -o - --from-command -- pg_dump mydb | aws s3 cp - s3://bucket/db.wax
+  waxseal encrypt -k alias/backups -o - --from-command -- pg_dump mydb | aws s3 cp - s3://b/db.wax
   tar -c folder | waxseal encrypt -k file:backup.key -o folder.tar.wax
   tar --use-compress-program='waxseal encrypt -k file:backup.key' -cf folder.tar.wax folder
 
