@@ -335,7 +335,7 @@ static int has_habit(const struct habit *habit, const uint64_t *args, char *subj
         if (call->number == SYS_fcntl && habit->flag == 2 && args[1] != F_SETFL) return 0;
     }
     find_subject(call, args, subject);
-    /* A file without a name is linked by the path of its descriptor, which is not in FOLDER. The new name then counts. */
+    /* The path of a descriptor of a file without a name is not in FOLDER. The new name then counts. */
     if (!subject[0] && call->path2 != NONE) {
         read_path(args[call->path2], subject);
         if (!is_in_folder(subject)) subject[0] = 0;
