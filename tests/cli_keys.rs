@@ -194,7 +194,7 @@ fn a_missing_key_file_is_not_answered_with_a_new_key_when_opening() {
         let ran = place.fails(args, 7, &["lost", &sealed, "key show file:PATH"]);
         assert!(!ran.stderr.contains("key new"), "{}", ran.stderr);
     }
-    // The same if no file names the key.
+    // The same if the message cannot list the ids.
     for args in [&["decrypt", "-k", "file:lost"][..], &["rewrap", "--remove", "file:lost", "in.wax"]] {
         let ran = place.fails(args, 7, &["lost", "`waxseal inspect` shows the ids", "key show file:PATH"]);
         assert!(!ran.stderr.contains("key new"), "{}", ran.stderr);

@@ -140,8 +140,8 @@ impl Drop for Disk {
     }
 }
 
-/// The same for a signal: before the device gets its last bytes and its sync, the program checks for signals, as it
-/// does before it names a file.
+/// A block device is synced, unless `--no-sync` is given. After a signal, it gets neither its last bytes nor its sync,
+/// just as a file does not get its name.
 #[test]
 fn a_block_device_is_synced() {
     let plain = case("encrypt -q -k file:k in");
