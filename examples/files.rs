@@ -1,4 +1,4 @@
-//! Seals a file into another one on all cores, or opens it again.
+//! Seals a file into another one on up to 8 cores, or opens it again.
 //!
 //! ```sh
 //! waxseal key new backup.key

@@ -49,13 +49,15 @@ def is_text(raw):  # 5.2, 9.1
     try: return not re.search("[\x00-\x1f\x7f-\x9f]", raw.decode("utf-8"))
     except UnicodeDecodeError: return False
 
-def entries(u16, string, what):  # 5
+def check_entries(items, what, kind="header"):  # 5.2
+    require(len(items) <= 64, f"more than 64 {what}s", kind)
+    require(all(part and is_text(part) for item in items for part in item), f"a {what} is empty or not valid text", kind)
+    require(all(a[0] < b[0] for a, b in zip(items, items[1:])), f"{what}s are not in ascending order, or two have the same key", kind)
+    require(len({key.lower() for key, _ in items}) == len(items), f"keys of {what}s differ in case only", kind)
+    require(not any(k.lower().startswith((b"waxseal:", b"aws:")) for k, _ in items), f"a {what} has a reserved key", kind)
+def entries(u16, string, what):  # 5.1
     require((count := u16()) <= 64, f"more than 64 {what}s")
-    items = [(string(), string()) for _ in range(count)]
-    require(all(part and is_text(part) for item in items for part in item), f"a {what} is empty or not valid text")
-    require(all(a[0] < b[0] for a, b in zip(items, items[1:])), f"{what}s are not in ascending order")
-    require(len({key.lower() for key, _ in items}) == count, f"keys of {what}s differ in case only")
-    require(not any(k.lower().startswith((b"waxseal:", b"aws:")) for k, _ in items), f"a {what} has a reserved key")
+    check_entries(items := [(string(), string()) for _ in range(count)], what)
     return items
 
 def read_bank(fd, number, place):  # 6: None is "damaged"
@@ -265,6 +267,8 @@ def prepare(keyfile=(), identity=(), recipient=(), shared_secret=(), kms=(), c=(
     keys = Namespace(kms=several(kms), c=several(c), l=several(l), data_key_file=data_key_file)
     require(all(map(ARN.fullmatch, keys.kms)) and all(b"=" in demand for demand in keys.c + keys.l),
             "--kms takes the ARN of a key, -c and -l take NAME=VALUE", "usage")
+    for what, demands in ("demanded pair", keys.c), ("demanded label", keys.l):  # 5.3
+        check_entries(sorted(tuple(demand.split(b"=", 1)) for demand in demands), what, "usage")
     keys.keyfile = dict(map(load_keyfile, several(keyfile)))
     keys.identity = dict(map(load_identity, several(identity)))
     # ARN=FILE: what `aws kms decapsulate --query SharedSecret --output text` printed, or `aws kms decrypt`'s Plaintext
@@ -287,7 +291,10 @@ def main():
     given = vars(parser.parse_args())
     path_in, path_out = given.pop("IN"), given.pop("OUT")
     keys = prepare(**given)
-    fd = os.open(path_in, os.O_RDONLY)
+    try: fd = os.open(path_in, os.O_RDONLY)
+    except FileNotFoundError as error:  # 1.3: the folder was found, and it does not have the file
+        folder, name = os.path.split(path_in)
+        raise Fail("io", str(error), 10 if name and os.path.isdir(folder or ".") and not os.path.islink(path_in) else 7) from None
     bank, warning = read_banks(fd)
     if warning: print("reader: warning:", warning, file=sys.stderr)
     chunks = plaintext(unlock(fd, bank, keys))

@@ -1,4 +1,4 @@
-//! Encrypts or decrypts one file to another on all cores, with the guarantees of the program.
+//! Encrypts or decrypts one file to another on up to 8 cores, with the guarantees of the program.
 //!
 //! [`encrypt_file`] and [`decrypt_file`] make an output that appears whole or not at all. It is written without its
 //! name, synced, and gets its name in one step; its folder is synced too. A file that exists is not replaced. An input
@@ -109,7 +109,7 @@ impl Default for FileOptions<'_> {
 }
 
 impl<'a> FileOptions<'a> {
-    /// The defaults: no file is replaced, the output is synced, and all cores are used.
+    /// The defaults: no file is replaced, the output is synced, and up to 8 cores are used.
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -6,10 +6,10 @@
 //!
 //! | task | type |
 //! | --- | --- |
-//! | one file to another, on all cores | [`encrypt_file`], [`decrypt_file`]; [`FileOptions`] has the choices |
+//! | one file to another, on up to 8 cores | [`encrypt_file`], [`decrypt_file`]; [`FileOptions`] has the choices |
 //! | write or read a stream | [`SealWriter`], [`OpenReader`] |
 //! | read parts of a file | [`OpenReaderAt`] |
-//! | pipes and streams on all cores, or your own threads | [`engine::Engine`] |
+//! | pipes and streams on up to 8 cores, or your own threads | [`engine::Engine`] |
 //! | seal a file from mapped memory | [`engine::Source::Mapped`], [`io::MappedFile`] |
 //! | bytes that are in no file on this machine | [`container`]: the same without any I/O |
 //! | a key in a local file | [`keys::KeyFile`] |
@@ -28,7 +28,7 @@
 //!
 //! # From file to file
 //!
-//! These functions use all cores. The output file is either complete or absent. An existing file is not replaced.
+//! These functions use up to 8 cores. The output file is either complete or absent. An existing file is not replaced.
 //!
 //! ```standalone_crate
 //! use waxseal::format::Pairs;
@@ -107,10 +107,11 @@
 //! # Features
 //!
 //! The features `aws-lc` and `ring` are on by default. They compute the AEADs with AWS-LC and *ring*. With the feature
-//! `pure-rust`, or without both, the AEADs are pure Rust, need no C compiler, and give the same bytes.
+//! `pure-rust`, or without both, the AEADs are pure Rust, and give the same bytes. Only a build without `aws-lc` and
+//! `ring` needs no C compiler.
 //!
-//! The library installs no signal handler, prints nothing and changes no state of the process. Only [`engine`] and
-//! [`salvage()`] start threads.
+//! The library installs no signal handler, prints nothing and changes no state of the process. In this crate, only
+//! [`engine`] and [`salvage()`] start threads. [`encrypt_file`] and [`decrypt_file`] use the engine.
 
 pub mod container;
 pub mod engine;

@@ -1,4 +1,4 @@
-//! Reads the sources and the documents, and fails where they leave the plan of ARCHITECTURE.md.
+//! Reads the sources and the documents, and fails if they do not follow ARCHITECTURE.md.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The modules of the library and the crates above it, each allowed to import those before it. Modules of one line do
-/// not know each other.
+/// The modules of the library and the crates that use it. Each may import those before it. Modules on one line may not
+/// import each other.
 const ORDER: [&[&str]; 15] = [
     &["error"],
     &["io"],
@@ -27,11 +27,12 @@ const ORDER: [&[&str]; 15] = [
     &[CLI],
 ];
 
-/// The crates beside the library, by the names that code has for them.
+/// The other crates, by the names that code uses for them.
 const AWS_KMS: &str = "waxseal_aws_kms";
 const CLI: &str = "waxseal_cli";
 
-/// Where the sources of each crate are. The library's are told apart by module, the others count as one each.
+/// The folders with the sources of each crate. Each module of the library counts separately. Each other crate counts as
+/// one.
 const CRATES: [(&str, &str); 3] =
     [("waxseal", "src"), (AWS_KMS, "crates/waxseal-aws-kms/src"), (CLI, "crates/waxseal-cli/src")];
 
@@ -45,7 +46,7 @@ const UNSAFE_FILES: [&str; 5] = [
     "crates/waxseal-cli/src/streams.rs",
 ];
 
-/// What may be printed, and by whom: the program alone.
+/// Only the program may print.
 const PRINTING: [&str; 7] = ["print!", "println!", "eprint!", "eprintln!", "dbg!", "stdout()", "stderr()"];
 
 fn root() -> &'static Path {
@@ -105,7 +106,8 @@ fn sources() -> Vec<Source> {
 }
 
 impl Source {
-    /// `src/format/bank.rs` is of the module `format`, two deep; `crates/waxseal-cli/src/report.rs` of `report`.
+    /// `src/format/bank.rs` belongs to the module `format`, at depth two. `crates/waxseal-cli/src/report.rs` belongs to
+    /// `report`.
     fn module(&self) -> (&str, usize) {
         let path = self.path.strip_prefix(self.folder).unwrap().strip_prefix('/').unwrap().strip_suffix(".rs").unwrap();
         let parts: Vec<_> = path.split('/').filter(|part| *part != "mod").collect();
@@ -116,7 +118,7 @@ impl Source {
         self.of == CRATES[0].0
     }
 
-    /// What it is in [`ORDER`]: a module of the library, or another crate.
+    /// Its name in [`ORDER`]: a module of the library, or another crate.
     fn place(&self) -> &str {
         if self.is_of_library() { self.module().0 } else { self.of }
     }
@@ -168,7 +170,7 @@ fn text_len(rest: &str) -> usize {
     at + 1
 }
 
-/// Tells `'x'` and `'\n'` from the lifetime `'x`.
+/// Distinguishes `'x'` and `'\n'` from the lifetime `'x`.
 fn is_char_literal(rest: &str) -> bool {
     let mut chars = rest.chars().skip(1);
     match chars.next() {
@@ -200,7 +202,7 @@ fn without_tests(code: &str) -> (String, Vec<String>) {
     (kept, modules)
 }
 
-/// Up to the end of the first block in braces.
+/// The text up to the end of the first block in braces.
 fn block_len(code: &str) -> usize {
     let mut depth = 0_usize;
     for (at, c) in code.char_indices() {
@@ -214,7 +216,7 @@ fn block_len(code: &str) -> usize {
     code.len()
 }
 
-/// Offsets where `word` stands, not as the end of a longer name.
+/// Offsets of `word`, except where it is the end of a longer name.
 fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let is_name = |before: char| before.is_alphanumeric() || before == '_';
     code.match_indices(word).map(|(at, _)| at).filter(move |at| !code[..*at].ends_with(is_name))
@@ -262,7 +264,7 @@ fn reexports() -> BTreeMap<String, String> {
     names
 }
 
-/// What `source` imports of this project: where it says so, and what, by its place in [`ORDER`].
+/// The imports of `source` from this project: the position in the source, and the place in [`ORDER`].
 fn imports(source: &Source, reexports: &BTreeMap<String, String>) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (of, _) in CRATES {
@@ -322,7 +324,7 @@ fn only_the_program_prints() {
     }
 }
 
-/// The texts of `source`, with their lines: what a user can read. Comments and unit tests are left out.
+/// The texts of `source` that a user can read, with their lines. Comments and unit tests are left out.
 fn texts(source: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -366,7 +368,8 @@ fn names_a_command(text: &str) -> bool {
     words.iter().any(|word| is_option(word)) || words.windows(2).any(is_command)
 }
 
-/// A user of the library may have no command line. The library returns a `Remedy`, and the program words it.
+/// A user of the library may have no command line. The library therefore returns a `Remedy`, and the program chooses
+/// the words.
 #[test]
 fn only_the_program_names_options_and_commands() {
     let (mut seen, mut wrong) = (0, Vec::new());
@@ -491,7 +494,7 @@ fn targets(folder: &Path, manifest: &str) -> Vec<PathBuf> {
     tables.map(file).collect()
 }
 
-/// Targets are listed by hand, so that a file could be left out, and its tests never run.
+/// Targets are listed by hand. Without this test, a file could be missing in the lists, and its tests would never run.
 #[test]
 fn every_test_is_a_target_of_one_package() {
     let manifests = manifests();

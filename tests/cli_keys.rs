@@ -93,12 +93,12 @@ fn the_variable() {
     assert_eq!(run("file:k, file:k2", &["encrypt", "in"]).code, Some(0));
     assert_eq!(place.run(&["verify", "-k", "file:k2", "in.wax"]).code, Some(0));
     assert_eq!(run("file:k2", &["verify", "in.wax"]).code, Some(0));
-    // -k replaces it.
+    // -k replaces the variable.
     assert_eq!(run("file:k2", &["encrypt", "-f", "-k", "file:k", "in"]).code, Some(0));
     run("file:k2", &["verify", "in.wax"]).failed(5, &[]);
     run("file:k", &["verify", "-k", "file:k2", "in.wax"]).failed(5, &[]);
     assert_eq!(run("file:k", &["verify", "-k", "file:k2", "-k", "file:k", "in.wax"]).code, Some(0));
-    // On opening it only offers: what is not there does not stop the rest.
+    // For opening, the variable only offers keys: a key that is missing does not stop the others.
     let ran = run("file:missing,file:k", &["verify", "in.wax"]);
     assert!(ran.code == Some(0) && ran.stderr.contains("missing"), "{}", ran.stderr);
     run("file:missing", &["encrypt", "-f", "in"]).failed(7, &["missing"]);
@@ -140,13 +140,13 @@ fn a_key_file_that_others_may_read_is_warned_of() {
         ran.text().contains("(mode 0644)")
     };
     assert!(warnings(&[]) && !warnings(&["-q"]));
-    // Who is quiet has decided so. Every other warning is said all the same.
+    // `-q` turns off this warning, and no other.
     assert_eq!(place.ok(&["verify", "-q", "-k", "file:k", "in.wax"]).stderr, "");
     fs::set_permissions(place.path("k"), Permissions::from_mode(0o400)).unwrap();
     assert_eq!(place.ok(&["verify", "-k", "file:k", "in.wax"]).stderr, "");
 }
 
-/// As secrets are mounted: a group of the process's own is how a key reaches it, and is no warning.
+/// Secrets are often mounted so that only a group of the process can read them. This gives no warning.
 #[test]
 fn a_group_that_is_this_process_own_is_not_others() {
     let place = Place::new();
@@ -174,7 +174,7 @@ fn a_group_that_is_this_process_own_is_not_others() {
     assert!(warned(place.unprivileged(&args)), "the group is of others");
 }
 
-/// A new key opens nothing that exists: the old one is to be found.
+/// A new key does not open existing files. The user must find the old key.
 #[test]
 fn a_missing_key_file_is_not_answered_with_a_new_key_when_opening() {
     let place = Place::new();
@@ -194,7 +194,7 @@ fn a_missing_key_file_is_not_answered_with_a_new_key_when_opening() {
         let ran = place.fails(args, 7, &["lost", &sealed, "key show file:PATH"]);
         assert!(!ran.stderr.contains("key new"), "{}", ran.stderr);
     }
-    // Where no file says it.
+    // The same if the message cannot list the ids.
     for args in [&["decrypt", "-k", "file:lost"][..], &["rewrap", "--remove", "file:lost", "in.wax"]] {
         let ran = place.fails(args, 7, &["lost", "`waxseal inspect` shows the ids", "key show file:PATH"]);
         assert!(!ran.stderr.contains("key new"), "{}", ran.stderr);
@@ -205,11 +205,11 @@ fn a_missing_key_file_is_not_answered_with_a_new_key_when_opening() {
     let ran: Ran = place.command(&["verify", "in.wax"]).env("WAXSEAL_KEY", "file:lost").output().unwrap().into();
     ran.failed(5, &["lost", id, "key show file:PATH"]);
     assert!(!ran.stderr.contains("key new"), "{}", ran.stderr);
-    // To seal, a new one is what there is to be.
+    // For sealing, the hint is to create a new key.
     place.fails(&["encrypt", "-k", "file:lost", "in"], 7, &["key new"]);
 }
 
-/// Whoever has the file can try all short ones.
+/// Anyone who has the file can try all short passphrases.
 #[test]
 fn a_short_passphrase_is_warned_of_when_it_seals() {
     let place = Place::new();
@@ -225,7 +225,7 @@ fn a_short_passphrase_is_warned_of_when_it_seals() {
     }
 }
 
-/// An editor may have put it there unseen, and who types the passphrase later never types that.
+/// An editor may have added an invisible character. Nobody who types the passphrase later types this character.
 #[test]
 fn a_passphrase_file_that_cannot_be_typed_is_warned_of_when_it_seals() {
     let place = Place::new();
@@ -248,7 +248,7 @@ fn a_passphrase_file_that_cannot_be_typed_is_warned_of_when_it_seals() {
             assert!(ran.stderr.starts_with(warning) && ran.stderr.contains(words), "{}", ran.stderr);
             assert!(ran.stderr.contains("cannot be typed"), "{}", ran.stderr);
         }
-        // It opens as it is, and opening it is too late for a warning.
+        // The passphrase opens the file unchanged. At opening, a warning would be too late.
         assert_eq!(place.ok(&["verify", "-q", "-k", "passphrase:file=pass", "in.wax"]).stderr, "");
     }
     place.ok(&["encrypt", "-f", "-k", "file:k", "in"]);
@@ -287,7 +287,7 @@ fn bad_key_files() {
     assert!(!place.exists("in.wax"));
 }
 
-/// `ulimit -l 0`, as in many a container: keys cannot be locked in memory, and nothing else is different.
+/// With `ulimit -l 0`, as in many containers, keys cannot be locked in memory. Everything else is the same.
 #[test]
 fn where_no_memory_can_be_locked_keys_work() {
     let place = Place::new();
@@ -306,7 +306,7 @@ fn where_no_memory_can_be_locked_keys_work() {
     assert_eq!((ran.code, ran.stdout.as_slice()), (Some(0), &b"content"[..]), "{}", ran.stderr);
 }
 
-/// An altered slot of a key that matches: the file was altered, not the key wrong.
+/// An altered slot of a matching key: the file is altered, and the key is not wrong.
 #[test]
 fn an_altered_slot() {
     let place = Place::new();
@@ -346,7 +346,8 @@ print(asked(said), said.count(b'"ok":true'), *[b"shown"] * (b"-one" in said))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
-/// A passphrase that was mistyped costs no file. After three, the next file has three again: it may have another.
+/// A mistyped passphrase does not make a file fail. After three wrong ones, the next file has three tries again,
+/// because it may have another passphrase.
 #[test]
 fn a_mistyped_passphrase_is_asked_for_again() {
     let place = Place::new();
@@ -374,7 +375,7 @@ fn on_a_terminal(place: &Place, args: &[&str], sealed: &[String], answers: &str)
     cli_support::feed(command.env_remove("WAXSEAL_KEY"), answers.as_bytes())
 }
 
-/// Each is asked for once, in whatever order the files come, and none stands in the way of another.
+/// Each passphrase is asked for once, in any order of the files, and no passphrase prevents another one.
 #[test]
 fn files_may_have_different_passphrases() {
     let place = Place::new();
@@ -387,7 +388,7 @@ fn files_may_have_different_passphrases() {
     let sealed = names.map(|name| format!("{name}.wax"));
     let ran = on_a_terminal(&place, &["verify", "--json"], &sealed, "number-one\nnumber-two-one\n");
     assert_eq!((ran.text().trim(), ran.code), ("2 4", Some(0)), "{}", ran.stderr);
-    // Who does not know the second one's is asked three times for each of its files.
+    // A user who does not know the second passphrase is asked three times for each of its files.
     let answers = format!("number-one\n{}", "wrong-one\n".repeat(6));
     let ran = on_a_terminal(&place, &["verify", "--json"], &sealed, &answers);
     assert_eq!((ran.text().trim(), ran.code), ("7 2", Some(5)), "{}", ran.stderr);

@@ -1,5 +1,5 @@
-//! `kill -9` at any moment: a rewrap leaves a file that opens, an encryption leaves the old file as it was. A signal
-//! that can be answered leaves nothing else beside it.
+//! `kill -9` at any moment: after a rewrap the file opens, and after an encryption the old file is unchanged. After a
+//! signal that the program can handle, no other file is left.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -12,10 +12,10 @@ use cli_support::{Place, noise};
 
 const ROUNDS: u64 = 120;
 
-/// Kills what `args` started after a while that differs from round to round; whether it was still running.
+/// Runs `args` and kills the process after a time that differs in each round. Returns whether it was still running.
 fn killed(place: &Place, args: &[&str], round: u64) -> bool {
     let mut child = place.command(args).stderr(Stdio::null()).spawn().unwrap();
-    // Steps that have no common measure with the program's own.
+    // These steps have no relation to the program's own steps.
     std::thread::sleep(Duration::from_micros(round * 7919 % 12_000));
     let running = child.try_wait().unwrap().is_none();
     child.kill().unwrap();
@@ -41,7 +41,7 @@ fn a_rewrap_leaves_a_file_that_opens() {
         assert!(place.read("in.wax")[8192..] == payload, "round {round}");
     }
     assert!(interrupted > ROUNDS / 10, "only {interrupted} of {ROUNDS} runs were cut off");
-    // The next run to its end leaves one key, in both banks.
+    // The next complete run leaves one key, in both banks.
     place.run(&[
         "rewrap",
         "-k",
@@ -74,14 +74,14 @@ fn an_encryption_leaves_the_old_file() {
             interrupted += 1;
             continue;
         }
-        // It was renamed: then it is whole.
+        // If it was renamed, it is complete.
         place.ok(&["verify", "-k", "file:k", "out.wax"]);
         place.write("out.wax", &old);
     }
     assert!(interrupted > ROUNDS / 10, "only {interrupted} of {ROUNDS} runs were cut off");
 }
 
-/// A header that has to grow takes a whole new file, which is not to stay behind half written.
+/// If the header must grow, the program writes a new file. An incomplete new file must not remain.
 #[test]
 fn a_rewrap_that_is_told_to_die_leaves_no_temporary_file() {
     let place = Place::new();

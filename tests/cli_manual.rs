@@ -69,7 +69,7 @@ fn every_page_has_its_sections_and_its_examples_as_they_are() {
         assert!(at.is_sorted(), "{name}: {at:?}");
         let codes = section(page, "EXIT STATUS").iter().filter(|line| **line == ".TP").count();
         assert!(codes >= 10, "{name}: {codes} exit codes");
-        // Each line of the help's examples is a line between `.nf` and `.fi`.
+        // Each line of an example in the help is a line between `.nf` and `.fi`.
         let text = plain(page);
         let shown = section(&text, "EXAMPLES");
         let shown = shown.split(|line| *line == ".nf").nth(1).unwrap().split(|line| *line == ".fi").next().unwrap();
@@ -80,7 +80,7 @@ fn every_page_has_its_sections_and_its_examples_as_they_are() {
     }
 }
 
-/// What is shown is what is copied into a shell.
+/// A user can copy the shown text into a shell.
 #[test]
 fn a_page_reads_as_it_is_written() {
     if Command::new("groff").arg("--version").output().is_err() {
@@ -123,7 +123,7 @@ fn all_pages_go_into_a_folder_and_replace_only_pages() {
     assert!(place.ok(&["man", "--all", "man1"]).stdout.is_empty());
     assert_eq!(place.read("man1/waxseal.1"), pages["waxseal.1"].as_bytes());
     assert_eq!(place.mode("man1/waxseal.1"), 0o644);
-    // Anything else is kept, and so is every page beside it.
+    // Any other file is kept, and then no page is written next to it.
     place.write("man1/waxseal.1", &old);
     place.write("man1/waxseal-verify.1", "notes about .TH waxseal\n");
     place.run(&["man", "--all", "man1"]).failed(8, &["waxseal-verify.1 exists and is not a manual page of waxseal"]);
@@ -133,7 +133,7 @@ fn all_pages_go_into_a_folder_and_replace_only_pages() {
     assert_eq!((&json["ok"], &json["exit"]), (&false.into(), &8.into()));
 }
 
-/// A line that writes into a folder fails where there is none, as on a new machine.
+/// A line that writes into a folder fails if the folder does not exist, as on a new machine.
 #[test]
 fn an_example_makes_the_folder_before_it_writes_into_it() {
     let place = Place::new();
@@ -155,7 +155,7 @@ fn an_example_makes_the_folder_before_it_writes_into_it() {
     }
 }
 
-/// An installed tool puts the reader beside the backups.
+/// With an installed tool, a user can put the reader next to the backups.
 #[test]
 fn the_printed_reader_opens_a_file() {
     let place = Place::new();
@@ -171,13 +171,13 @@ fn the_printed_reader_opens_a_file() {
     assert_eq!(place.read("out"), content);
 }
 
-/// What is written in capitals in the sources, and is no variable: words of AWS KMS.
+/// Words in capitals in the sources that are not variables: they are words of AWS KMS.
 const NO_VARIABLES: [&str; 2] = ["AWS_KMS", "AWS_CLOUDHSM"];
 
-/// What the program's libraries read.
+/// Variables that the program's libraries read.
 const OF_LIBRARIES: [&str; 5] = ["COLUMNS", "PATH", "RAYON_NUM_THREADS", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
-/// The files that ask for variables. In another one, look at how this test finds the names.
+/// The files that read variables. If you add a file, check how this test finds the names.
 const ASKING: [&str; 6] = [
     "crates/waxseal-aws-kms/src/client.rs",
     "crates/waxseal-aws-kms/src/config.rs",
@@ -222,7 +222,8 @@ fn names_in(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A variable that is read and is in no table surprises; one that is in the table and not read misleads.
+/// Every variable that is read is in the table, because users must know it. Every variable in the table is read,
+/// because the table must not mislead.
 #[test]
 fn the_table_of_variables_is_what_the_sources_read() {
     let place = Place::new();
@@ -248,7 +249,7 @@ fn the_table_of_variables_is_what_the_sources_read() {
     let mut asking: Vec<_> = sources.iter().filter(|(_, text)| asks(text)).map(|(path, _)| path.clone()).collect();
     asking.sort();
     assert_eq!(asking, ASKING.map(PathBuf::from));
-    // What asks by a name in quotes asks for one of the table.
+    // Code that reads a variable by a quoted name reads a variable of the table.
     for (path, text) in &sources {
         for call in ["env::var(\"", "env::var_os(\""] {
             for name in text.split(call).skip(1).map(|rest| rest.split('"').next().unwrap()) {
@@ -258,7 +259,7 @@ fn the_table_of_variables_is_what_the_sources_read() {
     }
 }
 
-/// One thing is singular.
+/// A number of one takes the singular.
 #[test]
 fn one_of_a_kind_is_not_told_in_the_plural() {
     let place = Place::new();

@@ -1,5 +1,5 @@
-//! Inputs that are mapped (`encrypt --input map`): the same files as from inputs that are read, and an error, never a
-//! SIGBUS, where such an input is cut.
+//! Mapped inputs (`encrypt --input map`) give the same files as inputs that are read. If a mapped input is truncated,
+//! there is an error and never a SIGBUS.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -25,8 +25,8 @@ fn mapping<'a>(more: &[&'a str]) -> Vec<&'a str> {
     MAP.into_iter().chain(more.iter().copied()).collect()
 }
 
-/// A run that waits in the middle of its input, because nobody takes what it makes. A pipe and the engine's threads hold
-/// a few MiB of it.
+/// A run that waits in the middle of its input, because nobody reads its output. The pipe and the engine's threads hold
+/// a few MiB of the output.
 struct Stalled {
     child: Child,
     stdout: ChildStdout,
@@ -47,7 +47,7 @@ impl Stalled {
         Pid::from_child(&self.child)
     }
 
-    /// Takes the rest of what it makes.
+    /// Reads the rest of the output.
     fn finish(mut self) -> Ran {
         self.stdout.read_to_end(&mut self.got).unwrap();
         let mut ran = Ran::from(self.child.wait_with_output().unwrap());
@@ -56,7 +56,7 @@ impl Stalled {
     }
 }
 
-/// A failed run has made nothing that opens.
+/// The output of a failed run does not open.
 fn opens_nowhere(place: &Place, ran: &Ran) {
     let verified = place.pipe(&["verify", "-q", "-k", "file:k", "-"], &ran.stdout);
     assert_ne!(verified.code, Some(0), "a run that failed has sent a whole file");
@@ -74,7 +74,7 @@ fn every_size_comes_back() {
         place.write(name, noise(*size));
     }
     for suite in ["aes-256-gcm", "chacha20-poly1305"] {
-        // All in one run: windows come and go from file to file.
+        // All files in one run: each file is mapped in its own windows.
         let inputs: Vec<&str> = names.iter().map(String::as_str).collect();
         place.ok(&mapping(&[&["-f", "--suite", suite], &inputs[..]].concat()));
         for (name, size) in names.iter().zip(&sizes) {
@@ -116,8 +116,8 @@ fn a_mapped_input_is_mapped_in_windows() {
     }
 }
 
-/// While the program waits, most of its input is still to be read. Every page after the cut is gone: without a handler
-/// the first look at one of them would end the process.
+/// While the program waits, most of its input is not read yet. Every page after the cut is gone. Without a handler, the
+/// first access to such a page would end the process.
 #[test]
 fn an_input_that_is_cut_while_it_is_mapped_is_an_error() {
     let place = Place::new();
@@ -135,7 +135,7 @@ fn an_input_that_is_cut_while_it_is_mapped_is_an_error() {
     }
 }
 
-/// The same from file to file, at any moment.
+/// The same from file to file. The input is truncated at a random moment.
 #[test]
 fn a_cut_at_any_moment_leaves_all_or_nothing() {
     let place = Place::new();
@@ -156,7 +156,8 @@ fn a_cut_at_any_moment_leaves_all_or_nothing() {
         let ran: Ran = child.wait_with_output().unwrap().into();
         match ran.code {
             Some(0) => drop(place.ok(&["verify", "-q", "-k", "file:k", "d/out"])),
-            // One that was cut to nothing before the program looked at it is an empty file, which is not mapped.
+            // An input that was truncated to no bytes before the program looked at it is an empty file, and is not
+            // mapped.
             Some(2) => ran.failed(2, &["it is empty"]),
             code => {
                 assert_eq!((code, ran.signal), (Some(7), None), "{}", ran.stderr);
@@ -185,7 +186,8 @@ fn a_mapped_input_that_grows_or_changes_is_an_error() {
     }
 }
 
-/// What cannot be mapped is refused with a way out, before there is an output; what is read by default.
+/// An input that cannot be mapped is refused before there is an output, and the hint says what to do. By default such
+/// an input is read.
 #[test]
 fn what_cannot_be_mapped_is_refused_and_read_by_default() {
     let place = Place::new();
@@ -205,7 +207,7 @@ fn what_cannot_be_mapped_is_refused_and_read_by_default() {
     #[cfg(target_os = "linux")]
     {
         refused(&["-o", "out", "/proc/self/status"], "it is empty");
-        // It has a length, and its file system has no mappings.
+        // The file has a length, but its file system cannot map files.
         let setting = "/sys/kernel/mm/transparent_hugepage/enabled";
         match Path::new(setting).exists() {
             true => refused(&["-o", "out", setting], "the input cannot be mapped: No such device"),
@@ -230,7 +232,7 @@ fn a_pipe_is_refused_and_read_by_default() {
     assert!(Command::new("mkfifo").arg(place.path("fifo")).status().unwrap().success());
     std::thread::scope(|scope| {
         let fed = || {
-            // Who refuses it may have gone before it is fed.
+            // A program that refuses the input may have ended before the input is written.
             let _ = fs::write(place.path("fifo"), noise(3 * MIB));
         };
         scope.spawn(fed);
@@ -242,7 +244,7 @@ fn a_pipe_is_refused_and_read_by_default() {
     assert!(place.read("back") == noise(3 * MIB));
 }
 
-/// One that cannot be mapped does not stop the others.
+/// An input that cannot be mapped does not stop the others.
 #[test]
 fn of_several_inputs_each_has_its_own_end() {
     let place = Place::new();
@@ -260,7 +262,7 @@ fn a_signal_ends_it_in_the_middle() {
     let place = Place::new();
     place.write("in", noise(32 * MIB));
     let before = place.names();
-    // What another process sends is no page of ours, even if it is called SIGBUS.
+    // A SIGBUS from another process does not concern a page of this program.
     for signal in [Signal::TERM, Signal::BUS] {
         let stalled = Stalled::start(&place, &mapping(&["-o", "-", "in"]));
         kill_process(stalled.id(), signal).unwrap();

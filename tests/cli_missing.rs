@@ -1,5 +1,5 @@
-//! Exit code 10: the input does not exist, and the place where it would be does. Scripts take it for the end of a series
-//! of files, so nothing else may look like it.
+//! Exit code 10: the input does not exist, but its folder does. Scripts take this code as the end of a series of files,
+//! so no other failure may have it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use cli_support::{Place, Ran};
 
-/// Every command that takes an input, with one called `name`.
+/// Every command that takes an input, with an input called `name`.
 fn commands(name: &str) -> Vec<Vec<&str>> {
     let mut commands = vec![
         vec!["encrypt", "-k", "file:k", name],
@@ -37,7 +37,7 @@ fn commands(name: &str) -> Vec<Vec<&str>> {
     commands
 }
 
-/// Without a network: no input, no call.
+/// There is no network: without an input, no call is made.
 fn run(place: &Place, args: &[&str]) -> Ran {
     let mut command = place.command(args);
     command.env("AWS_REGION", "eu-central-1").env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
@@ -97,7 +97,7 @@ fn whatever_else_keeps_an_input_from_being_found_is_exit_7() {
     ran.failed(7, &["hint: a folder on the way to it does not exist"]);
 }
 
-/// The folder is there, and says nothing.
+/// The folder exists, but may not be searched.
 #[test]
 fn a_folder_that_cannot_be_searched_is_exit_7() {
     let place = place();
@@ -110,7 +110,7 @@ fn a_folder_that_cannot_be_searched_is_exit_7() {
         Ran::from(output).code
     };
     assert_eq!((code("d/in.wax"), code("d/missing.wax")), (Some(0), Some(10)));
-    // To search is enough.
+    // The right to search is enough.
     fs::set_permissions(place.path("d"), Permissions::from_mode(0o711)).unwrap();
     assert_eq!((code("d/in.wax"), code("d/missing.wax")), (Some(0), Some(10)));
     fs::set_permissions(place.path("d"), Permissions::from_mode(0o600)).unwrap();
@@ -118,7 +118,7 @@ fn a_folder_that_cannot_be_searched_is_exit_7() {
     fs::set_permissions(place.path("d"), Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The folder in which a service was started may be gone: it lacks every name then.
+/// The current folder of a service may have been removed. It then has no file of any name.
 #[test]
 fn a_folder_that_was_removed_is_exit_7() {
     let place = place();
@@ -131,7 +131,8 @@ fn a_folder_that_was_removed_is_exit_7() {
     ran.failed(7, &["in.wax"]);
 }
 
-/// Only an input is meant: a key, or what else a command reads, is exit 7 when it is missing, whatever the input is.
+/// The code is only for inputs. If a key or another file that a command reads is missing, the exit code is 7, whether
+/// the input exists or not.
 #[test]
 fn a_key_that_is_missing_is_exit_7() {
     let place = place();
@@ -150,13 +151,14 @@ fn a_key_that_is_missing_is_exit_7() {
     }
     place.fails(&["key", "show", "file:lost"], 7, &["lost"]);
     place.fails(&["decrypt", "-k", "file:k", "-o", "nowhere/out", "in.wax"], 7, &["nowhere"]);
-    // Stdin that is closed is no file that does not exist.
+    // A closed stdin is not a file that does not exist.
     let script = format!("exec {} verify -k file:k - <&-", cli_support::WAXSEAL);
     let ran: Ran = Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output().unwrap().into();
     ran.failed(7, &[]);
 }
 
-/// Of several inputs, what is graver than a missing one counts, and it counts before what is not.
+/// With several inputs, a more serious failure has priority over a missing input, and a missing input has priority over
+/// a less serious failure.
 #[test]
 fn the_gravity_of_a_missing_input() {
     let place = place();
@@ -176,7 +178,8 @@ fn the_gravity_of_a_missing_input() {
     assert_eq!(ran.code, Some(10), "{}", ran.stderr);
 }
 
-/// Its folder is renamed away and back while it is looked for, and it is in it all the time: it never "does not exist".
+/// The folder is renamed and renamed back while the file is looked up. The file is in the folder all the time, so the
+/// program never says that it does not exist.
 #[test]
 fn a_folder_that_comes_and_goes_is_not_a_missing_input() {
     let place = place();

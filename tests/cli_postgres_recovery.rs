@@ -18,7 +18,7 @@ use support::{CountingProxy, Fault, Postgres, REGION, counting_proxy, postgres_p
 const MARKER: &str = ".waxseal-archive";
 const KEY: &str = "alias/wal";
 
-/// An archive beside a cluster, the scripts, and KMS behind a proxy that can be taken away.
+/// A cluster, its archive, the scripts, and KMS behind a proxy that the test can stop.
 struct Site {
     postgres: Postgres,
     kms: CountingProxy,
@@ -30,7 +30,7 @@ impl Site {
         for folder in ["bin", "archive"] {
             fs::create_dir(site.path(folder)).unwrap();
         }
-        // By other processes: what this one has open for writing cannot be run.
+        // Other processes write the files, because a file that this process has open for writing cannot be run.
         let recipes = support::root().join("docs/recipes/postgresql");
         let programs = [Path::new(WAXSEAL).to_owned(), recipes.join("archive-wal"), recipes.join("restore-wal")];
         assert!(Command::new("cp").args(programs).arg(site.path("bin")).status().unwrap().success());
@@ -61,7 +61,7 @@ impl Site {
         ]
     }
 
-    /// What stands in the server's configuration.
+    /// The lines in the server's configuration.
     fn line(&self, script: &str, archive: &Path, names: &str) -> String {
         let variables: Vec<String> =
             self.variables().iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
@@ -127,7 +127,7 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 
 const ROWS: &str = "select count(*), md5(string_agg(n::text, ',' order by n)) from t";
 
-/// A cluster with an archive of its log and a base backup in `base.tar.wax`; and what the table holds at the end.
+/// A cluster with an archive of its log and a base backup in `base.tar.wax`, and the content of the table at the end.
 fn primary() -> (Site, String) {
     let mut site = Site::new(Postgres::stopped());
     let line = site.line("archive-wal", &site.archive(), "\"%p\" \"%f\"");
@@ -150,7 +150,7 @@ fn primary() -> (Site, String) {
     (site, rows)
 }
 
-/// The base backup of `from`, to be recovered with the archive of `from`, in a folder of its own.
+/// The base backup of `from` in its own folder, ready to be recovered with the archive of `from`.
 fn restored(from: &Site, restore: &str) -> Postgres {
     let postgres = Postgres::empty();
     fs::create_dir(postgres.data()).unwrap();
@@ -191,8 +191,8 @@ fn run_until_it_ends(postgres: &Postgres) -> String {
     fs::read_to_string(&log).unwrap()
 }
 
-/// KMS goes away in the middle of a recovery: the server stops, and does not open without the rest. When KMS is back,
-/// the recovery ends, and every committed row is there.
+/// KMS cannot be reached in the middle of a recovery. The server stops, and does not open the database without the
+/// rest. When KMS can be reached again, the recovery ends, and every committed row is there.
 #[test]
 fn a_recovery_without_kms_stops_and_goes_on() {
     key_in_kms();
@@ -211,12 +211,13 @@ fn a_recovery_without_kms_stops_and_goes_on() {
     postgres.run();
     wait_for("the recovery ends", || postgres.sql("select pg_is_in_recovery()") == "f");
     assert_eq!(postgres.sql(ROWS), rows);
-    // It took the end of the archive for the end, and that alone.
+    // The recovery ended at the end of the archive, and not earlier.
     assert!(postgres.log().contains("archive recovery complete"), "{}", postgres.log());
     postgres.sql("insert into t values (-1)");
 }
 
-/// What the scripts are for: a command that has one exit code for every failure loses committed rows in silence.
+/// The reason for the scripts: with a command that has one exit code for all failures, committed rows are lost without
+/// any message.
 #[test]
 fn a_restore_command_without_the_difference_opens_early() {
     key_in_kms();
@@ -243,13 +244,13 @@ fn restore_wal_ends_the_archive_only_at_a_missing_file() {
     assert_eq!(fs::read(site.path("restored")).unwrap(), fs::read(&file).unwrap());
     let code = |name: &str| site.restore_wal(name).code;
     assert_eq!(code("02"), Some(1));
-    // KMS is gone, or says no.
+    // KMS cannot be reached, or refuses.
     site.kms.cut_after(0);
     assert_eq!((code("01"), code("02")), (Some(126), Some(1)));
     site.kms.heal();
     site.kms.fail_on("Decrypt", Fault::refusal("AccessDeniedException", "no"));
     assert_eq!(code("01"), Some(126));
-    // Damaged, cut, another's, no file at all.
+    // The file is damaged, truncated, or the file of another name, or it is no sealed file.
     let sealed = fs::read(site.archive().join("01.wax")).unwrap();
     let mut altered = sealed.clone();
     altered[50_000] ^= 1;
@@ -260,7 +261,7 @@ fn restore_wal_ends_the_archive_only_at_a_missing_file() {
     std::os::unix::fs::symlink("nowhere", site.archive().join("08.wax")).unwrap();
     fs::create_dir(site.archive().join("09.wax")).unwrap();
     assert_eq!((code("08"), code("09")), (Some(126), Some(126)));
-    // Wrongly called, without the program, without the archive.
+    // The script is called with wrong arguments, without the program, or without the archive.
     assert_eq!(site.run(&["restore-wal", KEY, "archive", "01"]).code, Some(126));
     assert_eq!(site.run(&["env", "PATH=/usr/bin:/bin", "bin/restore-wal", KEY, "archive", "01", "x"]).code, Some(127));
     let locked = site.run(&["restore-wal", KEY, "archive", "01", "nowhere/x"]);
@@ -271,7 +272,7 @@ fn restore_wal_ends_the_archive_only_at_a_missing_file() {
     assert_eq!((code("01"), code("02")), (Some(126), Some(126)));
 }
 
-/// The same content again is a success, other content is an error, and what is in the archive stays as it is.
+/// Archiving the same content again succeeds. Other content is an error. The file in the archive does not change.
 #[test]
 fn archive_wal_never_replaces_a_file() {
     key_in_kms();
@@ -284,7 +285,7 @@ fn archive_wal_never_replaces_a_file() {
     assert_eq!(site.run(&["waxseal", "key", "new", "--pair", "archive/pair"]).code, Some(0));
     fs::rename(site.archive().join("pair"), pair).unwrap();
     fs::rename(site.archive().join("pair.pub"), format!("{pair}.pub")).unwrap();
-    // A key that also opens, and one that only seals.
+    // First with a key that can also open, then with a key that can only seal.
     for (key, name) in [(KEY, "01"), (public.as_str(), "02")] {
         let sealed = site.archive().join(format!("{name}.wax"));
         let code = |file: &Path| site.archive_wal(key, file, name).code;
@@ -294,26 +295,26 @@ fn archive_wal_never_replaces_a_file() {
         assert!(again.code == Some(0) && again.stderr.contains("in the archive already"), "{}", again.stderr);
         assert_eq!(code(&other), Some(1), "{key}");
         assert_eq!(fs::read(&sealed).unwrap(), before, "{key}");
-        // The same content under another name, which somebody has renamed, is not this file's.
+        // If somebody renames a file with the same content to this name, it does not count as this file.
         let moved = site.archive().join("03.wax");
         fs::copy(&sealed, &moved).unwrap();
         assert_eq!(site.archive_wal(key, &file, "03").code, Some(1), "{key}");
         fs::remove_file(moved).unwrap();
-        // No seal, and one that is cut in its header.
+        // A file that is not sealed, and a sealed file that is truncated in its header.
         for bytes in [&b""[..], &before[..1000]] {
             fs::write(&sealed, bytes).unwrap();
             assert_eq!(code(&file), Some(1), "{key}");
             assert_eq!(fs::read(&sealed).unwrap(), bytes);
         }
     }
-    // Damage in the content is seen by a key that opens.
+    // With a key that opens, damage in the content is found.
     assert_eq!(site.archive_wal(KEY, &file, "04").code, Some(0));
     let sealed = site.archive().join("04.wax");
     let mut bytes = fs::read(&sealed).unwrap();
     bytes[50_000] ^= 1;
     fs::write(&sealed, &bytes).unwrap();
     assert_eq!(site.archive_wal(KEY, &file, "04").code, Some(1));
-    // No file to seal, no key service, no archive: nothing appears.
+    // Without a file to seal, without the key service, or without the archive, nothing new appears.
     let before = site.archived();
     assert_eq!(site.archive_wal(KEY, &site.path("missing"), "05").code, Some(1));
     site.kms.cut_after(0);

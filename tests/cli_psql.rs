@@ -1,4 +1,5 @@
-//! Dumps of a real PostgreSQL, sealed and restored; and uploads to an object store: who reads what was cut sees it.
+//! Dumps of a real PostgreSQL are sealed and restored, and sealed files are uploaded to an object store. Every reader
+//! notices a truncated file.
 //!
 //! ```sh
 //! cargo test --locked --test cli_psql -- --ignored --nocapture    # 300 uploads instead of 4
@@ -17,7 +18,7 @@ use std::process::Stdio;
 use cli_support::{Place, Ran, WAXSEAL, noise};
 use support::{Postgres, REGION, moto, postgres_programs, python, shared_moto};
 
-/// The program in `place`, with what leads a client to the server.
+/// The program in `place`, with the variables that tell a client where the server is.
 fn command(place: &Place, postgres: &Postgres, args: &[&str]) -> Command {
     let mut command = place.command(args);
     command.envs(postgres.variables());
@@ -44,7 +45,8 @@ fn a_dump_is_sealed_and_restored() {
     assert_eq!(postgres.sql("select count(*), md5(string_agg(word, '' order by n)) from t"), before);
 }
 
-/// A sealed dump `t.wax` of a table of 40,000 rows, which is empty then. What is made of it has a `-- ` line at the end.
+/// A sealed dump `t.wax` of a table of 40,000 rows. Afterwards the table is empty. The dump ends with a line that
+/// starts with `-- `.
 fn dumped(place: &Place, postgres: &Postgres) -> Vec<u8> {
     postgres.sql("create table t (n int, word text)");
     let lines: String = (0..40_000).map(|n| format!("{n}\t{n:060}\n")).collect();
@@ -56,7 +58,7 @@ fn rows(postgres: &Postgres) -> u64 {
     postgres.sql("select count(*) from t").parse().unwrap()
 }
 
-/// The words of a restore.
+/// The command line of a restore.
 fn psql() -> String {
     let psql = postgres_programs().join("psql");
     format!("{} -X -q -1 -v ON_ERROR_STOP=1 -o /dev/null", psql.display())
@@ -68,12 +70,12 @@ fn shell(place: &Place, postgres: &Postgres, script: &str) -> Ran {
     shell.output().unwrap().into()
 }
 
-/// `cuts` dumps that are cut at random, from files and from pipes: no row is ever committed.
+/// `cuts` dumps are cut at random places, and come from files and from pipes. No row is ever committed.
 fn restore_cut_dumps(cuts: usize) {
     let (place, postgres) = (Place::new(), Postgres::start());
     let sealed = dumped(&place, &postgres);
     let restore = |input: &str| format!("{WAXSEAL} decrypt -k file:k --to-command {input} -- {}", psql());
-    // It can be restored; and what a plain pipe makes of one that is cut shows that this test can fail.
+    // The whole dump can be restored. A plain pipe restores a part of a truncated dump, so this test can fail.
     assert_eq!(shell(&place, &postgres, &restore("t.wax")).code, Some(0));
     assert_eq!(rows(&postgres), 40_000);
     postgres.sql("truncate t");
@@ -104,7 +106,7 @@ fn no_row_of_300_cut_dumps_is_committed() {
     restore_cut_dumps(300);
 }
 
-/// Each consumer against each wrong ending.
+/// Each kind of consumer with each kind of wrong ending.
 #[test]
 fn no_wrong_ending_is_a_clean_end() {
     let (place, postgres, kms) = (Place::new(), Postgres::start(), shared_moto());
@@ -135,7 +137,7 @@ fn no_wrong_ending_is_a_clean_end() {
             let script = format!("exec {WAXSEAL} decrypt {keys} --to-command {input} -- {consumer}");
             let mut run = Command::new("sh");
             run.args(["-c", &script]).current_dir(place.path("")).envs(postgres.variables());
-            // Nobody listens there.
+            // No server listens at this address.
             let ran: Ran = run.envs(environment("http://127.0.0.1:1")).output().unwrap().into();
             let allowed = if input.starts_with("missing") { vec![7, 10] } else { vec![code] };
             assert!(allowed.contains(&ran.code.unwrap()), "{script}: {:?} {}", ran.code, ran.stderr);
@@ -143,7 +145,7 @@ fn no_wrong_ending_is_a_clean_end() {
         }
     }
     assert_eq!(rows(&postgres), 0);
-    // The producer's side: without a key it does not run, and so no upload is begun with something in it.
+    // The producer: without a key it does not run, so no upload with content starts.
     let seal = ["encrypt", "-k", "alias/nope", "--kms-timeout", "1", "-o", "-", "--from-command", "--", "touch", "ran"];
     for url in ["http://127.0.0.1:1", &kms.url] {
         let ran: Ran = command(&place, &postgres, &seal).envs(environment(url)).output().unwrap().into();
@@ -152,7 +154,7 @@ fn no_wrong_ending_is_a_clean_end() {
     }
 }
 
-/// Uploads stdin in parts, as `aws s3 cp - s3://...` does, and gives what is there.
+/// Uploads stdin in parts, as `aws s3 cp - s3://...` does, and returns the object in the store.
 const STORE: &str = r#"
 import sys, boto3
 what, url, name = sys.argv[1:]
@@ -165,7 +167,7 @@ else:
     store.download_fileobj("backups", name, sys.stdout.buffer)
 "#;
 
-/// `cuts` producers that die, each into an upload that succeeds: what is in the store, no reader accepts.
+/// `cuts` producers die, and each of their uploads succeeds. No reader accepts the objects in the store.
 fn upload_cut_dumps(cuts: usize) {
     let (place, store) = (Place::new(), moto());
     place.write("in", noise(6_000_000));

@@ -1,4 +1,4 @@
-//! Several inputs of one command: worked on at once, each told of by itself.
+//! Several inputs of one command: they are worked on at the same time, and each has its own result.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use cli_support::{Place, Ran, noise};
 use serde_json::Value;
 
-/// More than are worked on at once.
+/// More files than are worked on at the same time.
 const MANY: usize = 40;
 
 fn names(place: &Place, count: usize) -> Vec<String> {
@@ -52,7 +52,7 @@ fn each_has_its_own_result_and_its_own_warnings() {
         assert_eq!(told[name]["output"], format!("{name}.wax"));
     }
     let sealed = wax(&names);
-    // Every third has a damaged bank, and every seventh a damaged end.
+    // Every third file has a damaged bank, and every seventh file has a damaged end.
     for (number, name) in sealed.iter().enumerate() {
         let mut bytes = place.read(name);
         let last = bytes.len() - 1;
@@ -75,7 +75,7 @@ fn each_has_its_own_result_and_its_own_warnings() {
         assert_eq!(place.exists(name), number % 7 != 0);
         assert!(!place.exists(name) || place.read(name) == noise(100 + number));
     }
-    // For people, a warning names its file.
+    // In the output for people, each warning names its file.
     let ran = place.run(&with(&["verify", "-k", "file:k"], &sealed));
     let warnings: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("warning: ")).collect();
     assert_eq!(warnings.len(), MANY.div_ceil(3), "{}", ran.stderr);
@@ -83,7 +83,7 @@ fn each_has_its_own_result_and_its_own_warnings() {
     assert_eq!(ran.text().lines().filter(|line| line.ends_with(": ok")).count(), MANY - MANY.div_ceil(7));
 }
 
-/// In the order in which they were named, as far as they have to do with each other.
+/// Files that depend on each other are worked on in the order of the command line.
 #[test]
 fn what_one_makes_and_another_takes_is_done_in_order() {
     let place = Place::new();
@@ -93,7 +93,7 @@ fn what_one_makes_and_another_takes_is_done_in_order() {
     std::fs::rename(place.path("a.wax"), place.path("b.wax")).unwrap();
     place.ok(&["decrypt", "-k", "file:k", "-o", "again", "a.wax.wax"]);
     assert!(place.read("again") == place.read("b.wax"), "the second sealed what the first had made");
-    // One name for two outputs: the first has it, and the second is refused.
+    // If two outputs have one name, the first one gets it and the second one is refused.
     std::fs::remove_file(place.path("a")).unwrap();
     std::fs::rename(place.path("b.wax"), place.path("a.wax")).unwrap();
     let ran = place.run(&["decrypt", "--json", "-k", "file:k", "a.wax", "./a.wax"]);
@@ -119,7 +119,7 @@ fn large_ones_among_small_ones() {
     all.iter().zip(plain).for_each(|(name, plain)| assert!(place.read(name) == plain, "{name}"));
 }
 
-/// Whoever fills one and then the other waits for nobody else, and neither do the files beside them.
+/// A program that fills one pipe and then the other one need not wait, and the other files need not wait either.
 #[cfg(target_os = "linux")]
 #[test]
 fn streams_are_read_in_their_order() {
@@ -142,7 +142,7 @@ fn streams_are_read_in_their_order() {
     assert!(at("f.wax: ok") < 4 && at("g.wax: ok") < 4);
 }
 
-/// Fewer at once where descriptors are few, and all of them in the end.
+/// If there are few descriptors, fewer files are worked on at the same time, but all of them are done.
 #[cfg(target_os = "linux")]
 #[test]
 fn few_descriptors_are_enough_for_many_inputs() {
@@ -170,7 +170,8 @@ mod kms {
     use super::*;
     use crate::support::{self, REGION, small_kms};
 
-    /// The KMS answers only when four ask at the same time: one after another, the first would wait for ever.
+    /// This KMS answers only if four calls wait at the same time. If the calls came one after another, the first one
+    /// would wait for ever.
     #[test]
     fn calls_for_several_files_are_made_at_once_and_each_has_its_own_id() {
         let server = small_kms();

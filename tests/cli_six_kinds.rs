@@ -1,5 +1,5 @@
-//! One file that the program seals for keys of all six kinds, with the small KMS: each key alone opens it, and what
-//! comes of a slot that was altered, moved, or renamed.
+//! The program seals one file for keys of all six kinds, with the small KMS. Each key alone opens the file. A slot that
+//! was altered, moved or renamed does not open it.
 #![cfg(feature = "aws-kms")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -20,9 +20,10 @@ struct Kind {
     opens: String,
     /// The call that opens it.
     call: Option<&'static str>,
-    /// Bytes before the message in its wrapped key; for `aws-kms`, where all of it is the service's, none.
+    /// The number of bytes before the message in the wrapped key. None for `aws-kms`, because the service makes the
+    /// whole wrapped key.
     before: usize,
-    /// The exit code once it is altered. A passphrase that does not open may be another one.
+    /// The exit code after the slot was altered. A passphrase that does not open the slot may also be a wrong one.
     altered: i32,
 }
 
@@ -71,7 +72,7 @@ fn slots(cloud: &Cloud, name: &str) -> Vec<Slot> {
     Header::read(&Front::new(cloud.place.read(name))).unwrap().bank().slots.clone()
 }
 
-/// `in.wax` with other slots in the place of some: what whoever can write the file can do.
+/// `in.wax` with some slots replaced, as anyone who can write the file can do.
 fn change(cloud: &Cloud, changes: &[(usize, Slot)]) {
     let mut file = cloud.place.read("in.wax");
     let header = Header::read(&Front::new(file.clone())).unwrap();
@@ -105,7 +106,7 @@ fn each_key_alone_opens_a_file_of_all_six_kinds() {
         assert_eq!(told["slot_kind"], kind.name, "{told}");
         cloud.proxy.take();
     }
-    // Each as the only slot, too.
+    // The same with each slot as the only one.
     for kind in &kinds {
         cloud.place.write("alone.wax", cloud.place.read("in.wax"));
         let others = kinds.iter().filter(|other| other.name != kind.name);
@@ -119,12 +120,12 @@ fn each_key_alone_opens_a_file_of_all_six_kinds() {
     cloud.server().conforms();
 }
 
-/// Parts of a wrapped key: of what stands before the message, and of the message its salt, commitment, key and tag.
+/// Parts of a wrapped key: the bytes before the message, and the message's salt, commitment, key and tag.
 fn places(kind: &Kind, len: usize) -> Vec<usize> {
     let message = if kind.name == "aws-kms" { len } else { kind.before };
     let before = match kind.name {
         "keyfile" => Vec::new(),
-        // After the costs, which have rules of their own: in the salt of Argon2id.
+        // In the salt of Argon2id. It is after the costs, which have their own rules.
         "passphrase" => vec![message - 1],
         _ => vec![0, message / 2, message - 1],
     };
@@ -148,7 +149,7 @@ fn a_slot_of_any_kind_that_was_altered_does_not_open() {
             let ran = cloud.run(&["verify", "--json", "-k", &kind.opens, "in.wax"]);
             let told: Value = serde_json::from_str(&ran.text()).unwrap();
             assert_eq!(told["exit"], json!(code), "{}: {what}: {told}", kind.name);
-            // The others open it as before.
+            // The other keys open the file as before.
             let next = &kinds[if number == 1 { 5 } else { 1 }];
             cloud.ok(&["verify", "-k", &next.opens, "in.wax"]);
         };
@@ -158,7 +159,7 @@ fn a_slot_of_any_kind_that_was_altered_does_not_open() {
             slot.wrapped[at] ^= 1;
             fails(&format!("byte {at}"), slot, kind.altered);
         }
-        // The same key's slot of another file.
+        // A slot of the same key, from another file.
         fails("grafted", theirs[number].clone(), kind.altered);
         if matches!(kind.name, "aws-kms-ml-kem" | "aws-kms-rsa" | "x-wing") {
             // Another file's encapsulation before this message, and the other way round.
@@ -172,7 +173,7 @@ fn a_slot_of_any_kind_that_was_altered_does_not_open() {
     cloud.server().conforms();
 }
 
-/// The ARN says which key is asked. Asked for a slot that is not its own, none opens it.
+/// The ARN decides which key is used. No key opens the slot of another key.
 #[test]
 fn swapped_arns_open_nothing() {
     let cloud = Cloud::small();
@@ -183,12 +184,12 @@ fn swapped_arns_open_nothing() {
     let (ml_kem, rsa) = (&kinds[3], &kinds[4]);
     let swap = |one: &Slot, other: &Slot| Slot { key_id: other.key_id.clone(), ..one.clone() };
     let exits = |key: &str| cloud.json(&["verify", "--json", "-k", key, "in.wax"])["exit"].clone();
-    // Two keys of one kind: KMS gives a secret, which opens nothing.
+    // With two keys of the same kind, KMS returns a secret that opens nothing.
     cloud.ok(&["encrypt", "-k", "file:ml-kem", "-k", "file:second", "in"]);
     let own = slots(&cloud, "in.wax");
     change(&cloud, &[(0, swap(&own[0], &own[1])), (1, swap(&own[1], &own[0]))]);
     assert_eq!((exits(&ml_kem.opens), exits(second.trim())), (json!(4), json!(4)));
-    // Of two kinds: the key is not for this.
+    // With keys of two kinds, KMS refuses the key for this use.
     cloud.ok(&["encrypt", "-f", "-k", "file:ml-kem", "-k", "file:rsa", "in"]);
     let own = slots(&cloud, "in.wax");
     change(&cloud, &[(0, swap(&own[0], &own[1])), (1, swap(&own[1], &own[0]))]);

@@ -10,7 +10,7 @@ use cli_support::{Place, Ran, WAXSEAL};
 
 const TERMINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/terminal.py");
 
-/// How a run on a terminal ended, what was on the screen, and what became of the terminal.
+/// How a run on a terminal ended, what was on the screen, and the state of the terminal afterwards.
 struct Seen {
     code: Option<i32>,
     screen: Vec<u8>,
@@ -54,7 +54,7 @@ fn answered(place: &Place, modes: &str, args: &[&str], answers: &[&[u8]]) -> See
 const SEAL: [&str; 6] = ["encrypt", "-f", "-k", "passphrase", "in", "-q"];
 const BY_FILE: [&str; 4] = ["verify", "-k", "passphrase:file=pass", "in.wax"];
 
-/// The spec's "as typed" (9.5): what was typed is what a file of the same bytes is.
+/// The spec's "as typed" (9.5): a typed passphrase equals a passphrase file with the same bytes.
 #[test]
 fn a_passphrase_is_taken_as_typed() {
     let place = Place::new();
@@ -84,7 +84,8 @@ fn a_passphrase_is_taken_as_typed() {
     }
 }
 
-/// What a terminal does for every line: a key is taken back, the whole line, and what is quoted is itself.
+/// A terminal's editing of a line: one key erases a character, one key erases the line, and a quoted key is taken
+/// literally.
 #[test]
 fn mistypes_can_be_taken_back() {
     let place = Place::new();
@@ -99,7 +100,7 @@ fn mistypes_can_be_taken_back() {
     }
 }
 
-/// However it ends, the terminal is as it was, and nothing of an answer is left for a shell to read.
+/// However the run ends, the terminal has its old state, and no part of an answer is left for a shell to read.
 #[test]
 fn the_terminal_is_as_before() {
     let place = Place::new();
@@ -124,7 +125,7 @@ fn the_terminal_is_as_before() {
     }
 }
 
-/// Three tries a file, on one question each, and the screen says which file it is about.
+/// Each file has up to three tries with one question each, and the question names the file.
 #[test]
 fn a_wrong_passphrase_is_asked_for_again() {
     let place = Place::new();
@@ -140,12 +141,12 @@ fn a_wrong_passphrase_is_asked_for_again() {
             assert_eq!(seen.text().matches("that does not open in.wax (try ").count(), wrong.min(2), "{}", seen.text());
         }
     }
-    // A terminal that gives no more answers ends it.
+    // If the terminal gives no more answers, the questions end.
     let seen = look(terminal(&place, "", &[WAXSEAL, "verify", "in.wax"]), &[b"half\x04\x04"]);
     assert!(seen.code == Some(7) && seen.text().contains("reading the passphrase"), "{}", seen.text());
 }
 
-/// An empty line has one made. It is shown once, on the terminal and nowhere else, and seals and opens as typed.
+/// An empty line generates a passphrase. It is shown once, only on the terminal. It seals, and opens when it is typed.
 #[test]
 fn a_passphrase_is_generated_where_none_is_typed() {
     let place = Place::new();
@@ -183,7 +184,7 @@ fn a_short_passphrase_is_warned_of() {
     }
 }
 
-/// <https://no-color.org>, and terminals that know no colours.
+/// <https://no-color.org>, and terminals without colours.
 #[test]
 fn help_is_coloured_where_that_is_wanted() {
     let place = Place::new();
@@ -205,7 +206,7 @@ fn help_is_coloured_where_that_is_wanted() {
     }
 }
 
-/// All of the bytes within the half second before which no bar is drawn: no rate is above that.
+/// All bytes divided by half a second, because no bar is drawn before that time. No rate can be higher.
 #[test]
 fn the_first_rate_of_the_bar_is_one_that_can_be() {
     const PART: usize = 32 << 20;
@@ -229,7 +230,8 @@ fn the_first_rate_of_the_bar_is_one_that_can_be() {
     assert!(rates.iter().all(|rate| *rate <= MOST), "{rates:?}: {text:?}");
 }
 
-/// A command that asks a question, with the dump behind it at its stdin. All are in one group, as in any pipeline.
+/// A command that asks a question on the terminal, and reads the dump from stdin. All processes are in one group, as in
+/// every pipeline.
 const ASKS: &str = "cat > part; printf 'passphrase: ' > /dev/tty; \
     while [ -z \"$answer\" ]; do read answer < /dev/tty; done; echo $answer > answer";
 
@@ -250,7 +252,7 @@ fn a_command_that_gets_the_content_may_ask_on_the_terminal() {
     assert!(!place.exists("done"));
 }
 
-/// Ctrl-z stops all of them, and `fg` lets them go on. The newline that is typed with it is not the answer.
+/// Ctrl-z stops all of them, and `fg` continues them. The newline that is typed after `fg` is not the answer.
 #[test]
 fn a_command_that_gets_the_content_is_stopped_and_goes_on() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! A KMS that asks for fewer requests than many programs, or one with many files, make.
+//! KMS throttles the calls of many programs, or of one program with many files.
 #![cfg(feature = "aws-kms")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -45,7 +45,8 @@ impl Cloud {
     }
 }
 
-/// How many programs run at once; `WAXSEAL_THROTTLED_RUNS` asks for more than a usual run of the tests has time for.
+/// How many programs run at the same time. `WAXSEAL_THROTTLED_RUNS` sets a larger number, for which a usual run of the
+/// tests has no time.
 fn runs() -> usize {
     std::env::var("WAXSEAL_THROTTLED_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(60)
 }
@@ -64,7 +65,7 @@ fn many_programs_share_a_quota_and_all_succeed() {
     let ended: Vec<Ran> = children.into_iter().map(|child| child.wait_with_output().unwrap().into()).collect();
     let failed: Vec<_> = ended.iter().filter(|ran| ran.code != Some(0)).map(|ran| &ran.stderr).collect();
     assert!(failed.is_empty(), "{} of {} failed in {:?}: {}", failed.len(), names.len(), begun.elapsed(), failed[0]);
-    // Without a refusal the test would show nothing.
+    // Without a refusal, the test would prove nothing.
     let asked = cloud.server.calls().iter().filter(|call| call["Operation"] == "GenerateDataKey").count();
     assert!(asked > names.len(), "{asked} calls of {} programs: none was throttled", names.len());
     cloud.server.conforms();
@@ -81,7 +82,7 @@ fn one_program_with_many_files_slows_down_and_all_succeed() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let asked = cloud.server.calls().iter().filter(|call| call["Operation"] == "GenerateDataKey").count();
     assert!(asked > names.len(), "{asked} calls: none was throttled");
-    // Sixteen threads that each went on as before would ask many times for each file.
+    // If each of the sixteen threads continued at its old speed, there would be many calls for each file.
     assert!(asked < names.len() * 4, "{asked} calls for {} files", names.len());
 }
 
@@ -95,7 +96,7 @@ fn a_quota_that_never_has_room_is_exit_6_when_the_time_is_up() {
     let took = begun.elapsed();
     ran.failed(6, &["AWS asks for fewer requests", "GenerateDataKey was sent ", " times in ", "hint: "]);
     assert!(!cloud.place.exists("in0.wax"));
-    // More often than the SDK by itself, and not at a rate that keeps the quota full.
+    // The calls are more than the SDK alone would make, but not so many that the quota stays full.
     let asked = cloud.server.calls().iter().filter(|call| call["Operation"] == "GenerateDataKey").count();
     assert!((4..40).contains(&asked), "{asked} calls");
     assert!(ran_out(took, 4), "{took:?}");
@@ -109,7 +110,7 @@ fn ran_out(took: Duration, seconds: u64) -> bool {
     took >= Duration::from_secs(seconds) / 2
 }
 
-/// Who says how often is asked so often.
+/// With a number of attempts, exactly so many calls are sent.
 #[test]
 fn a_number_of_attempts_that_is_given_counts() {
     let cloud = Cloud::new();

@@ -12,7 +12,7 @@ use cli_support::{Place, Ran, noise};
 
 /// Says `done` only after a clean end.
 const COLLECT: &str = "cat > part && mv part done";
-/// The same by a process that has left the group and the session, whose parent has gone.
+/// The same, but by a process in another group and session, whose parent has ended.
 const DAEMON: &str = "exec 3<&0; setsid sh -c 'cat <&3 > part && mv part done' & echo $! > pid; exit 0";
 
 fn to_command<'a>(input: &'a str, command: &[&'a str]) -> Vec<&'a str> {
@@ -23,7 +23,7 @@ fn sh<'a>(input: &'a str, script: &'a str) -> Vec<&'a str> {
     to_command(input, &["sh", "-c", script])
 }
 
-/// Waits until `is` is so.
+/// Waits until `is` returns true.
 #[track_caller]
 fn wait_until(what: &str, is: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -59,17 +59,19 @@ fn the_command_gets_everything_and_then_the_end() {
         }
         fs::remove_file(place.path("in.wax")).unwrap();
     }
-    // Stdin is the input where none is named; the command's own options are its own; lines go to stderr.
+    // If no input is named, stdin is the input. Options after `--` belong to the command. The lines of `--json` go to
+    // stderr.
     let sealed = place.sealed("in.wax", b"content\n");
     let ran = place.pipe(&["decrypt", "--json", "-k", "file:k", "--to-command", "--", "cat", "-n", "--"], &sealed);
     assert_eq!(ran.text().trim(), "1\tcontent");
     assert!(ran.stderr.contains("\"ok\":true") && ran.stderr.contains("\"bytes\":8"), "{}", ran.stderr);
-    // What was started in the background and outlives the command is left alone.
+    // A background process that lives longer than the command is not killed.
     place.ok(&sh("in.wax", DAEMON));
     wait_until("the background did not see the end", || place.exists("done"));
 }
 
-/// Cut anywhere or changed, from a file and from a pipe: no clean end for the command, nor for what it has started.
+/// The input is cut at some place or altered, and comes from a file or a pipe. Neither the command nor a process that
+/// it has started sees a clean end.
 #[test]
 fn what_is_not_whole_has_no_end() {
     let place = Place::new();
@@ -84,14 +86,14 @@ fn what_is_not_whole_has_no_end() {
             let ran = place.pipe(&sh(input, script), bad);
             ran.failed(4, &["the command sh was killed and saw no end of its input"]);
             assert!(!place.exists("done"), "{number} {input} {script}: a clean end");
-            // It may have been killed before it wrote that.
+            // The command may have been killed before it wrote this.
             let pid = fs::read_to_string(place.path("pid")).unwrap_or_default();
             assert!(pid.is_empty() || !runs(pid.trim()), "{number} {input}: it runs on");
         }
     }
 }
 
-/// The key is had and the first part authenticated before the command is started.
+/// Before the command starts, a key has opened the file and the first part is authenticated.
 #[test]
 fn without_a_key_no_command_runs() {
     let place = Place::new();
@@ -140,11 +142,11 @@ fn the_commands_own_failure_is_9() {
         &["no-such-command could not be started: No such file"],
     );
     place.fails(&to_command("in.wax", &["./k"]), 9, &["could not be started: Permission denied"]);
-    // Who reads every byte needs not wait for the end.
+    // A command that reads every byte need not wait for the end.
     place.write("in", noise(10));
     place.ok(&["encrypt", "-f", "-k", "file:k", "in"]);
     place.ok(&to_command("in.wax", &["head", "-c", "10"]));
-    // It fails, and what it has started holds the full pipe open.
+    // The command fails, and a process that it has started holds the full pipe open.
     place.write("in", noise(6_000_000));
     place.ok(&["encrypt", "-f", "-k", "file:k", "in"]);
     let script = "exec 3<&0; sh -c 'echo $$ > pid; exec sleep 1000 <&3' & exit 6";
@@ -168,16 +170,16 @@ fn to_command_is_used_rightly_or_not_at_all() {
         place.fails(args, 2, &[]);
     }
     assert_eq!(place.names(), ["in.wax", "k"]);
-    // Without the option, what follows `--` is a file as before.
+    // Without the option, the arguments after `--` are files, as before.
     place.ok(&["decrypt", "-k", "file:k", "--", "in.wax"]);
     assert_eq!(place.read("in"), b"content");
 }
 
-/// A run whose input does not end, and whose command has got a part.
+/// A run whose input does not end. The command has received a part of the content.
 struct Running {
     child: Child,
     _stdin: ChildStdin,
-    /// The process between.
+    /// The process between waxseal and the command.
     guard: String,
 }
 
@@ -206,7 +208,7 @@ impl Running {
     }
 }
 
-/// Whatever this program dies of, also `kill -9`, the command is killed before its input ends.
+/// However the program dies, even by `kill -9`, the command is killed before its input ends.
 #[test]
 fn no_death_of_ours_is_a_clean_end() {
     let place = Place::new();
@@ -218,7 +220,7 @@ fn no_death_of_ours_is_a_clean_end() {
             running.signal(signal, &running.child.id().to_string());
             let ran = running.end();
             assert!(ran.signal.is_some(), "{signal}: {:?}", ran.code);
-            // The pipe is let go of when the guard has ended, and not before.
+            // The pipe is closed when the guard ends, and not earlier.
             wait_until("the guard runs on", || !runs(&guard));
             assert!(!place.exists("done"), "{signal} {script}: a clean end");
             if script == DAEMON {
@@ -228,7 +230,7 @@ fn no_death_of_ours_is_a_clean_end() {
     }
 }
 
-/// The process between may be killed too: then this program ends the command.
+/// If the process in between is killed, the program kills the command.
 #[test]
 fn the_guards_death_is_no_clean_end() {
     let place = Place::new();
@@ -251,14 +253,14 @@ fn the_guards_death_is_no_clean_end() {
     }
 }
 
-/// A signal to the whole group, as by ctrl-c or a service that is stopped.
+/// A signal to the whole group, as from ctrl-c or when a service is stopped.
 #[test]
 fn a_signal_to_all_is_no_clean_end() {
     use std::os::unix::process::CommandExt as _;
     let place = Place::new();
     for signal in ["-INT", "-TERM", "-HUP"] {
         let sealed = place.sealed("in.wax", &noise(6_000_000));
-        // It does not heed the signal, and goes on to read.
+        // The command ignores the signal and continues to read.
         let script = format!("trap '' INT TERM HUP; {COLLECT}");
         let mut command = place.command(&sh("-", &script));
         let mut child = command.process_group(0).stdin(Stdio::piped()).spawn().unwrap();

@@ -1,7 +1,7 @@
-//! Faults through the real program: every system call that touches its files is made to fail, to do less than it was
-//! asked to, and to be the last. `tests/faults/inject.c` does it.
+//! Faults in the real program. Every system call that touches its files fails, does less than requested, or is the last
+//! call. `tests/faults/inject.c` injects these faults.
 //!
-//! A sample is tried by default. All of it, with the figures:
+//! By default, the tests try a sample. This command tries everything, and prints the figures:
 //!
 //! ```sh
 //! cargo test --locked --test faults -- --ignored --nocapture
@@ -43,11 +43,11 @@ use check::{check, ways};
 use disk::Rng;
 use injector::{End, Fault, Ground, Injected, Mode};
 
-/// Runs mostly wait for the system.
+/// More threads than cores, because runs mostly wait for the system.
 const THREADS: usize = 4;
-/// Faults of the sample.
+/// The number of faults in the sample.
 const SAMPLE: usize = 1500;
-/// So many failures are told in full.
+/// The number of failures that are printed in full.
 const TOLD: usize = 20;
 
 const KINDS: [&str; 20] = [
@@ -83,7 +83,7 @@ fn for_each<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     });
 }
 
-/// Every call of every case, in every way.
+/// Every fault of every call of every case.
 fn all(cases: &[Case]) -> Vec<(&Case, Fault)> {
     let mut all = Vec::new();
     let counted: Vec<OnceLock<_>> = cases.iter().map(|_| OnceLock::new()).collect();
@@ -99,7 +99,7 @@ fn all(cases: &[Case]) -> Vec<(&Case, Fault)> {
     all
 }
 
-/// Figures of many runs.
+/// The results of many runs.
 #[derive(Default)]
 struct Tally {
     hit: AtomicUsize,
@@ -136,7 +136,7 @@ impl Tally {
     }
 }
 
-/// `count` of them, the same ones for a seed.
+/// `count` of the items. The same seed gives the same items.
 fn sample<T>(mut from: Vec<T>, count: usize, seed: u64) -> Vec<T> {
     let mut rng = Rng(seed);
     for at in 0..count.min(from.len()) {
@@ -161,8 +161,8 @@ fn a_sample_of_all_faults_loses_nothing() {
     tally.end(faults.len());
 }
 
-/// Stops the program at the last question before each thing that makes a result count, sends each signal, and lets it
-/// go on: nothing counts, and it dies of that signal.
+/// Stops the program at the last check for signals before each commit, sends each signal, and continues the program.
+/// There is no commit, and the program ends by that signal.
 #[test]
 fn a_signal_before_a_commit_is_obeyed() {
     let cases = cases::cases();
@@ -175,7 +175,8 @@ fn a_signal_before_a_commit_is_obeyed() {
     tally.end(gates.len());
 }
 
-/// The first mapping of an input that the system refuses is a wrong command line. What it refuses later is read.
+/// If the system refuses the first mapping of an input, this is a usage error. If it refuses a later window, that part
+/// is read.
 #[test]
 fn a_mapping_that_is_refused_loses_nothing() {
     let mut cases = cases::cases();

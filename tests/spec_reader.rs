@@ -31,6 +31,46 @@ fn refuses_an_unmet_demand_before_any_key() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(8), 0));
 }
 
+/// Such a demand is the caller's mistake, whatever the file has (spec 5.3).
+#[test]
+fn a_demand_that_breaks_the_grammar_is_a_usage_error() {
+    let wrong: [&[&str]; 7] = [
+        &["-c", "=x"],
+        &["-l", "=x"],
+        &["-c", "project="],
+        &["-c", "project"],
+        &["-l", "AWS:host=example"],
+        &["-c", "project=de\u{7f}mo"],
+        &["-c", "project=demo", "-c", "Project=demo"],
+    ];
+    for demands in wrong {
+        let output = reader(&[demands, &["example.wax", "-"]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{demands:?}: {errors}");
+        assert!(errors.starts_with("reader: usage: "), "{demands:?}: {errors}");
+    }
+}
+
+/// Exit code 10 has one meaning: the folder was found, and it does not have the input (spec 1.3).
+#[cfg(unix)]
+#[test]
+fn only_an_input_that_its_folder_does_not_have_is_missing() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reader-input");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).expect("a folder under target/");
+    std::fs::write(folder.join("file"), "").expect("a file under target/");
+    std::os::unix::fs::symlink("nothing", folder.join("link")).expect("a link under target/");
+    for (name, code) in [("none.wax", 10), ("none/none.wax", 7), ("file/none.wax", 7), ("link", 7), ("none/", 7)] {
+        let input = folder.join(name);
+        let output = reader(&["--keyfile", "example.key", input.to_str().expect("a plain path"), "-"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{name}: {errors}");
+        assert!(errors.starts_with("reader: io: "), "{name}: {errors}");
+    }
+    let output = reader(&["--keyfile", "none.key", "example.wax", "-"]);
+    assert_eq!(output.status.code(), Some(7), "a key file is no input");
+}
+
 /// A passphrase file is read as the program reads it: one LF at its end is dropped, and nothing else.
 #[test]
 fn takes_a_passphrase_file_as_the_program_does() {

@@ -1,4 +1,4 @@
-//! The parallel engine. It seals and opens between any source and any sink on all cores (spec 11).
+//! The parallel engine. It seals and opens between any source and any sink on up to 8 cores (spec 11).
 //!
 //! The bytes are the same as those of the serial [`crate::stream`]. Tests compare the two.
 

@@ -1,8 +1,12 @@
 //! Repairs a damaged header (spec 16).
 //!
-//! > Without a key, repair only rewrites a damaged bank from the valid one, and only if that one's prelude equals the
-//! > 56 bytes at 2 * bank_len. The payload's first 56 bytes are rewritten only with a key: when the bank's prelude
-//! > gives the right commitment and a chunk authenticates in its place. Otherwise nothing is written.
+//! > Without a key, repair MUST only rewrite a damaged bank from the valid one, and only if the valid bank's prelude
+//! > equals the 56 bytes at 2 * bank_len.
+//! >
+//! > The payload's first 56 bytes MUST be rewritten only with a data key, and only if the bank's prelude gives the
+//! > right commitment with this data key (12.1, step 8) and a chunk authenticates at its place with the derived key.
+//! >
+//! > In every other case repair MUST NOT write anything.
 
 use std::io;
 

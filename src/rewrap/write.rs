@@ -1,7 +1,13 @@
 //! The order of writes (spec 15.2).
 //!
-//! > Write the bank that does not count with generation + 1, sync, read it back past the cache, then the other one
-//! > likewise. A failed write or sync ends the run, without a retry.
+//! > Write the bank that does not count (bank 1 if both are equal), with the new slots, the new generation and its own
+//! > bank number.
+//! >
+//! > Sync. Read the bank back without the cache and compare it.
+//! >
+//! > Write, sync, read back and compare the other bank in the same way, with the same generation.
+//! >
+//! > A failed write, sync or comparison MUST end the run, without a retry.
 
 use std::io;
 

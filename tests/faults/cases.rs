@@ -1,4 +1,4 @@
-//! What the program is asked to do while faults strike.
+//! The command lines that run while faults are injected.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -8,20 +8,21 @@ use waxseal::{Demands, OpenReader, SealOptions, SealWriter};
 
 use crate::cli_support::noise;
 
-/// What a run makes of the file that it is there to make or change.
+/// The file that a run should create or change, after the run.
 #[derive(Debug, Clone)]
 pub(crate) enum Goal {
     /// No file.
     Nothing,
-    /// One that opens to the plaintext with the first key.
+    /// A file that opens to the plaintext with the first key.
     Sealed(&'static str),
     /// The plaintext.
     Plain(&'static str),
-    /// The plaintext with holes of zeros; none if the run says that it is whole.
+    /// The plaintext with zeros for missing parts. Nothing is missing if the run says so.
     Salvaged(&'static str),
-    /// One that opens to the plaintext, before with one key, afterwards with the other, of this number, alone.
+    /// A file that opens to the plaintext: before the run with one key, and after the run only with the key of this
+    /// number.
     Rewrapped(&'static str, usize),
-    /// These very bytes.
+    /// Exactly these bytes.
     Mended(&'static str, Vec<u8>),
     /// A key file.
     Key(&'static str),
@@ -30,15 +31,15 @@ pub(crate) enum Goal {
 /// What a run prints on stdout.
 #[derive(Debug, Clone)]
 pub(crate) enum Stream {
-    /// Whatever it says to people.
+    /// Any text for people.
     Words,
     /// A file that opens to the plaintext.
     Sealed,
-    /// This part of the plaintext, and never anything but a prefix of it.
+    /// This part of the plaintext. A failed run prints only a prefix of this part.
     Plain(Range<usize>),
 }
 
-/// A command line, what it finds, and what it is to do.
+/// A command line, the files that it finds, and its expected result.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub(crate) args: Vec<String>,
@@ -47,7 +48,7 @@ pub(crate) struct Case {
     pub(crate) plain: Vec<u8>,
     pub(crate) goal: Goal,
     pub(crate) stream: Stream,
-    /// The exit code where nothing goes wrong that was not wrong before.
+    /// The exit code without an injected fault.
     pub(crate) code: i32,
 }
 
@@ -114,12 +115,12 @@ impl Case {
         }
     }
 
-    /// What stood at `name` before.
+    /// The content of `name` before the run.
     pub(crate) fn before(&self, name: &str) -> Option<&[u8]> {
         self.files.iter().find(|(own, _)| own == name).map(|(_, bytes)| bytes.as_slice())
     }
 
-    /// Whether `bytes` are what a run that succeeds leaves.
+    /// Whether a run that succeeds may leave `bytes`.
     pub(crate) fn is_reached(&self, bytes: &[u8]) -> bool {
         match &self.goal {
             Goal::Nothing => false,
@@ -133,7 +134,7 @@ impl Case {
         }
     }
 
-    /// Whether `bytes` are what a run that does not succeed may leave in place of what it was to change.
+    /// Whether a run that fails may leave `bytes` in the file that it should have changed.
     pub(crate) fn is_between(&self, bytes: &[u8]) -> bool {
         match &self.goal {
             Goal::Rewrapped(..) => keys().iter().any(|(key, _)| open(bytes, key).as_ref() == Some(&self.plain)),
@@ -146,7 +147,8 @@ impl Case {
     }
 }
 
-/// Everything the program does to files, on contents of no byte, one, some and so many that threads share them.
+/// All operations of the program on files. The contents have no byte, one byte, some bytes, and so many bytes that
+/// several threads work on them.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = vec![Case::new("key new new", b"", Goal::Key("new"))];
     for len in [0, 1, 40 * 1024, 3 * 1024 * 1024] {
@@ -246,7 +248,7 @@ fn resealing(plain: &[u8], sealed: &[u8]) -> Vec<Case> {
     ]
 }
 
-/// A rewrap to one of the two keys, from whichever a file has.
+/// A rewrap to one of the two keys, from the key that the file has.
 pub(crate) fn rotation(to: usize) -> Case {
     let plain = noise(40 * 1024);
     let name = ["k", "k2"][to];

@@ -1,4 +1,4 @@
-//! What must hold after a run, whatever has struck it.
+//! What must be true after a run with any fault.
 
 use crate::cases::{Case, Goal, Stream, keys, open};
 use crate::injector::{End, Fault, Ground, How, Injected};
@@ -35,7 +35,7 @@ const XCPU: i32 = 24;
 const KILL: i32 = 9;
 const TERM: i32 = 15;
 
-/// What can happen to a call of this kind.
+/// The faults that a call of this kind can have.
 pub(crate) fn ways(kind: &str) -> Vec<How> {
     if kind == "gate" {
         return [HUP, INT, QUIT, ABRT, ALRM, TERM, XCPU, KILL].map(How::Before).to_vec();
@@ -74,22 +74,23 @@ pub(crate) fn ways(kind: &str) -> Vec<How> {
     ways
 }
 
-/// Whether nobody may notice the fault: an interrupted or short call is made again, advice is not needed, and where a
-/// file system has no such rename there is another way.
+/// Whether the fault must have no effect: an interrupted or short call is repeated, advice is not needed, and there is
+/// another way if a file system lacks this kind of rename.
 fn is_harmless(case: &Case, fault: &Fault) -> bool {
     let has = |word: &str| case.args.iter().any(|arg| arg == word);
     match (fault.kind, fault.how) {
-        // The first one is a try. What cannot be mapped later is read.
+        // The first mapping is a test. A window that cannot be mapped later is read.
         ("map", How::Fail(_) | How::Broken(_)) => fault.number > 0,
         ("allocate", How::Fail(errno)) => matches!(errno, EOPNOTSUPP | EINTR | EIO),
-        // A rewrap reads back what it wrote, and not from pages that may lie.
+        // A rewrap reads back what it wrote from the disk, because cached pages may be wrong.
         ("advise", How::Fail(_)) => !has("rewrap"),
         ("rename", How::Fail(errno)) => matches!(errno, EINVAL | ENOSYS) && !has("rewrap") && !has("-f"),
-        // In place, a rewrap must have its syncs; an output does without, and says so.
+        // A rewrap in place needs its syncs. Another output succeeds without them, with a warning.
         ("sync", How::Fail(EOPNOTSUPP | EBADF) | How::Broken(EINVAL)) => !has("rewrap"),
         ("read" | "write" | "open" | "sync" | "truncate", How::Fail(errno)) => errno == EINTR,
         ("owner", How::Fail(_)) | ("mode", _) => matches!(fault.how, How::Fail(_) | How::Broken(_)),
-        // A rewrap tries first whether a file without a name can get one, and can do nothing where only the try has.
+        // A rewrap first tests whether a file without a name can get one. If this works only in the test, it cannot do
+        // anything else.
         ("link", How::Fail(_) | How::Broken(_)) if matches!(case.goal, Goal::Mended(..)) => false,
         // A file that gets no name is copied into one that has a name.
         ("link", How::Fail(EPERM | EOPNOTSUPP) | How::Broken(EPERM)) => true,
@@ -110,13 +111,13 @@ fn end_is_right(case: &Case, fault: &Fault, injected: &Injected) -> bool {
         How::Before(signal) | How::After(signal) => natural || end == End::Signal(signal),
         _ if is_harmless(case, fault) => natural,
         How::Fail(_) | How::Broken(_) if fault.kind == "map" => end == End::Exit(2),
-        // What cannot be read is missing from what is salvaged.
+        // Parts that cannot be read are missing in the salvaged file.
         How::Fail(_) | How::Broken(_) if matches!(case.goal, Goal::Salvaged(_)) && end == End::Exit(4) => true,
         _ => natural || end == End::Exit(7),
     }
 }
 
-/// Everything that must hold; otherwise what does not.
+/// Checks everything. Returns what is wrong.
 pub(crate) fn check(case: &Case, fault: &Fault, injected: &Injected, ground: &Ground) -> Result<(), String> {
     let holds = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
     holds("it ends in the wrong way", end_is_right(case, fault, injected))?;
@@ -125,7 +126,7 @@ pub(crate) fn check(case: &Case, fault: &Fault, injected: &Injected, ground: &Gr
     if injected.end == End::Signal(KILL) { runs_again(case, ground) } else { Ok(()) }
 }
 
-/// However it ended: what was there is there, or what was to be made; and nothing else is.
+/// However the run ended, there is the old file or the new one, and no other file.
 pub(crate) fn nothing_is_lost(case: &Case, fault: &Fault, injected: &Injected, ground: &Ground) -> Result<(), String> {
     let holds = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
     holds("stdout is not a prefix of what it should be", stdout_is_right(case, injected))?;
@@ -148,7 +149,8 @@ pub(crate) fn nothing_is_lost(case: &Case, fault: &Fault, injected: &Injected, g
     Ok(())
 }
 
-/// The bank that a repair replaces, whole, in a file of its own: it is made before the repair writes anything.
+/// The complete bank that a repair replaces, in its own file. This file is created before the repair writes anything
+/// else.
 fn is_kept_bank(case: &Case, name: &str, ground: &Ground) -> bool {
     const BANK: usize = 4096;
     let (Goal::Mended(target, _), Some(kept)) = (&case.goal, ground.read(name)) else { return false };
@@ -165,8 +167,8 @@ fn is_temporary(name: &str) -> bool {
     name.starts_with(".waxseal-") && name.ends_with(".tmp")
 }
 
-/// The old content where the run did not succeed, the new one where it did. Between the renaming and the end both may
-/// stand, if the error says so.
+/// After a failed run there is the old content, and after a successful run the new one. After the rename, a failed run
+/// may also leave the new content if its error says so.
 fn target_is_right(case: &Case, name: &str, injected: &Injected, ground: &Ground) -> Result<(), String> {
     let now = ground.read(name);
     let (before, now) = (case.before(name), now.as_deref());
@@ -181,8 +183,8 @@ fn target_is_right(case: &Case, name: &str, injected: &Injected, ground: &Ground
     if right || between { Ok(()) } else { Err(format!("{name} is wrong")) }
 }
 
-/// A signal came before what makes the result count. In place, a rewrap has several such moments, and what stands
-/// between two of them opens.
+/// The signal came before the commit. A rewrap in place has several commits, and the file opens between any two of
+/// them.
 fn nothing_counts(case: &Case, injected: &Injected, ground: &Ground) -> Result<(), String> {
     if let Some(name) = case.target() {
         let now = ground.read(name);
@@ -203,8 +205,8 @@ fn has_holes(salvaged: &[u8], plain: &[u8]) -> bool {
     salvaged.iter().zip(plain).all(|(own, right)| own == right || *own == 0) && salvaged.len() <= plain.len()
 }
 
-/// One sentence and a hint to an error; no panic, and no key. Where writing fails for good, what a repair has replaced
-/// cannot be told either.
+/// An error has one sentence and a hint, no panic and no key. If all writes fail, the message about the replaced bytes
+/// of a repair is missing, too.
 pub(crate) fn stderr_is_right(injected: &Injected, fault: &Fault) -> bool {
     let stderr = &injected.ran.stderr;
     let secret = |text: &[u8]| {
@@ -230,7 +232,7 @@ fn stdout_is_right(case: &Case, injected: &Injected) -> bool {
             let whole = &case.plain[range.clone()];
             if done { stdout == whole } else { whole.starts_with(stdout) }
         }
-        // A run that says it failed has sent nothing that passes for whole.
+        // A run that reports a failure has not sent anything that a reader accepts as complete.
         Stream::Sealed => {
             let whole = open(stdout, &keys()[0].0);
             let killed = matches!(injected.end, End::Signal(_));
@@ -239,7 +241,7 @@ fn stdout_is_right(case: &Case, injected: &Injected) -> bool {
     }
 }
 
-/// What a killed run leaves is in nobody's way.
+/// The files that a killed run leaves do not disturb the next run.
 fn runs_again(case: &Case, ground: &Ground) -> Result<(), String> {
     let finished = case.target().and_then(|name| ground.read(name)).is_some_and(|bytes| case.is_reached(&bytes));
     let again = ground.run(&case.args, case.stdin.as_deref());

@@ -1,4 +1,4 @@
-//! File systems that refuse what is not the data, and those that find an error at the close.
+//! File systems that refuse operations other than those on data, and file systems that report an error on close.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -42,13 +42,14 @@ fn what_is_not_synced_is_said() {
                 assert!(injected.ran.stderr.contains(what), "{args}: {:?}", injected.ran.stderr);
             }
         }
-        // A disk that fails is another matter.
+        // A failing disk is different: it is an error.
         let injected = struck(&case, &Ground::new(&case.files), "sync", 1, How::Fail(errno::EIO));
         assert_eq!(injected.end, End::Exit(7), "{args}");
     }
 }
 
-/// Who refuses a mode loses nobody's backup. Wider permissions than were asked for are told of, narrower ones not.
+/// If a file system refuses a mode, no backup is lost. There is a warning about wider permissions than requested, but
+/// not about narrower ones.
 #[test]
 fn a_mode_that_is_refused_is_said_where_it_is_wider() {
     let case = case("encrypt -q -k file:k in");
@@ -66,7 +67,7 @@ fn a_mode_that_is_refused_is_said_where_it_is_wider() {
     }
 }
 
-/// Neither links nor files without names: the content is copied into a file that has a name.
+/// If there are neither links nor files without names, the content is copied into a file with a name.
 #[test]
 fn a_file_that_gets_no_name_is_not_lost() {
     for args in ["encrypt -q -k file:k in", "encrypt -q -k file:k -f in", "decrypt -q -k file:k in.wax"] {
@@ -88,11 +89,11 @@ fn a_rewrap_without_locks_names_the_way_out() {
         assert_eq!(injected.end, End::Exit(7), "{stderr}");
         assert!(stderr.contains("has no locks") && stderr.contains("hint: `waxseal rewrap -o OUT`"), "{stderr}");
     }
-    // The way out takes no lock.
+    // The suggested command needs no lock.
     assert!(!counts(&case(&format!("{change} -o new.wax in.wax"))).contains_key("lock"));
 }
 
-/// Some file systems say only at the close that there was no room.
+/// Some file systems report a full disk only on close.
 #[test]
 fn an_error_at_the_close_leaves_what_was_there() {
     for args in [
@@ -139,7 +140,8 @@ impl Drop for Disk {
     }
 }
 
-/// ... and not after a signal: its last bytes and its sync are asked for like the name of a file.
+/// A block device is synced, unless `--no-sync` is given. After a signal, it gets neither its last bytes nor its sync,
+/// just as a file does not get its name.
 #[test]
 fn a_block_device_is_synced() {
     let plain = case("encrypt -q -k file:k in");

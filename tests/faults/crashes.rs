@@ -1,4 +1,4 @@
-//! Power cuts: what a run through the real program did is recorded, and replayed onto a disk that forgets.
+//! Power cuts: a run of the real program is recorded, and replayed on a simulated disk that loses data.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use crate::cases::{Case, Goal, cases, keys, open, rotation};
 use crate::disk::{Image, Loss, Recording, Rng};
 use crate::injector::{End, Ground, Mode};
 
-/// Figures of many power cuts.
+/// The results of many power cuts.
 #[derive(Default)]
 struct Cuts {
     states: AtomicUsize,
@@ -31,7 +31,7 @@ impl Cuts {
         }
     }
 
-    /// What is on the disk is the old or the new, and after the end of the run the new.
+    /// The disk has the old content or the new one. After the end of the run it has the new one.
     fn judge(&self, case: &Case, image: &Image, has_ended: bool, what: &str) {
         self.states.fetch_add(1, Ordering::Relaxed);
         let target = case.target().unwrap();
@@ -46,7 +46,8 @@ impl Cuts {
         }
     }
 
-    /// A file's life: runs that change its key, each on what the power cut in the one before has left.
+    /// Several runs that change the key of one file. Each run starts from the state after a power cut in the run
+    /// before.
     fn live(&self, rounds: usize, states: usize, seed: u64) {
         let mut rng = Rng(seed);
         let mut case = rotation(1);
@@ -72,7 +73,7 @@ impl Cuts {
         recording.with_log(&injected.log)
     }
 
-    /// Says the figures; what was lost.
+    /// Prints the results. Returns what was lost.
     fn end(self) -> Vec<String> {
         let lost = self.lost.into_inner().unwrap();
         let (states, runs) = (self.states.into_inner(), self.runs.into_inner());
@@ -81,7 +82,7 @@ impl Cuts {
     }
 }
 
-/// What writes a file and succeeds.
+/// The cases that write a file and succeed.
 fn writing() -> Vec<Case> {
     cases().into_iter().filter(|case| case.code == 0 && !matches!(case.goal, Goal::Nothing)).collect()
 }
@@ -128,7 +129,7 @@ fn without_syncs_files_are_lost() {
     }
 }
 
-/// A rename may be on the disk before what was written: `--no-sync` says so.
+/// With `--no-sync`, a rename may reach the disk before the written data.
 #[test]
 fn no_sync_promises_nothing() {
     let case = writing().into_iter().find(|case| case.plain.len() == 40 * 1024).unwrap();

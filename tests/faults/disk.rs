@@ -1,7 +1,8 @@
-//! A disk that forgets what was not synced: replays a recorded run up to the moment at which the machine stops.
+//! A simulated disk that loses data that was not synced. It replays a recorded run up to the moment at which the
+//! machine stops.
 //!
-//! What a sync has not confirmed may be on the disk, or not, or in part: by sectors or by larger blocks, in any order,
-//! with a length that lags behind. Names that the folder's sync has not confirmed may be there or not, each for itself.
+//! Data that no sync has confirmed may be on the disk completely, not at all, or in part: in sectors or larger blocks,
+//! in any order, and with an older length. Each name that no sync of the folder has confirmed may be there or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use crate::cli_support::noise;
 use crate::injector::Ground;
 
-/// What the file system that the program asked writes at once: nothing else may perish with it.
+/// The block that the file system reported to the program. A torn write may destroy this block, but nothing else.
 const BLOCK: usize = 4096;
 /// A write may be torn into pieces of these lengths.
 const PIECES: [usize; 5] = [512, 1024, 4096, 16_384, 65_536];
@@ -20,7 +21,7 @@ pub(crate) type Image = BTreeMap<String, Vec<u8>>;
 
 type Inode = u64;
 
-/// One call that changed something, or brought it to the disk.
+/// One call that changed something, or synced it.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     Open {
@@ -31,7 +32,7 @@ pub(crate) enum Event {
     Nameless {
         inode: Inode,
     },
-    /// It gets one.
+    /// A file without a name gets one.
     Name {
         inode: Inode,
         name: String,
@@ -61,7 +62,7 @@ pub(crate) enum Event {
     Unlink {
         name: String,
     },
-    /// A call left out on purpose.
+    /// A call that the test leaves out.
     Nothing,
 }
 
@@ -79,13 +80,13 @@ impl Rng {
     }
 }
 
-/// How much of what was not synced is there.
+/// How much of the data that was not synced is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
     Nothing,
     Everything,
     Some,
-    /// And blocks that were being written are garbage.
+    /// The same, but blocks that were being written are garbage.
     Garbage,
 }
 
@@ -103,7 +104,7 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// The folder as it is.
+    /// The folder as it is now.
     pub(crate) fn begin(ground: &Ground) -> Self {
         let inode = |name: &str| fs::metadata(ground.folder().join(name)).unwrap().ino();
         let names: BTreeMap<String, Inode> =
@@ -126,7 +127,7 @@ impl Recording {
         self
     }
 
-    /// The folder when the machine stopped after `done` events, and runs again.
+    /// The folder after the machine stopped after `done` events and was started again.
     pub(crate) fn stopped(&self, done: usize, loss: Loss, rng: &mut Rng) -> Image {
         let events = &self.events[..done];
         let names = self.names(events, loss, rng);
@@ -135,7 +136,7 @@ impl Recording {
 
     fn names(&self, events: &[Event], loss: Loss, rng: &mut Rng) -> BTreeMap<String, Inode> {
         let mut names = self.names.clone();
-        // What names led to while the program ran: a new name may be on the disk though an older one is not.
+        // The files that had names while the program ran. A new name may be on the disk even if an older one is not.
         let mut live = names.clone();
         let synced = synced(events, self.folder);
         for (number, event) in events.iter().enumerate() {
@@ -199,7 +200,7 @@ impl Recording {
                 Event::Length { inode: own, len } if *own == inode && (is_synced || lasts(loss, rng)) => {
                     content.resize(*len, 0);
                 }
-                // A number that the system gave again belongs to another file.
+                // The system may use an inode number again. It then belongs to another file.
                 Event::Open { inode: own, .. } | Event::Nameless { inode: own }
                     if *own == inode && !self.contents.contains_key(&inode) =>
                 {
@@ -214,7 +215,7 @@ impl Recording {
         if loss == Loss::Garbage {
             spoil(&mut content, &unsure, rng);
         }
-        // The length lags behind.
+        // The length on the disk is older than the data.
         if matches!(loss, Loss::Some | Loss::Garbage) && content.len() > sure_len && rng.half() {
             let lost = rng.below(content.len() - sure_len + 1);
             content.truncate(content.len() - lost);
@@ -231,7 +232,7 @@ fn lasts(loss: Loss, rng: &mut Rng) -> bool {
     }
 }
 
-/// Events before this one have reached the disk, as far as they concern `inode`.
+/// All events before this one that concern `inode` have reached the disk.
 fn synced(events: &[Event], inode: Inode) -> usize {
     let syncs = events.iter().filter_map(|event| match event {
         Event::Sync { inode: own, begun } if *own == inode => Some(*begun),

@@ -7,7 +7,7 @@ use crate::check::{check, errno};
 use crate::cli_support::{WAXSEAL, is_root};
 use crate::injector::{End, Fault, Ground, How, Injected, Mode};
 
-/// No fault of the injector's: whatever fails must end like a write that fails.
+/// This is not a fault of the injector. Every failure must end like a failed write.
 const LIMIT: Fault = Fault { kind: "write", number: 0, how: How::Broken(errno::ENOSPC) };
 
 fn writing(largest: bool) -> Vec<Case> {
@@ -25,7 +25,7 @@ fn run_after(before: &str, case: &Case, ground: &Ground) -> Injected {
     Injected { end, ran, log: b"hit ".to_vec() }
 }
 
-/// `ulimit -f`, in units of 512 bytes: the signal that comes with it kills nothing.
+/// `ulimit -f`, in units of 512 bytes. Its signal (SIGXFSZ) does not kill the program.
 #[test]
 fn a_file_that_may_not_grow_is_an_error() {
     let key = cases().into_iter().find(|case| matches!(case.goal, Goal::Key(_))).unwrap();
@@ -35,7 +35,7 @@ fn a_file_that_may_not_grow_is_an_error() {
     {
         let ground = Ground::new(&case.files);
         let injected = run_after(&format!("ulimit -f {limit}"), &case, &ground);
-        // Pipes and what is changed in place have no room to ask for.
+        // Pipes and files that are changed in place need no new space.
         let result = check(&case, &LIMIT, &injected, &ground);
         assert_eq!(result, Ok(()), "{limit}: {:?}: {:?} {}", case.args, injected.end, injected.ran.stderr);
         assert!(limit > 0 || injected.end == End::Exit(7), "{:?}", case.args);
@@ -63,7 +63,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Who may not mount does so in a namespace of its own.
+/// A user without the right to mount uses a namespace.
 fn again_as_root(test: &str) {
     let mut again = Command::new("unshare");
     again.args(["--user", "--map-root-user", "--mount"]).arg(std::env::current_exe().unwrap());
@@ -94,7 +94,8 @@ fn a_full_disk_leaves_what_was_there() {
     assert!(full > 10 && fitted > 10, "{full} disks were full, {fitted} not");
 }
 
-/// One read that fails is made again in smaller pieces; where all fail from one on, what was read before is there.
+/// If one read fails, it is repeated in smaller pieces. If all reads after some position fail, the data before it is
+/// there.
 #[test]
 fn salvage_reads_around_what_cannot_be_read() {
     let case = writing(true).into_iter().find(|case| matches!(case.goal, Goal::Salvaged(_))).unwrap();

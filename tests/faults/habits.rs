@@ -1,5 +1,6 @@
-//! File systems with other habits: each refuses a courtesy, tells something else, or loses what was written when it is
-//! closed. What is only a courtesy is done without; where the data is lost, the run fails and leaves nothing.
+//! File systems that behave differently: each refuses an optional operation, reports other values, or loses the written
+//! data on close. If an operation is only optional, the run succeeds without it. If the data is lost, the run fails and
+//! leaves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -12,11 +13,11 @@ use crate::skipped::skipped;
 
 type Habits = &'static [(&'static str, i32)];
 
-/// What NFS tells as the length of a block: that of its transfers.
+/// The block length that NFS reports, which is the length of its transfers.
 const TRANSFER: i32 = 1 << 20;
 
-/// One at a time, with each answer that file systems are known to give; then several at once, as such systems have
-/// them.
+/// First each behaviour alone, with each answer that real file systems give. Then several together, as in real file
+/// systems.
 const ALL: [Habits; 44] = [
     &[("chmod", EPERM)],
     &[("chmod", EOPNOTSUPP)],
@@ -57,7 +58,7 @@ const ALL: [Habits; 44] = [
     &[("close", ENOSPC)],
     &[("close", EIO)],
     &[("close", EDQUOT)],
-    // A bucket behind FUSE.
+    // An object store that is mounted with FUSE.
     &[
         ("chmod", EPERM),
         ("chown", EPERM),
@@ -99,7 +100,7 @@ const ALL: [Habits; 44] = [
         ("attributes", EOPNOTSUPP),
         ("allocate", EOPNOTSUPP),
     ],
-    // A bucket that is full, which is told when what was written is sent.
+    // A full object store, which reports this when the written data is sent.
     &[
         ("close", ENOSPC),
         ("chmod", EPERM),
@@ -121,20 +122,20 @@ fn is_in_place(case: &Case) -> bool {
 /// The exit codes that are right.
 fn right_ends(case: &Case, habits: Habits) -> &'static [i32] {
     match case.code {
-        // What fails for another reason comes to no commit.
+        // A case that fails for another reason does not reach the commit.
         4 => &[4],
         8 => &[8],
         9 => &[9],
-        // The one lock that is a must (spec 15.1).
+        // The only lock that is required (spec 15.1).
         _ if is_in_place(case) && has(habits, "flock") => &[7],
-        // What was read back past the cache is there, whatever its closing says.
+        // Data that was read back without the cache is on the disk, even if closing reports an error.
         _ if is_in_place(case) && has(habits, "close") => &[0, 7],
         _ if case.target().is_some() && has(habits, "close") => &[7],
         _ => &[0],
     }
 }
 
-/// For what is shared with single faults: nobody's fault in particular.
+/// A fault for the checks that are shared with single faults. It stands for no particular call.
 const NONE: Fault = Fault { kind: "habit", number: 0, how: How::Short(0) };
 
 fn check(case: &Case, habits: Habits, injected: &Injected, ground: &Ground) -> Result<(), String> {
@@ -151,7 +152,7 @@ fn check(case: &Case, habits: Habits, injected: &Injected, ground: &Ground) -> R
         if before.is_some_and(|(now, before)| now != before) {
             return Err("a file without a lock was changed".into());
         }
-        // A copy needs no lock. A repair is one in place by its nature.
+        // A copy needs no lock. A repair always works in place.
         let word = if matches!(case.goal, Goal::Mended(..)) { "hint: " } else { "-o" };
         if !injected.ran.stderr.contains(word) {
             return Err(format!("the way out is not told: {word}"));
@@ -196,7 +197,7 @@ fn try_all(cases: &[Case]) {
 #[test]
 fn file_systems_with_other_habits_lose_nothing() {
     let cases = cases();
-    // Room is asked for in large files alone.
+    // Space is allocated in advance only for large files.
     let is_large = |case: &Case| case.plain.len() > 1 << 20 && matches!(case.goal, Goal::Sealed(_) | Goal::Plain(_));
     let taken = |case: &Case| case.target() == Some("new") || case.plain.len() == 40 * 1024 || is_large(case);
     try_all(&cases.into_iter().filter(taken).collect::<Vec<_>>());
@@ -208,7 +209,7 @@ fn no_habit_loses_anything() {
     try_all(&cases());
 }
 
-/// Makes each call, and tells what comes of it.
+/// Makes each call, and prints its result.
 const CALLS: &str = r#"
 import ctypes, fcntl, os
 def tell(what, call):
@@ -249,7 +250,7 @@ tell("close", lambda: os.close(file))
 tell("elsewhere", lambda: os.fsync(os.open("/", os.O_RDONLY)))
 "#;
 
-/// Shows that the layer does what the tests above rest on, also for calls that the program may not make.
+/// Checks the behaviour that the tests above need, also for calls that the program does not make.
 #[test]
 fn the_layer_refuses_what_it_is_told_to() {
     const EVERY: Habits = &[
@@ -274,7 +275,7 @@ fn the_layer_refuses_what_it_is_told_to() {
     let known: BTreeSet<&str> = ALL.iter().copied().flatten().map(|(what, _)| *what).collect();
     assert_eq!(known, EVERY.iter().map(|(what, _)| *what).collect());
     let ground = Ground::new(&[("k".into(), b"x".to_vec())]);
-    // Alone: Python looks for its modules in the current folder otherwise.
+    // `-I`: otherwise Python also looks for its modules in the current folder.
     let args = ["-I".into(), "-c".into(), CALLS.to_owned()];
     // A folder that cannot be opened cannot be synced either.
     let (alone, together): (Vec<_>, Vec<_>) = EVERY.iter().partition(|(what, _)| *what == "open-folder");

@@ -1,24 +1,25 @@
 /*
- * Runs a command under ptrace and strikes one of its system calls.
+ * Runs a command under ptrace and injects a fault into one of its system calls.
  *
  *   inject LOG FOLDER count                    -- COMMAND [ARG]...
  *   inject LOG FOLDER record                   -- COMMAND [ARG]...
  *   inject LOG FOLDER strike KIND N HOW VALUE  -- COMMAND [ARG]...
  *   inject LOG FOLDER habits WHAT=VALUE,...    -- COMMAND [ARG]...
  *
- * The kind `gate` is the question for signals that wait (rt_sigpending), which the command asks before what makes a
- * result count; it concerns no file.
+ * The kind `gate` is the check for pending signals (rt_sigpending), which the command makes before each commit. It
+ * concerns no file.
  *
- * Only calls of the command itself count, not those of its children, and only where they concern a file in FOLDER
- * (which is the current one) or a pipe other than stderr. A seccomp filter stops no other call. No power is cut here,
- * so that calls which only bring data to the disk are answered without being made: they take most of the time. HOW is
+ * Only calls of the command itself count, and not those of its children. A call counts only if it concerns a file in
+ * FOLDER (which is the current folder) or a pipe other than stderr. The seccomp filter stops no other kinds of calls.
+ * No power is cut here. Calls that only bring data to the disk are therefore skipped, and count as successful, because
+ * they would take most of the time. HOW is
  *   fail VALUE     the N-th call of KIND (from 0) returns this errno and does nothing
- *   broken VALUE   so do all later ones of this kind
- *   short VALUE    its count is cut to 1 + VALUE modulo one less than it was
+ *   broken VALUE   the same, and all later calls of this kind fail in this way, too
+ *   short VALUE    the call's count is reduced to 1 + VALUE modulo (count - 1)
  *   before VALUE   the process gets signal VALUE before the call is made
- *   after VALUE    ... and after it was made
- * `habits` makes the folder one of a file system that refuses WHAT with errno VALUE, each time: see HABITS.
- * LOG gets what happened, a line each; `record` writes down what changes files, with the data.
+ *   after VALUE    the process gets signal VALUE after the call was made
+ * `habits` makes FOLDER behave like a file system that refuses WHAT with errno VALUE each time (see HABITS).
+ * LOG gets one line for each event. `record` writes each change of a file, with the data.
  */
 #define _GNU_SOURCE
 #include <elf.h>
@@ -50,13 +51,13 @@
 #elif defined(__aarch64__)
 #define ARCH AUDIT_ARCH_AARCH64
 #else
-#error "the fault injector knows the registers of x86_64 and aarch64 alone: teach it this machine's in change_call()"
+#error "the fault injector knows only the registers of x86_64 and aarch64: add those of this machine to change_call()"
 #endif
 
 enum { NONE = -1, THREADS = 64, SECONDS = 60 };
 #define OWN_FD "/proc/self/fd/"
 
-/* Which arguments are a descriptor, paths and a count. A path counts before a descriptor, unless it is empty. */
+/* Which arguments are a descriptor, paths and a count. A path has priority over a descriptor, unless it is empty. */
 struct call {
     long number;
     const char *kind;
@@ -115,7 +116,7 @@ enum { CALL_COUNT = sizeof CALLS / sizeof CALLS[0] };
 #define O_TMPFILE (020000000 | O_DIRECTORY)
 #endif
 
-/* What a file system may refuse, or do in its own way. A call is meant where the argument `flag` has all of `bits`. */
+/* What a file system may refuse or do differently. A call is affected if the argument `flag` has all of `bits`. */
 static const struct habit {
     const char *what;
     struct call call;
@@ -147,14 +148,14 @@ static const struct habit {
     {"advise", {SYS_fadvise64, 0, 0, NONE, NONE, NONE}, NONE, 0},
     {"advise", {SYS_sync_file_range, 0, 0, NONE, NONE, NONE}, NONE, 0},
     {"copy", {SYS_copy_file_range, 0, 2, NONE, NONE, NONE}, NONE, 0},
-    /* These are made. The first lose what was written; the others tell VALUE as the length of a block. */
+    /* These calls are made. `close` then loses the written data. `blocks` reports VALUE as the block length. */
     {"close", {SYS_close, 0, 0, NONE, NONE, NONE}, NONE, 0},
     {"blocks", {SYS_fstatfs, 0, 0, NONE, NONE, NONE}, NONE, 0},
     {"blocks", {SYS_statfs, 0, NONE, 0, NONE, NONE}, NONE, 0},
 };
 enum { HABIT_COUNT = sizeof HABITS / sizeof HABITS[0] };
 
-/* A call that is to be looked at when it returns. */
+/* A call whose return is inspected. */
 struct pending {
     pid_t tid;
     const struct call *call;
@@ -188,7 +189,8 @@ __attribute__((format(printf, 1, 2))) static void record(const char *format, ...
     records++;
 }
 
-/* Skips the call that `tid` is about to make, so that it returns `value`; or sets an argument of it. */
+/* Changes the call that `tid` is about to make. If `arg` is NONE, the call is skipped and returns `to`. Otherwise this
+ * argument becomes `to`. */
 static void change_call(pid_t tid, int arg, uint64_t to) {
 #if defined(__x86_64__)
     struct user_regs_struct regs;
@@ -220,7 +222,7 @@ static void read_path(uint64_t address, char *path) {
     snprintf(file, sizeof file, "/proc/%d/mem", root);
     int memory = open(file, O_RDONLY | O_CLOEXEC);
     if (memory < 0) give_up("reading the memory of the command");
-    /* A text may stand at the end of what is mapped: the read is short then. */
+    /* A text may be at the end of a mapping. The read is then short. */
     ssize_t len = address ? pread(memory, path, PATH_MAX - 1, (off_t)address) : 0;
     close(memory);
     path[len > 0 ? len : 0] = 0;
@@ -231,12 +233,12 @@ static int is_in_folder(const char *path) {
     return path[0] != '/' || (!strncmp(path, folder, len) && (path[len] == '/' || path[len] == 0));
 }
 
-/* Habits have no kind. */
+/* The calls of habits have no kind. */
 static int is_kind(const struct call *call, const char *kind) {
     return call->kind && !strcmp(call->kind, kind);
 }
 
-/* What the call is about: a path, or empty where it is none of what the command was given to work on. */
+/* The path that the call concerns. Empty if the call concerns neither FOLDER nor a pipe of the command. */
 static void find_subject(const struct call *call, const uint64_t *args, char *subject) {
     snprintf(subject, PATH_MAX, "%s", is_kind(call, "gate") ? "-" : "");
     if (call->path != NONE) {
@@ -244,7 +246,7 @@ static void find_subject(const struct call *call, const uint64_t *args, char *su
         if (subject[0] && !is_in_folder(subject)) subject[0] = 0;
         if (subject[0]) return;
     }
-    /* What had no name gets one here. */
+    /* This call gives a name to a file without a name. */
     if (call->path2 != NONE) {
         read_path(args[call->path2], subject);
         if (!is_in_folder(subject)) subject[0] = 0;
@@ -255,7 +257,7 @@ static void find_subject(const struct call *call, const uint64_t *args, char *su
     snprintf(link, sizeof link, "/proc/%d/fd/%d", root, (int)args[call->fd]);
     ssize_t len = readlink(link, subject, PATH_MAX - 1);
     subject[len > 0 ? len : 0] = 0;
-    /* To close a pipe never fails. */
+    /* Closing a pipe never fails. */
     int is_pipe = !strncmp(subject, "pipe:", 5) && !is_kind(call, "close");
     if (!is_pipe && (subject[0] != '/' || !is_in_folder(subject))) subject[0] = 0;
 }
@@ -271,7 +273,7 @@ static struct pending *pending_of(pid_t tid) {
     return NULL;
 }
 
-/* Lets the call run, and looks again when it returns. */
+/* Lets the call run, and inspects its return. */
 static void watch(pid_t tid, const struct call *call, const uint64_t *args, int signal) {
     struct pending *slot = pending_of(0);
     errno = 0;
@@ -298,7 +300,7 @@ static void strike(pid_t tid, const struct call *call, const uint64_t *args, con
     ptrace(PTRACE_CONT, tid, 0, 0);
 }
 
-/* Lets the call be made, looked at when it returns or not. */
+/* Lets the call run. Its return is inspected or not. */
 static void let_go(pid_t tid, const struct call *call, const uint64_t *args) {
     if (!strcmp(call->kind, "sync") || !strcmp(call->kind, "advise")) change_call(tid, NONE, 0);
     if (mode == RECORD && strcmp(call->kind, "gate"))
@@ -307,7 +309,7 @@ static void let_go(pid_t tid, const struct call *call, const uint64_t *args) {
         ptrace(PTRACE_CONT, tid, 0, 0);
 }
 
-/* A folder, by its descriptor or by a name that a program gives it. */
+/* Whether `subject` is FOLDER, as a descriptor shows it or as a program may write it. */
 static int is_the_folder(const char *subject) {
     return !strcmp(subject, folder) || !strcmp(subject, ".") || !strcmp(subject, "./");
 }
@@ -323,7 +325,7 @@ static int is_open_to_write(int fd) {
     return (flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH);
 }
 
-/* Whether the file system does it in its own way, and what about. */
+/* Whether the file system treats this call differently, and for which path. */
 static int has_habit(const struct habit *habit, const uint64_t *args, char *subject) {
     const struct call *call = &habit->call;
     if (habit->flag != NONE) {
@@ -333,7 +335,7 @@ static int has_habit(const struct habit *habit, const uint64_t *args, char *subj
         if (call->number == SYS_fcntl && habit->flag == 2 && args[1] != F_SETFL) return 0;
     }
     find_subject(call, args, subject);
-    /* What has no name yet is linked by its descriptor's. */
+    /* The path of a descriptor of a file without a name is not in FOLDER. The new name then counts. */
     if (!subject[0] && call->path2 != NONE) {
         read_path(args[call->path2], subject);
         if (!is_in_folder(subject)) subject[0] = 0;
@@ -366,7 +368,7 @@ static void on_habit(pid_t tid, long number, const uint64_t *args) {
     }
 }
 
-/* The call was made, and its caller is told something else. */
+/* The call was made, and its caller gets another result. */
 static void tell(pid_t tid, const struct pending *done) {
     long value = habits[done->habit - HABITS];
     if (!strcmp(done->habit->what, "close")) {
@@ -408,7 +410,7 @@ static void on_call(pid_t tid) {
         return;
     }
     int is_own = call < CALLS + CALL_COUNT && !access(task, F_OK);
-    /* What the standard library asks before it closes a file in a debug build. */
+    /* In a debug build, the standard library makes this call before it closes a file. */
     if (is_own && call->number == SYS_fcntl && args[1] == F_GETFD) is_own = 0;
     if (is_own) find_subject(call, args, subject);
     if (!is_own || !subject[0]) {
@@ -426,7 +428,7 @@ static void on_call(pid_t tid) {
         let_go(tid, call, args);
 }
 
-/* The data is taken from the file: it is there, whatever call brought it. */
+/* The data is read from the file, because it is there, whichever call wrote it. */
 static void record_write(const struct pending *done, const char *file, const struct stat *meta, long len) {
     uint64_t start = done->args[3];
     if (done->call->number != SYS_pwrite64 && done->call->number != SYS_pwritev) {
@@ -483,7 +485,7 @@ static void record_call(const struct pending *done, long result) {
     } else if (!strcmp(kind, "write") || !strcmp(kind, "copy")) {
         if (result > 0) record_write(done, file, &meta, result);
     } else if (!strcmp(kind, "truncate") || !strcmp(kind, "allocate")) {
-        /* Room without a new length (a mode) changes nothing that a reader sees. */
+        /* With a mode, space is allocated without a new length. A reader sees no change. */
         record("length %lu %lld\n", meta.st_ino, (long long)meta.st_size);
     } else if (!strcmp(kind, "sync")) {
         record("sync %lu %ld\n", meta.st_ino, done->begun);
@@ -506,7 +508,7 @@ static void on_return(pid_t tid) {
     ptrace(PTRACE_CONT, tid, 0, 0);
 }
 
-/* Threads and children come with a SIGSTOP of ptrace's own; nobody else sends one here. */
+/* ptrace starts new threads and children with a SIGSTOP. Nobody else sends a SIGSTOP here. */
 static void on_stop(pid_t tid, int status) {
     if (status >> 8 == (SIGTRAP | PTRACE_EVENT_SECCOMP << 8))
         on_call(tid);
@@ -528,7 +530,7 @@ static void install_filter(void) {
         long number = mode == HABIT ? HABITS[i].call.number : CALLS[i].number;
         filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, rest, 0);
     }
-    /* A process that may not be dumped may not be looked into either, but by root: that call is left out. */
+    /* Only root may trace a process that may not be dumped. The call that forbids dumps is therefore skipped. */
     filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3);
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args));
     filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_DUMPABLE, 0, 1);
@@ -580,7 +582,7 @@ int main(int argc, char **argv) {
         value = atol(argv[7]);
     }
     if (mode == HABIT) read_habits(argv[4]);
-    /* Who hangs is ended, and with the tracer all that it traces. */
+    /* A command that hangs is ended: when the tracer ends, everything that it traces ends, too. */
     alarm(SECONDS);
     start(argv + at + 1);
     int status;

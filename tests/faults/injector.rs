@@ -1,4 +1,4 @@
-//! The fault injector `inject.c`: made once under `target/`, by whichever test comes first.
+//! The fault injector `inject.c`. The first test that needs it builds it under `target/`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -15,13 +15,13 @@ use crate::cli_support::{self, Ran, WAXSEAL};
 pub(crate) enum How {
     /// It returns an error.
     Fail(i32),
-    /// It and all later ones of its kind do.
+    /// The call and all later calls of its kind return an error.
     Broken(i32),
-    /// It handles fewer bytes than it was asked to.
+    /// It handles fewer bytes than requested.
     Short(u16),
-    /// The process gets a signal before it is made.
+    /// The process gets a signal before the call.
     Before(i32),
-    /// ... or once it was made.
+    /// The process gets a signal after the call.
     After(i32),
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Mode {
     Count,
     Record,
     Strike(Fault),
-    /// The folder is one of a file system that does these in its own way, each time: an errno, or a length.
+    /// The file system treats these operations differently each time. The number is an errno or a length.
     Habits(&'static [(&'static str, i32)]),
 }
 
@@ -58,13 +58,13 @@ pub(crate) struct Injected {
 }
 
 impl Injected {
-    /// Whether the call that was to be struck was made at all: threads may share the work in another way.
+    /// Whether the call for the fault was made at all. Threads may divide the work differently in each run.
     pub(crate) fn was_hit(&self) -> bool {
         self.log.starts_with(b"hit ") || self.log.windows(5).any(|window| window == b"\nhit ")
     }
 }
 
-/// A folder for the program to work in, and its log beside it.
+/// A folder in which the program works, and its log next to it.
 pub(crate) struct Ground {
     dir: TempDir,
 }
@@ -88,7 +88,7 @@ impl Ground {
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
-        // The injector compares with what the system calls it.
+        // The injector compares paths with the system's name of the folder.
         self.dir.path().canonicalize().unwrap().join("work")
     }
 
@@ -165,7 +165,7 @@ impl Mode {
 /// The injector's program.
 ///
 /// # Panics
-/// Says what is missing where there is no C compiler, or no ptrace.
+/// If there is no C compiler or no ptrace. The message says which one is missing.
 fn injector() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -176,7 +176,7 @@ fn injector() -> &'static Path {
         compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-o"]).arg(&made).arg(source);
         needs("a C compiler as `cc`", &mut compiler);
         let log = made.with_extension("log");
-        // Test programs may run at once: each finds a whole one under this name.
+        // Several test programs may run at the same time. Each of them finds a complete injector with this name.
         let program = folder.join("inject");
         fs::rename(made, &program).unwrap();
         let mut probe = Command::new(&program);

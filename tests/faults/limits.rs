@@ -1,5 +1,5 @@
-//! Limits of the process: no more threads, no more memory, no more descriptors. What cannot be done without is an
-//! error of the system's, and loses nothing.
+//! Limits of the process: on threads, memory and descriptors. If the program cannot work without more, this is an error
+//! of the system, and nothing is lost.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -18,41 +18,42 @@ use crate::cli_support::{NOBODY, WAXSEAL, is_root};
 use crate::injector::{End, Fault, Ground, How, Injected};
 use crate::skipped::skipped;
 
-/// What an allocation that fails ends with, in Rust and in C.
+/// The signal after a failed allocation, in Rust and in C (SIGABRT).
 const ABRT: i32 = 6;
 
 /// A limit of `prlimit`, and its value.
 type Limit = (&'static str, u64);
 
-/// For what is shared with single faults: writing to stderr never fails here.
+/// A fault for the checks that are shared with single faults. Writing to stderr never fails here.
 const NONE: Fault = Fault { kind: "limit", number: 0, how: How::Short(0) };
 
-/// The program where everybody may run it.
+/// A copy of the program that every user may run.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = PROGRAM.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let path = dir.path().join("waxseal");
-        // By another process: what a child of this one holds open for writing cannot be run.
+        // Another process copies it. Otherwise a child of this process could still have the file open for writing, and
+        // it could not be run.
         assert!(Command::new("cp").arg(WAXSEAL).arg(&path).status().unwrap().success());
         (dir, path)
     });
     path
 }
 
-/// A user that nobody else is, downwards from [`NOBODY`]: the system counts processes by user.
+/// An unused user id, counted down from [`NOBODY`], because the system counts processes for each user.
 fn somebody() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let own = std::process::id() % 64 * 512;
     NOBODY - (own + NEXT.fetch_add(1, Ordering::Relaxed) % 512)
 }
 
-/// The command line under a limit, without root's privileges, to whom not all limits apply.
+/// The command line under a limit. It runs without root's privileges, because some limits do not apply to root.
 fn limited(ground: &Ground, (name, value): Limit, args: &[String]) -> Command {
     let mut command = Command::new("prlimit");
     command.arg(format!("--{name}={value}:{value}")).arg(program()).args(args);
-    // An arena of the allocator for each thread would count, too.
+    // Otherwise the allocator's arena for each thread would also count.
     command.env("MALLOC_ARENA_MAX", "1").env("PATH", "/usr/local/bin:/usr/bin:/bin");
     if is_root() {
         let user = somebody();
@@ -67,7 +68,7 @@ fn limited(ground: &Ground, (name, value): Limit, args: &[String]) -> Command {
     command
 }
 
-/// Below this the system does not even start the program.
+/// With less memory, the system cannot start the program.
 fn floor(name: &'static str, values: impl Iterator<Item = u64>) -> u64 {
     let starts = |value: &u64| {
         let ground = Ground::new(&[]);
@@ -88,7 +89,7 @@ fn limits(steps: u64) -> Vec<Limit> {
     if is_root() {
         limits.extend(threads.map(|value| ("nproc", value)));
     } else {
-        // All that the user runs counts, and it is not known how much that is.
+        // All processes of the user count, and their number is not known.
         limits.push(("nproc", 1));
         skipped("limits of threads", "only none at all is tried without root's privileges");
     }
@@ -99,12 +100,12 @@ fn end_is_right(case: &Case, (name, _): Limit, end: End) -> bool {
     let has = |word: &str| case.args.iter().any(|arg| arg == word);
     match end {
         End::Exit(code) if code == case.code || code == 7 => true,
-        // The command could not be started, or has failed for the same reason.
+        // The command of the case could not be started, or failed because of the limit.
         End::Exit(9) => has("--from-command"),
-        // There is no room for a window: such an input cannot be mapped.
+        // There is no memory for a window, so the input cannot be mapped.
         End::Exit(2) => has("--input") && name == "as",
         End::Exit(4) => matches!(case.goal, Goal::Salvaged(_)),
-        // An allocation that cannot fail in any other way: the handler of the signal has cleaned up.
+        // This allocation cannot report its failure. The signal handler has cleaned up.
         End::Signal(signal) => signal == ABRT && name == "as",
         End::Exit(_) => false,
     }
@@ -120,7 +121,7 @@ fn check(case: &Case, limit: Limit, injected: &Injected, ground: &Ground) -> Res
     nothing_is_lost(case, &NONE, injected, ground)
 }
 
-/// Each of `cases` under each limit. So much memory, in steps.
+/// Each of `cases` under each limit. The memory grows in steps.
 fn try_all(cases: &[Case], steps: u64) {
     let limits = limits(steps);
     let runs: Vec<(&Case, Limit)> =

@@ -1,5 +1,6 @@
-//! `key new --pair` under every fault: both files or none. Only where the process is killed between the two, or may not
-//! remove what it made, the identity is there alone; never the recipient file, to which one would seal for nobody.
+//! `key new --pair` under every fault: both files exist, or none. The identity exists alone only if the process is
+//! killed between the two files, or cannot remove the identity. The recipient file never exists alone, because nobody
+//! could open files that are sealed to it.
 
 use waxseal::keys::{Identity, Recipient};
 
@@ -10,7 +11,7 @@ use crate::{all, for_each};
 
 const KILL: i32 = 9;
 
-/// What there is.
+/// The files that exist.
 #[derive(Debug, PartialEq, Eq)]
 enum There {
     Nothing,
@@ -30,7 +31,7 @@ fn there(ground: &Ground) -> There {
     }
 }
 
-/// Whether that may be there after such an end.
+/// Whether these files may exist after this end of the run.
 fn is_right(there: &There, fault: &Fault, injected: &Injected) -> bool {
     let killed = matches!(fault.how, How::Before(KILL) | How::After(KILL));
     match (there, injected.end) {
@@ -64,7 +65,7 @@ fn look(case: &Case, fault: &Fault) -> Result<There, String> {
         return wrong("a file is left");
     }
     if there == There::IdentityAlone {
-        // As the documents say: the other half is made from this one.
+        // As the documents say, the recipient file can be created from the identity.
         let args = ["key", "public", "file:made", "-o", "made.pub"].map(str::to_owned);
         let again = ground.run(&args, None);
         if again.code != Some(0) || self::there(&ground) != There::Both {
@@ -89,6 +90,6 @@ fn a_pair_is_whole_or_absent_whatever_fails() {
     let (seen, wrong) = (seen.into_inner().unwrap(), wrong.into_inner().unwrap());
     eprintln!("{} faults in the making of a pair: none, both, the identity alone: {seen:?}", faults.len());
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), faults.len(), wrong.join("\n"));
-    // All three were seen, and among them the second name that cannot be given.
+    // All three states occurred.
     assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
 }

@@ -69,7 +69,8 @@ impl KeyArn {
 
     /// Whether both are the same key: the ARNs are equal, or they name one multi-Region key in two regions.
     ///
-    /// > Match: equal ARNs, or both ids begin with `mrk-` and only the regions differ.
+    /// > A slot *matches* an ARN that the user named if the two ARNs are equal, or if both IDs start with `mrk-` and the
+    /// > ARNs differ only in REGION.
     #[must_use]
     pub fn matches(&self, other: &KeyArn) -> bool {
         self == other || (self.is_multi_region() && *self == other.in_region(&self.region))

@@ -128,9 +128,12 @@ impl KmsOpener {
         Ok((arn, asks))
     }
 
-    /// > An alias or a UUID under `-k` goes to Decrypt as its KeyId; the answer's ARN must be the slot's.
-    /// > Both ids begin with `mrk-` and only the regions differ; then the user's ARN is called, in its region,
-    /// > and the answer must carry that one.
+    /// The calls that the user's name allows for a slot (spec 10.3):
+    ///
+    /// > If a slot matches a named ARN, the named ARN MUST be the KeyId of the call, in that ARN's region.
+    /// >
+    /// > A user may name a key by an alias or a bare key id. That name is then the KeyId of the call, and the ARN in the
+    /// > answer is compared with the slot's ARN (10.4).
     async fn asks_by_name(&self, name: &KmsKeyName, slot: &KeyArn) -> Result<Vec<Ask>> {
         let target = self.kms.target(name).await?;
         if let KmsKeyName::KeyArn(arn) = target.name {
@@ -271,7 +274,7 @@ fn shared_secret(call: &KmsCall, secret: &[u8]) -> Result<DataKey> {
     DataKey::from_slice(secret).map_err(|_| bad_answer(call, "has no shared secret of 32 bytes"))
 }
 
-/// > Where the user named an alias or a bare key id for a slot of kind 4 or 5, that name may be of another key.
+/// > For a slot of kind 4 or 5, the user may have named an alias or a bare key id, which may belong to another key.
 fn as_other_key(error: Error) -> Error {
     match error {
         Error::Provider(mut error) => {

@@ -17,7 +17,9 @@ use super::seal::{answered_arn, context, slot};
 impl Kms {
     /// Asks KMS to wrap `slot`'s data key for the key `to`. Returns the new slot and AWS's id of the request.
     ///
-    /// > `ReEncrypt` needs both keys in one region and sends the same context both ways.
+    /// > Both keys are in one region.
+    /// >
+    /// > SourceEncryptionContext and DestinationEncryptionContext MUST both be the context of 10.2.
     ///
     /// A `Decrypt` with `DryRun` then checks that the new slot opens. It is left out if KMS has already refused `Decrypt`
     /// with this key to the caller.

@@ -96,9 +96,9 @@ impl KeySealer for KmsKey {
     }
 }
 
-/// The KMS encryption context of a file: its pairs, and the id of its data key.
+/// The KMS encryption context of a file: its pairs, and the id of its data key (spec 10.2).
 ///
-/// > The KMS EncryptionContext is the user's pairs plus `waxseal:data-key-id` = lower-case hex(data_key_id).
+/// > The KMS encryption context consists of the file's pairs and one more pair
 #[must_use]
 pub fn context(binding: &Binding) -> HashMap<String, String> {
     let mut context = pairs(&binding.context);

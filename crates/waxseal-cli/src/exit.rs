@@ -93,7 +93,10 @@ impl Exit {
             }
             Self::Unavailable => "the key service cannot be reached or is throttling: try again",
             Self::Io => "input/output error, including a broken pipe and a folder or key file that is missing",
-            Self::Unmet => "a condition is not met: the output exists, or the file does not have the pairs of -c",
+            Self::Unmet => {
+                "a condition is not met: the output exists, or the file does not have the pairs of -c \
+                 or the labels of -l"
+            }
             Self::CommandFailed => "the command of --from-command or --to-command failed",
             Self::NoInput => "an input does not exist, but its folder does",
         }
