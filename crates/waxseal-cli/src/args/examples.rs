@@ -63,7 +63,7 @@ Removing a key does not revoke it: older copies of the header still have it, and
 pub(super) const RESEAL: &str = "\
 Examples:
   waxseal reseal --from file:old.key -k file:new.key -o new.wax old.wax
-  waxseal reseal -k alias/backups-2027 -l owner=team-b -o new.wax old.wax   old.wax must have the label
+  waxseal reseal -k alias/new -l owner=b -o new.wax old.wax     old.wax must have the label owner=b
   waxseal reseal -k file:new.key --set-label owner=team-c --unset host -o new.wax old.wax
 
 `rewrap` changes only the keys of a file: whoever once had the data key can still read it. `reseal` makes a new data key.
