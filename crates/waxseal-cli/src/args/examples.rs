@@ -55,7 +55,7 @@ Examples:
   waxseal rewrap --from alias/old --to alias/new --json *.wax
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax
-  waxseal rewrap --remove file:b.pub db.wax                     a recipient file is enough to name it
+  waxseal rewrap --remove file:b.pub db.wax                     a recipient file is enough
   waxseal rewrap --repair db.wax                                repairs a damaged copy of the header
 
 Removing a key does not revoke it: older copies of the header still have it, and the data key stays the same.";
