@@ -31,7 +31,7 @@ pub(crate) use slot::{
     ARGON2_FIELDS_LEN, KEYFILE_WRAPPED_LEN, MAX_SLOTS, ML_KEM_ENCAPSULATION_LENS, RSA_ENCAPSULATION_LENS,
     X_WING_ENCAPSULATION_LEN,
 };
-pub use slot::{KMS_WRAPPED_MAX, Slot, SlotKind, is_kms_key_arn};
+pub use slot::{Holder, KMS_WRAPPED_MAX, Slot, SlotKind, is_kms_key_arn};
 
 /// A program in Python that opens sealed files, and needs nothing of this library: `spec/reader.py`.
 ///

@@ -61,9 +61,37 @@ impl SlotKind {
         self.rules().map_or("unknown", |rules| rules.name)
     }
 
+    /// Who holds the secret that opens such a slot. `None` for kinds that this version does not know.
+    #[must_use]
+    pub fn holder(self) -> Option<Holder> {
+        self.rules().map(|rules| match rules.names {
+            Names::KmsKey => Holder::AwsKms,
+            Names::KeyFile | Names::Recipient => Holder::LocalFile,
+            Names::Passphrase => Holder::Person,
+        })
+    }
+
+    /// Whether a slot of a public key is safe against quantum computers. `None` for kinds without a public key.
+    #[must_use]
+    pub fn is_post_quantum(self) -> Option<bool> {
+        self.rules().and_then(|rules| rules.post_quantum)
+    }
+
     fn rules(self) -> Option<&'static Rules> {
         KINDS.iter().find(|rules| rules.kind == self)
     }
+}
+
+/// Who holds the secret that opens a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// AWS KMS. The slot's key id is the ARN of the key.
+    AwsKms,
+    /// A file on some machine: a key file or an identity file.
+    LocalFile,
+    /// A person who knows a passphrase.
+    Person,
 }
 
 /// What a key id names. Two slots of one header must not name the same key.
@@ -85,6 +113,8 @@ struct Rules {
     kind: SlotKind,
     name: &'static str,
     names: Names,
+    /// For the kinds of public keys.
+    post_quantum: Option<bool>,
     key_id: Rule<fn(&str) -> bool>,
     /// The allowed lengths of a wrapped key.
     wrapped: Rule<&'static [RangeInclusive<usize>]>,
@@ -96,6 +126,7 @@ static KINDS: [Rules; 6] = [
         kind: SlotKind::AWS_KMS,
         name: "aws-kms",
         names: Names::KmsKey,
+        post_quantum: None,
         key_id: Rule(is_kms_key_arn, "aws-kms slot key id is not a key ARN"),
         wrapped: Rule(&[1..=KMS_WRAPPED_MAX], "aws-kms slot wrapped key length"),
     },
@@ -103,6 +134,7 @@ static KINDS: [Rules; 6] = [
         kind: SlotKind::KEYFILE,
         name: "keyfile",
         names: Names::KeyFile,
+        post_quantum: None,
         key_id: Rule(is_hex_id, "keyfile slot key id"),
         wrapped: Rule(&[KEYFILE_WRAPPED_LEN..=KEYFILE_WRAPPED_LEN], "keyfile slot wrapped key length"),
     },
@@ -110,6 +142,7 @@ static KINDS: [Rules; 6] = [
         kind: SlotKind::PASSPHRASE,
         name: "passphrase",
         names: Names::Passphrase,
+        post_quantum: None,
         key_id: Rule(str::is_empty, "passphrase slot key id is not empty"),
         wrapped: Rule(&[PASSPHRASE_WRAPPED_LEN..=PASSPHRASE_WRAPPED_LEN], "passphrase slot wrapped key length"),
     },
@@ -117,6 +150,7 @@ static KINDS: [Rules; 6] = [
         kind: SlotKind::AWS_KMS_ML_KEM,
         name: "aws-kms-ml-kem",
         names: Names::KmsKey,
+        post_quantum: Some(true),
         key_id: Rule(is_kms_key_arn, "aws-kms-ml-kem slot key id is not a key ARN"),
         wrapped: Rule(&ML_KEM_WRAPPED_LENS, "aws-kms-ml-kem slot wrapped key length"),
     },
@@ -124,6 +158,7 @@ static KINDS: [Rules; 6] = [
         kind: SlotKind::AWS_KMS_RSA,
         name: "aws-kms-rsa",
         names: Names::KmsKey,
+        post_quantum: Some(false),
         key_id: Rule(is_kms_key_arn, "aws-kms-rsa slot key id is not a key ARN"),
         wrapped: Rule(&RSA_WRAPPED_LENS, "aws-kms-rsa slot wrapped key length"),
     },
@@ -131,6 +166,7 @@ static KINDS: [Rules; 6] = [
         kind: SlotKind::X_WING,
         name: "x-wing",
         names: Names::Recipient,
+        post_quantum: Some(true),
         key_id: Rule(is_hex_id, "x-wing slot key id"),
         wrapped: Rule(&X_WING_WRAPPED_LENS, "x-wing slot wrapped key length"),
     },

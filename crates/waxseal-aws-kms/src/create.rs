@@ -2,6 +2,7 @@
 
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType, OriginType, Tag};
 use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
+use waxseal::format::Holder;
 use waxseal::keys::public::PublicKeySpec;
 
 use super::client::{Kms, KmsCall, Target};
@@ -65,8 +66,8 @@ impl NewKey {
 
     fn check(&self) -> Result<()> {
         let Some(spec) = self.public else { return Ok(()) };
-        if spec == PublicKeySpec::XWing {
-            return Err(Error::Invalid("AWS KMS has no X-Wing keys".into()));
+        if spec.kind().holder() != Some(Holder::AwsKms) {
+            return Err(Error::Invalid(format!("AWS KMS has no {} keys", spec.name())));
         }
         if self.origin == KeyOrigin::External {
             return Err(Error::Invalid(format!(

@@ -4,7 +4,7 @@ use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{EncapsulationAlgorithmSpec, EncryptionAlgorithmSpec, KeyUsageType};
 use waxseal::error::{Error, ProviderCause, Remedy, Result, RightKind};
-use waxseal::format::SlotKind;
+use waxseal::format::{Holder, SlotKind};
 use waxseal::keys::Recipient;
 use waxseal::keys::public::PublicKeySpec;
 
@@ -61,7 +61,8 @@ fn without_public_half(error: Error, name: &KmsKeyName) -> Error {
 /// The kind of key that the answer states, if such a key can open slots. Otherwise the reason why it cannot.
 fn usable(answer: &GetPublicKeyOutput) -> Result<PublicKeySpec, String> {
     let stated = answer.key_spec().map_or("unknown", |spec| spec.as_str());
-    let spec = PublicKeySpec::ALL.into_iter().find(|spec| spec.name() == stated && *spec != PublicKeySpec::XWing);
+    let of_kms = PublicKeySpec::ALL.into_iter().filter(|spec| spec.kind().holder() == Some(Holder::AwsKms));
+    let spec = of_kms.into_iter().find(|spec| spec.name() == stated);
     let spec = spec.ok_or_else(|| {
         let stated = words::told(stated, &[]);
         format!("is a key of {stated}, but files are sealed to ML_KEM_768, ML_KEM_1024, RSA_3072 and RSA_4096 only")

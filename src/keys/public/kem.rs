@@ -50,7 +50,8 @@ pub(super) fn encapsulate_with(
                 let (sent, secret) = key.encapsulate_deterministic(&Array::from(*m));
                 taken(&sent, secret)
             }
-            _ => {
+            PublicKeySpec::Rsa3072 | PublicKeySpec::Rsa4096 => Err(Error::Bug("RSA has no KEM")),
+            PublicKeySpec::XWing => {
                 let key = x_wing::EncapsulationKey::new_from_slice(key).map_err(no_key)?;
                 let (sent, secret) = key.encapsulate_deterministic(&Array::from(*randomness));
                 taken(&sent, secret)

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::spec::PublicKeySpec;
 use crate::error::{Error, Result};
-use crate::format::{Binding, Slot, SlotKind, is_kms_key_arn};
+use crate::format::{Binding, Holder, Slot, SlotKind, is_kms_key_arn};
 use crate::keys::KeySealer;
 use crate::keys::lines::{self, hex, only_line, put_comments};
 use crate::secret::DataKey;
@@ -110,7 +110,10 @@ impl Recipient {
         let kinds = PublicKeySpec::ALL.map(PublicKeySpec::kind);
         let kind = kinds.into_iter().find(|kind| kind.name() == name).ok_or("its kind of key is unknown")?;
         let spec = PublicKeySpec::of(kind, &public_key)?;
-        let fits = if kind == SlotKind::X_WING { key_id == fingerprint(&public_key) } else { is_kms_key_arn(key_id) };
+        let fits = match kind.holder() {
+            Some(Holder::AwsKms) => is_kms_key_arn(key_id),
+            _ => key_id == fingerprint(&public_key),
+        };
         if !fits {
             return Err("its key id is not that of the public key, or not the ARN of a KMS key");
         }
@@ -180,9 +183,9 @@ pub(super) fn check_digits(line: &str) -> String {
 
 impl KeySealer for Recipient {
     fn name(&self) -> String {
-        match self.spec {
-            PublicKeySpec::XWing => format!("recipient {}", self.key_id),
-            _ => self.key_id.clone(),
+        match self.spec.kind().holder() {
+            Some(Holder::AwsKms) => self.key_id.clone(),
+            _ => format!("recipient {}", self.key_id),
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use waxseal::format::Holder;
 use waxseal::keys::public::PublicKeySpec;
 
 use super::{FileArgs, KeyArgs};
@@ -225,7 +226,7 @@ pub(crate) struct DirectArgs {
 }
 
 fn parse_spec(text: &str) -> Result<PublicKeySpec, &'static str> {
-    let mut of_kms = PublicKeySpec::ALL.into_iter().filter(|spec| *spec != PublicKeySpec::XWing);
+    let mut of_kms = PublicKeySpec::ALL.into_iter().filter(|spec| spec.kind().holder() == Some(Holder::AwsKms));
     of_kms.find(|spec| spec.name() == text).ok_or("it is none of ML_KEM_768, ML_KEM_1024, RSA_3072, RSA_4096")
 }
 

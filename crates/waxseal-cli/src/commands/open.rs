@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use serde_json::Map;
 use waxseal::engine::Sink;
 use waxseal::error::Attempt;
-use waxseal::format::{Bank, Header, Slot, SlotKind};
+use waxseal::format::{Bank, Header, Holder, Slot};
 use waxseal::keys::KeyOpener;
 use waxseal::{Demands, Error};
 
@@ -183,7 +183,7 @@ fn header_of(input: &InputName) -> Option<Header> {
 
 /// Whether the id of a file on some machine is among its keys.
 fn has_local_key(bank: &Bank) -> bool {
-    bank.slots.iter().any(|slot| [SlotKind::KEYFILE, SlotKind::X_WING].contains(&slot.kind))
+    bank.slots.iter().any(|slot| slot.kind.holder() == Some(Holder::LocalFile))
 }
 
 /// Whose keys open it.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use waxseal::format::SlotKind;
+use waxseal::format::{Holder, SlotKind};
 use waxseal::keys::{KeyFile, KeyOpener, KeyText, Recipient};
 
 use super::modes::{warn_if_readable_by_others, warn_if_writable_by_others};
@@ -120,11 +120,9 @@ impl InFile {
     }
 
     fn only_seals(&self, recipient: &Recipient) -> Failure {
-        let hint = match recipient.spec().kind() {
-            SlotKind::X_WING => {
-                "the identity file opens what is sealed to it: name the identity file with -k".to_owned()
-            }
-            _ => format!("AWS KMS has the private key: name it with -k {}", recipient.key_id()),
+        let hint = match recipient.spec().kind().holder() {
+            Some(Holder::AwsKms) => format!("AWS KMS has the private key: name it with -k {}", recipient.key_id()),
+            _ => "the identity file opens what is sealed to it: name the identity file with -k".to_owned(),
         };
         Failure::usage(format!("{self} is a recipient file, which can seal but cannot open")).hint(hint)
     }

@@ -69,8 +69,8 @@ impl Sealers {
 
 /// A warning about the keys of slots of these kinds. Any one of them opens the file, so the weakest decides.
 pub(crate) fn remark(kinds: impl Iterator<Item = SlotKind> + Clone) -> Option<&'static str> {
-    let any = |of: &[SlotKind]| kinds.clone().any(|kind| of.contains(&kind));
-    let mixed = any(&[SlotKind::AWS_KMS_RSA]) && any(&[SlotKind::AWS_KMS_ML_KEM, SlotKind::X_WING]);
+    let any = |safe: bool| kinds.clone().any(|kind| kind.is_post_quantum() == Some(safe));
+    let mixed = any(false) && any(true);
     mixed.then_some(
         "one of the keys is RSA, and any one key opens the file: it is not safe against quantum computers, \
          whatever the other keys are",

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, json};
 use time::OffsetDateTime;
 use waxseal::engine::Durability;
-use waxseal::format::SlotKind;
+use waxseal::format::Holder;
 use waxseal::keys::Recipient;
 
 use super::{kms, stamp};
@@ -77,9 +77,9 @@ fn compare(recipient: &Recipient, path: &Path) -> Result<Written> {
 }
 
 fn text(recipient: &Recipient) -> String {
-    let what = match recipient.spec().kind() {
-        SlotKind::X_WING => format!("waxseal recipient {}", recipient.key_id()),
-        _ => format!("waxseal recipient file: {} key in AWS KMS", recipient.spec().name()),
+    let what = match recipient.spec().kind().holder() {
+        Some(Holder::AwsKms) => format!("waxseal recipient file: {} key in AWS KMS", recipient.spec().name()),
+        _ => format!("waxseal recipient {}", recipient.key_id()),
     };
     let fingerprint = format!("fingerprint {}", recipient.fingerprint());
     let made = format!("made by waxseal at {}", stamp(OffsetDateTime::now_utc()));
