@@ -107,6 +107,46 @@ fn a_folder_gets_the_line_that_seals_it() {
     assert!(got.stdout == noise(100_000));
 }
 
+/// A name with a hyphen at its start is no option, and what cannot be shown as it is is not in the line.
+#[test]
+fn the_line_of_a_folder_can_be_pasted_or_has_words() {
+    let place = Place::new();
+    fs::copy(place.path("k"), place.path("k\n2")).unwrap();
+    fs::create_dir(place.path("-x y")).unwrap();
+    fs::create_dir(place.path("new\nline")).unwrap();
+    let line = |key: &str, folder: &str| {
+        let ran = place.fails(&["encrypt", "-k", key, "-o", "out", "--", folder], 7, &["hint: pack the folder first"]);
+        ran.stderr.split('`').nth(1).unwrap().to_owned()
+    };
+    let words = "waxseal encrypt -k KEY -o FOLDER.tar.wax --from-command -- tar -c FOLDER";
+    for (key, folder) in [("file:k", "./new\nline"), ("file:k\n2", "./-x y"), ("file:k", "/")] {
+        assert_eq!(line(key, folder), words);
+    }
+    let pasted = "waxseal encrypt -k file:k -o './-x y'.tar.wax --from-command -- tar -c './-x y'";
+    assert_eq!(line("file:k", "-x y"), pasted);
+    let script = pasted.replacen("waxseal", WAXSEAL, 1);
+    assert!(Command::new("sh").args(["-c", &script]).current_dir(place.path("")).status().unwrap().success());
+    assert!(place.exists("-x y.tar.wax"));
+}
+
+/// Only who encrypts a folder is told to pack it.
+#[test]
+fn a_folder_elsewhere_is_not_to_be_packed() {
+    let place = Place::new();
+    fs::create_dir(place.path("folder.wax")).unwrap();
+    place.write("file", "x");
+    for command in [
+        &["decrypt", "-k", "file:k", "-o", "out", "folder.wax"][..],
+        &["verify", "-k", "file:k", "folder.wax"],
+        &["verify", "--quick", "-k", "file:k", "folder.wax"],
+        &["inspect", "folder.wax"],
+        &["encrypt", "-k", "file:folder.wax", "file"],
+    ] {
+        let ran = place.fails(command, 7, &["directory"]);
+        assert!(!ran.stderr.contains("pack"), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn a_pipe_can_have_a_name() {
     let place = Place::new();
