@@ -86,6 +86,29 @@ fn existing_outputs_are_skipped() {
     place.fails(&["encrypt", "--skip-existing", "-f", "-k", "file:k", "a"], 2, &["--force"]);
 }
 
+/// A power cut can leave an empty file, where the file system knows no better way to reserve a name.
+#[test]
+fn an_empty_output_is_not_skipped_unless_it_is_all() {
+    let place = Place::new();
+    for (name, content) in [("a", "content"), ("empty", "")] {
+        place.write(name, content);
+        place.ok(&["encrypt", "-k", "file:k", "-o", &format!("{name}.sealed.wax"), name]);
+        place.write(&format!("{name}.wax"), "");
+        place.fails(&["encrypt", "--skip-existing", "-k", "file:k", name], 8, &[&format!("{name}.wax exists")]);
+        place.write(&format!("{name}.sealed"), "");
+    }
+    place.fails(&["decrypt", "--skip-existing", "-k", "file:k", "a.sealed.wax"], 8, &["a.sealed exists"]);
+    let ran = place.ok(&["decrypt", "--json", "--skip-existing", "-k", "file:k", "empty.sealed.wax"]);
+    assert_eq!(json_of(&ran.text())[0]["skipped"], true);
+    // Nothing is known of the input.
+    place.fails(&["decrypt", "--skip-existing", "-k", "file:k", "-o", "empty.sealed", "missing"], 10, &["missing"]);
+    place.fails(
+        &["decrypt", "--skip-existing", "-k", "file:k", "-o", "empty.sealed", "a"],
+        8,
+        &["empty.sealed exists"],
+    );
+}
+
 #[test]
 fn a_folder_gets_the_line_that_seals_it() {
     let place = Place::new();

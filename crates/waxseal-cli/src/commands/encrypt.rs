@@ -102,7 +102,7 @@ struct Seal<'a> {
 
 impl Seal<'_> {
     fn file(&self, job: &Job) -> Result<Done> {
-        if self.args.files.skip_existing && job.is_done() {
+        if self.args.files.skip_existing && job.is_done(Direction::Encrypt) {
             return Ok(Done::skipped(job));
         }
         let input = job.input.open()?;
