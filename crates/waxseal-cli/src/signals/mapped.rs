@@ -198,13 +198,15 @@ mod tests {
             // SAFETY: plain numbers and pointers, for which zeros are a value.
             let mut info: siginfo_t = unsafe { mem::zeroed() };
             (info.si_signo, info.si_code) = (libc::SIGBUS, code);
-            // SAFETY: the address comes after three numbers and a gap, and the whole is larger.
-            unsafe { (&raw mut info).cast::<usize>().add(2).write(page) };
+            // SAFETY: it stays in the struct: the address comes after three numbers and a gap.
+            let address = unsafe { (&raw mut info).cast::<usize>().add(2) };
+            // SAFETY: it is aligned, and the struct is ours.
+            unsafe { address.write(page) };
+            let (process, thread) = (rustix::process::getpid(), rustix::thread::gettid());
+            let (process, thread) = (process.as_raw_nonzero().get(), thread.as_raw_nonzero().get());
+            let (call, info) = (libc::SYS_rt_tgsigqueueinfo, &raw const info);
             // SAFETY: the handler is set, and knows the window.
-            let sent = unsafe {
-                let (process, thread) = (libc::getpid(), libc::gettid());
-                libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, libc::SIGBUS, &raw const info)
-            };
+            let sent = unsafe { libc::syscall(call, process, thread, libc::SIGBUS, info) };
             assert_eq!((sent, Places.is_lost(window)), (0, is_lost), "code {code}");
         }
         Places.unmapped(window);
