@@ -10,7 +10,7 @@ As a module, it gives the plaintext as a file that can seek. Pass keys and deman
     import io, reader
     with io.BufferedReader(reader.Sealed("db.wax", keyfile="backup.key")) as plaintext: ...
 """
-import base64, hashlib, hmac, io, os, re, struct, sys, tempfile
+import base64, hashlib, hmac, io, os, re, signal, stat, struct, sys, tempfile
 from argparse import ArgumentParser, Namespace
 try:
     from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
@@ -238,6 +238,7 @@ def find_key(fd, bank, keys):  # 12.1, steps 4 to 8
     raise worst
 
 class Sealed(io.RawIOBase):  # 14
+    file = None
     def __init__(self, path, **given):
         keys, self.file, self.at = prepare(**given), open(path, "rb", buffering=0), 0
         bank, self.warning = read_banks(self.file.fileno())
@@ -249,10 +250,11 @@ class Sealed(io.RawIOBase):  # 14
     def readable(self): return True
     def seekable(self): return True
     def seek(self, offset, whence=os.SEEK_SET):
-        at = offset + (0, self.at, self.size)[whence]
-        if at < 0: raise ValueError(f"position {at}")
+        if whence not in (0, 1, 2): raise ValueError(f"whence {whence}")
+        if (at := offset + (0, self.at, self.size)[whence]) < 0: raise ValueError(f"position {at}")
         self.at = at; return at
     def readinto(self, buffer):
+        if self.closed: raise ValueError("the file is closed")
         if self.at >= self.size: return 0
         k, begin = divmod(self.at, 16384)
         if self.held[0] != k: self.held = k, self.chunk(k)
@@ -260,8 +262,11 @@ class Sealed(io.RawIOBase):  # 14
         part = self.held[1][begin:begin + len(buffer)]
         buffer[:len(part)] = part
         self.at += len(part); return len(part)
-    def close(self): self.file.close(); super().close()
+    def close(self): self.file and self.file.close(); super().close()
 
+def load_base64(path):
+    try: return base64.b64decode(open(path, "rb").read())
+    except ValueError: raise Fail("usage", f"{os.fsdecode(path)}: not base64") from None
 def prepare(keyfile=(), identity=(), recipient=(), shared_secret=(), kms=(), c=(), l=(), passphrase_file=None, data_key_file=None):
     def several(given): return [os.fsencode(one) for one in ([given] if isinstance(given, (str, bytes, os.PathLike)) else given)]
     keys = Namespace(kms=several(kms), c=several(c), l=several(l), data_key_file=data_key_file)
@@ -272,8 +277,8 @@ def prepare(keyfile=(), identity=(), recipient=(), shared_secret=(), kms=(), c=(
     keys.keyfile = dict(map(load_keyfile, several(keyfile)))
     keys.identity = dict(map(load_identity, several(identity)))
     # ARN=FILE: what `aws kms decapsulate --query SharedSecret --output text` printed, or `aws kms decrypt`'s Plaintext
-    secrets = (secret.split(b"=", 1) for secret in several(shared_secret))
-    keys.shared_secret = {arn: base64.b64decode(open(path, "rb").read()) for arn, path in secrets}
+    require(all(b"=" in secret for secret in several(shared_secret)), "--shared-secret takes ARN=FILE", "usage")
+    keys.shared_secret = {arn: load_base64(path) for arn, path in (secret.split(b"=", 1) for secret in several(shared_secret))}
     for path in several(recipient): check_recipient(path)
     keys.passphrase = passphrase_file and open(passphrase_file, "rb").read().removesuffix(b"\n")
     require(keys.passphrase is None or 1 <= len(keys.passphrase) <= 1024, "a passphrase has 1 to 1024 bytes", "usage")
@@ -284,7 +289,15 @@ def plaintext(chunk):  # all chunks in order; the last one is shorter
         yield (part := chunk(k))
         if len(part) < 16384: return
 
+def check_output(fd, path):  # only a file is replaced, and not the input
+    try: there = os.lstat(path)
+    except FileNotFoundError: return
+    require(stat.S_ISREG(there.st_mode), f"{path} exists and is not a regular file", "usage")
+    require(not os.path.samestat(there, os.fstat(fd)), f"{path} is the input", "usage")
+
 def main():
+    for number in (signal.SIGTERM, signal.SIGHUP):  # nothing stays behind; what nohup ignores stays ignored
+        if signal.getsignal(number) == signal.SIG_DFL: signal.signal(number, lambda number, _: sys.exit(128 + number))
     parser = ArgumentParser(prog="reader", description="opens a waxseal v1 file")
     for name in ("--keyfile", "--identity", "--recipient", "--shared-secret", "--kms", "-c", "-l"): parser.add_argument(name, action="append", default=[])
     for name in ("--passphrase-file", "--data-key-file", "IN", "OUT"): parser.add_argument(name)
@@ -295,6 +308,7 @@ def main():
     except FileNotFoundError as error:  # 1.3: the folder was found, and it does not have the file
         folder, name = os.path.split(path_in)
         raise Fail("io", str(error), 10 if name and os.path.isdir(folder or ".") and not os.path.islink(path_in) else 7) from None
+    if path_out != "-": check_output(fd, path_out)
     bank, warning = read_banks(fd)
     if warning: print("reader: warning:", warning, file=sys.stderr)
     chunks = plaintext(unlock(fd, bank, keys))

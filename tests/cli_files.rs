@@ -86,6 +86,29 @@ fn existing_outputs_are_skipped() {
     place.fails(&["encrypt", "--skip-existing", "-f", "-k", "file:k", "a"], 2, &["--force"]);
 }
 
+/// A power cut can leave an empty file, where the file system knows no better way to reserve a name.
+#[test]
+fn an_empty_output_is_not_skipped_unless_it_is_all() {
+    let place = Place::new();
+    for (name, content) in [("a", "content"), ("empty", "")] {
+        place.write(name, content);
+        place.ok(&["encrypt", "-k", "file:k", "-o", &format!("{name}.sealed.wax"), name]);
+        place.write(&format!("{name}.wax"), "");
+        place.fails(&["encrypt", "--skip-existing", "-k", "file:k", name], 8, &[&format!("{name}.wax exists")]);
+        place.write(&format!("{name}.sealed"), "");
+    }
+    place.fails(&["decrypt", "--skip-existing", "-k", "file:k", "a.sealed.wax"], 8, &["a.sealed exists"]);
+    let ran = place.ok(&["decrypt", "--json", "--skip-existing", "-k", "file:k", "empty.sealed.wax"]);
+    assert_eq!(json_of(&ran.text())[0]["skipped"], true);
+    // Nothing is known of the input.
+    place.fails(&["decrypt", "--skip-existing", "-k", "file:k", "-o", "empty.sealed", "missing"], 10, &["missing"]);
+    place.fails(
+        &["decrypt", "--skip-existing", "-k", "file:k", "-o", "empty.sealed", "a"],
+        8,
+        &["empty.sealed exists"],
+    );
+}
+
 #[test]
 fn a_folder_gets_the_line_that_seals_it() {
     let place = Place::new();
@@ -105,6 +128,46 @@ fn a_folder_gets_the_line_that_seals_it() {
     let script = format!("{WAXSEAL} decrypt -k file:k -o - 'my files.tar.wax' | tar -xO 'my files/one'");
     let got = Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output().unwrap();
     assert!(got.stdout == noise(100_000));
+}
+
+/// A name with a hyphen at its start is no option, and what cannot be shown as it is is not in the line.
+#[test]
+fn the_line_of_a_folder_can_be_pasted_or_has_words() {
+    let place = Place::new();
+    fs::copy(place.path("k"), place.path("k\n2")).unwrap();
+    fs::create_dir(place.path("-x y")).unwrap();
+    fs::create_dir(place.path("new\nline")).unwrap();
+    let line = |key: &str, folder: &str| {
+        let ran = place.fails(&["encrypt", "-k", key, "-o", "out", "--", folder], 7, &["hint: pack the folder first"]);
+        ran.stderr.split('`').nth(1).unwrap().to_owned()
+    };
+    let words = "waxseal encrypt -k KEY -o FOLDER.tar.wax --from-command -- tar -c FOLDER";
+    for (key, folder) in [("file:k", "./new\nline"), ("file:k\n2", "./-x y"), ("file:k", "/")] {
+        assert_eq!(line(key, folder), words);
+    }
+    let pasted = "waxseal encrypt -k file:k -o './-x y'.tar.wax --from-command -- tar -c './-x y'";
+    assert_eq!(line("file:k", "-x y"), pasted);
+    let script = pasted.replacen("waxseal", WAXSEAL, 1);
+    assert!(Command::new("sh").args(["-c", &script]).current_dir(place.path("")).status().unwrap().success());
+    assert!(place.exists("-x y.tar.wax"));
+}
+
+/// Only who encrypts a folder is told to pack it.
+#[test]
+fn a_folder_elsewhere_is_not_to_be_packed() {
+    let place = Place::new();
+    fs::create_dir(place.path("folder.wax")).unwrap();
+    place.write("file", "x");
+    for command in [
+        &["decrypt", "-k", "file:k", "-o", "out", "folder.wax"][..],
+        &["verify", "-k", "file:k", "folder.wax"],
+        &["verify", "--quick", "-k", "file:k", "folder.wax"],
+        &["inspect", "folder.wax"],
+        &["encrypt", "-k", "file:folder.wax", "file"],
+    ] {
+        let ran = place.fails(command, 7, &["directory"]);
+        assert!(!ran.stderr.contains("pack"), "{}", ran.stderr);
+    }
 }
 
 #[test]

@@ -112,6 +112,9 @@ fn all_pages_go_into_a_folder_and_replace_only_pages() {
     let place = Place::new();
     let ran = place.run(&["man", "--all", "no/man1"]);
     ran.failed(7, &["no/man1", "hint: create it first: mkdir -p no/man1"]);
+    for (folder, hint) in [("no man", "mkdir -p 'no man'"), ("-x", "mkdir -p ./-x"), ("n\no", "mkdir -p DIR")] {
+        place.run(&["man", &format!("--all={folder}")]).failed(7, &[&format!("create it first: {hint}\n")]);
+    }
     place.run(&["man", "--all", "k"]).failed(7, &["k"]);
     place.run(&["man", "--all", ".", "encrypt"]).failed(2, &["--all"]);
     let pages = pages(&place);

@@ -230,6 +230,27 @@ fn the_first_rate_of_the_bar_is_one_that_can_be() {
     assert!(rates.iter().all(|rate| *rate <= MOST), "{rates:?}: {text:?}");
 }
 
+/// What is drawn for several files is gone before the question. Streams are read in their order.
+#[test]
+fn a_question_has_a_line_of_its_own() {
+    let place = Place::new();
+    place.write("pass", "right-right");
+    for (name, key) in [("a", "file:k"), ("b", "passphrase:file=pass")] {
+        place.write(name, name);
+        place.ok(&["encrypt", "-k", key, name]);
+    }
+    let script = format!(
+        "mkfifo p q; {{ sleep 1; cat a.wax; }} > p & {{ sleep 2; cat b.wax; }} > q & \
+         {WAXSEAL} verify -k file:k -k passphrase p q"
+    );
+    let seen = look(terminal(&place, "", &["sh", "-c", &script]), &[b"right-right"]);
+    let text = seen.text();
+    assert_eq!(seen.code, Some(0), "{text}");
+    let (before, _) = text.split_once("passphrase: ").unwrap();
+    assert!(before.contains("1/2 files"), "no bar is shown: {text:?}");
+    assert!(before.ends_with("\x1b[2K") || before.ends_with(['\r', '\n']), "{text:?}");
+}
+
 /// A command that asks a question on the terminal, and reads the dump from stdin. All processes are in one group, as in
 /// every pipeline.
 const ASKS: &str = "cat > part; printf 'passphrase: ' > /dev/tty; \

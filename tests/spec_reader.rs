@@ -284,3 +284,81 @@ with open("example.wax", "rb") as file:
     );
     assert_eq!(told, "b'hello, waxseal\\n'\n");
 }
+
+/// A device or a link at the place of the output is not replaced, and neither is the input.
+#[test]
+fn the_reader_replaces_only_a_file_that_is_not_its_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let sealed = std::fs::read("spec/example.wax").expect("the example");
+    std::fs::write(path("in.wax"), &sealed).expect("a file");
+    std::fs::write(path("old"), "old").expect("a file");
+    std::os::unix::fs::symlink("old", path("link")).expect("a link");
+    std::os::unix::fs::symlink("in.wax", path("to-input")).expect("a link");
+    let run = |out: &Path| {
+        let [from, out] = [path("in.wax"), out.to_owned()].map(|path| path.to_str().expect("text").to_owned());
+        let output = reader(&["--keyfile", "example.key", &from, &out]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for refused in ["link", "to-input", "in.wax", ""] {
+        let (code, words) = run(&path(refused));
+        assert!(code == Some(2) && words.starts_with("reader: usage: "), "{refused}: {code:?} {words}");
+    }
+    assert_eq!(std::fs::read(path("in.wax")).expect("the input"), sealed);
+    assert!(path("link").is_symlink() && path("to-input").is_symlink());
+    assert_eq!(std::fs::read(path("old")).expect("a file"), b"old");
+    assert_eq!(run(&path("old")).0, Some(0));
+    assert_eq!(run(&path("new")).0, Some(0));
+    for file in ["old", "new"] {
+        assert_eq!(std::fs::read(path(file)).expect("the output"), b"hello, waxseal\n");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 5, "nothing stays behind");
+}
+
+/// The temporary file has plaintext.
+#[test]
+fn a_signal_leaves_no_file_of_the_reader() {
+    let told = module(
+        r#"
+import os, signal, tempfile
+for number in signal.SIGTERM, signal.SIGHUP:
+    signal.signal(number, signal.SIG_DFL)
+    def chunks(chunk):
+        yield chunk(0)
+        print(len(os.listdir(folder)), end=" ")
+        os.kill(os.getpid(), number)
+        yield b""
+    reader.plaintext = chunks
+    with tempfile.TemporaryDirectory() as folder:
+        sys.argv = ["reader", "--keyfile", "example.key", "example.wax", folder + "/out"]
+        try: reader.main()
+        except SystemExit as error: print(error.code, os.listdir(folder))
+"#,
+    );
+    assert_eq!(told, "1 143 []\n1 129 []\n");
+}
+
+#[test]
+fn the_readers_file_refuses_what_no_file_does() {
+    let told = module(
+        r#"
+file = reader.Sealed("example.wax", keyfile="example.key")
+print(file.seek(0, 2), file.seek(10**20), file.read(5))
+for place in (0, -1), (0, 3), (-1, 0), (-16, 2), (-10**30, 1):
+    try: print("accepted", place, file.seek(*place))
+    except ValueError: pass
+file.seek(0); file.close()
+try: print("accepted", file.read(1))
+except ValueError as error: print(error)
+for given in "arn", b"example.key":
+    try: reader.prepare(shared_secret=given)
+    except reader.Fail as error: print(error.kind, error)
+try: reader.prepare(shared_secret="arn=example.key")
+except reader.Fail as error: print(error.kind, error)
+"#,
+    );
+    let usage = "usage --shared-secret takes ARN=FILE\n";
+    let words =
+        format!("15 100000000000000000000 b''\nthe file is closed\n{usage}{usage}usage example.key: not base64\n");
+    assert_eq!(told, words);
+}

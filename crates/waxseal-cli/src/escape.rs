@@ -129,9 +129,33 @@ pub(crate) fn shell(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// A path as one word of a command to be pasted. `None` if the name cannot be shown as it is.
+pub(crate) fn pasted(path: &Path) -> Option<String> {
+    let name = path.to_str().filter(|name| !name.is_empty() && text(name) == **name)?;
+    // A program takes a name with such a start for an option.
+    Some(if name.starts_with('-') { word(&format!("./{name}")) } else { word(name) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pasted_path_is_the_same_path() {
+        for (path, word) in [
+            (&b"a.tar"[..], Some("a.tar")),
+            (b"a b", Some("'a b'")),
+            (b"it's", Some(r"'it'\''s'")),
+            (b"-x", Some("./-x")),
+            (b"-x y", Some("'./-x y'")),
+            (b"a\n", None),
+            (b"a\xff", None),
+            ("\u{202e}a".as_bytes(), None),
+            (b"", None),
+        ] {
+            assert_eq!(pasted(Path::new(OsStr::from_bytes(path))).as_deref(), word, "{path:?}");
+        }
+    }
 
     #[test]
     fn nothing_hostile_is_left() {

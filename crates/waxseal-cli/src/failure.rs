@@ -185,9 +185,6 @@ fn hint_of_io(source: &io::Error) -> Option<String> {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space there, or write to another place with -o"
         }
-        io::ErrorKind::IsADirectory => {
-            "pack the folder first: `tar -c FOLDER | waxseal encrypt -k KEY -o FOLDER.tar.wax`"
-        }
         _ => return None,
     };
     Some(hint.into())

@@ -152,9 +152,9 @@ pub(crate) fn foreign_link(link: &Path, owner: u32) -> Failure {
 }
 
 fn mount_point(path: &Path) -> Failure {
-    let name = escape::path(path);
+    let (name, pasted) = (escape::path(path), escape::pasted(path).unwrap_or_else(|| "OUT".into()));
     Failure::new(Exit::Io, format!("the output {name} is a mount point: a new file cannot replace it"))
-        .hint(format!("`-o - > {name}` writes into it, but a failure can then leave it changed"))
+        .hint(format!("`-o - > {pasted}` writes into it, but a failure can then leave it changed"))
 }
 
 /// The shell may have opened stdout as a file that is also an input, with `>>` or `1<>`.

@@ -2,6 +2,7 @@
 //! before any job begins.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -9,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use waxseal::Demands;
+use waxseal::container::Layout;
 use waxseal::format::Pairs;
 
 use super::Result;
@@ -44,8 +46,23 @@ pub(crate) struct Job {
 
 impl Job {
     /// Whether the output is there already. It appears only when it is complete.
-    pub(crate) fn is_done(&self) -> bool {
-        !is_stdout(&self.output) && self.output.is_file()
+    ///
+    /// An empty one may be only a name: where a file system cannot name a file without replacing another one, a power
+    /// cut can leave it. It counts only if it is all that there is to decrypt.
+    pub(crate) fn is_done(&self, direction: Direction) -> bool {
+        let found = std::fs::metadata(&self.output).ok().filter(|_| !is_stdout(&self.output));
+        let Some(file) = found.filter(Metadata::is_file) else { return false };
+        file.len() > 0 || direction == Direction::Decrypt && self.opens_to_nothing()
+    }
+
+    /// Whether the input is so short that its plaintext is empty.
+    fn opens_to_nothing(&self) -> bool {
+        let InputName::Path(path) = &self.input else { return false };
+        let is_file = std::fs::metadata(path).is_ok_and(|input| input.is_file());
+        let Some(mut input) = is_file.then(|| self.input.open().ok()).flatten() else { return false };
+        let (len, header) = (input.len(), input.header());
+        let end = len.zip(header.ok()).map(|(len, (_, header))| Layout::of(&header).end(len));
+        matches!(end, Some(Ok(end)) if end.plaintext_len == 0)
     }
 
     /// Where it is read from, and where its output goes.

@@ -1,6 +1,7 @@
 //! Observes the engine: shows a progress bar if the work takes longer than a moment, and collects the header's
 //! warnings.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
@@ -133,9 +134,27 @@ impl Observer for Watch<'_> {
     }
 }
 
+/// Takes all bars off the terminal while a person is asked there, until the result is dropped. The work goes on.
+pub(crate) fn make_room() -> impl Drop {
+    // It cannot fail where a bar is shown, and where none is, nothing is to be cleared.
+    let _ = BARS.clear();
+    BARS.set_draw_target(ProgressDrawTarget::hidden());
+    BarsAgain
+}
+
+struct BarsAgain;
+
+impl Drop for BarsAgain {
+    fn drop(&mut self) {
+        BARS.set_draw_target(ProgressDrawTarget::stderr());
+    }
+}
+
 /// Progress over many short tasks.
 pub(crate) struct Count {
     shown: Shown,
+    /// Whether the bar is one of the program's bars.
+    is_added: Cell<bool>,
     started: Instant,
     bar: ProgressBar,
 }
@@ -146,12 +165,13 @@ impl Count {
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} files, {eta} left");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden()).with_style(style);
-        Self { shown, started: Instant::now(), bar }
+        Self { shown, is_added: Cell::new(false), started: Instant::now(), bar }
     }
 
     /// One file is finished. `tell` may print.
     pub(crate) fn finished<T>(&self, tell: impl FnOnce() -> T) -> T {
-        if self.shown == Shown::WhenSlow && self.bar.is_hidden() && self.started.elapsed() >= A_MOMENT {
+        if self.shown == Shown::WhenSlow && !self.is_added.get() && self.started.elapsed() >= A_MOMENT {
+            self.is_added.set(true);
             BARS.add(self.bar.clone());
         }
         let told = BARS.suspend(tell);

@@ -8,7 +8,7 @@ use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetatt
 use waxseal::Error;
 use waxseal::secret::SecretBytes;
 
-use super::signals;
+use super::{progress, signals};
 
 /// Why the program cannot ask for a passphrase, and what to do.
 pub(crate) const NO_TERMINAL: &str = "there is no terminal to ask for the passphrase";
@@ -31,6 +31,7 @@ pub(crate) fn terminal() -> Option<File> {
 /// Asks for a passphrase.
 pub(crate) fn passphrase(question: &str) -> waxseal::Result<SecretBytes> {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _room = progress::make_room();
     let Some(terminal) = terminal() else { return Err(Error::Invalid(NO_TERMINAL.into())) };
     let failed = |error| Error::io("reading the passphrase from the terminal", error);
     // The echo is disabled before the question is printed. Otherwise an immediate answer would be shown.
@@ -118,6 +119,7 @@ fn fill_line(terminal: &mut impl Read, line: &mut Vec<u8>) -> io::Result<bool> {
 /// Shows `parts` on the terminal and nowhere else.
 pub(crate) fn show(parts: &[&[u8]]) -> waxseal::Result<()> {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _room = progress::make_room();
     let Some(terminal) = terminal() else { return Err(Error::Invalid(NO_TERMINAL.into())) };
     let written = parts.iter().try_for_each(|part| (&terminal).write_all(part));
     written.map_err(|error| Error::io("showing the passphrase on the terminal", error))
@@ -139,6 +141,7 @@ pub(crate) fn new_passphrase() -> waxseal::Result<Option<SecretBytes>> {
 /// Asks a question. `None` without a terminal. Every answer except yes means no.
 pub(crate) fn confirm(question: &str) -> waxseal::Result<Option<bool>> {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _room = progress::make_room();
     let Some(mut terminal) = terminal() else { return Ok(None) };
     let failed = |error| Error::io("asking on the terminal", error);
     terminal.write_all(format!("{question} [y/N] ").as_bytes()).map_err(failed)?;

@@ -2,6 +2,8 @@
 
 use waxseal::error::{Naming, Purpose, Remedy, RightKind};
 
+use super::escape;
+
 /// The hint for `remedy`.
 pub(crate) fn hint(remedy: &Remedy) -> String {
     configuration(remedy).or_else(|| key(remedy)).or_else(|| material(remedy)).unwrap_or_else(|| remedy.to_string())
@@ -21,7 +23,8 @@ fn configuration(remedy: &Remedy) -> Option<String> {
         }
         Remedy::StartSession { profile } => format!(
             "start a session and use its credentials: \
-             eval \"$(aws configure export-credentials --profile '{profile}' --format env)\""
+             eval \"$(aws configure export-credentials --profile {} --format env)\"",
+            escape::shell(profile)
         ),
         Remedy::NameProfile => "name a profile that exists with --profile, or leave --profile out".into(),
         Remedy::ChooseRegion { region: None } => "set a region with --region or AWS_REGION".into(),
@@ -136,6 +139,12 @@ mod tests {
         assert!(hint(&skip).ends_with("name it with --from arn, or allow its account with --account 1"));
         assert!(hint(&Remedy::SkipIdentity(Naming::to_open(None, None))).ends_with("with -k KEY"));
         assert_eq!(hint(&Remedy::ImportAsNew).matches("--new-material").count(), 1);
+    }
+
+    #[test]
+    fn a_hostile_profile_stays_one_word() {
+        let hint = hint(&Remedy::StartSession { profile: "a'; touch b; '".into() });
+        assert!(hint.contains(r"--profile 'a'\''; touch b; '\''' --format env"), "{hint}");
     }
 
     #[test]

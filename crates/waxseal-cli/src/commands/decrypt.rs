@@ -31,7 +31,7 @@ pub(crate) fn run(args: &DecryptArgs, session: &Session) -> Result<Exit> {
 }
 
 fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
-    if args.files.skip_existing && job.is_done() {
+    if args.files.skip_existing && job.is_done(Direction::Decrypt) {
         return Ok(Done::skipped(job));
     }
     let mut input = job.input.open()?;

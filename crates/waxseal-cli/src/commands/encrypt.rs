@@ -1,6 +1,7 @@
 //! `encrypt`.
 
 use std::io;
+use std::path::Path;
 
 use waxseal::engine::{Sealed, Source};
 use waxseal::{Envelope, SealOptions};
@@ -12,7 +13,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::from_command::CommandOutput;
 use crate::input::{self, InputName};
-use crate::keys::{Cloud, Keyring, Sealers, Sealing, Turn};
+use crate::keys::{Cloud, KeySpec, Keyring, Sealers, Sealing, Turn};
 use crate::once;
 use crate::output::{Content, Forbidden, Output, Target};
 use crate::plan::{self, Direction, Job};
@@ -39,8 +40,8 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     if let Some(remark) = sealers.remark().filter(|_| session.reporter.is_watched()) {
         session.reporter.remark(remark);
     }
-    let named: Vec<String> = keys.specs().iter().map(|key| format!("-k {}", escape::word(&key.to_string()))).collect();
-    let seal = Seal { args, options, cloud, sealers, forbidden, named: named.join(" "), session };
+    let named: Option<Vec<String>> = keys.specs().iter().map(option_of).collect();
+    let seal = Seal { args, options, cloud, sealers, forbidden, named: named.map(|named| named.join(" ")), session };
     let waits = !args.files.write.no_sync || keys.specs().iter().any(|key| key.turn() != Turn::Local);
     Ok(match command {
         Some(target) => {
@@ -49,6 +50,12 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
         }
         None => session.each_at_once(&jobs, waits, Job::place, |job| seal.file(job)),
     })
+}
+
+/// A key as an option of a command to be pasted. `None` if the name of its file cannot be shown as it is.
+fn option_of(key: &KeySpec) -> Option<String> {
+    let is_shown = key.path().is_none_or(|(path, _)| escape::pasted(path).is_some());
+    is_shown.then(|| format!("-k {}", escape::word(&key.to_string())))
 }
 
 /// What is no file is refused before any work.
@@ -88,14 +95,14 @@ struct Seal<'a> {
     cloud: Cloud,
     sealers: Sealers,
     forbidden: Forbidden,
-    /// The keys as options of a command line.
-    named: String,
+    /// The keys as options of a command to be pasted, if they can be.
+    named: Option<String>,
     session: &'a Session,
 }
 
 impl Seal<'_> {
     fn file(&self, job: &Job) -> Result<Done> {
-        if self.args.files.skip_existing && job.is_done() {
+        if self.args.files.skip_existing && job.is_done(Direction::Encrypt) {
             return Ok(Done::skipped(job));
         }
         let input = job.input.open()?;
@@ -125,20 +132,21 @@ impl Seal<'_> {
         Ok(self.done(&sealed, path))
     }
 
-    /// The hint is the line that seals the folder with the same keys. It notices if tar fails.
+    /// The hint is the line that seals the folder with the same keys. It notices if tar fails. A name that cannot be shown
+    /// as it is cannot be pasted: then the hint has words in its place.
     fn is_folder(&self, input: &InputName) -> Failure {
         let failure = Failure::io("reading the input", io::ErrorKind::IsADirectory.into());
-        let InputName::Path(folder) = input else { return failure };
-        // A name that cannot be shown as it is cannot be pasted. The usual hint has words in its place.
-        let Some(folder) = folder.to_str().filter(|name| escape::text(name) == **name) else { return failure };
-        let folder = escape::word(folder.trim_end_matches('/'));
-        let (keys, output) = (&self.named, format!("-o {folder}.tar.wax"));
-        Failure {
-            hint: Some(format!(
-                "pack the folder first: `waxseal encrypt {keys} {output} --from-command -- tar -c {folder}`"
-            )),
-            ..failure
-        }
+        let folder = match input {
+            InputName::Path(folder) => folder.to_str().map(|name| Path::new(name.trim_end_matches('/'))),
+            InputName::Stdin => None,
+        };
+        failure.hint(match (&self.named, folder.and_then(escape::pasted)) {
+            (Some(keys), Some(folder)) => format!(
+                "pack the folder first: `waxseal encrypt {keys} -o {folder}.tar.wax --from-command -- tar -c {folder}`"
+            ),
+            _ => "pack the folder first: `waxseal encrypt -k KEY -o FOLDER.tar.wax --from-command -- tar -c FOLDER`"
+                .into(),
+        })
     }
 
     fn command(&self, target: Target) -> Result<Done> {

@@ -63,7 +63,8 @@ fn write_all(command: &clap::Command, folder: &Path, reporter: &Reporter) -> Res
 fn no_folder(folder: &Path, error: io::Error) -> Failure {
     let missing = error.kind() == ErrorKind::NotFound;
     let failure = Failure::io(format!("opening the folder {}", escape::path(folder)), error);
-    if missing { failure.hint(format!("create it first: mkdir -p {}", escape::path(folder))) } else { failure }
+    let folder = escape::pasted(folder).unwrap_or_else(|| "DIR".into());
+    if missing { failure.hint(format!("create it first: mkdir -p {folder}")) } else { failure }
 }
 
 /// The pages of `command` and of the commands below it, by file name.

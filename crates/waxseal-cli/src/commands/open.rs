@@ -193,5 +193,27 @@ pub(super) fn sealed_for(bank: &Bank) -> String {
 }
 
 fn name_of_slot(slot: &Slot) -> String {
-    if slot.key_id.is_empty() { slot.kind.name().into() } else { format!("{} {}", slot.kind.name(), slot.key_id) }
+    let (kind, id) = (slot.kind.name(), &slot.key_id);
+    match id.char_indices().nth(LONGEST_ID) {
+        _ if id.is_empty() => kind.into(),
+        Some((end, _)) => format!("{kind} {}...", &id[..end]),
+        None => format!("{kind} {id}"),
+    }
+}
+
+/// More of an id is not shown in a hint: nothing has authenticated it, and a kind that is not known sets no limit. An
+/// ARN is shorter.
+const LONGEST_ID: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_id_fills_the_screen() {
+        let name = |kind, id: &str| name_of_slot(&Slot { kind, key_id: id.into(), wrapped: Vec::new() });
+        assert_eq!(name(SlotKind::PASSPHRASE, ""), "passphrase");
+        assert_eq!(name(SlotKind(99), &"é".repeat(256)), format!("unknown {}", "é".repeat(256)));
+        assert_eq!(name(SlotKind(99), &"é".repeat(30_000)), format!("unknown {}...", "é".repeat(256)));
+    }
 }

@@ -52,7 +52,9 @@ fn unknown(text: &[u8]) -> Failure {
         None if word.is_empty() => Failure::usage("the key is empty").hint(FORMS),
         // The name of a file is certainly not key material. Other text can be, and must not get into a log.
         None if Path::new(OsStr::from_bytes(bare)).is_file() => {
-            Failure::usage(format!("{word} is not a key's name")).hint(format!("did you mean `file:{word}`? {FORMS}"))
+            let meant = std::str::from_utf8(bare).ok().filter(|name| *name == word);
+            let meant = meant.map(|name| format!("did you mean `{}`? ", escape::word(&format!("file:{name}"))));
+            Failure::usage(format!("{word} is not a key's name")).hint(meant.unwrap_or_default() + FORMS)
         }
         None => Failure::usage("this is not a key's name").hint(FORMS),
     }

@@ -20,6 +20,8 @@ use waxseal::io::{MapGuard, MappedFile};
 
 use super::system;
 
+/// "Hardware memory error detected in process but not consumed: action optional" (sigaction(2)).
+const BUS_MCEERR_AO: c_int = 5;
 /// More windows than the engine has workers: each of these has one at most.
 const PLACES: usize = 32;
 
@@ -117,6 +119,11 @@ extern "C" fn on_bus_error(number: c_int, info: *mut siginfo_t, _: *mut c_void) 
     // SAFETY: the system gives a handler that was set with SA_SIGINFO a whole `siginfo_t`, which is there until the
     // handler returns.
     let info = unsafe { &*info };
+    // News of a page that nobody reads now: whichever thread gets it holds no window. Who reads the page gets another
+    // signal.
+    if is_news(info.si_code) {
+        return;
+    }
     // What another process sends has no address, and a code that is not positive.
     if info.si_code > 0 {
         // SAFETY: the field is set for a SIGBUS that the system has sent for a memory access.
@@ -126,6 +133,11 @@ extern "C" fn on_bus_error(number: c_int, info: *mut siginfo_t, _: *mut c_void) 
         }
     }
     system::die_of(number);
+}
+
+/// Linux tells of a bad page of memory early, if it is configured to (`vm.memory_failure_early_kill`).
+fn is_news(code: c_int) -> bool {
+    cfg!(target_os = "linux") && code == BUS_MCEERR_AO
 }
 
 /// Puts zeros in the place of the window, if `address` is in it; whether the read can go on. Safe in a signal.
@@ -172,6 +184,32 @@ mod tests {
         Places.unmapped(again);
         Places.unmapped(two);
         assert!(!is_known(0x30) && !is_known(0x50));
+    }
+
+    /// Nobody reads the window then, so that it could be unmapped meanwhile.
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    #[test]
+    fn news_of_a_bad_page_replaces_nothing() {
+        assert!(catch());
+        // SAFETY: new memory, which is kept.
+        let page = unsafe { mmap_anonymous(null_mut(), 4096, ProtFlags::READ, MapFlags::PRIVATE) }.unwrap() as usize;
+        let window = Places.mapped(page..page + 4096).unwrap();
+        for (code, is_lost) in [(BUS_MCEERR_AO, false), (libc::BUS_ADRERR, true)] {
+            // SAFETY: plain numbers and pointers, for which zeros are a value.
+            let mut info: siginfo_t = unsafe { mem::zeroed() };
+            (info.si_signo, info.si_code) = (libc::SIGBUS, code);
+            // SAFETY: it stays in the struct: the address comes after three numbers and a gap.
+            let address = unsafe { (&raw mut info).cast::<usize>().add(2) };
+            // SAFETY: it is aligned, and the struct is ours.
+            unsafe { address.write(page) };
+            let (process, thread) = (rustix::process::getpid(), rustix::thread::gettid());
+            let (process, thread) = (process.as_raw_nonzero().get(), thread.as_raw_nonzero().get());
+            let (call, info) = (libc::SYS_rt_tgsigqueueinfo, &raw const info);
+            // SAFETY: the handler is set, and knows the window.
+            let sent = unsafe { libc::syscall(call, process, thread, libc::SIGBUS, info) };
+            assert_eq!((sent, Places.is_lost(window)), (0, is_lost), "code {code}");
+        }
+        Places.unmapped(window);
     }
 
     /// The file is cut after it was mapped, and before its first byte is read: every page of it is gone by then.
