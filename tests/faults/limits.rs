@@ -100,7 +100,7 @@ fn end_is_right(case: &Case, (name, _): Limit, end: End) -> bool {
     match end {
         End::Exit(code) if code == case.code || code == 7 => true,
         // The command could not be started, or has failed for the same reason.
-        End::Exit(9) => has("--from-command"),
+        End::Exit(9) => case.has_command(),
         // There is no room for a window: such an input cannot be mapped.
         End::Exit(2) => has("--input") && name == "as",
         End::Exit(4) => matches!(case.goal, Goal::Salvaged(_)),
