@@ -256,7 +256,9 @@ impl Watch {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let files = self.writer.as_ref().map(|writer| [writer.as_fd()]);
-        files.iter().for_each(|files| drop(ancillary.push(SendAncillaryMessage::ScmRights(files))));
+        if let Some(files) = &files {
+            ancillary.push(SendAncillaryMessage::ScmRights(files));
+        }
         let message = Told::Started.encode();
         sendmsg(&self.program, &[IoSlice::new(&message)], &mut ancillary, SendFlags::empty())?;
         Ok(())
