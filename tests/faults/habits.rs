@@ -129,6 +129,8 @@ fn right_ends(case: &Case, habits: Habits) -> &'static [i32] {
         _ if is_in_place(case) && has(habits, "flock") => &[7],
         // What was read back past the cache is there, whatever its closing says.
         _ if is_in_place(case) && has(habits, "close") => &[0, 7],
+        // The output is another program's.
+        _ if case.args.iter().any(|arg| arg == "--to-command") => &[0],
         _ if case.target().is_some() && has(habits, "close") => &[7],
         _ => &[0],
     }
