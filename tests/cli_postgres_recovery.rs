@@ -231,6 +231,49 @@ fn a_restore_command_without_the_difference_opens_early() {
     assert_ne!(postgres.sql(ROWS), rows);
 }
 
+/// How PostgreSQL's restore is told of each wrong ending: 1, for which it ends the recovery, is the missing file alone.
+/// Nothing appears where the restored file would be.
+#[test]
+fn restore_wal_says_1_for_no_other_wrong_ending() {
+    key_in_kms();
+    let site = Site::new(Postgres::empty());
+    let file = site.path("segment");
+    fs::write(&file, cli_support::noise(100_000)).unwrap();
+    for name in ["01", "02"] {
+        assert_eq!(site.archive_wal(KEY, &file, name).code, Some(0));
+    }
+    let sealed = fs::read(site.archive().join("02.wax")).unwrap();
+    fs::write(site.archive().join("02.wax"), &sealed[..sealed.len() / 2]).unwrap();
+    fs::write(site.archive().join("03.wax"), &sealed[..3]).unwrap();
+    for (ending, archive, name, own, code) in [
+        ("cut", "archive", "02", "4", 126),
+        ("cut in its header", "archive", "03", "3", 126),
+        ("denied", "archive", "01", "5", 126),
+        ("unreachable", "archive", "01", "6", 126),
+        ("missing file", "archive", "04", "", 1),
+        ("missing file and no service", "archive", "04", "", 1),
+        ("missing folder", "nowhere", "01", "", 126),
+        ("missing file in it", "nowhere", "04", "", 126),
+    ] {
+        match ending {
+            "denied" => site.kms.fail_on("Decrypt", Fault::refusal("AccessDeniedException", "no")),
+            "unreachable" | "missing file and no service" => site.kms.cut_after(0),
+            _ => site.kms.heal(),
+        }
+        let (archive, out) = (site.path(archive), site.path("restored"));
+        let ran = site.run(&["restore-wal", KEY, archive.to_str().unwrap(), name, out.to_str().unwrap()]);
+        assert_eq!(ran.code, Some(code), "{ending}: {}", ran.stderr);
+        assert!(
+            own.is_empty() || ran.stderr.contains(&format!("(waxseal ended with {own})")),
+            "{ending}: {}",
+            ran.stderr
+        );
+        assert!(!out.exists(), "{ending}");
+    }
+    site.kms.heal();
+    assert_eq!(site.restore_wal("01").code, Some(0));
+}
+
 /// 1 for a file that the archive does not have, and 126 or more for everything else.
 #[test]
 fn restore_wal_ends_the_archive_only_at_a_missing_file() {

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::process::Stdio;
 
 use cli_support::{Place, Ran, WAXSEAL, noise};
-use support::{Postgres, REGION, moto, postgres_programs, python, shared_moto};
+use support::{Fault, Postgres, REGION, counting_proxy, moto, postgres_programs, python, shared_moto};
 
 /// The program in `place`, with the variables that tell a client where the server is.
 fn command(place: &Place, postgres: &Postgres, args: &[&str]) -> Command {
@@ -106,50 +106,77 @@ fn no_row_of_300_cut_dumps_is_committed() {
     restore_cut_dumps(300);
 }
 
-/// Each kind of consumer with each kind of wrong ending.
+/// What leads a client to a key service.
+fn service(url: &str) -> [(&'static str, String); 4] {
+    [
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", REGION),
+        ("AWS_ENDPOINT_URL", url),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+}
+
+/// Each consumer against each wrong ending: none of them sees a clean end, each ending has its own exit code, and 10
+/// stands for the missing file alone.
 #[test]
 fn no_wrong_ending_is_a_clean_end() {
-    let (place, postgres, kms) = (Place::new(), Postgres::start(), shared_moto());
+    let (place, postgres, kms) = (Place::new(), Postgres::start(), counting_proxy(&shared_moto().url));
     let sealed = dumped(&place, &postgres);
     place.ok(&["key", "new", "other"]);
     place.write("cut.wax", &sealed[..sealed.len() / 2]);
-    let key = kms.aws().create_key();
-    let environment = |url: &str| {
-        [
-            ("AWS_ACCESS_KEY_ID", "id"),
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
-            ("AWS_REGION", REGION),
-            ("AWS_ENDPOINT_URL", url),
-        ]
-        .map(|(name, value)| (name, value.to_owned()))
-    };
+    place.write("short.wax", &sealed[..3]);
+    let key = shared_moto().aws().create_key();
     let seal = ["encrypt", "-k", &key, "-o", "kms.wax", "t.wax"];
-    assert!(command(&place, &postgres, &seal).envs(environment(&kms.url)).status().unwrap().success());
-    let psql = psql();
-    for consumer in [psql.as_str(), "sh -c 'cat > part && touch done'", "sh -c 'cat | cat > part && touch done'"] {
-        for (keys, input, code) in [
-            ("-k file:k", "cut.wax", 4),
-            ("-k file:other", "t.wax", 5),
-            (&format!("-k {key} --kms-timeout 1"), "kms.wax", 6),
-            ("-k file:k", "missing.wax", 7),
-            ("-k file:k", "missing/t.wax", 7),
-        ] {
+    assert!(command(&place, &postgres, &seal).envs(service(&kms.url)).status().unwrap().success());
+    let (psql, by_kms) = (psql(), format!("-k {key} --kms-timeout 1"));
+    let consumers = [psql.as_str(), "sh -c 'cat > part && touch done'", "sh -c 'cat | cat > part && touch done'"];
+    for (ending, keys, input, code) in [
+        ("cut", "-k file:k", "cut.wax", 4),
+        ("cut in its header", "-k file:k", "short.wax", 3),
+        ("another key", "-k file:other", "t.wax", 5),
+        ("denied", &by_kms, "kms.wax", 5),
+        ("unreachable", &by_kms, "kms.wax", 6),
+        ("missing file", "-k file:k", "missing.wax", 10),
+        ("missing folder", "-k file:k", "missing/t.wax", 7),
+        ("missing file and no service", &by_kms, "missing.wax", 10),
+        ("a file in place of a folder", "-k file:k", "t.wax/t.wax", 7),
+    ] {
+        for consumer in consumers {
+            match ending {
+                "denied" => kms.fail_on("Decrypt", Fault::refusal("AccessDeniedException", "no")),
+                "unreachable" | "missing file and no service" => kms.cut_after(0),
+                _ => kms.heal(),
+            }
             let script = format!("exec {WAXSEAL} decrypt {keys} --to-command {input} -- {consumer}");
             let mut run = Command::new("sh");
             run.args(["-c", &script]).current_dir(place.path("")).envs(postgres.variables());
-            // No server listens at this address.
-            let ran: Ran = run.envs(environment("http://127.0.0.1:1")).output().unwrap().into();
-            let allowed = if input.starts_with("missing") { vec![7, 10] } else { vec![code] };
-            assert!(allowed.contains(&ran.code.unwrap()), "{script}: {:?} {}", ran.code, ran.stderr);
-            assert!(!place.exists("done"), "{script}: a clean end");
+            let ran: Ran = run.envs(service(&kms.url)).output().unwrap().into();
+            assert_eq!(ran.code, Some(code), "{ending}: {script}: {}", ran.stderr);
+            assert!(!place.exists("done"), "{ending}: {script}: a clean end");
         }
     }
     assert_eq!(rows(&postgres), 0);
-    // The producer: without a key it does not run, so no upload with content starts.
+    // The same with nothing wrong ends cleanly: each of these consumers would have said so.
+    kms.heal();
+    for consumer in &consumers[1..] {
+        let script = format!("exec {WAXSEAL} decrypt {by_kms} --to-command kms.wax -- {consumer}");
+        let mut run = Command::new("sh");
+        run.args(["-c", &script]).current_dir(place.path("")).envs(service(&kms.url));
+        assert!(run.status().unwrap().success() && place.exists("done"), "{script}");
+        std::fs::remove_file(place.path("done")).unwrap();
+    }
+}
+
+/// The producer's side: without a key it does not run, and so no upload is begun with something in it.
+#[test]
+fn no_producer_runs_without_a_key() {
+    let (place, kms) = (Place::new(), shared_moto());
     let seal = ["encrypt", "-k", "alias/nope", "--kms-timeout", "1", "-o", "-", "--from-command", "--", "touch", "ran"];
-    for url in ["http://127.0.0.1:1", &kms.url] {
-        let ran: Ran = command(&place, &postgres, &seal).envs(environment(url)).output().unwrap().into();
-        assert!([Some(5), Some(6)].contains(&ran.code) && ran.stdout.is_empty(), "{:?} {}", ran.code, ran.stderr);
+    // Nobody listens at the first one.
+    for (url, code) in [("http://127.0.0.1:1", 6), (&kms.url, 5)] {
+        let ran: Ran = place.command(&seal).envs(service(url)).output().unwrap().into();
+        assert!(ran.code == Some(code) && ran.stdout.is_empty(), "{url}: {:?} {}", ran.code, ran.stderr);
         assert!(!place.exists("ran"), "{url}: the producer ran");
     }
 }

@@ -33,6 +33,8 @@ mod injector;
 mod limits;
 #[path = "faults/pair.rs"]
 mod pair;
+#[path = "faults/several.rs"]
+mod several;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +43,7 @@ use std::sync::{Mutex, OnceLock};
 use cases::Case;
 use check::{check, ways};
 use disk::Rng;
-use injector::{End, Fault, Ground, Injected, Mode};
+use injector::{End, Fault, Ground, How, Injected, Mode};
 
 /// More threads than cores, because runs mostly wait for the system.
 const THREADS: usize = 4;
@@ -50,9 +52,9 @@ const SAMPLE: usize = 1500;
 /// The number of failures that are printed in full.
 const TOLD: usize = 20;
 
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 21] = [
     "read", "map", "write", "copy", "allocate", "truncate", "sync", "advise", "control", "lock", "seek", "mode",
-    "owner", "stat", "open", "unlink", "rename", "link", "close", "gate",
+    "owner", "stat", "open", "unlink", "rename", "link", "close", "gate", "process",
 ];
 
 /// The calls of a run, by kind. A run without a fault must be right, too.
@@ -186,6 +188,20 @@ fn a_mapping_that_is_refused_loses_nothing() {
     let tally = Tally::default();
     tally.try_all(&maps);
     tally.end(maps.len());
+}
+
+/// No process, no pipe to it, no connection: what a command makes, or is made from, is never taken for the whole.
+#[test]
+fn a_process_that_is_refused_loses_nothing() {
+    let mut cases = cases::cases();
+    cases.retain(|case| case.has_command() && case.stdin.is_none() && case.plain.len() == 40 * 1024);
+    let ways = [How::Fail(check::errno::EMFILE), How::Before(9)];
+    let mut faults = all(&cases);
+    faults.retain(|(_, fault)| fault.kind == "process" && ways.contains(&fault.how));
+    assert!(faults.len() > 50, "{} faults", faults.len());
+    let tally = Tally::default();
+    tally.try_all(&faults);
+    tally.end(faults.len());
 }
 
 #[test]

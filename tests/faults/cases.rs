@@ -115,7 +115,12 @@ impl Case {
         }
     }
 
-    /// The content of `name` before the run.
+    /// Whether another program makes the content or takes it.
+    pub(crate) fn has_command(&self) -> bool {
+        self.args.iter().any(|arg| arg == "--to-command" || arg == "--from-command")
+    }
+
+    /// What stood at `name` before.
     pub(crate) fn before(&self, name: &str) -> Option<&[u8]> {
         self.files.iter().find(|(own, _)| own == name).map(|(_, bytes)| bytes.as_slice())
     }
@@ -167,6 +172,14 @@ pub(crate) fn pair() -> Case {
     Case::new("key new --pair made", b"", Goal::Nothing)
 }
 
+/// One run that works on all `files`.
+pub(crate) fn several(command: &str, files: &[(String, Vec<u8>)], goal: Goal) -> Case {
+    let mut case = Case::new(command, b"", goal);
+    case.args.extend(files.iter().map(|(name, _)| name.clone()));
+    case.files.extend(files.iter().cloned());
+    case
+}
+
 fn sealing(plain: &[u8]) -> Vec<Case> {
     let old = seal(b"last night's");
     let case = |command: &str, goal| Case::new(&format!("encrypt -q -k file:k {command}"), plain, goal);
@@ -187,6 +200,20 @@ fn sealing(plain: &[u8]) -> Vec<Case> {
     cases
 }
 
+/// A command that makes `in` of all that it reads, at a clean end alone, and leaves nothing else.
+const COLLECT: &[u8] = b"
+import os, sys
+content = sys.stdin.buffer.read()
+file = os.open('.', os.O_TMPFILE | os.O_WRONLY)
+rest = memoryview(content)
+while rest:
+    rest = rest[os.write(file, rest):]
+try:
+    os.link(f'/proc/self/fd/{file}', 'in', dst_dir_fd=os.open('.', os.O_PATH), follow_symlinks=True)
+except FileExistsError:
+    sys.exit(open('in', 'rb').read() != content)
+";
+
 fn opening(plain: &[u8], sealed: &[u8]) -> Vec<Case> {
     let case = |command: &str, goal| Case::new(&format!("{command} -q -k file:k"), plain, goal);
     let given = |command: &str, goal| case(command, goal).with("in.wax", sealed);
@@ -205,6 +232,16 @@ fn opening(plain: &[u8], sealed: &[u8]) -> Vec<Case> {
         given("salvage -o in in.wax", Goal::Salvaged("in")),
         given("cat --range .. in.wax", Goal::Nothing).prints(all()),
     ];
+    let into = |input: &str, sealed: &[u8], goal| {
+        let command = format!("decrypt -q -k file:k --to-command {input} -- python3 -I collect.py");
+        Case::new(&command, plain, goal).with("collect.py", COLLECT).with("in.wax", sealed)
+    };
+    cases.extend([
+        into("in.wax", sealed, Goal::Plain("in")),
+        into("-", sealed, Goal::Plain("in")).fed(sealed),
+        into("in.wax", &altered, Goal::Nothing).ends(4),
+        into("-", &altered, Goal::Nothing).fed(&altered).ends(4),
+    ]);
     if plain.len() > 30_000 {
         let part = 10_000..plain.len() - 10_000;
         let command = format!("cat --range {}..{} in.wax", part.start, part.end);

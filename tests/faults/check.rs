@@ -57,6 +57,7 @@ pub(crate) fn ways(kind: &str) -> Vec<How> {
         "close" => &[EIO, ENOSPC],
         "link" => &[EIO, ENOSPC, EPERM, EOPNOTSUPP],
         "stat" | "seek" | "unlink" => &[EIO],
+        "process" => &[EAGAIN, ENOMEM, EMFILE, EPERM],
         _ => panic!("what can happen to a call of kind {kind}?"),
     };
     let mut ways: Vec<How> = errors.iter().copied().map(How::Fail).collect();
@@ -67,8 +68,14 @@ pub(crate) fn ways(kind: &str) -> Vec<How> {
         "copy" => ways.extend([How::Short(0), How::Short(40_503)]),
         "sync" => ways.extend([How::Broken(EIO), How::Broken(EINVAL)]),
         "link" => ways.push(How::Broken(EPERM)),
+        "process" => ways.push(How::Broken(EMFILE)),
         "mode" => ways.push(How::Broken(EOPNOTSUPP)),
         _ => {}
+    }
+    if kind == "process" {
+        // Such a call returns twice, or in a child.
+        ways.extend([How::Before(KILL), How::Before(TERM)]);
+        return ways;
     }
     ways.extend([How::Before(KILL), How::After(KILL), How::Before(TERM), How::After(INT)]);
     ways
@@ -113,7 +120,8 @@ fn end_is_right(case: &Case, fault: &Fault, injected: &Injected) -> bool {
         How::Fail(_) | How::Broken(_) if fault.kind == "map" => end == End::Exit(2),
         // Parts that cannot be read are missing in the salvaged file.
         How::Fail(_) | How::Broken(_) if matches!(case.goal, Goal::Salvaged(_)) && end == End::Exit(4) => true,
-        _ => natural || end == End::Exit(7),
+        // A command that could not do its work has failed itself.
+        _ => natural || end == End::Exit(7) || (fault.kind == "process" && case.has_command() && end == End::Exit(9)),
     }
 }
 

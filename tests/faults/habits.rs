@@ -130,6 +130,8 @@ fn right_ends(case: &Case, habits: Habits) -> &'static [i32] {
         _ if is_in_place(case) && has(habits, "flock") => &[7],
         // Data that was read back without the cache is on the disk, even if closing reports an error.
         _ if is_in_place(case) && has(habits, "close") => &[0, 7],
+        // The output is another program's.
+        _ if case.args.iter().any(|arg| arg == "--to-command") => &[0],
         _ if case.target().is_some() && has(habits, "close") => &[7],
         _ => &[0],
     }

@@ -6,8 +6,9 @@
  *   inject LOG FOLDER strike KIND N HOW VALUE  -- COMMAND [ARG]...
  *   inject LOG FOLDER habits WHAT=VALUE,...    -- COMMAND [ARG]...
  *
- * The kind `gate` is the check for pending signals (rt_sigpending), which the command makes before each commit. It
- * concerns no file.
+ * The kind `gate` is the question for signals that wait (rt_sigpending), which the command asks before what makes a
+ * result count; it concerns no file. Nor does the kind `process`, of calls that start processes and connect them: those
+ * of children count too.
  *
  * Only calls of the command itself count, and not those of its children. A call counts only if it concerns a file in
  * FOLDER (which is the current folder) or a pipe other than stderr. The seccomp filter stops no other kinds of calls.
@@ -96,7 +97,18 @@ static const struct call CALLS[] = {
     {SYS_renameat2, "rename", NONE, 1, 3, NONE},
     {SYS_linkat, "link", NONE, 1, 3, NONE},
     {SYS_rt_sigpending, "gate", NONE, NONE, NONE, NONE},
+    {SYS_clone, "process", NONE, NONE, NONE, NONE},
+    {SYS_clone3, "process", NONE, NONE, NONE, NONE},
+    {SYS_pipe2, "process", NONE, NONE, NONE, NONE},
+    {SYS_socketpair, "process", NONE, NONE, NONE, NONE},
+    {SYS_sendmsg, "process", NONE, NONE, NONE, NONE},
+    {SYS_recvmsg, "process", NONE, NONE, NONE, NONE},
+    {SYS_pidfd_open, "process", NONE, NONE, NONE, NONE},
     {SYS_close, "close", 0, NONE, NONE, NONE},
+#ifdef SYS_vfork
+    {SYS_vfork, "process", NONE, NONE, NONE, NONE},
+    {SYS_fork, "process", NONE, NONE, NONE, NONE},
+#endif
 #ifdef SYS_renameat
     {SYS_renameat, "rename", NONE, 1, 3, NONE},
 #endif
@@ -240,7 +252,7 @@ static int is_kind(const struct call *call, const char *kind) {
 
 /* The path that the call concerns. Empty if the call concerns neither FOLDER nor a pipe of the command. */
 static void find_subject(const struct call *call, const uint64_t *args, char *subject) {
-    snprintf(subject, PATH_MAX, "%s", is_kind(call, "gate") ? "-" : "");
+    snprintf(subject, PATH_MAX, "%s", is_kind(call, "gate") || is_kind(call, "process") ? "-" : "");
     if (call->path != NONE) {
         read_path(args[call->path], subject);
         if (subject[0] && !is_in_folder(subject)) subject[0] = 0;
@@ -303,7 +315,7 @@ static void strike(pid_t tid, const struct call *call, const uint64_t *args, con
 /* Lets the call run. Its return is inspected or not. */
 static void let_go(pid_t tid, const struct call *call, const uint64_t *args) {
     if (!strcmp(call->kind, "sync") || !strcmp(call->kind, "advise")) change_call(tid, NONE, 0);
-    if (mode == RECORD && strcmp(call->kind, "gate"))
+    if (mode == RECORD && strcmp(call->kind, "gate") && strcmp(call->kind, "process"))
         watch(tid, call, args, 0);
     else
         ptrace(PTRACE_CONT, tid, 0, 0);
@@ -409,9 +421,13 @@ static void on_call(pid_t tid) {
         on_habit(tid, (long)info.seccomp.nr, args);
         return;
     }
-    int is_own = call < CALLS + CALL_COUNT && !access(task, F_OK);
-    /* In a debug build, the standard library makes this call before it closes a file. */
+    int is_own = call < CALLS + CALL_COUNT && (is_kind(call, "process") || !access(task, F_OK));
+    /* What the standard library asks before it closes a file in a debug build. */
     if (is_own && call->number == SYS_fcntl && args[1] == F_GETFD) is_own = 0;
+    /* The system begins a fork again that a signal has interrupted. */
+    static pid_t forking;
+    if (is_own && call->number == SYS_clone && forking == tid) is_own = 0;
+    if (is_own) forking = call->number == SYS_clone ? tid : forking == tid ? 0 : forking;
     if (is_own) find_subject(call, args, subject);
     if (!is_own || !subject[0]) {
         ptrace(PTRACE_CONT, tid, 0, 0);

@@ -100,9 +100,9 @@ fn end_is_right(case: &Case, (name, _): Limit, end: End) -> bool {
     let has = |word: &str| case.args.iter().any(|arg| arg == word);
     match end {
         End::Exit(code) if code == case.code || code == 7 => true,
-        // The command of the case could not be started, or failed because of the limit.
-        End::Exit(9) => has("--from-command"),
-        // There is no memory for a window, so the input cannot be mapped.
+        // The command could not be started, or has failed for the same reason.
+        End::Exit(9) => case.has_command(),
+        // There is no room for a window: such an input cannot be mapped.
         End::Exit(2) => has("--input") && name == "as",
         End::Exit(4) => matches!(case.goal, Goal::Salvaged(_)),
         // This allocation cannot report its failure. The signal handler has cleaned up.

@@ -218,8 +218,13 @@ fn guard(command: &[OsString], blocked: &Blocked) -> io::Result<()> {
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, 1 << 20);
     match spawn(command, reader, blocked) {
         Ok(child) => {
-            tell_start(&program, &writer)?;
-            Watch { program, writer: Some(writer), child, ended: None }.watch()
+            let mut watch = Watch { program, writer: Some(writer), child, ended: None };
+            let done = watch.tell_start().and_then(|()| watch.watch());
+            if done.is_err() {
+                // Before the pipe is let go of with the rest.
+                end_children();
+            }
+            done
         }
         Err(error) => {
             let number = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
@@ -236,17 +241,6 @@ fn spawn(command: &[OsString], reader: PipeReader, blocked: &Blocked) -> io::Res
     command.spawn()
 }
 
-/// Sends the end of the pipe that can be written to. It is the same pipe as long as one of both has it open.
-fn tell_start(program: &UnixStream, writer: &PipeWriter) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let files = [writer.as_fd()];
-    ancillary.push(SendAncillaryMessage::ScmRights(&files));
-    let message = Told::Started.encode();
-    sendmsg(program, &[IoSlice::new(&message)], &mut ancillary, SendFlags::empty())?;
-    Ok(())
-}
-
 /// The guard, while the command runs.
 struct Watch {
     program: UnixStream,
@@ -257,7 +251,20 @@ struct Watch {
 }
 
 impl Watch {
-    fn watch(mut self) -> io::Result<()> {
+    /// Sends the end of the pipe that can be written to. It is the same pipe as long as one of both has it open.
+    fn tell_start(&self) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let files = self.writer.as_ref().map(|writer| [writer.as_fd()]);
+        if let Some(files) = &files {
+            ancillary.push(SendAncillaryMessage::ScmRights(files));
+        }
+        let message = Told::Started.encode();
+        sendmsg(&self.program, &[IoSlice::new(&message)], &mut ancillary, SendFlags::empty())?;
+        Ok(())
+    }
+
+    fn watch(&mut self) -> io::Result<()> {
         let child = Pid::from_child(&self.child);
         #[cfg(target_os = "linux")]
         let end = rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty()).ok();
@@ -296,7 +303,7 @@ impl Watch {
     }
 
     /// Lets go of the pipe, and waits for the command.
-    fn committed(mut self) -> io::Result<()> {
+    fn committed(&mut self) -> io::Result<()> {
         let reader = self.writer.as_ref().and_then(|writer| reopen(writer, OpenOptions::new().read(true)));
         self.writer = None;
         let status = match self.ended {

@@ -128,11 +128,13 @@ pub(crate) fn registry() -> Locked {
 pub(crate) fn commit<T>(step: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let hold = Hold::new();
     let blocked = system::block();
+    // Where many threads commit, this may take long: what is sent until it is this thread's turn is obeyed.
+    let turn = system::turn();
     // A pending signal, and a signal that a thread has accepted but whose handler may not have started.
     if let Some(number) = system::pending() {
         gate::note(number);
     }
-    system::wait_for_handlers(gate::has_come);
+    system::wait_for_handlers(gate::has_come, turn);
     if gate::has_come() {
         drop(hold);
         return Err(io::ErrorKind::Interrupted.into());

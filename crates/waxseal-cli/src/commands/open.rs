@@ -208,6 +208,7 @@ const LONGEST_ID: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use waxseal::format::SlotKind;
 
     #[test]
     fn no_id_fills_the_screen() {

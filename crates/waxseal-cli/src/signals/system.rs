@@ -218,7 +218,7 @@ pub(super) fn pending() -> Option<c_int> {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use calls::{Deaf, on_call, wait_for_handlers};
+pub(super) use calls::{Deaf, on_call, turn, wait_for_handlers};
 
 #[cfg(not(target_os = "linux"))]
 use nothing as on_call;
@@ -226,7 +226,16 @@ use nothing as on_call;
 /// Other systems cannot send a signal to a thread by its number. There, a signal is not detected if a thread has
 /// accepted it and its handler has not started.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn wait_for_handlers(_: fn() -> bool) {}
+pub(super) fn wait_for_handlers(_: fn() -> bool, _: Turn) {}
+
+/// There, no thread calls the others.
+#[cfg(not(target_os = "linux"))]
+pub(super) struct Turn;
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn turn() -> Turn {
+    Turn
+}
 
 /// A thread that blocks the signals until it ends.
 #[cfg(not(target_os = "linux"))]
@@ -252,7 +261,7 @@ impl Drop for Deaf {
 #[cfg(target_os = "linux")]
 mod calls {
     use std::sync::atomic::{AtomicI32, Ordering};
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::time::{Duration, Instant};
 
     use libc::{c_int, pid_t};
@@ -298,13 +307,17 @@ mod calls {
         }
     }
 
+    /// One thread at a time calls the others.
+    pub(in super::super) fn turn() -> MutexGuard<'static, ()> {
+        CALLING.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until all handlers that have started or were about to start have ended, or until `enough` is true.
-    pub(in super::super) fn wait_for_handlers(enough: fn() -> bool) {
+    pub(in super::super) fn wait_for_handlers(enough: fn() -> bool, _turn: MutexGuard<'static, ()>) {
         // Without a handler, no thread would answer.
         if super::ANSWERED.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let _calling = CALLING.lock().unwrap_or_else(PoisonError::into_inner);
         let own = rustix::thread::gettid().as_raw_nonzero().get();
         let Ok(entries) = std::fs::read_dir("/proc/self/task") else { return };
         let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
