@@ -2,6 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
+#[cfg(feature = "aws-kms")]
+#[path = "cli_support/cloud.rs"]
+mod cloud;
+#[cfg(feature = "aws-kms")]
+mod support;
 
 use cli_support::Place;
 
@@ -17,7 +22,7 @@ fn a_report_has_one_line_for_each_input_and_a_summary() {
     place.write("b", "three");
     let args = ["encrypt", "-k", "file:k", "a", "b", "missing"];
     let silent = place.ok(&args[..5]);
-    assert_eq!(silent.stderr, "");
+    assert_eq!(report(&silent.stderr), [""; 0]);
     std::fs::remove_file(place.path("a.wax")).unwrap();
     let ran = place.run(&[&args[..], &["--report", "--skip-existing"]].concat());
     assert_eq!((ran.code, ran.text().as_str()), (Some(10), ""));
@@ -76,4 +81,49 @@ fn an_unmet_demand_says_what_the_file_has() {
         &[r#"required encryption context "env=test", label "host=db1", label "hots=x"; it has "env=prod", "host=db2\"#],
     );
     assert!(ran.stderr.contains(r#"no label "hots" but "host=db2"#) && !ran.stderr.contains('\u{202e}'));
+}
+
+/// The log of the night in docs/evidence.md is what the program prints, apart from times, ids and lengths.
+#[cfg(feature = "aws-kms")]
+#[test]
+fn the_night_of_the_documentation() {
+    let cloud = cloud::Cloud::small();
+    let (server, place) = (cloud.server(), &cloud.place);
+    let [old, new] = ["alias/backups", "alias/backups-new"].map(|alias| {
+        let key = server.aws().create_key();
+        server.aws().alias(alias, &key);
+        key
+    });
+    place.write("db.sql", "a dump");
+    place.write("home.tar", "an archive");
+    let mut log = cloud.ok(&["encrypt", "-q", "--report", "-k", "alias/backups", "-l", "job=db", "db.sql"]).stderr;
+    // KMS throttles twice, and the call is repeated.
+    server.fail("GenerateDataKey", "ThrottlingException", 2);
+    log += &cloud.ok(&["encrypt", "-q", "--report", "-k", "alias/backups", "-l", "job=home", "home.tar"]).stderr;
+    server.fail("GenerateDataKey", "DisabledException", 1);
+    log += &cloud.run(&["encrypt", "-f", "-q", "--report", "-k", "alias/backups", "-l", "job=db", "db.sql"]).stderr;
+    log += &cloud.ok(&["rewrap", "-q", "--report", "--to", "alias/backups-new", "db.sql.wax", "home.tar.wax"]).stderr;
+    if std::env::var_os("WAXSEAL_SHOW_NIGHT").is_some() {
+        std::fs::write(std::env::var_os("WAXSEAL_SHOW_NIGHT").unwrap(), &log).unwrap();
+    }
+    assert!(log.contains(&format!("{old} -> {new}")), "{log}");
+    let document = include_str!("../docs/evidence.md");
+    let block = document.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    let sorted = |text: &str| {
+        let mut shapes: Vec<String> = text.lines().map(shape).collect();
+        shapes.sort();
+        shapes
+    };
+    assert_eq!(sorted(&log), sorted(block));
+    // What the request ids prove: the calls that KMS itself has seen.
+    let calls = server.calls();
+    let seen = |operation: &str| calls.iter().filter(|call| call["Operation"] == operation).count();
+    assert_eq!((seen("GenerateDataKey"), seen("ReEncrypt")), (5, 2));
+}
+
+/// A line without what differs from run to run: each word that has a digit.
+#[cfg(feature = "aws-kms")]
+fn shape(line: &str) -> String {
+    let words = line.split(' ').map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }

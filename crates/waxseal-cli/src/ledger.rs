@@ -41,7 +41,7 @@ impl Ledger {
             parts.push(format!("{}, exit {}", failure.exit.kind(), failure.exit.code()));
         }
         if let Some(done) = done {
-            self.bytes += if failure.is_none() { done.bytes.unwrap_or(0) } else { 0 };
+            self.bytes += if failure.is_none() { done.bytes.or(done.evidence.plaintext_bytes).unwrap_or(0) } else { 0 };
             done.output.iter().for_each(|output| line.push_str(&format!(" -> {output}")));
             parts.extend(facts(done));
         }
