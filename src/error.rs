@@ -294,19 +294,26 @@ fn describe_attempts(attempts: &[Attempt]) -> String {
 
 /// The file does not meet a condition of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the file does not have the required {}", .names.join(", "))]
+#[error("the file does not have the required {}{}", .names.join(", "), describe_carried(.carried))]
 #[non_exhaustive]
 pub struct Unmet {
-    /// The missing items, as `encryption context NAME` or `label NAME`.
+    /// The missing items, as `encryption context "NAME=VALUE"` or `label "NAME=VALUE"`.
     pub names: Vec<String>,
+    /// For each missing item, what the file has instead: `"NAME=OTHER"`, or `no label "NAME"`. It is empty if that is
+    /// not known. None of it is authenticated.
+    pub carried: Vec<String>,
 }
 
 impl Unmet {
     /// Creates the error from the names of the missing items.
     #[must_use]
     pub fn new(names: Vec<String>) -> Self {
-        Self { names }
+        Self { names, carried: Vec::new() }
     }
+}
+
+fn describe_carried(carried: &[String]) -> String {
+    if carried.is_empty() { String::new() } else { format!("; it has {}", carried.join(", ")) }
 }
 
 /// A failure of a key service. The cause says what kind of failure it is, and the remedy what to do next.

@@ -5,25 +5,36 @@ mod cli_support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cli_support::schema::{CHECKED, check as schema_check};
 use cli_support::{Place, noise};
 use serde_json::Value;
 
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 26] = [
     "aws_request_id",
     "bytes",
+    "command",
+    "data_key_id",
+    "duration_ms",
+    "encryption_context",
     "exit",
     "failed_at",
     "file",
     "file_bytes",
     "hint",
     "key",
+    "key_arn",
     "key_material_id",
     "kind",
+    "labels",
     "message",
     "ok",
     "output",
     "output_bytes",
+    "plaintext_bytes",
     "schema",
+    "sealed_bytes",
+    "sealed_for",
+    "started",
     "warnings",
 ];
 
@@ -128,6 +139,72 @@ fn warnings_are_in_the_line() {
     assert_eq!(ran.stderr, "");
 }
 
+/// Commands that work on files, each with success and failure: [`Place`] checks every line against the schema.
+#[test]
+fn every_line_is_as_the_schema_says() {
+    use std::sync::atomic::Ordering;
+    let place = Place::new();
+    place.write("in", "content");
+    let cases: [(&[&str], i32); 16] = [
+        (&["encrypt", "-k", "file:k", "-l", "host=a", "-c", "env=b", "in"], 0),
+        (&["encrypt", "-k", "file:k", "in"], 8),
+        (&["decrypt", "-k", "file:k", "-o", "x", "in.wax"], 0),
+        (&["verify", "-k", "file:k", "in.wax"], 0),
+        (&["verify", "-k", "file:k", "--quick", "in"], 3),
+        (&["inspect", "in.wax"], 0),
+        (&["inspect", "in"], 3),
+        (&["cat", "-k", "file:k", "--range", "1..3", "in.wax"], 0),
+        (&["salvage", "-k", "file:k", "-o", "saved", "in.wax"], 0),
+        (&["salvage", "-k", "file:k", "-o", "saved", "in.wax"], 8),
+        (&["key", "new", "k2"], 0),
+        (&["key", "show", "file:k2"], 0),
+        (&["reseal", "--from", "file:k", "-k", "file:k2", "-o", "new", "in.wax"], 0),
+        (&["rewrap", "--allow-unwrap", "-k", "file:k", "--to", "file:k2", "in.wax"], 0),
+        (&["rewrap", "--to", "file:k2", "in.wax"], 2),
+        (&["verify", "--nonsense"], 2),
+    ];
+    for (args, code) in cases {
+        let before = CHECKED.load(Ordering::Relaxed);
+        let ran = place.run(&[args, &["--json"]].concat());
+        assert_eq!(ran.code, Some(code), "{args:?}: {}{}", ran.text(), ran.stderr);
+        assert!(CHECKED.load(Ordering::Relaxed) > before, "{args:?}");
+        let told = lines(if ran.stderr.is_empty() { ran.text() } else { ran.stderr }.as_str()).remove(0);
+        let words = if args.len() > 2 && args[0] == "key" { args[..2].join(" ") } else { args[0].to_owned() };
+        assert_eq!(told["command"], if args[1] == "--nonsense" { Value::Null } else { words.into() });
+        if code == 0 && ["encrypt", "decrypt", "verify", "cat", "salvage", "rewrap"].contains(&args[0]) {
+            assert_eq!(told["labels"], serde_json::json!({ "host": "a" }), "{told}");
+            assert_eq!(told["encryption_context"], serde_json::json!({ "env": "b" }));
+            assert_eq!((told["plaintext_bytes"].as_u64(), told["sealed_bytes"].as_u64()), (Some(7), Some(8271)));
+            assert_eq!(told["sealed_for"][0]["kind"], "keyfile");
+        }
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_is_wrong() {
+    let place = Place::new();
+    place.write("in", "content");
+    let good = lines(&place.ok(&["encrypt", "--json", "-k", "file:k", "in"]).text()).remove(0);
+    assert_eq!(schema_check(&good), Ok(()));
+    for (field, wrong) in [
+        ("surplus", Value::Null),
+        ("exit", 3.into()),
+        ("kind", "io".into()),
+        ("message", "failed".into()),
+        ("started", "yesterday".into()),
+        ("duration_ms", (-1).into()),
+        ("labels", "host=a".into()),
+        ("key_arn", "alias/x".into()),
+    ] {
+        let mut line = good.clone();
+        line[field] = wrong;
+        assert!(schema_check(&line).is_err(), "{field}");
+    }
+    let mut line = good;
+    line.as_object_mut().unwrap().remove("started");
+    assert!(schema_check(&line).is_err());
+}
+
 /// `file` is for people: what it does not give, `file_bytes` does.
 #[test]
 fn a_name_that_is_no_text_can_be_had() {
@@ -198,6 +275,8 @@ fn inspect_shows_the_header() {
     assert_eq!(header["data_key_id"], id);
     assert_eq!(header["slots"][0]["kind"], "keyfile");
     assert_eq!(header["slots"][1]["kind"], "passphrase");
+    assert_eq!(header["slots"][1]["argon2id"], serde_json::json!({ "memory_kib": 65_536, "passes": 3, "lanes": 4 }));
+    assert_eq!(header["slots"][0]["argon2id"], Value::Null);
     let wrapped = STANDARD.decode(header["slots"][0]["wrapped_key"].as_str().unwrap()).unwrap();
     assert!(wrapped.len() == 104 && file.windows(104).any(|window| window == wrapped));
     let text = place.ok(&["inspect", "in.wax"]).text();
@@ -207,6 +286,7 @@ fn inspect_shows_the_header() {
         &id,
         "keyfile",
         "passphrase",
+        "cost of a guess (Argon2id): 65536 KiB of memory, 3 passes, 4 lanes",
         "131072",
         "5000000",
         "authenticated",

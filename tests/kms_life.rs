@@ -175,7 +175,8 @@ fn bytes_through_kms_itself_are_those_of_the_aws_command_line() {
     let base64 = base64::engine::general_purpose::STANDARD;
 
     // Ours, read by theirs.
-    let blob = kms.direct_encrypt(&name(&key), &secret(b"token"), &context).unwrap();
+    let (blob, arn) = kms.direct_encrypt(&name(&key), &secret(b"token"), &context).unwrap();
+    assert_eq!(arn.to_string(), key);
     std::fs::write(path("ours"), &blob).unwrap();
     let (ours, theirs) = (format!("fileb://{}", path("ours")), format!("fileb://{}", path("token")));
     let text = output(aws_cli(
@@ -250,7 +251,7 @@ fn direct_lengths() {
     }
     assert!(proxy.calls().is_empty());
     for len in [1, 4096] {
-        let blob = kms.direct_encrypt(&key, &secret(&vec![1; len]), &none).unwrap();
+        let (blob, _) = kms.direct_encrypt(&key, &secret(&vec![1; len]), &none).unwrap();
         assert_eq!(kms.direct_decrypt(Some(&key), &blob, &none).unwrap().0.expose().len(), len);
     }
 }

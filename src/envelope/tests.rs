@@ -165,7 +165,11 @@ fn demands_come_before_keys_and_the_length_before_demands() {
     let file = seal(&[&KeyFile::generate().unwrap()], &options);
     let demands = Demands { context: Pairs::default(), labels: Pairs::parse(["host=b", "x=y"]).unwrap() };
     let Err(Error::Unmet(unmet)) = OpenReader::new(file.as_slice(), &[&Untouchable], &demands) else { panic!("met") };
-    assert_eq!(unmet.names, ["label \"host\"", "label \"x\""]);
+    assert_eq!(unmet.names, ["label \"host=b\"", "label \"x=y\""]);
+    assert_eq!(unmet.carried, ["\"host=a\"", "no label \"x\" but \"host=a\""]);
+    let said = "the file does not have the required label \"host=b\", label \"x=y\"; \
+                it has \"host=a\", no label \"x\" but \"host=a\"";
+    assert_eq!(unmet.to_string(), said);
     let cut = OpenReader::new(&file[..8192 + 71], &[&Untouchable], &demands);
     assert!(matches!(cut, Err(Error::Tampered(Tampered::Truncated { offset: 0 }))));
 }

@@ -40,6 +40,13 @@ impl Default for Argon2Cost {
 }
 
 impl Argon2Cost {
+    /// The cost that `slot` states, if it is a passphrase's slot. It is neither authenticated nor checked against the limits.
+    #[must_use]
+    pub fn of(slot: &Slot) -> Option<Self> {
+        let stated = (slot.kind == SlotKind::PASSPHRASE).then(|| slot.wrapped.first_chunk::<12>()).flatten();
+        stated.map(Self::from_bytes)
+    }
+
     /// A hostile file must not make a reader work for days, and a weak slot must not be accepted.
     fn within_bounds(self) -> bool {
         (19 * 1024..=LIMIT_KIB).contains(&self.memory_kib)

@@ -57,6 +57,8 @@ pub struct Report {
     pub warnings: Vec<Warning>,
     /// Length of the payload in bytes. The payload did not change.
     pub payload_len: u64,
+    /// Length of the file in bytes, as it is now.
+    pub file_len: u64,
 }
 
 /// Changes the slots of the file at `path` in one call: [`InPlace::begin`], `plan`, [`InPlace::apply`].

@@ -59,7 +59,7 @@ impl NewFront {
             (false, true) => Outcome::Unchanged,
             (false, false) => Outcome::BroughtTogether(Place::NewFile),
         };
-        let report = Report { outcome, changes: plan.changes().to_vec(), warnings, payload_len: 0 };
+        let report = Report { outcome, changes: plan.changes().to_vec(), warnings, payload_len: 0, file_len: 0 };
         Ok(Self { header: made, payload_at: header.payload_offset(), report })
     }
 }
@@ -85,7 +85,8 @@ pub fn rewrap_stream(
     output.write_all(payload).map_err(writing)?;
     let rest = copy(input, output)?;
     output.flush().map_err(writing)?;
-    Ok(Report { payload_len: payload.len() as u64 + rest, ..made.report })
+    let payload_len = payload.len() as u64 + rest;
+    Ok(Report { payload_len, file_len: made.header.len() as u64 + payload_len, ..made.report })
 }
 
 /// Like [`std::io::copy`], but the error says which side failed.

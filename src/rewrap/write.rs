@@ -59,6 +59,7 @@ impl<F: HeaderFile> InPlace<F> {
             changes: plan.changes().to_vec(),
             warnings: self.header.warnings(),
             payload_len: self.layout().payload_len(self.len),
+            file_len: self.len,
         };
         let Some((bank, order)) = self.next_bank(plan) else { return Ok(report) };
         let place = match self.room_in_place(&bank)? {
@@ -67,7 +68,10 @@ impl<F: HeaderFile> InPlace<F> {
                 check_named(&mut self.file)?;
                 Place::InPlace
             }
-            Some(len) => self.write_new_file(&Bank { len, ..bank }, None).map(|_| Place::NewFile)?,
+            Some(len) => {
+                report.file_len = 2 * len.get() as u64 + report.payload_len;
+                self.write_new_file(&Bank { len, ..bank }, None).map(|_| Place::NewFile)?
+            }
         };
         report.outcome = if plan.changes_slots() { Outcome::Changed(place) } else { Outcome::BroughtTogether(place) };
         Ok(report)

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+pub(crate) mod schema;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -195,7 +197,11 @@ impl Ran {
 }
 
 impl From<Output> for Ran {
+    /// Checks its lines of JSON, too.
+    #[track_caller]
     fn from(output: Output) -> Self {
+        schema::check_printed(&output.stdout);
+        schema::check_printed(&output.stderr);
         Self {
             code: output.status.code(),
             signal: output.status.signal(),

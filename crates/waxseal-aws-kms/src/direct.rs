@@ -29,7 +29,12 @@ impl Kms {
     ///
     /// # Errors
     /// [`Error::Limit`] for another length; any error of KMS.
-    pub fn direct_encrypt(&self, name: &KmsKeyName, plaintext: &SecretBytes, context: &Pairs) -> Result<Vec<u8>> {
+    pub fn direct_encrypt(
+        &self,
+        name: &KmsKeyName,
+        plaintext: &SecretBytes,
+        context: &Pairs,
+    ) -> Result<(Vec<u8>, KeyArn)> {
         let len = plaintext.expose().len();
         if !(1..=DIRECT_MAX).contains(&len) {
             return Err(Error::Limit(format!("KMS encrypts 1 to {DIRECT_MAX} bytes directly, not {len}")));
@@ -47,7 +52,7 @@ impl Kms {
                 return Err(another_key(&call, "is by", &arn, plaintext.expose()));
             }
             let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
-            if blob.is_empty() { Err(bad_answer(&call, "has no ciphertext")) } else { Ok(blob) }
+            if blob.is_empty() { Err(bad_answer(&call, "has no ciphertext")) } else { Ok((blob, arn)) }
         })
     }
 

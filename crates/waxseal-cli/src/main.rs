@@ -3,16 +3,19 @@
 //! Only this package prints, handles signals and decides on exit codes.
 
 mod args;
+mod clock;
 mod commands;
 mod count;
 mod environment;
 mod escape;
+mod evidence;
 mod exit;
 mod failure;
 mod from_command;
 mod guard;
 mod input;
 mod keys;
+mod ledger;
 mod once;
 mod output;
 mod parallel;
@@ -58,7 +61,10 @@ fn run(arguments: &[OsString]) -> Exit {
         Ok(args) => {
             args.global.name.iter().for_each(|name| input::call_stdin(name));
             let session = Session::new(&args);
-            commands::run(args.command, &session).unwrap_or_else(|failure| session.reporter.fatal(&failure))
+            let exit = commands::run(args.command, &session);
+            let exit = exit.unwrap_or_else(|failure| session.reporter.fatal(&failure));
+            session.reporter.close();
+            exit
         }
         Err(error) => report::answer_parser(&error, arguments),
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::error::ErrorKind;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -12,9 +12,12 @@ use serde_json::{Map, Value, json};
 use waxseal::engine::Patient;
 
 use super::Result;
+use super::clock::{Began, Spent};
 use super::escape::{self, Name};
+use super::evidence::Evidence;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::ledger::Ledger;
 use super::plan::Job;
 use super::streams;
 
@@ -28,6 +31,17 @@ pub(crate) enum JsonTo {
     Stdout,
     /// To stderr, because stdout carries data.
     Stderr,
+}
+
+/// In which form results are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// To a user who is looking, and to nobody else.
+    Silent,
+    /// Also a line for each result to stderr (`--report`).
+    Report,
+    /// JSON lines.
+    Json(JsonTo),
 }
 
 /// Which messages are printed.
@@ -52,6 +66,8 @@ pub(crate) struct Done {
     pub(crate) request_id: Option<String>,
     /// KMS's id of the key material that sealed or opened.
     pub(crate) key_material_id: Option<String>,
+    /// What is known of the sealed file.
+    pub(crate) evidence: Evidence,
     /// More fields for `--json`.
     pub(crate) more: Map<String, Value>,
     /// One line for a user at a terminal.
@@ -84,8 +100,13 @@ impl Done {
 /// Prints all messages.
 pub(crate) struct Reporter {
     json: Option<JsonTo>,
+    /// The lines of `--report`, if they are requested.
+    ledger: Option<Mutex<Ledger>>,
     volume: Volume,
     stderr_is_terminal: bool,
+    /// The name of the command.
+    command: String,
+    began: Began,
     /// Warnings that belong to the next JSON line.
     warnings: Mutex<Vec<String>>,
 }
@@ -108,10 +129,18 @@ fn put_aside(text: &str, list: impl FnOnce(&mut Heard) -> &mut Vec<String>) -> b
 }
 
 impl Reporter {
-    /// `json` says where JSON lines go, if they are requested.
-    pub(crate) fn new(json: Option<JsonTo>, volume: Volume) -> Self {
-        let stderr_is_terminal = io::stderr().is_terminal();
-        Self { json, volume, stderr_is_terminal, warnings: Mutex::default() }
+    /// For the command with this name.
+    pub(crate) fn new(form: Form, volume: Volume, command: &str) -> Self {
+        let json = if let Form::Json(stream) = form { Some(stream) } else { None };
+        Self {
+            json,
+            ledger: (form == Form::Report).then(Mutex::default),
+            volume,
+            stderr_is_terminal: io::stderr().is_terminal(),
+            command: command.to_owned(),
+            began: Began::now(),
+            warnings: Mutex::default(),
+        }
     }
 
     /// Whether a user may be shown more than warnings and errors.
@@ -179,16 +208,25 @@ impl Reporter {
         }
     }
 
-    /// Reports the result for `file`, and returns its exit code.
+    /// Reports the result for `file`, the only input, and returns its exit code.
     pub(crate) fn finished(&self, file: Option<&Name>, result: Result<Done>) -> Exit {
+        self.finished_in(self.began.spent(), file, result)
+    }
+
+    /// Reports the result for `file`, which took this time, and returns its exit code.
+    pub(crate) fn finished_in(&self, spent: Spent, file: Option<&Name>, result: Result<Done>) -> Exit {
         let warnings = self.kept();
         let (done, failure) = Done::parts(&result);
         let exit = failure.map_or(Exit::Done, |failure| failure.exit);
         let told = match self.json {
-            Some(stream) => write_json(stream, &json_object(file, done, failure, &warnings)),
+            Some(stream) => write_json(stream, &json_object(self.told(spent), file, done, failure, &warnings)),
             None => {
                 failure.into_iter().for_each(|failure| error(file, failure));
-                done.map_or(Ok(()), |done| self.result(done))
+                let told = done.map_or(Ok(()), |done| self.result(done));
+                if let Some(ledger) = self.ledger() {
+                    report(&{ ledger }.line(&self.command, file, spent, done, failure));
+                }
+                told
             }
         };
         match told {
@@ -205,19 +243,39 @@ impl Reporter {
         match self.json {
             Some(stream) => {
                 let warnings = self.kept();
-                let object = json_object(None, None, Some(failure), &warnings);
+                let object = json_object(self.told(self.began.spent()), None, None, Some(failure), &warnings);
                 let _ = write_json(stream, &object);
             }
-            None => error(None, failure),
+            None => {
+                error(None, failure);
+                if let Some(ledger) = self.ledger() {
+                    report(&{ ledger }.line(&self.command, None, self.began.spent(), None, Some(failure)));
+                }
+            }
         }
         failure.exit
+    }
+
+    /// Sums up several results, if `--report` is given.
+    pub(crate) fn close(&self) {
+        let summary = self.ledger().and_then(|ledger| ledger.summary(self.began.spent()));
+        summary.iter().for_each(|line| report(line));
+    }
+
+    fn ledger(&self) -> Option<MutexGuard<'_, Ledger>> {
+        self.ledger.as_ref().map(|ledger| ledger.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The command, and the time of one of its inputs.
+    fn told(&self, spent: Spent) -> Told<'_> {
+        Told { command: Some(&self.command), spent }
     }
 
     fn result(&self, done: &Done) -> Result<()> {
         for line in &done.details {
             to_stderr(&format!("waxseal: {}\n", escape::text(line)));
         }
-        if let Some(note) = done.note.as_ref().filter(|_| self.is_watched()) {
+        if let Some(note) = done.note.as_ref().filter(|_| self.is_watched() && self.ledger.is_none()) {
             to_stderr(&format!("waxseal: {}\n", escape::text(note)));
         }
         match &done.stdout {
@@ -247,11 +305,32 @@ fn error(file: Option<&Name>, failure: &Failure) {
     }
 }
 
-fn json_object(file: Option<&Name>, done: Option<&Done>, failure: Option<&Failure>, warnings: &[String]) -> Value {
+fn report(line: &str) {
+    say("report", line);
+}
+
+/// What each line tells, whatever the result is.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    /// The command, if the command line could be parsed.
+    command: Option<&'a str>,
+    spent: Spent,
+}
+
+fn json_object(
+    told: Told<'_>,
+    file: Option<&Name>,
+    done: Option<&Done>,
+    failure: Option<&Failure>,
+    warnings: &[String],
+) -> Value {
     let exit = failure.map_or(Exit::Done, |failure| failure.exit);
     let output = done.and_then(|done| done.output.as_ref());
     let mut object = json!({
         "schema": SCHEMA,
+        "command": told.command,
+        "started": told.spent.started(),
+        "duration_ms": told.spent.millis(),
         "ok": failure.is_none(),
         "exit": exit.code(),
         "kind": exit.kind(),
@@ -271,8 +350,10 @@ fn json_object(file: Option<&Name>, done: Option<&Done>, failure: Option<&Failur
         "message": failure.map(|failure| &failure.message),
         "hint": failure.and_then(|failure| failure.hint.as_ref()),
     });
-    if let (Some(fields), Some(done)) = (object.as_object_mut(), done) {
-        fields.extend(done.more.clone());
+    if let Some(fields) = object.as_object_mut() {
+        let key = done.and_then(|done| done.key.as_deref());
+        fields.extend(Evidence::json(done.map(|done| &done.evidence), key));
+        fields.extend(done.map(|done| done.more.clone()).unwrap_or_default());
     }
     object
 }
@@ -344,7 +425,8 @@ pub(crate) fn answer_parser(answer: &clap::Error, arguments: &[OsString]) -> Exi
         }
         _ if asks_for_json(arguments) => {
             let failure = Failure::usage(plain(&text.to_string()).trim_end());
-            let _ = write_json(JsonTo::Stderr, &json_object(None, None, Some(&failure), &[]));
+            let told = Told { command: None, spent: Began::now().spent() };
+            let _ = write_json(JsonTo::Stderr, &json_object(told, None, None, Some(&failure), &[]));
             Exit::Usage
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

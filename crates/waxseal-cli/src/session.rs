@@ -6,13 +6,14 @@ use waxseal::engine::{Durability, Engine};
 
 use super::Result;
 use super::args::Args;
+use super::clock::Began;
 use super::escape::{self, Name};
 use super::exit::Exit;
 use super::input::{Input, InputName, Shape};
 use super::parallel::{self, Groups, Turn};
 use super::plan::{self, Job, Naming};
 use super::progress::{Count, Shown};
-use super::report::{Done, JsonTo, Reporter, Volume};
+use super::report::{Done, Form, JsonTo, Reporter, Volume};
 
 /// The run: messages, the engine, and how outputs are treated.
 pub(crate) struct Session {
@@ -34,7 +35,12 @@ impl Session {
     pub(crate) fn new(args: &Args) -> Self {
         let json_to = if args.command.fills_stdout() { JsonTo::Stderr } else { JsonTo::Stdout };
         let volume = if args.global.quiet { Volume::Quiet } else { Volume::Normal };
-        let reporter = Reporter::new(args.global.json.then_some(json_to), volume);
+        let form = match (args.global.json, args.global.report) {
+            (true, _) => Form::Json(json_to),
+            (false, true) => Form::Report,
+            (false, false) => Form::Silent,
+        };
+        let reporter = Reporter::new(form, volume, &args.name);
         let progress = if reporter.is_watched() && !args.global.no_progress { Shown::WhenSlow } else { Shown::Never };
         Self { reporter, engine: Engine::new(), progress, heavy: Turn::default() }
     }
@@ -86,14 +92,15 @@ impl Session {
         let mut exit = Exit::Done;
         let work_on = |group: &Vec<usize>, tell: &mut dyn FnMut(_)| {
             for item in group.iter().filter_map(|number| items.get(*number)) {
+                let began = Began::now();
                 let (result, heard) = self.reporter.apart(|| work(item));
-                tell((name(item), result, heard));
+                tell((name(item), began.spent(), result, heard));
             }
         };
-        parallel::over(&groups.into_groups(), work_on, |(name, result, heard)| {
+        parallel::over(&groups.into_groups(), work_on, |(name, spent, result, heard)| {
             exit = exit.graver(count.finished(|| {
                 self.reporter.relay(&name, heard);
-                self.reporter.finished(Some(&name), result)
+                self.reporter.finished_in(spent, Some(&name), result)
             }));
         });
         count.end();
@@ -103,8 +110,9 @@ impl Session {
     /// Does `work` for each of `items`, in their order; one failure does not stop the others. Gives the gravest exit code.
     pub(crate) fn each<T>(&self, items: &[T], name: impl Fn(&T) -> Name, work: impl Fn(&T) -> Result<Done>) -> Exit {
         items.iter().fold(Exit::Done, |gravest, item| {
+            let began = Began::now();
             let result = work(item);
-            gravest.graver(self.reporter.finished(Some(&name(item)), result))
+            gravest.graver(self.reporter.finished_in(began.spent(), Some(&name(item)), result))
         })
     }
 }

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{ArgMatches, Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use self::data::{
     ByteRange, CatArgs, DecryptArgs, EncryptArgs, InspectArgs, Reading, ResealArgs, RewrapArgs, SalvageArgs, SuiteArg,
@@ -33,23 +33,43 @@ pub(crate) struct Args {
     /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// The name of the command, for example: key new.
+    #[arg(skip)]
+    pub(crate) name: String,
 }
 
 impl Args {
     /// Parses the command line.
     pub(crate) fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
-        let mut args = Self::try_parse_from(arguments)?;
+        let mut matches = <Self as CommandFactory>::command().try_get_matches_from(arguments)?;
+        let name = name_of(&matches);
+        let args = Self::from_arg_matches_mut(&mut matches);
+        let mut args = Self { name, ..args.map_err(|error| error.format(&mut <Self as CommandFactory>::command()))? };
         match &mut args.command {
+            Command::Encrypt(encrypt) if encrypt.decrypt => {
+                encrypt.settle();
+                args.name = "decrypt".into();
+            }
             Command::Encrypt(encrypt) => encrypt.settle(),
             Command::Decrypt(decrypt) => decrypt.settle(),
             _ => {}
         }
         if args.global.name.is_some() && !args.command.reads_stdin() {
             let error = "--name is for an input from stdin or from a command";
-            return Err(<Self as clap::CommandFactory>::command().error(ErrorKind::ArgumentConflict, error));
+            return Err(<Self as CommandFactory>::command().error(ErrorKind::ArgumentConflict, error));
         }
         Ok(args)
     }
+}
+
+/// The words of the command, without its options.
+fn name_of(mut matches: &ArgMatches) -> String {
+    let mut words = Vec::new();
+    while let Some((word, inner)) = matches.subcommand() {
+        words.push(word);
+        matches = inner;
+    }
+    words.join(" ")
 }
 
 /// Options of every command.
@@ -61,6 +81,11 @@ pub(crate) struct Global {
     /// Print one JSON line for each input, as soon as it is finished, to stdout, or to stderr if stdout carries data
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Print one line for each finished input to stderr, also if stderr is no terminal, and a summary of several inputs
+    ///
+    /// Each line has the time in UTC, the result, the input and output, the keys, the id of the data key, the lengths, the id of the request to AWS KMS, and the time that the input took. With --quiet, these lines are printed as well. --json has the same facts as fields, so the two options exclude each other.
+    #[arg(long, global = true, conflicts_with = "json")]
+    pub(crate) report: bool,
     /// Do not show a progress bar
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,

@@ -46,7 +46,7 @@ fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> R
     };
     let by = reader.opened_by();
     open.warn(reader.header(), &by.failed);
-    let done = open.done(reader.header(), by.slot, by.key.clone(), 0);
+    let done = open.done(reader.header(), by.slot, by.key.clone(), reader.plaintext_len());
     let start = range.start.min(reader.plaintext_len());
     reader.seek(SeekFrom::Start(start)).map_err(|error| Error::io("reading the input", error))?;
     let mut left = range.end.min(reader.plaintext_len()).saturating_sub(start);
@@ -73,6 +73,8 @@ fn start(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> 
     let by = reader.opened_by();
     open.warn(reader.header(), &by.failed);
     let done = open.done(reader.header(), by.slot, by.key.clone(), 0);
+    // The end was not read, so the lengths are not known.
+    let evidence = done.evidence.clone().with_lengths(None, None);
     let mut window = Window { inner: Patient(&stdout), range, position: 0, passed: 0 };
     let mut buffer = vec![0; 1 << 16];
     while window.position < range.end {
@@ -85,7 +87,7 @@ fn start(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> 
     }
     let passed = window.passed;
     closed(stdout)?;
-    Ok(Done { bytes: Some(passed), ..done })
+    Ok(Done { bytes: Some(passed), evidence, ..done })
 }
 
 /// Reads a stream to its end, so that all of it is authenticated, and lets the range through.

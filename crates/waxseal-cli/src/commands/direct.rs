@@ -6,11 +6,12 @@ use waxseal::Error;
 use waxseal::engine::Patient;
 use waxseal::format::{KMS_WRAPPED_MAX, MAGIC, Pairs};
 use waxseal::secret::SecretBytes;
-use waxseal_aws_kms::{DIRECT_MAX, KmsKeyName};
+use waxseal_aws_kms::{DIRECT_MAX, KeyArn, KmsKeyName};
 
 use crate::Result;
 use crate::args::{DirectArgs, DirectCommand, FileArgs, ServiceCommand};
 use crate::escape::Name;
+use crate::evidence::{Evidence, pairs_json};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Input, InputName};
@@ -89,9 +90,9 @@ impl Direct<'_> {
             return Err(failure.hint("for other sizes, use `waxseal encrypt`"));
         }
         let output = target.open(Content::Ciphertext, mode)?;
-        let blob = self.cloud.kms().direct_encrypt(key, &plaintext, &self.context)?;
+        let (blob, arn) = self.cloud.kms().direct_encrypt(key, &plaintext, &self.context)?;
         self.write(output, &blob)?;
-        Ok(self.done(plaintext.expose().len(), key.to_string(), path))
+        Ok(self.done(plaintext.expose().len(), blob.len(), key.to_string(), &arn, path))
     }
 
     fn decrypt(&self, key: Option<&KmsKeyName>) -> Result<Done> {
@@ -107,7 +108,7 @@ impl Direct<'_> {
         let output = target.open(Content::Plaintext, 0o600)?;
         let (plaintext, arn) = self.cloud.kms().direct_decrypt(key, blob.expose(), &self.context)?;
         self.write(output, plaintext.expose())?;
-        Ok(self.done(plaintext.expose().len(), arn.to_string(), path))
+        Ok(self.done(plaintext.expose().len(), blob.expose().len(), arn.to_string(), &arn, path))
     }
 
     fn target(&self, input: &Input) -> Result<Target> {
@@ -123,9 +124,15 @@ impl Direct<'_> {
         output.commit(durability(self.args.files.write.no_sync), self.reporter)
     }
 
-    fn done(&self, len: usize, key: String, output: Option<Name>) -> Done {
+    fn done(&self, plain: usize, sealed: usize, key: String, arn: &KeyArn, output: Option<Name>) -> Done {
         let (request_id, key_material_id) = self.cloud.answered();
-        Done { bytes: Some(len as u64), key: Some(key), output, request_id, key_material_id, ..Done::default() }
+        let bytes = Some(plain as u64);
+        let evidence = Evidence {
+            key_arn: Some(arn.to_string()),
+            context: Some(pairs_json(&self.context)),
+            ..Evidence::default().with_lengths(bytes, Some(sealed as u64))
+        };
+        Done { bytes, key: Some(key), output, request_id, key_material_id, evidence, ..Done::default() }
     }
 }
 

@@ -9,6 +9,7 @@ use waxseal::{Envelope, SealOptions};
 use crate::Result;
 use crate::args::{EncryptArgs, Reading};
 use crate::escape::{self, Name};
+use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::from_command::CommandOutput;
@@ -129,7 +130,7 @@ impl Seal<'_> {
         };
         output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
-        Ok(self.done(&sealed, path))
+        Ok(self.done(sealed, path))
     }
 
     /// The hint is the line that seals the folder with the same keys. It notices if tar fails. A name that cannot be shown
@@ -165,7 +166,7 @@ impl Seal<'_> {
             .failure()
             .map_or(sealed, |failure| Err(failure.hint(hint(&output, path.as_ref().map(Name::text)))))?;
         output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
-        Ok(self.done(&sealed, path))
+        Ok(self.done(sealed, path))
     }
 
     fn seal(
@@ -174,18 +175,22 @@ impl Seal<'_> {
         source: Source<'_>,
         output: &Output,
         envelope: impl FnOnce() -> waxseal::Result<Envelope> + Send,
-    ) -> Result<Sealed> {
+    ) -> Result<(Sealed, Evidence)> {
         let sink = output.sink(durability(self.args.files.write.no_sync));
+        let mut evidence = Evidence::default();
+        let envelope = || envelope().inspect(|envelope| evidence = Evidence::sealed(envelope));
         let sealed = self.session.engine.seal(source, sink, envelope, &watch);
         watch.finish();
-        Ok(sealed?)
+        let sealed = sealed?;
+        let evidence = evidence.with_lengths(Some(sealed.plaintext_len), Some(sealed.file_len));
+        Ok((sealed, evidence))
     }
 
-    fn done(&self, sealed: &Sealed, output: Option<Name>) -> Done {
+    fn done(&self, (sealed, evidence): (Sealed, Evidence), output: Option<Name>) -> Done {
         let keys = self.sealers.names().join(", ");
         let note = output.as_ref().map(|output| format!("created {output} for {keys}"));
         let (request_id, key_material_id) = self.cloud.answered();
         let bytes = Some(sealed.plaintext_len);
-        Done { bytes, key: Some(keys), output, request_id, key_material_id, note, ..Done::default() }
+        Done { bytes, key: Some(keys), output, request_id, key_material_id, evidence, note, ..Done::default() }
     }
 }

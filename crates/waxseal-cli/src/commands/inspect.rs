@@ -6,11 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use waxseal::container::Layout;
-use waxseal::format::{Bank, BankNumber, BankState, FRONT_LEN, Front, Header, Pairs, Sharing, Slot};
+use waxseal::format::{Bank, BankNumber, BankState, FRONT_LEN, Front, Header, Sharing, Slot};
+use waxseal::keys::Argon2Cost;
 
 use super::open::warn_of_header;
 use crate::Result;
 use crate::args::InspectArgs;
+use crate::evidence::pairs_json;
 use crate::exit::Exit;
 use crate::input::{Input, InputName};
 use crate::keys;
@@ -128,10 +130,6 @@ impl View {
     }
 }
 
-fn pairs_json(pairs: &Pairs) -> Value {
-    Value::Object(pairs.iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
-}
-
 fn slots_json(bank: &Bank) -> Vec<Value> {
     let slot_json = |(index, slot): (usize, &Slot)| {
         json!({
@@ -140,6 +138,9 @@ fn slots_json(bank: &Bank) -> Vec<Value> {
             "kind_number": slot.kind.0,
             "key_id": slot.key_id,
             "wrapped_key": STANDARD.encode(&slot.wrapped),
+            "argon2id": Argon2Cost::of(slot).map(|cost| {
+                json!({ "memory_kib": cost.memory_kib, "passes": cost.passes, "lanes": cost.lanes })
+            }),
             "by_hand": keys::by_hand(slot, &bank.binding),
         })
     };

@@ -12,6 +12,7 @@ use waxseal::{Demands, Error};
 
 use crate::Result;
 use crate::args::{OpenArgs, PairArgs};
+use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Input, InputName, Shape};
@@ -97,7 +98,8 @@ impl<'a> Open<'a> {
         let more = Map::from_iter([("slot_kind".to_owned(), kind.into())]);
         let key = key_of(header, slot, key);
         let (request_id, key_material_id) = self.cloud.answered();
-        Done { bytes: Some(bytes), key: Some(key), request_id, key_material_id, more, ..Done::default() }
+        let evidence = Evidence::opened(header, slot, Some(bytes));
+        Done { bytes: Some(bytes), key: Some(key), request_id, key_material_id, evidence, more, ..Done::default() }
     }
 
     /// Warns about faults of a file that opened in spite of them.

@@ -10,6 +10,7 @@ use crate::Result;
 use crate::args::SalvageArgs;
 use crate::count::count;
 use crate::escape::Name;
+use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Identity, Input, InputName, Shape};
@@ -88,7 +89,14 @@ fn told(report: &SalvageReport, args: &SalvageArgs, open: &Open<'_>, input: &Inp
             .warn("no complete copy of the header is at its position; the file was opened with what is left"),
     }
     let (request_id, key_material_id) = open.cloud.answered();
+    let slots = if let HeaderSource::Header(header) = &report.header { header.bank().slots.as_slice() } else { &[] };
+    let evidence = Evidence {
+        key_arn: Some(report.by.key.clone()).filter(|key| key.starts_with("arn:")),
+        ..Evidence::of(&report.binding, slots)
+    };
+    let known = if let PlaintextEnd::Known(len) = report.end { Some(len) } else { None };
     let mut done = Done {
+        evidence: evidence.with_lengths(known, Some(report.input_len)),
         bytes: Some(report.recovered_bytes()),
         key: Some(report.by.key.clone()),
         output: Some(Name::of(&args.output)),

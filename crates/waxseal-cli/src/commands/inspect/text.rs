@@ -5,6 +5,7 @@ use std::fmt::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use waxseal::format::{Bank, BankNumber, BankState, Pairs, Sharing, Slot, SlotKind};
+use waxseal::keys::Argon2Cost;
 
 use super::{Prelude, View};
 use crate::count::count;
@@ -110,6 +111,14 @@ fn slots(out: &mut String, name: &str, bank: &Bank) {
     for (index, slot) in bank.slots.iter().enumerate() {
         let _ = writeln!(out, "    {index}  {}  {}", kind(slot), escape::text(&slot.key_id));
         let _ = writeln!(out, "       wrapped data key: {}", STANDARD.encode(&slot.wrapped));
+        if let Some(Argon2Cost { memory_kib, passes, lanes }) = Argon2Cost::of(slot) {
+            let _ = writeln!(
+                out,
+                "       cost of a guess (Argon2id): {memory_kib} KiB of memory, {passes} {}, {}",
+                if passes == 1 { "pass" } else { "passes" },
+                count(lanes.into(), "lane")
+            );
+        }
         if let Some(command) = by_hand(slot, &bank.binding) {
             let _ = writeln!(out, "       to unwrap it by hand:\n       {command}");
         }

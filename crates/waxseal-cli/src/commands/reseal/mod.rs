@@ -16,6 +16,7 @@ use super::open::Open;
 use crate::Result;
 use crate::args::{KeyArgs, OpenArgs, ResealArgs, SuiteArg};
 use crate::escape::Name;
+use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Input, InputName};
@@ -53,9 +54,9 @@ pub(crate) fn run(args: ResealArgs, session: &Session) -> Result<Exit> {
         let path = target.path().map(Name::of);
         let output = target.open(Content::Ciphertext, mode)?;
         let durability = durability(write.no_sync);
-        let (opened, sealed) = reseal.pass(&job.input.display(), &mut input, output.sink(durability))?;
+        let (opened, evidence) = reseal.pass(&job.input.display(), &mut input, output.sink(durability))?;
         output.commit(durability, &session.reporter)?;
-        Ok(reseal.done(&opened, &sealed, path))
+        Ok(reseal.done(&opened, evidence, path))
     })();
     Ok(session.reporter.finished(Some(&job.input.name()), done))
 }
@@ -125,7 +126,7 @@ struct Reseal<'a> {
 impl Reseal<'_> {
     /// One pass, in two halves that work at once. The new file's end is sealed only after the old one's was
     /// authenticated.
-    fn pass(&self, name: &str, input: &mut Input, sink: Sink<'_>) -> Result<(Opened, Sealed)> {
+    fn pass(&self, name: &str, input: &mut Input, sink: Sink<'_>) -> Result<(Opened, Evidence)> {
         let session = self.open.session;
         let watch = Watch::new(session.progress, name);
         let (openers, demands) = (self.open.openers(), self.open.demands());
@@ -141,7 +142,12 @@ impl Reseal<'_> {
             };
             let opening = std::thread::Builder::new().spawn_scoped(scope, opening);
             let opening = opening.map_err(|error| Failure::io("starting a thread", error))?;
-            let sealed = session.engine.seal(Source::Stream(&mut drain), sink, move || new.envelope(&begun), &Ending);
+            let mut evidence = Evidence::default();
+            let told = &mut evidence;
+            let envelope = move || new.envelope(&begun).inspect(|envelope| *told = Evidence::sealed(envelope));
+            let sealed = session.engine.seal(Source::Stream(&mut drain), sink, envelope, &Ending);
+            let sealed = sealed
+                .map(|Sealed { plaintext_len, file_len }| evidence.with_lengths(Some(plaintext_len), Some(file_len)));
             // The opening must not wait for a reader that has gone.
             drop(drain);
             let opened = opening.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -158,15 +164,25 @@ impl Reseal<'_> {
         }
     }
 
-    fn done(&self, opened: &Opened, sealed: &Sealed, output: Option<Name>) -> Done {
+    fn done(&self, opened: &Opened, evidence: Evidence, output: Option<Name>) -> Done {
         let old_key = key_of(&opened.header, opened.by.slot, opened.by.key.clone());
         let new_keys = self.new.sealers.names().join(", ");
         let note = output.as_ref().map(|output| format!("created {output}: {old_key} -> {new_keys}"));
         let more =
             Map::from_iter([("old_key".to_owned(), old_key.into()), ("new_key".to_owned(), new_keys.clone().into())]);
         let (request_id, key_material_id) = self.open.cloud.answered();
-        let bytes = Some(sealed.plaintext_len);
-        Done { bytes, key: Some(new_keys), output, request_id, key_material_id, note, more, ..Done::default() }
+        let bytes = evidence.plaintext_bytes;
+        Done {
+            bytes,
+            key: Some(new_keys),
+            output,
+            request_id,
+            key_material_id,
+            evidence,
+            note,
+            more,
+            ..Done::default()
+        }
     }
 }
 

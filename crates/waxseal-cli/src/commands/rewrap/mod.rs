@@ -20,7 +20,9 @@ use waxseal::rewrap::{DiskFile, InPlace, Plan, Report, Request, rewrap_stream};
 use self::keys::Keys;
 use crate::Result;
 use crate::args::RewrapArgs;
+use crate::clock::{Began, Spent};
 use crate::escape::{self, Name};
+use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Identity, InputName};
@@ -100,6 +102,9 @@ fn check(args: &RewrapArgs, inputs: &[InputName]) -> Result<()> {
     Ok(())
 }
 
+/// What was done with a file, and what is known of it.
+type Changed = (Report, Evidence);
+
 /// The result for one input, and what was wrong with it before.
 type Told = (Result<Done>, Vec<String>);
 
@@ -119,13 +124,13 @@ impl Rewrap<'_> {
         let count = Count::new(session.progress, inputs.len());
         let mut summary = told::Summary::default();
         let mut exit = Exit::Done;
-        let work = |names: &Vec<&Path>, tell: &mut dyn FnMut((Name, Told))| self.file(names, tell);
-        parallel::over(&by_file(inputs), work, |(file, (result, warnings))| {
+        let work = |names: &Vec<&Path>, tell: &mut dyn FnMut((Name, Spent, Told))| self.file(names, tell);
+        parallel::over(&by_file(inputs), work, |(file, spent, (result, warnings))| {
             summary.add(&result);
             let result = result.map(|done| told::audible(self.keys.with_materials(done), &session.reporter));
             exit = exit.graver(count.finished(|| {
                 warnings.iter().for_each(|warning| session.reporter.warn(&format!("{file}: {warning}")));
-                session.reporter.finished(Some(&file), result)
+                session.reporter.finished_in(spent, Some(&file), result)
             }));
         });
         count.end();
@@ -136,23 +141,26 @@ impl Rewrap<'_> {
     }
 
     /// One file, by all of its names.
-    fn file(&self, names: &[&Path], tell: &mut dyn FnMut((Name, Told))) {
+    fn file(&self, names: &[&Path], tell: &mut dyn FnMut((Name, Spent, Told))) {
         let Some((path, again)) = names.split_first() else { return };
         let name = escape::path(path);
+        let began = Began::now();
         let told = self.in_place(path);
+        let spent = began.spent();
         let again: Vec<_> = again
             .iter()
             .map(|further| {
                 let further_name = escape::path(further);
+                let began = Began::now();
                 let told = if have_one_front(path, further) {
                     (told::again(&further_name, &name, &told.0), Vec::new())
                 } else {
                     self.in_place(further)
                 };
-                (Name::of(further), told)
+                (Name::of(further), began.spent(), told)
             })
             .collect();
-        tell((Name::of(path), told));
+        tell((Name::of(path), spent, told));
         again.into_iter().for_each(tell);
     }
 
@@ -160,10 +168,10 @@ impl Rewrap<'_> {
         let name = escape::path(path);
         let mut repaired = None;
         match self.change(path, &mut repaired) {
-            Ok(report) => {
+            Ok((report, evidence)) => {
                 let mut warnings = told::warnings(&report, repaired.as_ref());
                 warnings.extend(repaired.iter().flat_map(told::Repaired::warnings));
-                (Ok(told::done(&name, &report, repaired.as_ref())), warnings)
+                (Ok(told::done(&name, &report, evidence, repaired.as_ref())), warnings)
             }
             Err(failure) => match &repaired {
                 Some(repaired) => (Ok(told::cut_short(&name, repaired, hinted(failure))), Vec::new()),
@@ -174,13 +182,14 @@ impl Rewrap<'_> {
 
     /// `repaired` describes the bytes that a repair overwrote or may have overwritten. It is reported even if a later
     /// step fails.
-    fn change(&self, path: &Path, repaired: &mut Option<told::Repaired>) -> Result<Report> {
+    fn change(&self, path: &Path, repaired: &mut Option<told::Repaired>) -> Result<Changed> {
         let file = DiskFile::at(input_at(path)?)?.with_temporaries(Arc::new(Registered));
         let mut file = InPlace::begin(file)?;
         let warnings = file.header().warnings();
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
         // All checks come before the first write. The plan stays valid, because a repair changes no slot.
         let plan = self.plan(file.header(), &escape::path(path))?;
+        let evidence = Evidence::of(&file.header().bank().binding, plan.slots());
         let repairs = repair.as_ref().map(|repair| file.repair_copies(repair)).transpose()?.unwrap_or(false);
         if repairs || file.copies(&plan)? {
             self.see_that_it_is_whole(&mut file)?;
@@ -191,7 +200,7 @@ impl Rewrap<'_> {
         }
         let mut report = file.apply(&plan)?;
         report.warnings = warnings;
-        Ok(report)
+        Ok((report, evidence))
     }
 
     /// A new file will replace this one, so no other program may be writing it.
@@ -222,26 +231,30 @@ impl Rewrap<'_> {
     /// Makes a copy of one input with the requested keys.
     fn copy(&self, job: &Job, keys: &Keys<'_>, reporter: &Reporter) -> Told {
         match self.copied(job, keys, reporter) {
-            Ok((report, output)) => {
-                let done = told::done(&job.input.display(), &report, None);
+            Ok(((report, evidence), output)) => {
+                let done = told::done(&job.input.display(), &report, evidence, None);
                 (Ok(Done { output, stdout: None, ..done }), told::warnings(&report, None))
             }
             Err(failure) => (Err(hinted(failure)), Vec::new()),
         }
     }
 
-    fn copied(&self, job: &Job, keys: &Keys<'_>, reporter: &Reporter) -> Result<(Report, Option<Name>)> {
+    fn copied(&self, job: &Job, keys: &Keys<'_>, reporter: &Reporter) -> Result<(Changed, Option<Name>)> {
         let input = job.input.open()?;
         let target = plan::target(job, &input, self.args.write.force, &keys.forbidden())?;
         let mode = target.sealed_mode(&input);
         let path = target.path().map(Name::of);
         let output = target.open(Content::Ciphertext, mode)?;
         let mut held = Held { inner: Patient(output.file()), last: Vec::new() };
-        let report =
-            rewrap_stream(&mut Patient(&input.file), &mut held, |header| self.plan(header, &job.input.display()))?;
+        let mut evidence = Evidence::default();
+        let report = rewrap_stream(&mut Patient(&input.file), &mut held, |header| {
+            let plan = self.plan(header, &job.input.display())?;
+            evidence = Evidence::of(&header.bank().binding, plan.slots());
+            Ok(plan)
+        })?;
         input.check_unchanged()?;
         output.commit(durability(self.args.write.no_sync), reporter)?;
-        Ok((report, path))
+        Ok(((report, evidence), path))
     }
 
     /// Asks the user first, and then the key services.

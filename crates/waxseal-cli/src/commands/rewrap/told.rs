@@ -5,11 +5,13 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use waxseal::container::Layout;
 use waxseal::rewrap::{Change, Kept, Outcome, Part, RepairPlan, Replacement, Report, SlotName};
 
 use crate::Result;
 use crate::count::count;
 use crate::escape::{self, Name};
+use crate::evidence::Evidence;
 use crate::failure::Failure;
 use crate::report::{Done, Reporter};
 
@@ -40,7 +42,7 @@ impl Repaired {
 }
 
 /// The result for one input.
-pub(super) fn done(file: &str, report: &Report, repaired: Option<&Repaired>) -> Done {
+pub(super) fn done(file: &str, report: &Report, evidence: Evidence, repaired: Option<&Repaired>) -> Done {
     let changes: Vec<String> = report.changes.iter().map(change_words).collect();
     let note = (!changes.is_empty()).then(|| format!("{file}: {}", changes.join(", ")));
     let stdout = match (repaired, report.outcome) {
@@ -50,11 +52,24 @@ pub(super) fn done(file: &str, report: &Report, repaired: Option<&Repaired>) -> 
     };
     Done {
         request_id: report.changes.iter().find_map(|change| change.request_id.clone()),
+        evidence: Evidence { key_arn: new_arn(report), ..evidence }
+            .with_lengths(plaintext_len(report), Some(report.file_len)),
         more: json_of(report, repaired),
         note,
         stdout,
         ..Done::default()
     }
+}
+
+/// The first new key, if it is in AWS KMS.
+fn new_arn(report: &Report) -> Option<String> {
+    let new = report.changes.iter().find_map(|change| change.new.as_ref())?;
+    Some(new.key_id.clone()).filter(|id| id.starts_with("arn:"))
+}
+
+/// By the length of the payload, which this command does not authenticate.
+fn plaintext_len(report: &Report) -> Option<u64> {
+    Layout::new(0).end(report.payload_len).ok().map(|end| end.plaintext_len)
 }
 
 /// Adds, for each call, the materials of the new key and of the old one. `of` finds them.
