@@ -329,9 +329,11 @@ fn an_altered_slot() {
 
 /// Runs its arguments on a terminal of their own, types a line of stdin at each question, and tells what it saw.
 const ON_A_TERMINAL: &str = r#"
-import os, pty, signal, sys
+import os, pty, re, signal, sys
 signal.alarm(60)
 answers = sys.stdin.read().split("\n")
+# An answer is for the file that the question names, or for any.
+named = dict(answer.split("=", 1) for answer in answers if "=" in answer)
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
@@ -340,7 +342,9 @@ for more in pieces(terminal):
     # Failures say the word too, but not at the start of a line.
     asked = lambda said: (b"\n" + said).count(b"\npassphrase: ")
     for _ in range(asked(said + more) - asked(said)):
-        os.write(terminal, answers.pop(0).encode() + b"\n")
+        files = re.findall(rb"(?:opens (\w+\.wax)|(\w+\.wax) needs a passphrase)", said + more)
+        answer = named[b"".join(files[-1]).decode()] if named else answers.pop(0)
+        os.write(terminal, answer.encode() + b"\n")
     said += more
 print(asked(said), said.count(b'"ok":true'), *[b"shown"] * (b"-one" in said))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -386,10 +390,12 @@ fn files_may_have_different_passphrases() {
         place.ok(&["encrypt", "-k", "passphrase:file=pass", name]);
     }
     let sealed = names.map(|name| format!("{name}.wax"));
-    let ran = on_a_terminal(&place, &["verify", "--json"], &sealed, "number-one\nnumber-two-one\n");
+    // Several files are opened at once, so any of them may ask first. The question names it.
+    let answers = "a.wax=number-one\nb.wax=number-two-one\nc.wax=number-one\nd.wax=number-two-one\n";
+    let ran = on_a_terminal(&place, &["verify", "--json"], &sealed, answers);
     assert_eq!((ran.text().trim(), ran.code), ("2 4", Some(0)), "{}", ran.stderr);
     // A user who does not know the second passphrase is asked three times for each of its files.
-    let answers = format!("number-one\n{}", "wrong-one\n".repeat(6));
+    let answers = "number-one\n".repeat(7);
     let ran = on_a_terminal(&place, &["verify", "--json"], &sealed, &answers);
     assert_eq!((ran.text().trim(), ran.code), ("7 2", Some(5)), "{}", ran.stderr);
 }

@@ -115,6 +115,11 @@ impl Case {
         }
     }
 
+    /// Whether another program writes the file. What a full disk or a power cut does to it is not this program's.
+    pub(crate) fn is_written_by_command(&self) -> bool {
+        self.args.iter().any(|arg| arg == "--to-command")
+    }
+
     /// Whether another program makes the content or takes it.
     pub(crate) fn has_command(&self) -> bool {
         self.args.iter().any(|arg| arg == "--to-command" || arg == "--from-command")

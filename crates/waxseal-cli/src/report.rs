@@ -128,6 +128,11 @@ fn put_aside(text: &str, list: impl FnOnce(&mut Heard) -> &mut Vec<String>) -> b
     APART.with_borrow_mut(|apart| apart.as_mut().map(|heard| list(heard).push(text.to_owned())).is_some())
 }
 
+/// Whether this thread works on one of several inputs.
+pub(crate) fn is_one_of_several() -> bool {
+    APART.with_borrow(Option::is_some)
+}
+
 impl Reporter {
     /// For the command with this name.
     pub(crate) fn new(form: Form, volume: Volume, command: &str) -> Self {
@@ -177,7 +182,7 @@ impl Reporter {
     /// Whether this thread works on one of several inputs.
     #[expect(clippy::unused_self, reason = "it is this reporter that hears of them")]
     pub(crate) fn is_one_of_several(&self) -> bool {
-        APART.with_borrow(Option::is_some)
+        is_one_of_several()
     }
 
     /// Tells what was said of `file`, before its result.

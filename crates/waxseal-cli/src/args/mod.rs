@@ -188,7 +188,7 @@ pub(crate) struct FileArgs {
     /// Where to write; "-" is stdout
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
-    /// Leave out each input whose output exists, and count it as a success
+    /// Leave out each input whose output exists, and count it as a success; an empty output counts only if it is complete
     #[arg(long, conflicts_with = "force")]
     pub(crate) skip_existing: bool,
     #[command(flatten)]

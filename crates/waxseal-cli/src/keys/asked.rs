@@ -12,6 +12,7 @@ use waxseal::secret::DataKey;
 
 use super::in_turn::InTurn;
 use crate::prompt;
+use crate::report;
 
 /// So often a passphrase is asked for, for each file.
 const TRIES: usize = 3;
@@ -51,6 +52,8 @@ impl Asked {
     fn ask(&self, person: &mut Person, slot: &Slot, binding: &Binding, tried: usize) -> waxseal::Result<DataKey> {
         let file = name_of(binding.data_key_id);
         let mut question = match tried {
+            // Several files are opened at once, and ask in any order.
+            0 if report::is_one_of_several() => format!("{file} needs a passphrase\n"),
             0 => String::new(),
             _ => format!("no passphrase so far opens {file}\n"),
         };
