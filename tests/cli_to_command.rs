@@ -186,11 +186,16 @@ struct Running {
 impl Running {
     fn start(place: &Place, script: &str) -> Self {
         let sealed = place.sealed("in.wax", &noise(6_000_000));
+        let _ = fs::remove_file(place.path("pid"));
         let mut command = place.command(&sh("-", script));
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(&sealed[..5_000_000]).unwrap();
         wait_until("the command got nothing", || fs::metadata(place.path("part")).is_ok_and(|part| part.len() > 0));
+        if script == DAEMON {
+            // Its parent writes the number, perhaps after the first bytes have come.
+            number_in(place, "pid");
+        }
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
         let tasks = || fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
         let all = tasks().map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap());
