@@ -49,19 +49,10 @@ fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> R
     let done = open.done(reader.header(), by.slot, by.key.clone(), reader.plaintext_len());
     let start = range.start.min(reader.plaintext_len());
     reader.seek(SeekFrom::Start(start)).map_err(|error| Error::io("reading the input", error))?;
-    let mut left = range.end.min(reader.plaintext_len()).saturating_sub(start);
-    let (all, mut buffer) = (left, vec![0; 1 << 16]);
-    while left > 0 {
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = reader.read(&mut buffer[..want]).map_err(|error| Error::io("reading the input", error))?;
-        if read == 0 {
-            break;
-        }
-        Patient(&stdout).write_all(&buffer[..read]).map_err(|error| Error::io("writing to stdout", error))?;
-        left -= read as u64;
-    }
+    let most = range.end.min(reader.plaintext_len()).saturating_sub(start);
+    let passed = copy(&mut reader, most, &mut Patient(&stdout))?;
     closed(stdout)?;
-    Ok(Done { bytes: Some(all - left), ..done })
+    Ok(Done { bytes: Some(passed), ..done })
 }
 
 /// Reads a stream only as far as the range needs it. What comes after the range is not looked at.
@@ -75,17 +66,8 @@ fn start(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> 
     let done = open.done(reader.header(), by.slot, by.key.clone(), 0);
     // The end was not read, so the lengths are not known.
     let evidence = done.evidence.clone().with_lengths(None, None);
-    let mut window = Window { inner: Patient(&stdout), range, position: 0, passed: 0 };
-    let mut buffer = vec![0; 1 << 16];
-    while window.position < range.end {
-        let want = usize::try_from(range.end - window.position).unwrap_or(usize::MAX).min(buffer.len());
-        let read = reader.read(&mut buffer[..want]).map_err(|error| Error::io("reading the input", error))?;
-        if read == 0 {
-            break;
-        }
-        window.write_all(&buffer[..read]).map_err(|error| Error::io("writing to stdout", error))?;
-    }
-    let passed = window.passed;
+    copy(&mut reader, range.start, &mut io::sink())?;
+    let passed = copy(&mut reader, range.end - range.start, &mut Patient(&stdout))?;
     closed(stdout)?;
     Ok(Done { bytes: Some(passed), evidence, ..done })
 }
@@ -97,6 +79,21 @@ fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Op
     let passed = window.passed;
     closed(stdout)?;
     Ok(Done { bytes: Some(passed), ..done })
+}
+
+/// Copies at most `most` bytes; fewer if the content ends before. Returns their number.
+fn copy(reader: &mut impl Read, most: u64, out: &mut impl Write) -> Result<u64> {
+    let (mut left, mut buffer) = (most, vec![0; 1 << 16]);
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = reader.read(&mut buffer[..want]).map_err(|error| Error::io("reading the input", error))?;
+        if read == 0 {
+            break;
+        }
+        out.write_all(&buffer[..read]).map_err(|error| Error::io("writing to stdout", error))?;
+        left -= read as u64;
+    }
+    Ok(most - left)
 }
 
 /// Some file systems report a full disk only when a file is closed.
