@@ -38,9 +38,6 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     let command = args.from_command.then(|| command_target(args, &forbidden)).transpose()?;
     let cloud = Cloud::new(&args.kms)?;
     let sealers = keys.load(&Keyring { cloud: &cloud, reporter: &session.reporter })?;
-    if let Some(remark) = sealers.remark().filter(|_| session.reporter.is_watched()) {
-        session.reporter.remark(remark);
-    }
     let named: Option<Vec<String>> = keys.specs().iter().map(option_of).collect();
     let seal = Seal { args, options, cloud, sealers, forbidden, named: named.map(|named| named.join(" ")), session };
     let waits = !args.files.write.no_sync || keys.specs().iter().any(|key| key.turn() != Turn::Local);

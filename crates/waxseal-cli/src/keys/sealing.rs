@@ -42,7 +42,11 @@ impl Sealing {
 
     /// Reads the keys, and asks for a passphrase if it must.
     pub(crate) fn load(&self, ring: &Keyring<'_>) -> Result<Sealers> {
-        Ok(Sealers(self.0.iter().map(|key| key.to_seal(ring)).collect::<Result<_>>()?))
+        let sealers = Sealers(self.0.iter().map(|key| key.to_seal(ring)).collect::<Result<_>>()?);
+        if let Some(remark) = sealers.remark().filter(|_| ring.reporter.is_watched()) {
+            ring.reporter.remark(remark);
+        }
+        Ok(sealers)
     }
 }
 
@@ -62,7 +66,7 @@ impl Sealers {
     }
 
     /// A warning about these keys together. Any one of them opens the file, so the weakest decides.
-    pub(crate) fn remark(&self) -> Option<&'static str> {
+    fn remark(&self) -> Option<&'static str> {
         remark(self.0.iter().map(|key| key.kind))
     }
 }

@@ -41,9 +41,6 @@ pub(crate) fn run(args: ResealArgs, session: &Session) -> Result<Exit> {
     let open = Open::new(&open_args, &pairs, &inputs, session)?.named_by("--from");
     once::check(&inputs, sealing.specs())?;
     let sealers = sealing.load(&Keyring { cloud: &open.cloud, reporter: &session.reporter })?;
-    if let Some(remark) = sealers.remark().filter(|_| session.reporter.is_watched()) {
-        session.reporter.remark(remark);
-    }
     let mut forbidden = open.forbidden();
     forbidden.extend(sealing.forbidden());
     let reseal = Reseal { open, new: New { sealers, changes, suite } };
