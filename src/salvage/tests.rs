@@ -80,7 +80,9 @@ impl Damaged {
     }
 
     fn overwrite(&mut self, at: usize, len: usize) -> &mut Self {
-        let len = len.min(self.bytes.len().saturating_sub(at));
+        // An earlier edit may have removed the byte at `at`.
+        let at = at.min(self.bytes.len());
+        let len = len.min(self.bytes.len() - at);
         let mut bytes = garbage(len);
         // The new bytes must differ from the old ones. A single random byte would be equal once in 256 runs.
         if bytes == self.bytes[at..at + len] {
