@@ -86,8 +86,9 @@ fn servers_listen_on_this_machine_only() {
 /// What an upload needs, on both stores, and what one of them ignores.
 #[test]
 fn conditions_that_the_stores_keep() {
-    for (url, keeps_if_match) in [(&shared_seaweed().url, true), (&moto_s3().url, false)] {
-        let (plain, client) = (PlainS3::at(url), s3_client(url));
+    let (seaweed, moto) = (&shared_seaweed().url, &moto_s3().url);
+    for (url, plain, keeps_if_match) in [(seaweed, PlainS3::at(seaweed), true), (moto, PlainS3::at_moto(moto), false)] {
+        let client = s3_client(url);
         let bucket = plain.new_bucket();
         run(async {
             let put = |key: &str| client.put_object().bucket(&bucket).key(key).body(ByteStream::from_static(b"one"));

@@ -188,6 +188,8 @@ fn free_ports() -> u16 {
 #[derive(Debug, Clone)]
 pub struct PlainS3 {
     address: String,
+    /// moto wants to see who asks, and does not check it.
+    names_caller: bool,
 }
 
 /// An answer, with its body complete.
@@ -211,15 +213,24 @@ impl PlainAnswer {
 }
 
 impl PlainS3 {
-    /// For the store at `url` (`http://127.0.0.1:PORT`).
+    /// For the SeaweedFS at `url` (`http://127.0.0.1:PORT`).
     pub fn at(url: &str) -> Self {
-        Self { address: url.strip_prefix("http://").expect("a store without TLS").to_owned() }
+        Self { address: url.strip_prefix("http://").expect("a store without TLS").to_owned(), names_caller: false }
+    }
+
+    /// For the moto at `url`.
+    pub fn at_moto(url: &str) -> Self {
+        Self { names_caller: true, ..Self::at(url) }
     }
 
     /// One request. `target` is path and query as they are sent.
     pub fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<PlainAnswer> {
         let mut stream = TcpStream::connect(&self.address)?;
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        if self.names_caller {
+            head += "Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/us-east-1/s3/aws4_request, \
+                     SignedHeaders=host, Signature=00\r\n";
+        }
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
