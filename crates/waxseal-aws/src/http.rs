@@ -40,13 +40,14 @@ pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 const ANSWER_MAX: usize = 1 << 20;
 
 /// The client for every service. `bundle` replaces the system's trust roots.
-pub(super) fn client(bundle: Option<TrustStore>, proxies: Proxies) -> SharedHttpClient {
+#[must_use]
+pub fn client(bundle: Option<TrustStore>, proxies: Proxies) -> SharedHttpClient {
     SharedHttpClient::new(LazyClient { bundle, proxies, connectors: Mutex::default() })
 }
 
 /// The proxies of the environment, each with its scheme. They can contain a password, so there is no Debug.
 #[derive(Clone, Default)]
-pub(super) struct Proxies {
+pub struct Proxies {
     tls: Option<String>,
     plain: Option<String>,
     without: Option<String>,
@@ -114,7 +115,7 @@ impl HttpClient for LazyClient {
 
 /// How a request leaves the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+enum Way {
     /// With TLS, and through the proxy of the environment if there is one.
     Tls,
     /// Without TLS, and through the proxy of the environment if there is one.
@@ -126,7 +127,7 @@ pub(super) enum Way {
 impl Way {
     /// Requests to this machine never go through a proxy. Some of its addresses give instances and containers their
     /// credentials.
-    pub(super) fn of(uri: &str) -> Self {
+    fn of(uri: &str) -> Self {
         let Some(rest) = uri.strip_prefix("http://") else { return Self::Tls };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let host = match authority.strip_prefix('[') {
@@ -205,7 +206,7 @@ fn bound(answer: &mut HttpResponse) {
 
 /// The same limit for the caller's own client, whatever HTTP client it uses.
 #[derive(Debug)]
-pub(super) struct Bounded;
+pub struct Bounded;
 
 #[dyn_dispatch_hint]
 impl Intercept for Bounded {

@@ -1,28 +1,33 @@
 //! Credentials. They are loaded before the call, so that the SDK's retries do not load them again. A failure to load them
-//! is remembered.
+//! is remembered. All handles of a process that use the same source share its credentials, so that a command or a session
+//! of the user is asked only once.
 
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
-use aws_config::SdkConfig;
-use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
-use super::client::{Kms, KmsCall};
-use super::failure::{self, Verdict};
-use super::operation::KmsOperation;
-use super::{helpers, trouble};
-use waxseal::error::{ProviderCause, ProviderError};
+use super::failure::{self, Asked, Plain, Verdict};
+use super::setting::Kind;
+use super::{helpers, trouble, words};
+use waxseal::error::ProviderCause;
 
 /// The variable for the address of the instance's metadata service. Whoever sets it wants to use that service.
 const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// Credentials that expire sooner are loaded again.
+const FRESH: Duration = Duration::from_secs(60);
 
 /// A failure that is the same for all calls, and is remembered.
-pub(super) struct Remembered<T>(Mutex<Option<(Instant, T)>>);
+pub struct Remembered<T>(Mutex<Option<(Instant, T)>>);
 
 impl<T> Default for Remembered<T> {
     fn default() -> Self {
@@ -33,7 +38,10 @@ impl<T> Default for Remembered<T> {
 impl<T: Clone> Remembered<T> {
     /// Returns the failure if one was remembered less than `memory` ago. Otherwise runs `attempt`, and remembers its
     /// failure. Only one attempt runs at a time, and callers that wait for it get the failure that it remembers.
-    pub(super) async fn or<O>(&self, memory: Duration, attempt: impl Future<Output = Result<O, T>>) -> Result<O, T> {
+    ///
+    /// # Errors
+    /// The failure.
+    pub async fn or<O>(&self, memory: Duration, attempt: impl Future<Output = Result<O, T>>) -> Result<O, T> {
         let mut remembered = self.0.lock().await;
         if let Some((at, failure)) = remembered.as_ref()
             && at.elapsed() < memory
@@ -46,14 +54,73 @@ impl<T: Clone> Remembered<T> {
     }
 }
 
-impl Kms {
-    /// Loads the credentials. A failure is remembered ([`Kms::for_one_run`]), and a program that hangs is ended.
-    pub(super) async fn credentials(&self, call: &KmsCall, limit: Duration) -> Result<(), ProviderError> {
-        // An error in the configuration is not lost: the call that needs it returns it.
-        let sdk = self.sdk().await.ok().flatten();
-        let Some(provider) = sdk.and_then(SdkConfig::credentials_provider) else { return Ok(()) };
+/// Everything that decides which credentials are loaded, as a hash. Two handles with the same source get the same
+/// credentials. It holds secrets of the configuration, so only their hash is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Source([u8; 32]);
+
+impl Source {
+    pub(super) fn of(variables: &HashMap<String, String>, profiles: &str) -> Self {
+        let mut sorted: Vec<_> = variables.iter().collect();
+        sorted.sort();
+        let texts = sorted.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).chain([profiles]);
+        let hash = texts.fold(Sha256::new(), |hash, text| {
+            let len = text.len() as u64;
+            hash.chain_update(len.to_le_bytes()).chain_update(text)
+        });
+        Self(hash.finalize().into())
+    }
+}
+
+/// What the handles of a source share.
+#[derive(Default)]
+struct Shared {
+    /// The last credentials. They are then not loaded a second time to look at their account. Whoever loads holds the
+    /// lock, so that others wait for what is loaded.
+    last: Mutex<Option<Credentials>>,
+    failed: Remembered<Verdict>,
+}
+
+/// The sources in use.
+static SHARED: StdMutex<Vec<(Source, Weak<Shared>)>> = StdMutex::new(Vec::new());
+
+fn shared(source: Source) -> Arc<Shared> {
+    let mut all = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|(_, shared)| shared.strong_count() > 0);
+    if let Some(shared) = all.iter().find(|(known, _)| *known == source).and_then(|(_, shared)| shared.upgrade()) {
+        return shared;
+    }
+    let new = Arc::default();
+    all.push((source, Arc::downgrade(&new)));
+    new
+}
+
+/// The credentials of a handle. There is no Debug of what they hold.
+#[derive(Clone)]
+pub struct Provider {
+    chain: SharedCredentialsProvider,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Provider").finish_non_exhaustive()
+    }
+}
+
+impl Provider {
+    pub(super) fn new(chain: SharedCredentialsProvider, source: Source) -> Self {
+        Self { chain, shared: shared(source) }
+    }
+
+    /// Loads the credentials within `limit`, unless they are loaded. A failure is remembered for `memory`. A command that
+    /// hangs is ended, if this runs on the handle's thread.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub async fn ready(&self, limit: Duration, memory: Duration) -> Result<(), Verdict> {
         let load = async {
-            match tokio::time::timeout(limit, provider.provide_credentials()).await {
+            match tokio::time::timeout(limit, self.provide_credentials()).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(verdict(&error)),
                 Err(_) => {
@@ -62,13 +129,46 @@ impl Kms {
                 }
             }
         };
-        let loaded = self.inner.no_credentials.or(self.memory(), load).await;
-        loaded.map_err(|verdict| failure::told(call, verdict))
+        self.shared.failed.or(memory, load).await
+    }
+
+    async fn load(&self) -> Result<Credentials, CredentialsError> {
+        let mut last = self.shared.last.lock().await;
+        if let Some(kept) = last.as_ref().filter(|kept| is_fresh(kept)) {
+            return Ok(kept.clone());
+        }
+        let new = checked(self.chain.provide_credentials().await?)?;
+        *last = Some(new.clone());
+        Ok(new)
     }
 }
 
+impl ProvideCredentials for Provider {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.load())
+    }
+}
+
+fn is_fresh(kept: &Credentials) -> bool {
+    kept.expiry().is_none_or(|at| at > SystemTime::now() + FRESH)
+}
+
+/// Refuses credentials that cannot sign a request, from whatever source. The SDK would panic at them.
+fn checked(new: Credentials) -> Result<Credentials, CredentialsError> {
+    let parts = [new.access_key_id(), new.secret_access_key(), new.session_token().unwrap_or_default()];
+    if parts.iter().any(|part| Kind::Credential.check(part).is_err()) {
+        let why = "they hold a blank, a line end or another character that no credential has";
+        return Err(CredentialsError::invalid_configuration(why));
+    }
+    Ok(new)
+}
+
 /// Why there are no credentials.
-pub(super) fn verdict(error: &CredentialsError) -> Verdict {
+#[must_use]
+pub fn verdict(error: &CredentialsError) -> Verdict {
     let unreachable = |why: &str| Verdict::new(ProviderCause::Unreachable, cannot(why));
     match error {
         CredentialsError::CredentialsNotLoaded(_) if metadata_was_meant(error) => {
@@ -99,12 +199,13 @@ fn metadata_was_meant(error: &CredentialsError) -> bool {
 /// The verdict for a source that failed: STS, another service, the network or a command.
 fn by_source(error: &CredentialsError) -> Verdict {
     if let Some(sts) = trouble::find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
-        return of_service(failure::verdict(&KmsCall::new(KmsOperation::AssumeRole, "", ""), sts, &[]));
+        let asked = Asked { operation: "AssumeRole", region: "" };
+        return of_service(failure::verdict(asked, &Plain, sts, |raw| words::told(raw, &[])));
     }
     if let Some(sts) = trouble::find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(error) {
         // The message could contain the token, which is a secret.
-        let call = KmsCall::new(KmsOperation::AssumeRoleWithWebIdentity, "", "");
-        return of_service(failure::verdict_without_words(&call, sts));
+        let asked = Asked { operation: "AssumeRoleWithWebIdentity", region: "" };
+        return of_service(failure::verdict(asked, &Plain, sts, |_| String::new()));
     }
     if let Some(connector) = trouble::find::<ConnectorError>(error) {
         return Verdict::new(ProviderCause::Unreachable, cannot(trouble::of_connection(connector)));
