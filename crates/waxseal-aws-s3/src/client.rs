@@ -9,6 +9,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{Region, ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use waxseal::error::Result;
 
@@ -16,6 +17,7 @@ use crate::again::Patience;
 use crate::bounded::Bounded;
 use crate::failure::{self, Call, Failed};
 use crate::runtime::{OwnRuntime, Task, wait};
+use crate::upload::registry::Uploads;
 
 /// How long a handle waits for S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,7 @@ struct Inner {
     clients: Mutex<HashMap<String, Client>>,
     /// The regions of buckets to which S3 has redirected.
     regions: Mutex<HashMap<String, String>>,
+    uploads: Arc<Uploads>,
 }
 
 /// Where clients come from.
@@ -77,7 +80,7 @@ impl S3 {
 
     fn of(source: Source) -> Self {
         let (runtime, clients, regions) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let inner = Arc::new(Inner { source, runtime, clients, regions });
+        let inner = Arc::new(Inner { source, runtime, clients, regions, uploads: Arc::default() });
         Self { inner, timeouts: S3Timeouts::default() }
     }
 
@@ -107,6 +110,28 @@ impl S3 {
         }
         let new = OwnRuntime::start()?;
         Ok(self.inner.runtime.get_or_init(|| new).spawn(call))
+    }
+
+    /// The handle's own runtime, for work that goes on if nobody waits for it.
+    pub(crate) fn runtime(&self) -> Result<Handle> {
+        if let Some(runtime) = self.inner.runtime.get() {
+            return runtime.handle();
+        }
+        let new = OwnRuntime::start()?;
+        self.inner.runtime.get_or_init(|| new).handle()
+    }
+
+    /// The uploads that were started with this handle or its clones.
+    pub(crate) fn uploads(&self) -> &Arc<Uploads> {
+        &self.inner.uploads
+    }
+
+    /// Notes the region of the bucket if S3 names another one than `region`, which was asked.
+    pub(crate) fn redirect<E: ProvideErrorMetadata>(&self, bucket: &str, region: &str, error: &Failed<E>) -> bool {
+        let Some(named) = failure::region(error).filter(|named| named != region) else { return false };
+        let mut regions = self.inner.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions.insert(bucket.to_owned(), named);
+        true
     }
 
     /// Runs `call` on the handle's own runtime and blocks until it is done.

@@ -2,10 +2,17 @@
 //!
 //! [`S3::object`] opens an [`Object`] with one request. It reads ranges, as a [`waxseal::io::ReadAt`], and the whole, by
 //! an [`ObjectReader`] that has several ranges under way at once.
+//!
+//! [`S3::upload`] starts an [`Upload`], which writes an object in order, completely or not at all.
+
 
 mod again;
+mod attempt;
+mod attributes;
 mod bounded;
 mod client;
+mod commit;
+mod crc;
 mod failure;
 mod fetch;
 mod name;
@@ -13,8 +20,15 @@ mod object;
 mod range;
 mod reader;
 mod runtime;
+mod unsigned;
+mod upload;
 
+pub use attributes::UPLOAD_MARK;
 pub use client::{S3, S3Timeouts};
 pub use name::S3Name;
 pub use object::Object;
 pub use reader::{ObjectReader, ObjectStream, ReadOptions};
+pub use upload::{
+    Encryption, GROWTH, MAX_PART, MAX_PARTS, MIN_PART, NotAborted, OpenUpload, Overwrite, Step, USUAL_PART, Upload,
+    UploadOptions, UploadWarning, Uploaded, buffers,
+};

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 
@@ -46,6 +46,13 @@ impl OwnRuntime {
             Some(runtime) => Task(Some(runtime.spawn(future))),
             None => Task(None),
         }
+    }
+}
+
+impl OwnRuntime {
+    /// For work that goes on if nobody waits for it.
+    pub(crate) fn handle(&self) -> Result<Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone()).ok_or(ENDED)
     }
 }
 
