@@ -3,8 +3,8 @@
 //! [`S3::object`] opens an [`Object`] with one request. It reads ranges, as a [`waxseal::io::ReadAt`], and the whole, by
 //! an [`ObjectReader`] that has several ranges under way at once.
 //!
-//! [`S3::upload`] starts an [`Upload`], which writes an object in order, completely or not at all.
-
+//! [`S3::upload`] starts an [`Upload`], which writes an object in order, completely or not at all. [`S3::rewrap`] gives an
+//! object new keys, and its payload stays where it is.
 
 mod again;
 mod attempt;
@@ -19,6 +19,7 @@ mod name;
 mod object;
 mod range;
 mod reader;
+mod rewrap;
 mod runtime;
 mod unsigned;
 mod upload;
@@ -28,6 +29,7 @@ pub use client::{S3, S3Timeouts};
 pub use name::S3Name;
 pub use object::Object;
 pub use reader::{ObjectReader, ObjectStream, ReadOptions};
+pub use rewrap::{RewrapOptions, RewrappedObject};
 pub use upload::{
     Encryption, GROWTH, MAX_PART, MAX_PARTS, MIN_PART, NotAborted, OpenUpload, Overwrite, Step, USUAL_PART, Upload,
     UploadOptions, UploadWarning, Uploaded, buffers,
