@@ -8,6 +8,7 @@ mod bounded;
 mod client;
 mod failure;
 mod fetch;
+mod list;
 mod name;
 mod object;
 mod range;
@@ -15,6 +16,7 @@ mod reader;
 mod runtime;
 
 pub use client::{S3, S3Timeouts};
+pub use list::{Listed, Listing};
 pub use name::S3Name;
 pub use object::Object;
 pub use reader::{ObjectReader, ObjectStream, ReadOptions};
