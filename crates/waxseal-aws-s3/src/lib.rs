@@ -15,6 +15,7 @@ mod commit;
 mod crc;
 mod failure;
 mod fetch;
+mod list;
 mod name;
 mod object;
 mod range;
@@ -26,6 +27,7 @@ mod upload;
 
 pub use attributes::UPLOAD_MARK;
 pub use client::{S3, S3Timeouts};
+pub use list::{Listed, Listing};
 pub use name::S3Name;
 pub use object::Object;
 pub use reader::{ObjectReader, ObjectStream, ReadOptions};
