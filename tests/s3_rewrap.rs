@@ -312,14 +312,21 @@ fn a_concurrent_overwrite_is_never_lost() {
         sealed.put(&place, "contested");
         let object = place.s3.object(&place.name("contested")).unwrap();
         let theirs = format!("theirs {attempt}").into_bytes();
+        let put = || drop(place.plain.put(&place.bucket, "contested", &theirs));
+        let rewrap = || place.s3.rewrap(&object, |header| sealed.plan(header), RewrapOptions::default());
         let result = std::thread::scope(|scope| {
+            if attempt % 20 == 0 {
+                let result = rewrap();
+                put();
+                return result;
+            }
             scope.spawn(|| {
                 // Over the whole time of a rewrap.
                 let longest = if attempt % 4 == 0 { 120_000 } else { 15_000 };
                 std::thread::sleep(Duration::from_micros(attempt.wrapping_mul(7_919) % longest));
-                place.plain.put(&place.bucket, "contested", &theirs);
+                put();
             });
-            place.s3.rewrap(&object, |header| sealed.plan(header), RewrapOptions::default())
+            rewrap()
         });
         match result {
             Ok(_) => won += 1,

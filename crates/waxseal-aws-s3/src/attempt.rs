@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -16,7 +16,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use waxseal::error::Result;
 
 use crate::S3;
-use crate::failure::Failed;
+use crate::failure::{Failed, code};
 
 /// What a failed request says about its effect, and about the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) enum Sort {
     Refused,
     /// It did not reach S3.
     NotSent,
-    /// S3 wants fewer requests. It may have had an effect.
+    /// S3 wants fewer requests. It had no effect.
     Throttled,
     /// It may have been done, or not.
     Lost,
@@ -37,11 +37,6 @@ impl Sort {
     /// Whether the same request may succeed.
     pub(crate) fn may_pass(self) -> bool {
         self != Self::Refused
-    }
-
-    /// Whether the request may have been done.
-    pub(crate) fn may_be_done(self) -> bool {
-        matches!(self, Self::Lost | Self::Throttled)
     }
 }
 
@@ -65,9 +60,7 @@ where
     E: ProvideErrorMetadata + StdError + 'static,
 {
     match error {
-        SdkError::ServiceError(answer) => {
-            of_answer(answer.err().code().unwrap_or_default(), answer.raw().status().as_u16())
-        }
+        SdkError::ServiceError(answer) => of_answer(code(error), answer.raw().status().as_u16()),
         SdkError::ConstructionFailure(_) => Sort::Refused,
         SdkError::DispatchFailure(failure) if failure.is_user() || is_about_credentials(error) => Sort::Refused,
         SdkError::DispatchFailure(_) if was_not_sent(error) => Sort::NotSent,
@@ -80,7 +73,7 @@ fn of_answer(code: &str, status: u16) -> Sort {
         (code, _) if THROTTLED.contains(&code) => Sort::Throttled,
         (code, _) if PASSING.contains(&code) => Sort::Lost,
         (code, _) if DAMAGED.contains(&code) => Sort::Damaged,
-        (_, 429 | 503) => Sort::Throttled,
+        (_, 429) => Sort::Throttled,
         (_, 501 | 505) => Sort::Refused,
         (_, 500..) => Sort::Lost,
         // A front of the store, and not the store, answers without a code.
@@ -110,15 +103,8 @@ fn was_not_sent<E: StdError + 'static>(error: &Failed<E>) -> bool {
     causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| KINDS.contains(&error.kind()))
 }
 
-/// S3's code for the refusal; empty if S3 gave none.
-pub(crate) fn code_of<E: ProvideErrorMetadata>(error: &Failed<E>) -> &str {
-    error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default()
-}
-
-/// The status of S3's answer; zero without an answer.
-pub(crate) fn status_of<E>(error: &Failed<E>) -> u16 {
-    error.raw_response().map_or(0, |answer| answer.status().as_u16())
-}
+/// No further attempt is made after so long.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// How often a request is sent, and for how long it is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +125,7 @@ impl Patience {
         E: ProvideErrorMetadata + StdError + 'static,
         F: Future<Output = Result<T, Failed<E>>>,
     {
-        let mut attempt = 1;
+        let (mut attempt, started) = (1, Instant::now());
         loop {
             let (client, region) = s3.client_of(bucket).await?;
             let error = match send(client).await {
@@ -148,7 +134,8 @@ impl Patience {
             };
             let is_redirected = s3.redirect(bucket, &region, &error);
             let sort = sort(&error);
-            if attempt >= self.attempts || !(sort.may_pass() || is_redirected) {
+            let is_last = attempt >= self.attempts || started.elapsed() > LONGEST;
+            if is_last || !(sort.may_pass() || is_redirected) {
                 return Ok(Err(error));
             }
             if !is_redirected {
@@ -188,7 +175,8 @@ mod tests {
     fn a_code_counts_more_than_a_status() {
         for (code, status, expected) in [
             ("SlowDown", 503, Sort::Throttled),
-            ("", 503, Sort::Throttled),
+            // A gateway, and nobody knows what the store has done.
+            ("", 503, Sort::Lost),
             ("InternalError", 200, Sort::Lost),
             ("", 502, Sort::Lost),
             ("RequestTimeout", 400, Sort::Lost),

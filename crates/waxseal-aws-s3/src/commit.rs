@@ -6,19 +6,22 @@ use std::future::Future;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
-use crate::attempt::{Sort, code_of, once, once_within, pause, sort, status_of};
+use crate::attempt::{Patience, Sort, once, once_within, pause, sort};
 use crate::crc::in_base64;
-use crate::failure::Failed;
+use crate::failure::{Failed, code, status};
 use crate::unsigned::UnsignedWhereSafe;
 use crate::upload::session::{Condition, Phase, Session, changed};
 use crate::upload::{UploadWarning, Uploaded};
 
 /// S3 works on this request as long as on a copy of the whole object.
 const COMPLETING: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// After a lost answer, the object is looked for so often before the request is sent again.
+const LOOKS: u32 = 2;
 
 /// The bytes that were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +56,8 @@ pub(crate) struct Made {
 /// The result of one attempt.
 enum Step {
     Made(Made),
-    Again,
+    /// The next attempt may succeed. If there is none, this is the reason.
+    Again(Sort, Error),
 }
 
 /// Makes the object with one PutObject.
@@ -115,6 +119,13 @@ where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     F: Future<Output = Result<Made, Failed<E>>>,
 {
+    if parts > 0 && session.condition == Condition::Absent && !session.server.is_aws() {
+        // Some stores ignore the condition. The object may have come since the upload was started.
+        if let Ok(Found::Other) = look(session).await {
+            session.close();
+            return Err(in_the_way(session));
+        }
+    }
     session.begin_commit()?;
     let condition = session.condition.clone();
     let mut run = Try { session, operation, condition, may_be_done: false, warnings: Vec::new() };
@@ -122,7 +133,7 @@ where
     let made = loop {
         let (client, region) = match session.client().await {
             Ok(found) => found,
-            Err(error) => return Err(run.not_sent(error)),
+            Err(error) => return Err(run.given_up(error)),
         };
         let answer = send(client, run.condition.clone()).await;
         if answer.as_ref().is_err_and(|error| session.redirect(&region, error)) && attempt < session.patience.attempts {
@@ -131,14 +142,15 @@ where
         }
         match run.judge(answer).await {
             Ok(Step::Made(made)) => break made,
-            Ok(Step::Again) if attempt < session.patience.attempts => {}
-            Ok(Step::Again) => return Err(run.given_up()),
+            Ok(Step::Again(sort, _)) if attempt < session.patience.attempts => {
+                tokio::time::sleep(pause(sort, attempt)).await;
+            }
+            Ok(Step::Again(_, error)) => return Err(run.given_up(error)),
             Err((phase, error)) => {
                 session.ended(phase);
                 return Err(error);
             }
         }
-        tokio::time::sleep(pause(Sort::Lost, attempt)).await;
         attempt += 1;
     };
     // The object is there. Nothing is left to abort, even if its bytes are not those that were sent.
@@ -195,31 +207,33 @@ impl Try<'_> {
             Err(error) => error,
         };
         let sort = sort(&error);
-        if sort == Sort::Refused {
+        let is_body_lost = sort == Sort::Damaged && self.operation == "PutObject";
+        if matches!(sort, Sort::Refused | Sort::Damaged) && !is_body_lost {
             return self.refused(&error).await;
         }
-        if sort.may_be_done() {
+        if sort == Sort::Lost {
             self.may_be_done = true;
             // It may be done, and only the answer is lost.
-            if let Ok(Found::Ours(made)) = look(self.session).await {
+            if let Ok(Found::Ours(made)) = look_for(self.session, LOOKS).await {
                 return Ok(Step::Made(made));
             }
         }
-        Ok(Step::Again)
+        Ok(Step::Again(sort, self.session.failure(self.operation, &error)))
     }
 
     async fn refused<E>(&mut self, error: &Failed<E>) -> Result<Step, (Phase, Error)>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        let (session, code) = (self.session, code_of(error));
+        let (session, code) = (self.session, code(error));
         if code == "ConditionalRequestConflict" && self.operation == "PutObject" {
-            return Ok(Step::Again);
+            return Ok(Step::Again(Sort::Lost, session.failure(self.operation, error)));
         }
-        if matches!(code, "PreconditionFailed" | "NoSuchUpload") && self.may_be_done {
-            // An earlier attempt may have made the object that is in the way now.
+        if self.may_be_done {
+            // An earlier attempt may have made the object, and the store may still be working on it.
             match look(session).await {
                 Ok(Found::Ours(made)) => return Ok(Step::Made(made)),
+                // The condition was compared after that attempt, and another object is there.
                 Ok(_) if code == "PreconditionFailed" => {}
                 Ok(_) | Err(_) => return Err((Phase::Unknown, unknown(session))),
             }
@@ -228,7 +242,7 @@ impl Try<'_> {
             return self.without_condition().await;
         }
         let closed = |error| Err((Phase::Closed, error));
-        match (code, status_of(error), &self.condition) {
+        match (code, status(error), &self.condition) {
             ("PreconditionFailed", ..) | ("", 412, _) | ("NoSuchKey", _, Condition::Match(_)) => {
                 closed(in_the_way(session))
             }
@@ -243,7 +257,7 @@ impl Try<'_> {
             Ok(Found::Absent) => {
                 self.condition = Condition::Any;
                 self.warnings.push(UploadWarning::NoConditionalWrites);
-                Ok(Step::Again)
+                Ok(Step::Again(Sort::NotSent, in_the_way(self.session)))
             }
             Ok(Found::Ours(made)) => Ok(Step::Made(made)),
             Ok(Found::Other) => Err((Phase::Closed, in_the_way(self.session))),
@@ -251,23 +265,14 @@ impl Try<'_> {
         }
     }
 
-    /// There is no client for a further attempt.
-    fn not_sent(&self, error: Error) -> Error {
-        if self.may_be_done {
-            return self.given_up();
-        }
-        self.session.ended(Phase::Closed);
-        error
-    }
-
-    fn given_up(&self) -> Error {
+    /// There is no further attempt.
+    fn given_up(&self, error: Error) -> Error {
         if self.may_be_done {
             self.session.ended(Phase::Unknown);
             return unknown(self.session);
         }
         self.session.ended(Phase::Closed);
-        let why = format!("no answer to {}: the store cannot be reached", self.operation);
-        Box::new(ProviderError::new(ProviderCause::Unreachable, self.session.name.to_string(), why)).into()
+        error
     }
 }
 
@@ -297,11 +302,17 @@ pub(crate) fn unknown(session: &Session) -> Error {
 
 /// Looks whether the object is there, and whether this upload has written it.
 pub(crate) async fn look(session: &Session) -> Result<Found> {
+    look_for(session, session.patience.attempts).await
+}
+
+async fn look_for(session: &Session, attempts: u32) -> Result<Found> {
+    let patience = Patience { attempts: attempts.min(session.patience.attempts) };
     let send = |client: Client| {
         let request = client.head_object().bucket(session.name.bucket()).key(session.name.key());
-        request.checksum_mode(aws_sdk_s3::types::ChecksumMode::Enabled).customize().config_override(once(0)).send()
+        let request = request.checksum_mode(ChecksumMode::Enabled).customize();
+        request.config_override(once(0)).interceptor(session.server.clone()).send()
     };
-    match session.send(send).await? {
+    match session.send_with(patience, send).await? {
         // Whatever has answered, it was not S3.
         Ok(head) if head.e_tag.as_ref().is_none_or(String::is_empty) => {
             Err(session.bad_answer("HeadObject", "has no ETag"))
@@ -319,7 +330,7 @@ pub(crate) async fn look(session: &Session) -> Result<Found> {
                 crc_type: head.checksum_type,
             }))
         }
-        Err(error) if status_of(&error) == 404 => Ok(Found::Absent),
+        Err(error) if status(&error) == 404 => Ok(Found::Absent),
         Err(error) => Err(session.failure("HeadObject", &error)),
     }
 }

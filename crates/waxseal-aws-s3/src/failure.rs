@@ -136,6 +136,13 @@ fn permit(call: &Call) -> Remedy {
              not say whether the object exists; if S3 encrypts it with a KMS key, the caller needs kms:Decrypt on that \
              key"
         }
+        "PutObject" | "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload" => {
+            "allow the caller s3:PutObject on the object, and s3:PutObjectTagging if it gets tags; if S3 encrypts it with a \
+             KMS key, the caller needs kms:GenerateDataKey and kms:Decrypt on that key"
+        }
+        "UploadPartCopy" => "allow the caller s3:GetObject and s3:PutObject on the object",
+        "AbortMultipartUpload" => "allow the caller s3:AbortMultipartUpload on the object",
+        "GetObjectTagging" => "allow the caller s3:GetObjectTagging on the object, so that its tags can be kept",
         operation => {
             return Remedy::Other(format!("allow the caller {operation} in its IAM policy and the bucket policy"));
         }

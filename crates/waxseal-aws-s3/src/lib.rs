@@ -22,6 +22,7 @@ mod range;
 mod reader;
 mod rewrap;
 mod runtime;
+mod server;
 mod unsigned;
 mod upload;
 

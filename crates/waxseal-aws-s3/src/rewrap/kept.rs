@@ -5,9 +5,10 @@ use aws_sdk_s3::types::ChecksumType;
 use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 use super::Place;
-use crate::attempt::{code_of, once, status_of};
+use crate::attempt::once;
 use crate::attributes::{Attributes, tagging};
-use crate::failure::{Call, failure};
+use crate::failure::{Call, code, failure, status};
+use crate::server::ServerName;
 use crate::upload::session::changed;
 
 /// The old object, as it is right before the rewrap.
@@ -32,7 +33,7 @@ impl Place {
         };
         let head = match self.send(send).await? {
             Ok(head) => head,
-            Err(error) if matches!(status_of(&error), 404 | 412) => return Err(changed(&self.name)),
+            Err(error) if matches!(status(&error), 404 | 412) => return Err(changed(&self.name)),
             Err(error) => return Err(failure(&Call::new("HeadObject", &self.name), &error)),
         };
         if head.e_tag() != Some(self.etag.as_str()) {
@@ -88,8 +89,8 @@ impl Place {
         };
         match self.send(send).await? {
             Ok(answer) => Ok(tagging(answer.tag_set.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())))),
-            Err(error) if matches!(code_of(&error), "NotImplemented" | "NoSuchTagSet") => Ok(None),
-            Err(error) if status_of(&error) == 404 => Err(changed(&self.name)),
+            Err(error) if matches!(code(&error), "NotImplemented" | "NoSuchTagSet") => Ok(None),
+            Err(error) if status(&error) == 404 => Err(changed(&self.name)),
             Err(error) => Err(failure(&Call::new("GetObjectTagging", &self.name), &error)),
         }
     }
@@ -100,34 +101,6 @@ fn crc_of(head: &HeadObjectOutput) -> Option<u64> {
         return None;
     }
     crate::crc::from_base64(head.checksum_crc64_nvme()?)
-}
-
-/// Sees which server has answered.
-#[derive(Debug, Clone, Default)]
-struct ServerName(std::sync::Arc<std::sync::OnceLock<bool>>);
-
-impl ServerName {
-    fn is_aws(&self) -> bool {
-        self.0.get().copied().unwrap_or(false)
-    }
-}
-
-#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
-impl aws_smithy_runtime_api::client::interceptors::Intercept for ServerName {
-    fn name(&self) -> &'static str {
-        "ServerName"
-    }
-
-    fn read_after_transmit(
-        &self,
-        context: &aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &aws_smithy_runtime_api::client::runtime_components::RuntimeComponents,
-        _config: &mut aws_smithy_types::config_bag::ConfigBag,
-    ) -> Result<(), aws_smithy_runtime_api::box_error::BoxError> {
-        let is_aws = context.response().headers().get("server") == Some("AmazonS3");
-        let _ = self.0.set(is_aws);
-        Ok(())
-    }
 }
 
 /// The error of a store that does not keep S3's promises.

@@ -17,11 +17,11 @@ use waxseal::error::{Error, Result};
 use waxseal::format::{Front, Header};
 use waxseal::rewrap::{NewFront, Outcome, Plan, Report};
 
-use crate::attempt::{Patience, code_of, once, once_within, status_of};
+use crate::attempt::{Patience, once, once_within};
 use crate::attributes::escaped;
 use crate::commit::{self, Found, Sent, look};
 use crate::crc::{Crc64, from_base64, in_base64, joined, without};
-use crate::failure::Failed;
+use crate::failure::{Failed, code, status};
 use crate::unsigned::UnsignedWhereSafe;
 use crate::upload::session::{Condition, Phase, Session, Start, changed};
 use crate::upload::{ABORT_LIMIT, UploadWarning, Uploaded, create, panicked, part_failed};
@@ -288,14 +288,14 @@ impl Job<'_> {
             request.if_match(NO_ETAG).customize().config_override(once(0)).send()
         };
         match self.place.send(send).await? {
-            Err(error) if status_of(&error) == 412 => session.found_conditions(),
+            Err(error) if status(&error) == 412 => session.found_conditions(),
             _ if self.options.allow_unconditional => {
                 if !matches!(look(session).await?, Found::Other) {
                     return Err(changed(&session.name));
                 }
             }
             // It is not known.
-            Err(error) if !matches!(status_of(&error), 400 | 404 | 501) => {
+            Err(error) if !matches!(status(&error), 400 | 404 | 501) => {
                 return Err(session.failure("CompleteMultipartUpload", &error));
             }
             _ => return Err(no_conditions(&session.name)),
@@ -399,7 +399,7 @@ async fn copy_part(session: &Session, number: i32, range: Range<u64>, old_etag: 
     };
     let answer = match session.send(send).await? {
         Ok(answer) => answer,
-        Err(error) if status_of(&error) == 412 || code_of(&error) == "NoSuchKey" => return Err(changed(name)),
+        Err(error) if status(&error) == 412 || code(&error) == "NoSuchKey" => return Err(changed(name)),
         Err(error) => return Err(part_failed(session, "UploadPartCopy", &error)),
     };
     let (etag, crc) = answer.copy_part_result.map(|result| (result.e_tag, result.checksum_crc64_nvme)).unzip();

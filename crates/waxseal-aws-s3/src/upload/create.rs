@@ -4,7 +4,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use waxseal::error::{Error, Result};
 
 use super::session::{Condition, Session};
-use crate::attempt::{once, pause, sort};
+use crate::attempt::{Sort, once, pause, sort};
 use crate::commit::{Found, in_the_way, look};
 
 /// Sends CreateMultipartUpload. An object that is in the way is noticed here already, and not after all of the parts.
@@ -22,7 +22,7 @@ pub(crate) async fn create(session: &Session) -> Result<()> {
             Err(error) => error,
         };
         let sort = sort(&error);
-        if sort.may_be_done() {
+        if sort == Sort::Lost {
             session.may_have_orphan();
         }
         let is_redirected = session.redirect(&region, &error);

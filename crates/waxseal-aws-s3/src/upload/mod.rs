@@ -102,6 +102,7 @@ impl S3 {
     /// [`Error::Invalid`] for a part size that S3 does not take. [`Error::Limit`] if the stated length does not fit.
     /// [`Error::Io`] after [`abort_all`](Self::abort_all).
     pub fn upload(&self, name: &S3Name, options: UploadOptions) -> Result<Upload> {
+        name.check_is_object()?;
         let sizes = PartSizes::choose(options.part_size, options.len_hint)?;
         let len_hint = options.len_hint;
         let start = Start {
@@ -152,7 +153,8 @@ impl Upload {
         &self.session.name
     }
 
-    /// Appends `data`. It waits while all memory for parts is in use.
+    /// Appends `data`. It waits while all memory for parts is in use. If it is dropped before its end, the upload can only
+    /// be aborted.
     ///
     /// # Errors
     /// S3's refusal of an earlier part. The upload can then only be aborted.

@@ -13,10 +13,10 @@ use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 
 use super::session::Session;
 use super::sizes::{MAX_PARTS, PartSizes, buffers};
-use crate::attempt::{code_of, once};
+use crate::attempt::once;
 use crate::commit::Sent;
 use crate::crc::{Crc64, in_base64, joined};
-use crate::failure::Failed;
+use crate::failure::{Failed, code};
 use crate::unsigned::UnsignedWhereSafe;
 
 /// Memory is counted in units of this many bytes.
@@ -265,7 +265,7 @@ pub(crate) fn part_failed<E>(session: &Session, operation: &'static str, error: 
 where
     E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    if code_of(error) == "NoSuchUpload" {
+    if code(error) == "NoSuchUpload" {
         let why = "somebody else has aborted the upload; a lifecycle rule of the bucket may do that";
         let error = ProviderError::new(ProviderCause::Rejected, session.name.to_string(), why);
         return Box::new(error.with_hint("try again, and look at the bucket's rule for unfinished uploads")).into();

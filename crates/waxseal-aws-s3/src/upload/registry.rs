@@ -46,15 +46,20 @@ fn quoted(text: &str) -> String {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NotAborted {
-    /// The upload.
-    pub upload: OpenUpload,
+    /// The object that it would write.
+    pub name: S3Name,
+    /// What S3 has of it. `None` if its only request was under way: the object may be there, or may come.
+    pub upload: Option<OpenUpload>,
     /// Why it may still be there.
     pub error: Error,
 }
 
 impl fmt::Display for NotAborted {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "an unfinished upload to {} is left, {}: {}", self.upload.name, self.upload.id, self.error)
+        match &self.upload {
+            Some(upload) => write!(out, "an unfinished upload to {} is left, {}: {}", self.name, upload.id, self.error),
+            None => write!(out, "the upload to {} may be complete: {}", self.name, self.error),
+        }
     }
 }
 
@@ -125,7 +130,7 @@ impl Uploads {
         for session in sessions {
             tasks.spawn(async move {
                 let error = Arc::clone(&session).abort(limit).await.err()?;
-                Some(NotAborted { upload: session.public()?, error })
+                Some(NotAborted { name: session.name.clone(), upload: session.public(), error })
             });
         }
         tasks.join_all().await.into_iter().flatten().collect()

@@ -12,9 +12,10 @@ use waxseal::error::{Error, InputChanged, Result};
 
 use super::ABORT_LIMIT;
 use super::registry::{OpenUpload, Uploads};
-use crate::attempt::{Patience, code_of, once_within};
+use crate::attempt::{Patience, once_within};
 use crate::attributes::Attributes;
-use crate::failure::{self, Call, Failed};
+use crate::failure::{self, Call, Failed, code};
+use crate::server::ServerName;
 use crate::{S3, S3Name};
 
 /// How far an upload is. Every change is made in one step, so that a commit and an abort cannot both win.
@@ -63,6 +64,7 @@ pub(crate) struct Session {
     /// The value of [`crate::UPLOAD_MARK`].
     pub(crate) mark: String,
     pub(crate) patience: Patience,
+    pub(crate) server: ServerName,
     pub(super) id: OnceLock<String>,
     phase: watch::Sender<Phase>,
     flying: watch::Sender<usize>,
@@ -111,6 +113,7 @@ impl Session {
             condition,
             mark,
             patience: Patience { attempts: attempts.max(1) },
+            server: ServerName::default(),
             id: OnceLock::new(),
             phase: watch::Sender::new(Phase::Open),
             flying: watch::Sender::new(0),
@@ -126,7 +129,19 @@ impl Session {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         F: Future<Output = Result<T, Failed<E>>>,
     {
-        self.patience.send(&self.s3, self.name.bucket(), send).await
+        self.send_with(self.patience, send).await
+    }
+
+    pub(crate) async fn send_with<T, E, F>(
+        &self,
+        patience: Patience,
+        send: impl FnMut(Client) -> F,
+    ) -> Result<Result<T, Failed<E>>>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, Failed<E>>>,
+    {
+        patience.send(&self.s3, self.name.bucket(), send).await
     }
 
     /// The client for one attempt, and its region.
@@ -301,7 +316,7 @@ impl Session {
         };
         match self.send(send).await? {
             Ok(_) => Ok(()),
-            Err(error) if code_of(&error) == "NoSuchUpload" => Ok(()),
+            Err(error) if code(&error) == "NoSuchUpload" => Ok(()),
             Err(error) => Err(self.failure("AbortMultipartUpload", &error)),
         }
     }
