@@ -1,1 +1,20 @@
 //! Objects in S3 as input and output of waxseal.
+//!
+//! [`S3::object`] opens an [`Object`] with one request. It reads ranges, as a [`waxseal::io::ReadAt`], and the whole, by
+//! an [`ObjectReader`] that has several ranges under way at once.
+
+mod again;
+mod bounded;
+mod client;
+mod failure;
+mod fetch;
+mod name;
+mod object;
+mod range;
+mod reader;
+mod runtime;
+
+pub use client::{S3, S3Timeouts};
+pub use name::S3Name;
+pub use object::Object;
+pub use reader::{ObjectReader, ObjectStream, ReadOptions};
