@@ -332,7 +332,7 @@ impl Kms {
     /// Whether a throttled call is sent again until its time is used up. A caller who sets the number of attempts, or gives
     /// a client, decides that.
     async fn is_patient(&self) -> bool {
-        matches!(self.loaded().await, Ok(Some(loaded)) if !loaded.attempts_given)
+        matches!(self.loaded().await, Ok(Some(loaded)) if loaded.attempts.is_none())
     }
 
     /// How long the handle remembers a failure that concerns all calls.

@@ -13,13 +13,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aws_smithy_http_client::tls::TrustStore;
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, Metadata};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::{Error, SdkBody};
+use aws_smithy_types::config_bag::ConfigBag;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -31,6 +35,38 @@ use super::http::{LazyClient, Proxies, lazy};
 #[must_use]
 pub fn client(bundle: Option<TrustStore>, proxies: Proxies) -> SharedHttpClient {
     SharedHttpClient::new(Watched(lazy(bundle, proxies, None)))
+}
+
+/// Allows a longer silence for some operations: those in which the service works for long before it answers.
+#[derive(Debug)]
+pub struct Slow {
+    /// The operations.
+    pub operations: &'static [&'static str],
+    /// Their longest silence.
+    pub silence: Duration,
+}
+
+/// The mark on a request that [`Slow`] makes.
+#[derive(Debug, Clone, Copy)]
+struct Silence(Duration);
+
+#[dyn_dispatch_hint]
+impl Intercept for Slow {
+    fn name(&self) -> &'static str {
+        "Slow"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if bag.load::<Metadata>().is_some_and(|operation| self.operations.contains(&operation.name())) {
+            context.request_mut().add_extension(Silence(self.silence));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -56,7 +92,8 @@ struct WatchedConnector {
 
 impl HttpConnector for WatchedConnector {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
-        let (silence, moved) = (self.silence, Arc::new(AtomicU64::new(0)));
+        let silence = request.extension().map_or(self.silence, |Silence(silence)| *silence);
+        let moved = Arc::new(AtomicU64::new(0));
         if request.body().content_length() != Some(0) {
             let body = request.take_body();
             let pieces = Pieces { body, rest: None, moved: Arc::clone(&moved) };
@@ -206,6 +243,7 @@ mod tests {
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(super::client(None, Proxies::default()))
+            .interceptor(Slow { operations: &["HeadBucket"], silence: Duration::from_secs(60) })
             .interceptor(Bounded::except(1 << 20, &["GetObject"]));
         aws_sdk_s3::Client::from_conf(config.build())
     }
@@ -269,6 +307,17 @@ mod tests {
             assert_eq!(get(&download), Ok(40));
             assert_eq!(upload.join().unwrap(), Ok(()));
         });
+    }
+
+    #[test]
+    fn an_operation_that_takes_long_may_be_silent_for_longer() {
+        let client = client_of(|mut stream| {
+            head(&mut stream);
+            std::thread::sleep(2 * SILENCE + Duration::from_secs(1));
+            answer(&mut stream, "200 OK", 0);
+        });
+        let answered = block_on(client.head_bucket().bucket("b").send());
+        assert!(answered.is_ok(), "{answered:?}");
     }
 
     #[test]
