@@ -4,8 +4,8 @@
 //! an [`ObjectReader`] that has several ranges under way at once.
 
 mod again;
-mod bounded;
 mod client;
+mod config;
 mod failure;
 mod fetch;
 mod list;
@@ -15,7 +15,8 @@ mod range;
 mod reader;
 mod runtime;
 
-pub use client::{S3, S3Timeouts};
+pub use client::S3;
+pub use config::{S3Config, S3Timeouts};
 pub use list::{Listed, Listing};
 pub use name::S3Name;
 pub use object::Object;
