@@ -82,7 +82,8 @@ impl Place {
 
     fn with_times(&self, milliseconds: u64) -> S3 {
         let time = Duration::from_millis(milliseconds);
-        self.s3.with_timeouts(S3Timeouts { answer: time, idle: time, patience: Duration::from_secs(20) })
+        let patience = Duration::from_secs(20);
+        self.s3.with_timeouts(S3Timeouts { answer: time, idle: time, patience, ..S3Timeouts::default() })
     }
 }
 

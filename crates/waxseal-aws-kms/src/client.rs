@@ -145,8 +145,8 @@ impl Kms {
     /// or the account of the key, to open a file. At most 1 MiB of an answer is read.
     #[must_use]
     pub fn from_clients(kms: aws_sdk_kms::Client, sts: Option<aws_sdk_sts::Client>) -> Self {
-        let kms = aws_sdk_kms::Client::from_conf(kms.config().to_builder().interceptor(Bounded).build());
-        let bounded = |sts: aws_sdk_sts::Client| sts.config().to_builder().interceptor(Bounded).build();
+        let kms = aws_sdk_kms::Client::from_conf(kms.config().to_builder().interceptor(Bounded::small()).build());
+        let bounded = |sts: aws_sdk_sts::Client| sts.config().to_builder().interceptor(Bounded::small()).build();
         let sts = sts.map(|sts| Box::new(aws_sdk_sts::Client::from_conf(bounded(sts))));
         Self::of(Source::Clients(Box::new(kms), sts))
     }
@@ -332,7 +332,7 @@ impl Kms {
     /// Whether a throttled call is sent again until its time is used up. A caller who sets the number of attempts, or gives
     /// a client, decides that.
     async fn is_patient(&self) -> bool {
-        matches!(self.loaded().await, Ok(Some(loaded)) if !loaded.attempts_given)
+        matches!(self.loaded().await, Ok(Some(loaded)) if loaded.attempts.is_none())
     }
 
     /// How long the handle remembers a failure that concerns all calls.

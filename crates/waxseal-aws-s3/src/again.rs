@@ -33,6 +33,8 @@ pub(crate) struct Patience {
     until: Instant,
     failures: u32,
     unreached_max: u32,
+    /// The number of attempts that the environment allows.
+    attempts_max: u32,
 }
 
 impl Patience {
@@ -43,7 +45,12 @@ impl Patience {
 
     /// For a request after others were answered.
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, until: Instant::now() + limit, failures: 0, unreached_max: FAILURES }
+        Self { limit, until: Instant::now() + limit, failures: 0, unreached_max: FAILURES, attempts_max: u32::MAX }
+    }
+
+    /// At most so many attempts in a row, if a number is given.
+    pub(crate) fn at_most(&mut self, attempts: Option<u32>) {
+        self.attempts_max = attempts.unwrap_or(u32::MAX);
     }
 
     /// Something was gained: the time begins anew.
@@ -62,7 +69,7 @@ impl Patience {
         };
         let wait = wait_after(self.failures, first);
         let left = self.until.saturating_duration_since(Instant::now());
-        if self.failures >= failures_max || wait >= left {
+        if self.failures >= failures_max.min(self.attempts_max) || wait >= left {
             return false;
         }
         sleep(wait).await;
@@ -104,5 +111,8 @@ mod tests {
         let mut first = Patience::at_first(Duration::from_secs(3600));
         assert!(first.again(Again::Unreached).await && first.again(Again::Unreached).await);
         assert!(!first.again(Again::Unreached).await);
+        let mut limited = Patience::new(Duration::from_secs(3600));
+        limited.at_most(Some(2));
+        assert!(limited.again(Again::Slower).await && !limited.again(Again::Slower).await);
     }
 }

@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -103,9 +103,6 @@ fn was_not_sent<E: StdError + 'static>(error: &Failed<E>) -> bool {
     causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| KINDS.contains(&error.kind()))
 }
 
-/// No further attempt is made after so long.
-const LONGEST: Duration = Duration::from_secs(600);
-
 /// How often a request is sent, and for how long it is waited for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
@@ -125,7 +122,7 @@ impl Patience {
         E: ProvideErrorMetadata + StdError + 'static,
         F: Future<Output = Result<T, Failed<E>>>,
     {
-        let (mut attempt, started) = (1, Instant::now());
+        let mut attempt = 1;
         loop {
             let (client, region) = s3.client_of(bucket).await?;
             let error = match send(client).await {
@@ -134,8 +131,7 @@ impl Patience {
             };
             let is_redirected = s3.redirect(bucket, &region, &error);
             let sort = sort(&error);
-            let is_last = attempt >= self.attempts || started.elapsed() > LONGEST;
-            if is_last || !(sort.may_pass() || is_redirected) {
+            if attempt >= self.attempts || !(sort.may_pass() || is_redirected) {
                 return Ok(Err(error));
             }
             if !is_redirected {
@@ -154,17 +150,16 @@ pub(crate) fn pause(sort: Sort, attempt: u32) -> Duration {
     Duration::from_millis(most / 2 + RandomState::new().hash_one(attempt) % (most / 2 + 1))
 }
 
-/// The settings of one attempt with a body of `len` bytes: 1 minute, and what a line of 64 KiB a second needs.
+/// The settings of one attempt with a body of `len` bytes: 1 minute, and what a line of 16 KiB a second needs. A handle of
+/// AWS's standard configuration notices much earlier that nothing moves.
 pub(crate) fn once(len: u64) -> aws_sdk_s3::config::Builder {
-    once_within(Duration::from_secs(60 + len / (64 * 1024)))
+    once_within(Duration::from_secs(60 + len / (16 * 1024)))
 }
 
 /// The settings of one attempt that may last so long.
 pub(crate) fn once_within(limit: Duration) -> aws_sdk_s3::config::Builder {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(limit).disable_operation_timeout();
-    aws_sdk_s3::Config::builder()
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts.disable_read_timeout().build())
+    aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts.build())
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -12,29 +11,13 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use waxseal::error::Result;
+use waxseal_aws::http::Bounded;
 
 use crate::again::Patience;
-use crate::bounded::Bounded;
+use crate::config::{Configured, S3Config, S3Timeouts};
 use crate::failure::{self, Call, Failed};
 use crate::runtime::{OwnRuntime, Task, wait};
 use crate::upload::registry::Uploads;
-
-/// How long a handle waits for S3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct S3Timeouts {
-    /// For the beginning of an answer.
-    pub answer: Duration,
-    /// For the next bytes of an answer.
-    pub idle: Duration,
-    /// A request that fails in a way that passes is repeated for so long. Each byte that comes starts this time again.
-    pub patience: Duration,
-}
-
-impl Default for S3Timeouts {
-    fn default() -> Self {
-        Self { answer: Duration::from_secs(30), idle: Duration::from_secs(20), patience: Duration::from_secs(60) }
-    }
-}
 
 /// A handle on S3. Clones share their connections, their credentials and the threads that make the calls.
 ///
@@ -56,8 +39,13 @@ struct Inner {
     uploads: Arc<Uploads>,
 }
 
+/// A page of a listing has 1,000 keys of up to 1,024 bytes, each of which can take several bytes in the answer. The
+/// content of an object comes in pieces and is counted where it is used.
+const ANSWER_MAX: usize = 8 << 20;
+
 /// Where clients come from.
 enum Source {
+    Environment(Box<Configured>),
     Client(Box<Client>),
 }
 
@@ -68,6 +56,16 @@ impl std::fmt::Debug for S3 {
 }
 
 impl S3 {
+    /// A handle with AWS's standard configuration.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](waxseal::Error::Invalid) if `config.region` is not an AWS region.
+    pub fn new(config: S3Config) -> Result<S3> {
+        let timeouts = config.timeouts;
+        config.choices().check()?;
+        Ok(Self { timeouts, ..Self::of(Source::Environment(Box::new(Configured::new(config)))) })
+    }
+
     /// A handle with the caller's own client, and so with its credentials and its endpoint. For a bucket in another
     /// region, the client is copied with that region.
     ///
@@ -152,11 +150,14 @@ impl S3 {
 
     /// The client for the requests about `bucket`, and its region.
     pub(crate) async fn client_of(&self, bucket: &str) -> Result<(Client, String)> {
-        let Source::Client(first) = &self.inner.source;
+        let first = match &self.inner.source {
+            Source::Environment(configured) => configured.client(bucket).await?,
+            Source::Client(client) => client.as_ref(),
+        };
         let first_region = first.config().region().map_or("", |region| region.as_ref());
         let region = self.redirected(bucket).unwrap_or_else(|| first_region.to_owned());
         if region == first_region {
-            return Ok((first.as_ref().clone(), region));
+            return Ok((first.clone(), region));
         }
         let mut clients = self.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Client::from_conf(first.config().to_builder().region(Region::new(region.clone())).build());
@@ -176,6 +177,9 @@ impl S3 {
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let mut redirected = false;
+        if let Source::Environment(configured) = &self.inner.source {
+            patience.at_most(configured.attempts().await?);
+        }
         loop {
             let client;
             (client, call.region) = self.client_of(call.name.bucket()).await?;
@@ -199,11 +203,11 @@ impl S3 {
 }
 
 /// A client of the handle's own, from what configures it.
-fn prepared(settings: aws_sdk_s3::config::Builder) -> Client {
+pub(crate) fn prepared(settings: aws_sdk_s3::config::Builder) -> Client {
     let settings = settings
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .interceptor(Bounded);
+        .interceptor(Bounded::except(ANSWER_MAX, &["GetObject"]));
     Client::from_conf(settings.build())
 }

@@ -9,9 +9,9 @@
 mod again;
 mod attempt;
 mod attributes;
-mod bounded;
 mod client;
 mod commit;
+mod config;
 mod crc;
 mod failure;
 mod fetch;
@@ -27,7 +27,8 @@ mod unsigned;
 mod upload;
 
 pub use attributes::UPLOAD_MARK;
-pub use client::{S3, S3Timeouts};
+pub use client::S3;
+pub use config::{S3Config, S3Timeouts};
 pub use list::{Listed, Listing};
 pub use name::S3Name;
 pub use object::Object;

@@ -15,6 +15,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 
+use crate::config::SERVICE;
+
 /// Answers of several requests are received and decrypted at the same time.
 const WORKERS: usize = 2;
 /// Longer than any program runs.
@@ -29,7 +31,7 @@ impl OwnRuntime {
     pub(crate) fn start() -> Result<Self> {
         let build = || {
             let mut builder = Builder::new_multi_thread();
-            builder.worker_threads(WORKERS).thread_name("waxseal-s3").thread_keep_alive(FOR_EVER).enable_all();
+            builder.worker_threads(WORKERS).thread_name(SERVICE.thread).thread_keep_alive(FOR_EVER).enable_all();
             let runtime = builder.build()?;
             // Host names are resolved on a further thread. The SDK would panic if it could not be started then.
             drop(runtime.spawn_blocking(|| ()));

@@ -87,9 +87,8 @@ impl Choices {
         let mut timeouts = TimeoutConfig::builder().connect_timeout(self.connect);
         timeouts.set_operation_attempt_timeout(self.attempt);
         let profiles = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, effective.profiles).build();
-        let attempts_given = effective.attempts.is_some();
-        let attempts = effective.attempts.unwrap_or(self.attempts);
-        let mut retries = RetryConfig::standard().with_max_attempts(attempts);
+        let attempts = effective.attempts;
+        let mut retries = RetryConfig::standard().with_max_attempts(attempts.unwrap_or(self.attempts));
         if effective.adaptive {
             retries = retries.with_retry_mode(RetryMode::Adaptive);
         }
@@ -117,7 +116,7 @@ impl Choices {
             sdk,
             credentials,
             instance: effective.instance,
-            attempts_given,
+            attempts,
             own_endpoint: effective.own_endpoint,
             keys: effective.keys,
             bundle,
@@ -135,10 +134,10 @@ pub struct Loaded {
     pub credentials: Option<Provider>,
     /// The address of the instance's metadata service.
     instance: Option<String>,
-    /// Whether the environment says how often a call is sent (`AWS_MAX_ATTEMPTS`).
-    pub attempts_given: bool,
-    /// Whether a setting names the endpoint of the service.
-    pub own_endpoint: bool,
+    /// How often a call is sent at most, if the environment says it (`AWS_MAX_ATTEMPTS`).
+    pub attempts: Option<u32>,
+    /// The endpoint of the service, if a setting names one.
+    pub own_endpoint: Option<String>,
     /// The service's own settings in the profile ([`Service::keys`]), in lower case.
     pub keys: HashMap<&'static str, String>,
     /// The trust roots that replace those of the system.

@@ -18,8 +18,9 @@ use tokio::sync::Mutex;
 
 use super::failure::{self, Asked, Plain, Verdict};
 use super::setting::Kind;
+use super::worker::{ENDED, Worker};
 use super::{helpers, trouble, words};
-use waxseal::error::ProviderCause;
+use waxseal::error::{Error, ProviderCause};
 
 /// The variable for the address of the instance's metadata service. Whoever sets it wants to use that service.
 const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
@@ -152,6 +153,54 @@ impl ProvideCredentials for Provider {
     }
 }
 
+/// The credentials of a handle whose calls run in another runtime. They are loaded on the thread of `worker`, because the
+/// commands that hang are found by it.
+#[derive(Clone, Debug)]
+pub struct OnWorker {
+    worker: Arc<Worker>,
+    provider: Provider,
+    limit: Duration,
+}
+
+impl OnWorker {
+    /// They are loaded within `limit`.
+    #[must_use]
+    pub fn new(worker: Arc<Worker>, provider: Provider, limit: Duration) -> Self {
+        Self { worker, provider, limit }
+    }
+
+    /// Loads the credentials, unless they are loaded. A failure is remembered for `memory`.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub async fn ready(&self, memory: Duration) -> Result<Result<(), Verdict>, Error> {
+        let (provider, limit) = (self.provider.clone(), self.limit);
+        let loaded = self.worker.spawn(async move { Ok(provider.ready(limit, memory).await) });
+        loaded.await.unwrap_or(Err(ENDED))
+    }
+
+    async fn load(&self) -> Result<Credentials, CredentialsError> {
+        let (provider, limit) = (self.provider.clone(), self.limit);
+        let load = async move {
+            let loaded = tokio::time::timeout(limit, provider.load()).await;
+            Ok(loaded.unwrap_or_else(|_| {
+                helpers::end_children_of_this_thread();
+                Err(CredentialsError::provider_timed_out(limit))
+            }))
+        };
+        self.worker.spawn(load).await.unwrap_or(Err(ENDED)).map_err(CredentialsError::provider_error)?
+    }
+}
+
+impl ProvideCredentials for OnWorker {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.load())
+    }
+}
+
 fn is_fresh(kept: &Credentials) -> bool {
     kept.expiry().is_none_or(|at| at > SystemTime::now() + FRESH)
 }
@@ -247,4 +296,119 @@ fn by_text(error: &CredentialsError) -> (ProviderCause, &'static str) {
         return (ProviderCause::Credentials, "the session has expired");
     }
     (ProviderCause::Credentials, "their source refused, or returned none")
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::ffi::OsString;
+    use std::path::Path;
+
+    use super::*;
+    use crate::Service;
+    use crate::config::tests::{KMS, S3, choices};
+    use crate::environment::Environment;
+
+    const GOOD: &str = r#"echo '{"Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "secret"}'"#;
+
+    /// A folder with a configuration in which the profiles `a` and `b` run a command. It notes that it ran.
+    fn folder(command: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let script = format!("echo ran >>'{}'\nsleep 0.3\n{command}\n", path("runs"));
+        std::fs::write(path("script"), script).unwrap();
+        let of = |profile: &str, region: &str| {
+            format!("[profile {profile}]\nregion = {region}\ncredential_process = sh {}\n", path("script"))
+        };
+        std::fs::write(path("config"), of("a", "eu-west-1") + &of("b", "us-east-1")).unwrap();
+        folder
+    }
+
+    fn runs(folder: &tempfile::TempDir) -> usize {
+        std::fs::read_to_string(folder.path().join("runs")).unwrap_or_default().lines().count()
+    }
+
+    async fn provider(folder: &Path, service: &'static Service, profile: &str, endpoint: &str) -> Provider {
+        let environment = Environment::of(service, |name| match name {
+            "AWS_CONFIG_FILE" => Some(folder.join("config").into_os_string()),
+            "PATH" => std::env::var_os("PATH"),
+            name if name == service.endpoint => Some(OsString::from(endpoint)),
+            _ => None,
+        });
+        let mut choices = choices(service);
+        (choices.profile, choices.region) =
+            (Some(profile.into()), Some(format!("{endpoint}-1").replace("http://", "eu-")));
+        let loaded = choices.load_from(&environment, crate::http::client).await.unwrap();
+        loaded.credentials.expect("a source")
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    /// Endpoint and region of a service do not matter, and neither does who is first.
+    #[test]
+    fn a_command_runs_once_for_all_handles_of_a_source() {
+        let folder = folder(GOOD);
+        let load = |service, endpoint| {
+            let folder = &folder;
+            move || {
+                block_on(async {
+                    let provider = provider(folder.path(), service, "a", endpoint).await;
+                    provider.ready(Duration::from_secs(60), Duration::ZERO).await.unwrap();
+                    provider
+                })
+            }
+        };
+        let kept = std::thread::scope(|scope| {
+            let threads = [scope.spawn(load(&KMS, "http://west")), scope.spawn(load(&S3, "http://north"))];
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(runs(&folder), 1);
+        // Another profile can be another account.
+        let other = block_on(provider(folder.path(), &S3, "b", "http://west"));
+        assert!(block_on(other.provide_credentials()).is_ok());
+        assert_eq!(runs(&folder), 2);
+        // Nothing outlives the handles.
+        drop(kept);
+        load(&KMS, "http://west")();
+        assert_eq!(runs(&folder), 3);
+    }
+
+    #[test]
+    fn a_failure_is_remembered_for_all_handles_of_a_source() {
+        let folder = folder("exit 1");
+        let (first, second) = block_on(async {
+            (
+                provider(folder.path(), &KMS, "a", "http://west").await,
+                provider(folder.path(), &S3, "a", "http://north").await,
+            )
+        });
+        let ready = |provider: &Provider| block_on(provider.ready(Duration::from_secs(60), Duration::MAX)).unwrap_err();
+        assert_eq!(ready(&first).cause, ProviderCause::Credentials);
+        assert_eq!((ready(&second), runs(&folder)), (ready(&first), 1));
+    }
+
+    #[test]
+    fn on_the_thread_of_a_worker() {
+        let _alone = helpers::STARTING.lock();
+        let folder = folder(GOOD);
+        let provider = block_on(provider(folder.path(), &S3, "a", "http://west"));
+        let worker = Arc::new(Worker::start(&S3).unwrap());
+        let on_worker = OnWorker::new(worker, provider, Duration::from_secs(60));
+        assert_eq!(block_on(on_worker.ready(Duration::ZERO)).unwrap(), Ok(()));
+        assert_eq!(block_on(on_worker.provide_credentials()).unwrap().access_key_id(), "AKIDEXAMPLE");
+        assert_eq!(runs(&folder), 1);
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_ended() {
+        let _alone = helpers::STARTING.lock();
+        let folder = folder("exec sleep 300");
+        let provider = block_on(provider(folder.path(), &S3, "a", "http://west"));
+        let worker = Arc::new(Worker::start(&S3).unwrap());
+        let on_worker = OnWorker::new(worker, provider, Duration::from_secs(1));
+        let verdict = block_on(on_worker.ready(Duration::ZERO)).unwrap().unwrap_err();
+        assert_eq!(verdict.cause, ProviderCause::Unreachable, "{verdict:?}");
+    }
 }

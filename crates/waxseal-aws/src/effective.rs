@@ -29,8 +29,8 @@ pub(super) struct Effective {
     pub(super) proxies: Proxies,
     /// The address of the instance's metadata service, which knows the region; `None` if it is switched off.
     pub(super) instance: Option<String>,
-    /// Whether a setting names the endpoint of the service.
-    pub(super) own_endpoint: bool,
+    /// The endpoint of the service, if a setting names one.
+    pub(super) own_endpoint: Option<String>,
     /// The service's own settings in the profile, in lower case.
     pub(super) keys: HashMap<&'static str, String>,
     /// What decides which credentials these are.
@@ -102,7 +102,7 @@ impl Effective {
             bundle: reading.bundle(),
             proxies: Proxies::of(environment),
             instance: reading.instance(),
-            own_endpoint: reading.endpoint_of(reading.service()).is_some(),
+            own_endpoint: reading.endpoint_of(reading.service()).map(|(_, address)| address),
             keys: reading.own_keys_of_service(),
             source: reading.source(),
         })
@@ -338,26 +338,27 @@ impl<'a> Reading<'a> {
     /// The setting that names an endpoint for the service or for STS.
     fn own_endpoint(&self) -> Option<String> {
         let of_sts = || self.endpoint(&["AWS_ENDPOINT_URL_STS"], "sts");
-        self.endpoint_of(self.service()).or_else(of_sts)
+        self.endpoint_of(self.service()).or_else(of_sts).map(|(name, _)| name)
     }
 
-    /// The setting that names an endpoint for `service`.
-    fn endpoint_of(&self, service: &Service) -> Option<String> {
+    /// The endpoint for `service`, and the setting that names it.
+    fn endpoint_of(&self, service: &Service) -> Option<(String, String)> {
         self.endpoint(&[service.endpoint, "AWS_ENDPOINT_URL"], service.section)
     }
 
-    fn endpoint(&self, variables: &[&str], section: &str) -> Option<String> {
+    fn endpoint(&self, variables: &[&str], section: &str) -> Option<(String, String)> {
         if self.no_endpoints() {
             return None;
         }
-        if let Some((name, _)) = self.environment.first(variables) {
-            return Some(name.to_owned());
+        if let Some((name, address)) = self.environment.first(variables) {
+            return Some((name.to_owned(), address.to_owned()));
         }
         let services = self.services_name().and_then(|name| self.sections.services(name));
-        if services.is_some_and(|services| services.nested(section, "endpoint_url").is_some()) {
-            return Some(format!("endpoint_url of {section} in its section services"));
+        if let Some(address) = services.and_then(|services| services.nested(section, "endpoint_url")) {
+            return Some((format!("endpoint_url of {section} in its section services"), address.to_owned()));
         }
-        self.profile()?.get("endpoint_url").map(|_| in_profile("endpoint_url", &self.name))
+        let address = self.profile()?.get("endpoint_url")?;
+        Some((in_profile("endpoint_url", &self.name), address.to_owned()))
     }
 
     fn region(&self) -> Option<String> {

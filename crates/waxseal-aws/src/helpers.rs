@@ -58,6 +58,10 @@ mod linux {
     }
 }
 
+/// Held by tests that start such commands, because the test of this module ends all of them.
+#[cfg(test)]
+pub(crate) static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
@@ -66,6 +70,7 @@ mod tests {
     /// By the thread's name, and no other child.
     #[test]
     fn only_children_of_such_threads_are_ended() {
+        let _alone = super::STARTING.lock();
         let mut other = Command::new("sleep").arg("300").spawn().unwrap();
         let ended = std::thread::Builder::new().name(format!("{}-x", super::THREADS)).spawn(|| {
             let mut child = Command::new("sh").args(["-c", "sleep 300 & wait"]).spawn().unwrap();

@@ -22,6 +22,7 @@ mod profile;
 mod service;
 mod setting;
 pub mod throttle;
+pub mod transfer;
 pub mod trouble;
 pub mod words;
 pub mod worker;

@@ -28,6 +28,12 @@ pub struct Worker {
 /// Longer than any program runs.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
 impl Worker {
     /// Starts the thread for the calls of `service`.
     ///
