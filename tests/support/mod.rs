@@ -1,21 +1,30 @@
-//! Real services for tests, on 127.0.0.1: emulators of AWS from a Python environment under `target/`, and a proxy that
-//! counts calls. All of them end with the test process.
+//! Real services for tests, on 127.0.0.1: emulators of AWS and object stores from Python environments under `target/`,
+//! and proxies that count calls and fail. All of them end with the test process.
 //!
 //! Every test file that needs them has `mod support;`. No file uses all of them.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 
 mod emulator;
+mod http_message;
 mod liar;
 mod postgres;
 mod proxy;
 mod python;
+mod s3;
+mod s3_proxy;
 
 pub use emulator::{ACCOUNT, Aws, Certificates, REGION, Server, ministack, moto, moto_tls, shared_moto, small_kms};
+pub use http_message::Head;
 pub use liar::{Liar, Reply, http, liar};
 pub use postgres::{Postgres, SERVER, postgres_programs};
 pub use proxy::{CountingProxy, Fault, Tunnel, counting_proxy, tunnel};
 pub use python::{environment, kms_python, old_python, python, try_python};
+pub use s3::{
+    PlainAnswer, PlainS3, S3_ACCESS_KEY, S3_LISTER, S3_READER, S3_SECRET_KEY, Seaweed, elements, moto_s3,
+    shared_seaweed,
+};
+pub use s3_proxy::{S3Answer, S3Fault, S3Proxy, S3Request};
 
 use std::path::Path;
 use std::process::Command;

@@ -75,7 +75,9 @@ fn make(folder: &Path, pins: &str) -> Result<(), String> {
     std::fs::write(&list, pins).expect("a file under target/");
     let mut pip = Command::new(interpreter(folder));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list);
-    let packages: Vec<&str> = pins.lines().filter(|line| !line.starts_with('#')).collect();
+    let lines = pins.lines().filter(|line| !line.starts_with('#'));
+    // The hashes of a package stand after its name.
+    let packages: Vec<&str> = lines.filter_map(|line| line.split(' ').next()).collect();
     run(&mut pip, &format!("pip, and a package index that has {}", packages.join(", ")))?;
     std::fs::write(&stamp, pins).expect("a file under target/");
     Ok(())

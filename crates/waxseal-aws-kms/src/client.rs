@@ -11,20 +11,21 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use tokio::sync::OnceCell;
-use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
-
-use super::config::{KmsConfig, Loaded, instance_region};
 use tokio::time::Instant;
+use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
+use waxseal_aws::config::{Loaded, instance_region};
+use waxseal_aws::credentials::Remembered;
+use waxseal_aws::http::Bounded;
+use waxseal_aws::name::{is_account, is_region};
+use waxseal_aws::throttle::{Counted, Pace, Sent};
+use waxseal_aws::words;
+use waxseal_aws::worker::{ENDED, Worker, wait};
 
-use super::credentials::Remembered;
-use super::failure::{self, Verdict};
-use super::http::Bounded;
+use super::config::{KmsConfig, SERVICE};
+use super::failure;
 use super::materials;
-use super::name::{KmsKeyName, is_region};
+use super::name::KmsKeyName;
 use super::operation::KmsOperation;
-use super::throttle::{Counted, Pace, Sent};
-use super::words;
-use super::worker::{ENDED, Worker, wait};
 
 tokio::task_local! {
     /// The thread that waits for what this task does.
@@ -100,8 +101,7 @@ pub(super) struct Inner {
     no_caller: Remembered<Unknown>,
     /// Keys for which KMS has refused `Decrypt` to the caller.
     pub(super) withheld: Mutex<HashSet<String>>,
-    pub(super) no_credentials: Remembered<Verdict>,
-    pub(super) pace: Pace,
+    pace: Pace,
 }
 
 enum Source {
@@ -145,8 +145,8 @@ impl Kms {
     /// or the account of the key, to open a file. At most 1 MiB of an answer is read.
     #[must_use]
     pub fn from_clients(kms: aws_sdk_kms::Client, sts: Option<aws_sdk_sts::Client>) -> Self {
-        let kms = aws_sdk_kms::Client::from_conf(kms.config().to_builder().interceptor(Bounded).build());
-        let bounded = |sts: aws_sdk_sts::Client| sts.config().to_builder().interceptor(Bounded).build();
+        let kms = aws_sdk_kms::Client::from_conf(kms.config().to_builder().interceptor(Bounded::small()).build());
+        let bounded = |sts: aws_sdk_sts::Client| sts.config().to_builder().interceptor(Bounded::small()).build();
         let sts = sts.map(|sts| Box::new(aws_sdk_sts::Client::from_conf(bounded(sts))));
         Self::of(Source::Clients(Box::new(kms), sts))
     }
@@ -161,7 +161,6 @@ impl Kms {
             caller: OnceCell::new(),
             no_caller: Remembered::default(),
             withheld: Mutex::default(),
-            no_credentials: Remembered::default(),
             pace: Pace::default(),
         };
         Self { inner: Arc::new(inner), listener: None, life: Life::Long }
@@ -211,7 +210,7 @@ impl Kms {
         if let Some(worker) = self.inner.worker.get() {
             return Ok(worker);
         }
-        let new = Worker::start()?;
+        let new = Worker::start(&SERVICE)?;
         Ok(self.inner.worker.get_or_init(|| new))
     }
 
@@ -234,7 +233,10 @@ impl Kms {
     /// The configuration of the environment; `None` if the caller gave its own clients.
     async fn loaded(&self) -> Result<Option<&Loaded>> {
         match &self.inner.source {
-            Source::Environment(config) => self.inner.loaded.get_or_try_init(|| config.load()).await.map(Some),
+            Source::Environment(config) => {
+                let load = || async { config.choices().load().await };
+                self.inner.loaded.get_or_try_init(load).await.map(Some)
+            }
             Source::Clients(..) => Ok(None),
         }
     }
@@ -254,7 +256,7 @@ impl Kms {
     /// The region of the caller, if it is known without reading a file.
     pub(super) fn near_region(&self) -> Option<String> {
         match &self.inner.source {
-            Source::Environment(config) => config.near_region(),
+            Source::Environment(config) => config.choices().near_region(),
             Source::Clients(kms, _) => kms.config().region().map(|region| region.as_ref().to_owned()),
         }
     }
@@ -329,8 +331,8 @@ impl Kms {
 
     /// Whether a throttled call is sent again until its time is used up. A caller who sets the number of attempts, or gives
     /// a client, decides that.
-    pub(super) async fn is_patient(&self) -> bool {
-        matches!(self.loaded().await, Ok(Some(loaded)) if !loaded.attempts_given)
+    async fn is_patient(&self) -> bool {
+        matches!(self.loaded().await, Ok(Some(loaded)) if loaded.attempts.is_none())
     }
 
     /// How long the handle remembers a failure that concerns all calls.
@@ -368,7 +370,10 @@ impl Kms {
         let limit = self.limit();
         let deadline = Instant::now() + limit;
         let answer = match self.credentials(call, limit).await {
-            Ok(()) => Ok(self.send(call, deadline, send).await),
+            Ok(()) => {
+                let is_throttled = |error: &SdkError<E, HttpResponse>| failure::is_throttled(call, error);
+                Ok(self.inner.pace.send(self.is_patient().await, deadline, is_throttled, send).await)
+            }
             Err(error) => Err(error),
         };
         call.request_id = match answer.as_ref().map(|sent| &sent.answer) {
@@ -378,8 +383,9 @@ impl Kms {
             _ => None,
         };
         if let Ok(Sent { answer: Some(Ok(output)), .. }) = &answer {
-            let told =
-                |id| words::material_id(id, secret).and_then(|id| words::material_id(Some(&id), in_answer(output)));
+            let told = |id| {
+                materials::material_id(id, secret).and_then(|id| materials::material_id(Some(&id), in_answer(output)))
+            };
             let (own, source) = materials::ids(output);
             (call.key_material_id, call.source_key_material_id) = (told(own), told(source));
         }
@@ -393,10 +399,18 @@ impl Kms {
                     Some(Err(error)) => failure::failure(call, error, secret),
                     _ => failure::too_late(call, limit),
                 };
-                Err(Box::new(sent.told(call, error)).into())
+                Err(Box::new(sent.told(call.operation.name(), error)).into())
             }
             Err(error) => Err(Box::new(error).into()),
         }
+    }
+
+    /// Loads the credentials. A failure is remembered ([`Kms::for_one_run`]), and a program that hangs is ended.
+    async fn credentials(&self, call: &KmsCall, limit: Duration) -> Result<(), ProviderError> {
+        // An error in the configuration is not lost: the call that needs it returns it.
+        let loaded = self.loaded().await.ok().flatten();
+        let Some(provider) = loaded.and_then(|loaded| loaded.credentials.as_ref()) else { return Ok(()) };
+        provider.ready(limit, self.memory()).await.map_err(|verdict| failure::told(call, verdict))
     }
 
     /// The account that the credentials themselves name. Credentials of roles and SSO name it, access keys do not.
@@ -484,11 +498,6 @@ impl Unknown {
             Self::Other(text) => Error::Invalid(text),
         }
     }
-}
-
-/// Whether `text` is an AWS account: twelve digits.
-pub(super) fn is_account(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn no_region(message: String) -> Error {

@@ -4,13 +4,13 @@ use aws_sdk_kms::primitives::Blob;
 use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::format::{KMS_WRAPPED_MAX, Pairs};
 use waxseal::secret::SecretBytes;
+use waxseal_aws::words;
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
 use super::operation::KmsOperation;
 use super::seal::{answered_arn, decrypted, pairs, secret};
-use super::words;
 
 /// `kms:Encrypt` encrypts at most this many bytes.
 pub const DIRECT_MAX: usize = 4096;

@@ -5,30 +5,16 @@
 
 use std::error::Error as StdError;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use http_body_util::LengthLimitError;
 
+use super::KmsCall;
 use super::name::KeyArn;
 use super::operation::KmsOperation;
-use super::trouble::{self, Own};
-use super::{KmsCall, credentials, words};
 use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, RightKind};
-
-/// Cause and message of an error, without the call that it is about.
-#[derive(Debug, Clone)]
-pub(super) struct Verdict {
-    pub(super) cause: ProviderCause,
-    pub(super) message: String,
-}
-
-impl Verdict {
-    pub(super) fn new(cause: ProviderCause, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into() }
-    }
-}
+use waxseal_aws::failure::{self, Asked, Causes, Verdict};
+use waxseal_aws::words;
 
 /// Converts the SDK's error for `call`. `secret` is the secret of the call, and no text may contain a part of it.
 pub(super) fn failure<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>, secret: &[u8]) -> ProviderError
@@ -53,93 +39,44 @@ pub(super) fn told(call: &KmsCall, verdict: Verdict) -> ProviderError {
 }
 
 /// The cause of the failure, and the sentence for it.
-pub(super) fn verdict<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>, secret: &[u8]) -> Verdict
+fn verdict<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>, secret: &[u8]) -> Verdict
 where
     E: StdError + ProvideErrorMetadata + 'static,
 {
-    sorted(call, error, |raw| words::told(raw, secret))
+    failure::verdict(asked(call), &OfKms(call), error, |raw| words::told(raw, secret))
 }
 
-/// The same, for an error that must not repeat the service's message.
-pub(super) fn verdict_without_words<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> Verdict
+/// Whether AWS asks for fewer requests.
+pub(super) fn is_throttled<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> bool
 where
     E: StdError + ProvideErrorMetadata + 'static,
 {
-    sorted(call, error, |_| String::new())
+    matches!(error, SdkError::ServiceError(_))
+        && failure::verdict(asked(call), &OfKms(call), error, |_| String::new()).cause == ProviderCause::Throttled
 }
 
-fn sorted<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>, tell: impl Fn(&str) -> String) -> Verdict
-where
-    E: StdError + ProvideErrorMetadata + 'static,
-{
-    if let SdkError::ServiceError(answer) = error {
-        let (code, raw) = (answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default());
-        return of_answer(call, words::code(code), raw, answer.raw().status().as_u16(), tell);
-    }
-    if let Some(Own(sentence)) = trouble::find(error) {
-        return Verdict::new(ProviderCause::Rejected, sentence);
-    }
-    if let Some(error) = trouble::find::<CredentialsError>(error) {
-        return credentials::verdict(error);
-    }
-    if says_no_identity(error) {
-        return Verdict::new(ProviderCause::Credentials, "there are no AWS credentials");
-    }
-    without_answer(call, error)
+fn asked(call: &KmsCall) -> Asked<'_> {
+    Asked { operation: call.operation.name(), region: &call.region }
 }
 
-/// `raw` is the service's message. `tell` returns the part of it that the error may repeat.
-fn of_answer(call: &KmsCall, code: &str, raw: &str, status: u16, tell: impl Fn(&str) -> String) -> Verdict {
-    // AWS names every refusal.
-    if code.is_empty() && status != 429 && status < 500 {
-        return Verdict::new(ProviderCause::Unreachable, not_of_aws(status));
-    }
-    let cause = cause_of(code, raw, status);
-    if code.is_empty() && cause == ProviderCause::Internal {
-        return Verdict::new(cause, format!("AWS failed with HTTP status {status}"));
-    }
-    Verdict::new(cause, in_words(call, cause, code, &tell(raw)))
-}
+/// The errors of KMS, for one call.
+struct OfKms<'a>(&'a KmsCall);
 
-fn without_answer<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> Verdict
-where
-    E: StdError + 'static,
-{
-    let place = if call.region.is_empty() { "AWS".to_owned() } else { format!("AWS in {}", call.region) };
-    let unreachable = |message: String| Verdict::new(ProviderCause::Unreachable, message);
-    match error {
-        SdkError::TimeoutError(_) => unreachable("there was no answer in time".into()),
-        SdkError::DispatchFailure(failure) if failure.is_user() => Verdict::new(
-            ProviderCause::Rejected,
-            format!("the request cannot be sent: {}", trouble::of_connection(error)),
-        ),
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-            unreachable(format!("{place} cannot be reached in time"))
-        }
-        SdkError::DispatchFailure(_) => {
-            unreachable(format!("{place} cannot be reached: {}", trouble::of_connection(error)))
-        }
-        SdkError::ResponseError(_) if trouble::find::<LengthLimitError>(error).is_some() => {
-            unreachable(trouble::TOO_LONG.into())
-        }
-        SdkError::ResponseError(answer) if answer.raw().status().as_u16() >= 500 => {
-            let status = answer.raw().status().as_u16();
-            Verdict::new(ProviderCause::Internal, format!("AWS failed with HTTP status {status}"))
-        }
-        SdkError::ResponseError(_) if trouble::is_cut(error) => {
-            unreachable("the connection was closed before the end of the answer".into())
-        }
-        SdkError::ResponseError(answer) => unreachable(not_of_aws(answer.raw().status().as_u16())),
-        _ if trouble::says(error, &["timed out"]) => unreachable("there was no answer in time".into()),
-        _ => Verdict::new(ProviderCause::Rejected, format!("the request for {} cannot be made", call.operation)),
+impl Causes for OfKms<'_> {
+    fn cause(&self, code: &str, words: &str, _: u16) -> Option<ProviderCause> {
+        cause_of(code, words)
     }
-}
 
-/// Such an answer is from a captive portal or a proxy. It says nothing about the file.
-fn not_of_aws(status: u16) -> String {
-    format!(
-        "the answer has HTTP status {status} and is not from AWS: a proxy or a login page may have answered instead"
-    )
+    fn sentence(&self, cause: ProviderCause) -> Option<String> {
+        Some(match cause {
+            ProviderCause::NotFound => format!("there is no such key in {}", self.0.region),
+            ProviderCause::OtherKey => "another key wrapped this data key".into(),
+            ProviderCause::WrongCiphertext => {
+                "the key did not wrap these bytes, or not with this encryption context".into()
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// The key that failed, if a call has two: AWS's message names one of them, or the cause applies to the source only.
@@ -178,11 +115,9 @@ pub(super) fn another_key(call: &KmsCall, verb: &str, arn: &KeyArn, secret: &[u8
     bad_answer(call, &format!("{verb} another key, {arn}"))
 }
 
-/// The cause for a code that AWS documents. Without a code, the HTTP status decides.
-fn cause_of(code: &str, words: &str, status: u16) -> ProviderCause {
-    let words = words.to_ascii_lowercase();
-    match code {
-        "AccessDeniedException" | "AccessDenied" => ProviderCause::Denied,
+/// The cause for a code that KMS has of its own. `words` is its message in lower case.
+fn cause_of(code: &str, words: &str) -> Option<ProviderCause> {
+    Some(match code {
         "DisabledException" => ProviderCause::Disabled,
         "KMSInvalidStateException" if words.contains("pending import") => ProviderCause::PendingImport,
         "KMSInvalidStateException" if words.contains("pending") && words.contains("deletion") => {
@@ -194,62 +129,9 @@ fn cause_of(code: &str, words: &str, status: u16) -> ProviderCause {
         "IncorrectKeyException" => ProviderCause::OtherKey,
         "InvalidKeyUsageException" | "UnsupportedOperationException" => ProviderCause::WrongKeyType,
         "AlreadyExistsException" => ProviderCause::AlreadyExists,
-        "ThrottlingException"
-        | "Throttling"
-        | "ThrottledException"
-        | "RequestLimitExceeded"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "TooManyRequestsException"
-        | "SlowDown" => ProviderCause::Throttled,
-        "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => ProviderCause::ClockSkew,
-        "InvalidSignatureException" | "SignatureDoesNotMatch"
-            if words.contains("signature expired") || words.contains("not yet current") =>
-        {
-            ProviderCause::ClockSkew
-        }
-        "ExpiredTokenException"
-        | "ExpiredToken"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "OptInRequired"
-        | "AuthFailure"
-        | "NotAuthorized" => ProviderCause::Credentials,
-        "KeyUnavailableException"
-        | "DependencyTimeoutException"
-        | "KMSInternalException"
-        | "InternalFailure"
-        | "InternalError"
-        | "ServiceUnavailable"
-        | "ServiceUnavailableException" => ProviderCause::Internal,
-        _ if status == 429 => ProviderCause::Throttled,
-        _ if status >= 500 => ProviderCause::Internal,
-        _ => ProviderCause::Rejected,
-    }
-}
-
-fn in_words(call: &KmsCall, cause: ProviderCause, code: &str, words: &str) -> String {
-    let own = match cause {
-        ProviderCause::NotFound => return join(&format!("there is no such key in {}", call.region), words),
-        ProviderCause::OtherKey => "another key wrapped this data key",
-        ProviderCause::WrongCiphertext => "the key did not wrap these bytes, or not with this encryption context",
-        ProviderCause::ClockSkew => "this machine's clock and AWS's differ too much",
-        ProviderCause::Throttled => "AWS asks for fewer requests",
-        ProviderCause::Denied => "access is denied",
-        _ if words.is_empty() => return format!("{} was refused: {code}", call.operation),
-        _ => return format!("{}: {words}", if code.is_empty() { call.operation.name() } else { code }),
-    };
-    join(own, words)
-}
-
-fn join(own: &str, words: &str) -> String {
-    if words.is_empty() { own.to_owned() } else { format!("{own} ({words})") }
+        "KeyUnavailableException" | "DependencyTimeoutException" | "KMSInternalException" => ProviderCause::Internal,
+        _ => return None,
+    })
 }
 
 /// The remedy that AWS's code selects, where it says more than the cause.
@@ -283,11 +165,7 @@ fn remedy(call: &KmsCall, cause: ProviderCause, key: &str) -> Option<Remedy> {
         ProviderCause::PendingImport => Remedy::ImportSameMaterial { key },
         ProviderCause::NotFound => Remedy::CheckName,
         ProviderCause::WrongKeyType => right_kind(call, key),
-        ProviderCause::Credentials => Remedy::CheckCredentials,
-        ProviderCause::ClockSkew => Remedy::SetClock,
-        ProviderCause::Throttled | ProviderCause::Internal => Remedy::TryLater,
-        ProviderCause::Unreachable => Remedy::CheckNetwork,
-        _ => return None,
+        _ => return failure::remedy(cause),
     })
 }
 
@@ -303,11 +181,6 @@ fn right_kind(call: &KmsCall, key: String) -> Remedy {
     }
 }
 
-/// Whether no source of credentials is configured. The SDK has no error type for this.
-fn says_no_identity(error: &(dyn StdError + 'static)) -> bool {
-    trouble::says(error, &["no providers in chain provided credentials", "failed to select an auth scheme"])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,29 +188,22 @@ mod tests {
     #[test]
     fn causes() {
         use ProviderCause as C;
-        for (code, words, status, cause) in [
-            ("AccessDeniedException", "User: x is not authorized", 400, C::Denied),
-            ("DisabledException", "arn is disabled.", 400, C::Disabled),
-            ("KMSInvalidStateException", "arn is pending import.", 400, C::PendingImport),
-            ("KMSInvalidStateException", "arn is pending deletion.", 400, C::PendingDeletion),
-            ("KMSInvalidStateException", "arn is pending replica deletion.", 400, C::PendingDeletion),
-            ("KMSInvalidStateException", "arn is creating.", 400, C::Rejected),
-            ("NotFoundException", "Key 'arn' does not exist", 400, C::NotFound),
-            ("InvalidCiphertextException", "", 400, C::WrongCiphertext),
-            ("IncorrectKeyException", "", 400, C::OtherKey),
-            ("InvalidKeyUsageException", "", 400, C::WrongKeyType),
-            ("ThrottlingException", "Rate exceeded", 400, C::Throttled),
-            ("InvalidSignatureException", "Signature expired: 2020 is now earlier than", 400, C::ClockSkew),
-            ("InvalidSignatureException", "Signature not yet current: x", 400, C::ClockSkew),
-            ("InvalidSignatureException", "The request signature we calculated", 400, C::Credentials),
-            ("ExpiredTokenException", "The security token included is expired", 400, C::Credentials),
-            ("UnrecognizedClientException", "The security token is invalid", 400, C::Credentials),
-            ("KMSInternalException", "", 500, C::Internal),
-            ("", "", 503, C::Internal),
-            ("", "", 429, C::Throttled),
-            ("ValidationException", "1 validation error", 400, C::Rejected),
+        for (code, words, cause) in [
+            ("DisabledException", "arn is disabled.", Some(C::Disabled)),
+            ("KMSInvalidStateException", "arn is pending import.", Some(C::PendingImport)),
+            ("KMSInvalidStateException", "arn is pending deletion.", Some(C::PendingDeletion)),
+            ("KMSInvalidStateException", "arn is pending replica deletion.", Some(C::PendingDeletion)),
+            ("KMSInvalidStateException", "arn is creating.", None),
+            ("NotFoundException", "key 'arn' does not exist", Some(C::NotFound)),
+            ("InvalidCiphertextException", "", Some(C::WrongCiphertext)),
+            ("IncorrectKeyException", "", Some(C::OtherKey)),
+            ("InvalidKeyUsageException", "", Some(C::WrongKeyType)),
+            ("KMSInternalException", "", Some(C::Internal)),
+            ("AccessDeniedException", "user: x is not authorized", None),
+            ("ThrottlingException", "rate exceeded", None),
+            ("", "", None),
         ] {
-            assert_eq!(cause_of(code, words, status), cause, "{code} {words}");
+            assert_eq!(cause_of(code, words), cause, "{code} {words}");
         }
     }
 

@@ -12,13 +12,13 @@ use aws_sdk_kms::types::{
 use aws_smithy_types::DateTime;
 use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::secret::{DataKey, KEY_LEN, SecretBytes};
+use waxseal_aws::words;
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
-use super::materials::KeyMaterial;
+use super::materials::{self, KeyMaterial};
 use super::name::{KeyArn, KmsKeyName};
 use super::operation::KmsOperation;
-use super::words;
 
 /// The algorithm that wraps the material for KMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -207,7 +207,7 @@ impl Kms {
             Some(at) => request.expiration_model(ExpirationModelType::KeyMaterialExpires).valid_to(DateTime::from(at)),
         };
         let answer = self.call_with(&mut call, material.expose(), |_| &[], || request.clone().send()).await?;
-        let id = words::material_id(answer.key_material_id(), material.expose());
+        let id = materials::material_id(answer.key_material_id(), material.expose());
         // The first material of a key is used immediately.
         let is_waiting = options.new_material && metadata.current_key_material_id().is_some();
         let missing = self.wait_until_enabled(&arn, material.expose(), id.as_deref()).await?;

@@ -15,18 +15,9 @@
 
 mod client;
 mod config;
-#[cfg(unix)]
-#[cfg(test)]
-mod configurations;
 mod create;
-mod credentials;
 mod direct;
-mod effective;
-mod endpoint;
-mod environment;
 mod failure;
-mod helpers;
-mod http;
 mod import;
 mod life;
 mod manage;
@@ -34,22 +25,15 @@ mod materials;
 mod name;
 mod open;
 mod operation;
-mod profile;
 mod public;
 mod reencrypt;
 mod seal;
-mod setting;
 mod source;
-mod throttle;
-mod trouble;
-mod words;
-mod worker;
 
 pub use client::{Kms, KmsCall};
 pub use config::{KmsConfig, KmsTimeouts};
 pub use create::{KeyOrigin, KeyRegions, NewKey};
 pub use direct::{DIRECT_MAX, looks_like_kms_blob};
-pub use helpers::end_credential_processes;
 pub use import::{ImportAlgorithm, ImportKeySpec, ImportOptions, ImportedMaterial};
 pub use life::{KeyRotation, KmsKeyInfo};
 pub use manage::PointedAlias;
@@ -59,6 +43,7 @@ pub use open::{AccountRule, Doubt, KmsOpener, Permitted};
 pub use operation::KmsOperation;
 pub use seal::{KmsKey, context};
 pub use source::SourceRule;
+pub use waxseal_aws::helpers::end_credential_processes;
 
 /// The README's example is compiled as a test.
 #[cfg(doctest)]

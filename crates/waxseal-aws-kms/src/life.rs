@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, OriginType};
 use waxseal::error::{ProviderCause, ProviderError, Remedy, Result};
+use waxseal_aws::words;
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::{another_key, bad_answer};
@@ -11,7 +12,6 @@ use super::materials::{KeyMaterial, check_id};
 use super::name::{KeyArn, KmsKeyName};
 use super::operation::KmsOperation;
 use super::seal::answered_arn;
-use super::words;
 
 /// Whether KMS rotates the key automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,12 +8,15 @@ use aws_sdk_kms::operation::generate_data_key::GenerateDataKeyOutput;
 use aws_sdk_kms::operation::re_encrypt::ReEncryptOutput;
 use aws_sdk_kms::types::{ImportState, IncludeKeyMaterial, KeyMaterialState, RotationType, RotationsListEntry};
 use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
+use waxseal_aws::words;
 
 use super::client::{Kms, KmsCall, Target};
 use super::failure::bad_answer;
 use super::name::{KeyArn, KmsKeyName};
 use super::operation::KmsOperation;
-use super::words;
+
+/// KMS's ids of key materials have this many hexadecimal digits. A data key has as many.
+const MATERIAL_ID_LEN: usize = 64;
 
 /// One material of a key. A key seals with its current material, and opens with all that it has had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +55,7 @@ impl KeyMaterial {
     fn of(entry: &RotationsListEntry, secret: &[u8]) -> Self {
         let time = |at: Option<&aws_smithy_types::DateTime>| at.and_then(|at| SystemTime::try_from(*at).ok());
         Self {
-            id: words::material_id(entry.key_material_id(), secret),
+            id: material_id(entry.key_material_id(), secret),
             state: words::told(entry.key_material_state().map_or("unknown", KeyMaterialState::as_str), secret),
             imported: entry.import_state().map(|state| *state == ImportState::Imported),
             description: entry.key_material_description().map(|text| words::told(text, secret)),
@@ -146,14 +149,38 @@ impl Kms {
     }
 }
 
+/// KMS's id of a key material; `None` if it cannot be an id.
+pub(super) fn material_id(id: Option<&str>, secret: &[u8]) -> Option<String> {
+    let id = id.filter(|id| is_material_id(id))?;
+    (!words::holds(id, secret)).then(|| id.to_owned())
+}
+
+/// Whether `id` has the form of KMS's ids of key materials.
+fn is_material_id(id: &str) -> bool {
+    id.len() == MATERIAL_ID_LEN && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Checks that `id` has the form of a material's id.
 ///
 /// # Errors
 /// [`Error::Setting`] if it has not.
 pub(super) fn check_id(id: &str, name: &KmsKeyName) -> Result<()> {
-    if words::is_material_id(id) {
+    if is_material_id(id) {
         return Ok(());
     }
     let message = format!("{id:?} is not the id of a key material: an id has 64 hexadecimal digits");
     Err(Error::setting(message, Remedy::ListMaterials { key: name.to_string() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_holds_a_secret_is_no_id() {
+        let id = "8182838485868788898a8b8c8d8e8f90".repeat(2);
+        assert_eq!(material_id(Some(&id), b"").as_deref(), Some(id.as_str()));
+        assert!(material_id(Some(&id), &[0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88]).is_none());
+        assert!(material_id(Some(&id[1..]), b"").is_none() && material_id(None, b"").is_none());
+    }
 }

@@ -12,8 +12,9 @@ use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy, Result
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, public};
 use waxseal::secret::DataKey;
+use waxseal_aws::name::is_account;
 
-use super::client::{Kms, KmsCall, is_account};
+use super::client::{Kms, KmsCall};
 use super::failure::{another_key, bad_answer};
 use super::name::{KeyArn, KmsKeyName};
 use super::operation::KmsOperation;

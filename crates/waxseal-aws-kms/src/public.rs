@@ -7,13 +7,13 @@ use waxseal::error::{Error, ProviderCause, Remedy, Result, RightKind};
 use waxseal::format::{Holder, SlotKind};
 use waxseal::keys::Recipient;
 use waxseal::keys::public::PublicKeySpec;
+use waxseal_aws::words;
 
 use super::client::{Kms, KmsCall};
 use super::failure::{another_key, bad_answer};
 use super::name::KmsKeyName;
 use super::operation::KmsOperation;
 use super::seal::answered_arn;
-use super::words;
 
 impl Kms {
     /// The public half of an ML-KEM or RSA key, from one `GetPublicKey` call. The key opens what is sealed to it.

@@ -49,6 +49,7 @@ pub(crate) const VARIABLES: &[(&[&str], &str)] = &[
         &[
             "AWS_ENDPOINT_URL",
             "AWS_ENDPOINT_URL_KMS",
+            "AWS_ENDPOINT_URL_S3",
             "AWS_ENDPOINT_URL_STS",
             "AWS_ENDPOINT_URL_SSO",
             "AWS_ENDPOINT_URL_SSO_OIDC",

@@ -483,7 +483,7 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
         // A panic in the AWS library becomes an error. Its message may contain a request.
-        if std::thread::current().name() == Some("waxseal-kms") {
+        if std::thread::current().name().is_some_and(|name| name.starts_with("waxseal-aws")) {
             return;
         }
         let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));

@@ -1,6 +1,6 @@
 //! Ends the commands that run for credentials (`credential_process`), from a signal handler.
 //!
-//! The AWS library starts them on the thread for KMS calls, and does not give their numbers to anybody. So they are
+//! The AWS library starts them on the threads for AWS calls, and does not give their numbers to anybody. So they are
 //! found in `/proc`, only with system calls and memory on the stack, because a handler must not allocate.
 
 use std::ffi::CStr;
@@ -10,8 +10,8 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The name of the thread that starts them, as the system shows it.
-const THREAD: &[u8] = b"waxseal-kms";
+/// The names of the threads that start them begin with this, as the system shows them.
+const THREADS: &[u8] = b"waxseal-aws";
 /// The maximum number of processes that are found. A command for credentials starts a few.
 const MOST: usize = 64;
 
@@ -28,7 +28,7 @@ pub(super) fn end_credential_processes() {
     let Ok(tasks) = openat(rustix::fs::CWD, c"/proc/self/task", flags, Mode::empty()) else { return };
     each_task(tasks.as_fd(), &mut |task| {
         let mut name = [0; 32];
-        if read(tasks.as_fd(), task, b"comm", &mut name).strip_suffix(b"\n") == Some(THREAD) {
+        if read(tasks.as_fd(), task, b"comm", &mut name).starts_with(THREADS) {
             found.children_of(tasks.as_fd(), task);
         }
     });
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn only_children_of_such_threads_are_ended() {
         let mut other = Command::new("sleep").arg("300").spawn().unwrap();
-        let name = String::from_utf8(THREAD.to_vec()).unwrap();
+        let name = String::from_utf8([THREADS, b"-x"].concat()).unwrap();
         let ended = std::thread::Builder::new().name(name).spawn(|| {
             let mut child = Command::new("sh").args(["-c", "sleep 300 & wait"]).spawn().unwrap();
             std::thread::scope(|scope| scope.spawn(end_credential_processes).join()).unwrap();

@@ -3,7 +3,7 @@
 //! AWS's own message says more than any sentence of this crate. But it comes from whoever answers at the endpoint, who has
 //! seen the request, and perhaps a secret in it. A message is therefore shortened, and its control characters are escaped.
 //! It is left out if it contains a part of a secret of the call. A text that the SDK makes of a request or an answer is
-//! never repeated: [`super::failure`] selects a sentence by the type of the error.
+//! never repeated: [`crate::failure`] selects a sentence by the type of the error.
 
 use std::fmt::Write as _;
 
@@ -18,8 +18,6 @@ const CODE_MAX: usize = 64;
 const ID_LEN: usize = 36;
 /// Ids of an emulator have this many. A data key has 43 or 44 characters in base64, and 64 in hexadecimal.
 const EMULATORS_ID_LEN: usize = 52;
-/// KMS's ids of key materials have this many hexadecimal digits. A data key has as many.
-const MATERIAL_ID_LEN: usize = 64;
 /// So many letters and digits in a row can be a data key that this side has never seen. No name in AWS's messages has so
 /// many.
 const RUN_MAX: usize = 40;
@@ -33,7 +31,8 @@ const SHORTEST: usize = 8;
 const FEWEST: usize = 4;
 
 /// The part of a service's message that may be repeated, perhaps nothing. `secret` is the secret of the call.
-pub(super) fn told(message: &str, secret: &[u8]) -> String {
+#[must_use]
+pub fn told(message: &str, secret: &[u8]) -> String {
     let mut cut: String = message.chars().take(WORDS_MAX).collect();
     if (1..SHORTEST).contains(&secret.len()) || holds(&cut, secret) {
         return String::new();
@@ -45,32 +44,24 @@ pub(super) fn told(message: &str, secret: &[u8]) -> String {
 }
 
 /// A service's name of an error; empty if it cannot be a name.
-pub(super) fn code(code: &str) -> &str {
+#[must_use]
+pub fn code(code: &str) -> &str {
     let name = |byte: u8| byte.is_ascii_alphabetic() || byte == b'.';
     if code.len() <= CODE_MAX && code.bytes().all(name) { code } else { "" }
 }
 
 /// A service's id of a request; `None` if it cannot be an id.
-pub(super) fn request_id(id: Option<&str>, secret: &[u8]) -> Option<String> {
+#[must_use]
+pub fn request_id(id: Option<&str>, secret: &[u8]) -> Option<String> {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_len = |len: usize| (1..=ID_LEN).contains(&len) || len == EMULATORS_ID_LEN;
     let id = id.filter(|id| is_len(id.len()) && id.bytes().all(part))?;
     (!holds(id, secret)).then(|| id.to_owned())
 }
 
-/// KMS's id of a key material; `None` if it cannot be an id.
-pub(super) fn material_id(id: Option<&str>, secret: &[u8]) -> Option<String> {
-    let id = id.filter(|id| is_material_id(id))?;
-    (!holds(id, secret)).then(|| id.to_owned())
-}
-
-/// Whether `id` has the form of KMS's ids of key materials.
-pub(super) fn is_material_id(id: &str) -> bool {
-    id.len() == MATERIAL_ID_LEN && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 /// Whether `text` contains a part of `secret`: unchanged, in hexadecimal, in base64 or as a list of numbers.
-pub(super) fn holds(text: &str, secret: &[u8]) -> bool {
+#[must_use]
+pub fn holds(text: &str, secret: &[u8]) -> bool {
     if secret.len() < FEWEST || text.is_empty() {
         return false;
     }
@@ -203,10 +194,6 @@ mod tests {
         assert!(holds("pin 1234", b"1234") && !holds("a name", b"1234") && !holds("a", b"a"));
         assert!(!holds("a sentence", b"") && !holds("", b"1234"));
         assert!(request_id(Some(&hex(&secret[..10])), &secret).is_none());
-        assert!(material_id(Some(&hex(&secret)), &secret).is_none());
-        assert!(
-            material_id(Some(&hex(&secret)), b"").is_some() && material_id(Some(&hex(&secret[1..])), b"").is_none()
-        );
     }
 
     #[test]

@@ -5,12 +5,16 @@ use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
+use super::Service;
 use super::profile::{FileKind, Sections};
-use super::setting::{Kind, SETTINGS, Setting};
+use super::setting::{Kind, Setting, settings};
 use waxseal::error::{Error, Result};
 
 /// Values of variables, by name. Some are secret, so there is no Debug.
-pub(super) struct Environment(BTreeMap<&'static str, OsString>);
+pub struct Environment {
+    service: &'static Service,
+    values: BTreeMap<&'static str, OsString>,
+}
 
 /// Variables without a row in the table: paths, which can be other than UTF-8, and one that a web server sets for CGI.
 const OTHERS: &[&str] = &[
@@ -31,24 +35,30 @@ const CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
 const MAX_FILE: u64 = 4 << 20;
 
 impl Environment {
-    pub(super) fn of_process() -> Self {
-        Self::of(|name| std::env::var_os(name))
+    /// The variables of this process that count for `service`.
+    #[must_use]
+    pub fn of_process(service: &'static Service) -> Self {
+        Self::of(service, |name| std::env::var_os(name))
     }
 
-    /// Reads the variables that are used, with `read`.
-    pub(super) fn of(read: impl Fn(&str) -> Option<OsString>) -> Self {
-        let names = SETTINGS.iter().map(|setting| setting.variable).filter(|name| !name.is_empty());
+    /// The variables that count for `service`, read with `read`.
+    pub fn of(service: &'static Service, read: impl Fn(&str) -> Option<OsString>) -> Self {
+        let names = settings(service).map(|setting| setting.variable).filter(|name| !name.is_empty());
         let values = names.chain(OTHERS.iter().copied()).filter_map(|name| Some((name, read(name)?)));
-        Self(values.filter(|(_, value)| !value.is_empty()).collect())
+        Self { service, values: values.filter(|(_, value)| !value.is_empty()).collect() }
+    }
+
+    pub(super) fn service(&self) -> &'static Service {
+        self.service
     }
 
     /// The value of a variable that is set. A value that is not UTF-8 was refused by [`Self::check`], or is not used.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.to_str()
+        self.values.get(name)?.to_str()
     }
 
     pub(super) fn raw(&self, name: &str) -> Option<&OsStr> {
-        self.0.get(name).map(OsString::as_os_str)
+        self.values.get(name).map(OsString::as_os_str)
     }
 
     /// The first variable of `names` that is set, and its name.
@@ -61,8 +71,8 @@ impl Environment {
     /// # Errors
     /// For the first variable that cannot be used, with its name.
     pub(super) fn check(&self, counts: impl Fn(&Setting) -> bool) -> Result<()> {
-        for setting in SETTINGS.iter().filter(|setting| counts(setting)) {
-            let Some(value) = self.0.get(setting.variable) else { continue };
+        for setting in settings(self.service).filter(|setting| counts(setting)) {
+            let Some(value) = self.values.get(setting.variable) else { continue };
             let checked = match value.to_str() {
                 Some(text) => setting.kind.check(text),
                 None if matches!(setting.kind, Kind::Credential) => Kind::Credential.check("\u{fffd}"),
@@ -125,7 +135,9 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
-        Environment::of(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+        Environment::of(&crate::config::tests::KMS, |name| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+        })
     }
 
     #[test]

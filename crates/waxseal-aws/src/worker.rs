@@ -1,4 +1,4 @@
-//! The runtime of this crate, on its own thread.
+//! The runtime of a handle, on its own thread.
 //!
 //! Code inside tokio may not start another runtime, and may not block on one. It only waits on a channel here. Blocking
 //! and async calls both run on this one runtime, so they share connections.
@@ -12,24 +12,36 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use super::helpers;
+use super::{Service, helpers};
 use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 
 /// A current-thread runtime. Dropping it ends the thread, and with it all calls that are not done.
-pub(super) struct Worker {
+pub struct Worker {
     handle: Handle,
+    /// What starting it is called in an error.
+    starting: String,
     /// Set if the runtime's second thread could not be started. This is known before any call is made.
     no_helper: Arc<OnceLock<()>>,
     _alive: oneshot::Sender<()>,
 }
 
-const STARTING: &str = "starting a thread for AWS KMS";
 /// Longer than any program runs.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
 impl Worker {
-    pub(super) fn start() -> Result<Self> {
-        let failed = |error| Error::io(STARTING, error);
+    /// Starts the thread for the calls of `service`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the thread cannot be started.
+    pub fn start(service: &Service) -> Result<Self> {
+        let starting = format!("starting a thread for {}", service.name);
+        let failed = |error| Error::io(starting.as_str(), error);
         let mut builder = Builder::new_current_thread();
         let runtime = builder.enable_all().thread_keep_alive(FOR_EVER).build().map_err(failed)?;
         let handle = runtime.handle().clone();
@@ -48,21 +60,21 @@ impl Worker {
             runtime.shutdown_background();
             helpers::end_children_of_this_thread();
         };
-        std::thread::Builder::new().name(helpers::THREAD.into()).spawn(run).map_err(failed)?;
-        Ok(Self { handle, no_helper, _alive })
+        std::thread::Builder::new().name(service.thread.into()).spawn(run).map_err(failed)?;
+        Ok(Self { handle, starting, no_helper, _alive })
     }
 
     /// Starts `future` immediately. The receiver gets its result.
-    pub(super) fn spawn<T: Send + 'static>(
+    pub fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> oneshot::Receiver<Result<T>> {
         let (sender, receiver) = oneshot::channel();
-        let no_helper = Arc::clone(&self.no_helper);
+        let (no_helper, starting) = (Arc::clone(&self.no_helper), self.starting.clone());
         self.handle.spawn(async move {
             let answer = match no_helper.get() {
                 None => guarded(future).await,
-                Some(()) => Err(Error::io(STARTING, io::Error::other("the system can start no more threads"))),
+                Some(()) => Err(Error::io(starting, io::Error::other("the system can start no more threads"))),
             };
             // This fails if the caller no longer waits.
             let _ = sender.send(answer);
@@ -87,7 +99,10 @@ async fn guarded<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// Blocks this thread, but no runtime. This is allowed inside tokio too, where it delays only the caller's own tasks.
-pub(super) fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
+///
+/// # Errors
+/// The error of the call.
+pub fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: std::sync::Arc<Self>) {
@@ -105,7 +120,7 @@ pub(super) fn wait<T>(mut receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
 }
 
 /// The runtime ended while a call was running. It cannot: each call holds its handle.
-pub(super) const ENDED: Error = Error::Bug("a call to AWS KMS ended without an answer");
+pub const ENDED: Error = Error::Bug("a call to AWS ended without an answer");
 
 #[cfg(test)]
 mod tests {
@@ -113,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_the_providers_error_and_its_text_is_lost() {
-        let worker = Worker::start().unwrap();
+        let worker = Worker::start(&crate::config::tests::KMS).unwrap();
         let error = wait::<()>(worker.spawn(async { panic!("a canary") })).unwrap_err();
         assert!(matches!(&error, Error::Provider(_)) && !format!("{error:?}").contains("canary"), "{error:?}");
         assert!(wait(worker.spawn(async { Ok(1) })).is_ok(), "the thread goes on");

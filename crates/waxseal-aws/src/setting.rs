@@ -1,11 +1,12 @@
 //! The AWS settings that are read, each with the values that it can have. A setting without a row here is not read.
 
+use super::Service;
 use super::endpoint::{self, Use};
-use super::name::is_region;
+use super::name::{is_account, is_region};
 use waxseal::error::{Error, ProviderCause, ProviderError, Remedy};
 
 /// One setting: an environment variable, a key of a profile, or both.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
     /// The environment variable; empty if there is none.
     pub(super) variable: &'static str,
@@ -47,8 +48,13 @@ const fn row(variable: &'static str, key: &'static str, kind: Kind) -> Setting {
     Setting { variable, key, kind }
 }
 
-/// Every setting that is read. `docs/aws-configuration.md` has the same rows, in words.
-pub(super) const SETTINGS: &[Setting] = &[
+/// Every setting that is read for `service`.
+pub(super) fn settings(service: &Service) -> impl Iterator<Item = Setting> + use<> {
+    SETTINGS.iter().copied().chain([row(service.endpoint, "", Kind::Address(Use::Service))])
+}
+
+/// The settings that are read for every service. `docs/aws-configuration.md` has the same rows, in words.
+const SETTINGS: &[Setting] = &[
     row("AWS_ACCESS_KEY_ID", "aws_access_key_id", Kind::Credential),
     row("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", Kind::Credential),
     row("AWS_SESSION_TOKEN", "aws_session_token", Kind::Credential),
@@ -64,7 +70,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", Kind::Flag),
     row("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls", Kind::Flag),
     row("AWS_ENDPOINT_URL", "endpoint_url", Kind::Address(Use::Service)),
-    row("AWS_ENDPOINT_URL_KMS", "", Kind::Address(Use::Service)),
     row("AWS_ENDPOINT_URL_STS", "", Kind::Address(Use::Service)),
     row("AWS_ENDPOINT_URL_SSO", "", Kind::Address(Use::Service)),
     row("AWS_ENDPOINT_URL_SSO_OIDC", "", Kind::Address(Use::Service)),
@@ -144,9 +149,7 @@ impl Kind {
                 _ => Err(format!("it must be a whole number from 1 to {}", u32::MAX)),
             },
             Self::Region if !is_region(value) => Err("it is not an AWS region".into()),
-            Self::Account if !super::client::is_account(value) => {
-                Err("it is not an AWS account: an account has 12 digits".into())
-            }
+            Self::Account if !is_account(value) => Err("it is not an AWS account: an account has 12 digits".into()),
             Self::Region | Self::Account => Ok(()),
             Self::Address(used) => endpoint::check(value, used).map_err(Into::into),
             Self::PathOnly if !value.starts_with('/') || value.starts_with("//") => {

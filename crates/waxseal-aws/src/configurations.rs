@@ -17,9 +17,11 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
-use super::config::{KmsConfig, KmsTimeouts, instance_region};
+use super::Service;
+use super::config::tests::{KMS, S3, choices};
+use super::config::{Choices, Loaded, instance_region};
 use super::environment::Environment;
-use super::setting::SETTINGS;
+use super::setting::settings;
 use super::worker::Worker;
 use waxseal::error::{Error, Remedy, Result};
 
@@ -97,6 +99,7 @@ struct Case {
     keys: Lines,
     session: Lines,
     services: Lines,
+    of_s3: Lines,
 }
 
 /// What a value is put into.
@@ -106,6 +109,8 @@ enum Target {
     Key(&'static str),
     Session(&'static str),
     Service(&'static str),
+    /// The indented lines after `s3` in the profile.
+    OfS3(&'static str),
 }
 
 impl Case {
@@ -118,6 +123,7 @@ impl Case {
             Target::Key(name) => (&mut self.keys, name),
             Target::Session(name) => (&mut self.session, name),
             Target::Service(name) => (&mut self.services, name),
+            Target::OfS3(name) => (&mut self.of_s3, name),
         };
         lines.retain(|(line, _)| line != name);
         lines.push((name.into(), value.into()));
@@ -125,27 +131,32 @@ impl Case {
 
     fn file(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        let mut section = |head: &str, lines: &Lines, between: &str| {
-            text.extend_from_slice(format!("[{head}]\n").as_bytes());
-            for (name, value) in lines {
-                text.extend_from_slice(format!("{name} ={between}").as_bytes());
-                text.extend_from_slice(value);
-                text.push(b'\n');
+        section(&mut text, "profile p", &self.keys, " ");
+        if !self.of_s3.is_empty() {
+            section(&mut text, "profile p", &lines(&[("s3", "")]), "");
+            for (name, value) in &self.of_s3 {
+                line(&mut text, &format!("  {name} = "), value);
             }
-        };
-        section("profile p", &self.keys, " ");
-        section("sso-session s", &self.session, " ");
-        section("services v", &self.services, "\n  endpoint_url = ");
-        section(
-            "profile base",
-            &vec![
-                ("aws_access_key_id".into(), b"AKIDBASE".to_vec()),
-                ("aws_secret_access_key".into(), b"secret".to_vec()),
-            ],
-            " ",
-        );
+        }
+        section(&mut text, "sso-session s", &self.session, " ");
+        section(&mut text, "services v", &self.services, "\n  endpoint_url = ");
+        let base = lines(&[("aws_access_key_id", "AKIDBASE"), ("aws_secret_access_key", "secret")]);
+        section(&mut text, "profile base", &base, " ");
         text
     }
+}
+
+fn section(text: &mut Vec<u8>, head: &str, lines: &Lines, between: &str) {
+    line(text, &format!("[{head}]"), b"");
+    for (name, value) in lines {
+        line(text, &format!("{name} ={between}"), value);
+    }
+}
+
+fn line(text: &mut Vec<u8>, start: &str, value: &[u8]) {
+    text.extend_from_slice(start.as_bytes());
+    text.extend_from_slice(value);
+    text.push(b'\n');
 }
 
 fn lines(lines: &[(&str, &str)]) -> Lines {
@@ -176,7 +187,7 @@ fn bases(folder: &Path) -> Vec<Case> {
     sso.session = lines(&[("sso_region", "us-east-1"), ("sso_start_url", "https://d.example/start")]);
     let mut services = case(&[], &[("aws_access_key_id", "AKID"), ("aws_secret_access_key", "s"), ("services", "v")]);
     services.variables.remove("AWS_ENDPOINT_URL");
-    services.services = lines(&[("kms", "http://127.0.0.1:1"), ("sts", "http://127.0.0.1:1")]);
+    services.services = lines(&["kms", "s3", "sts"].map(|name| (name, "http://127.0.0.1:1")));
     vec![
         case(&[("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "secret")], &[]),
         services,
@@ -192,15 +203,17 @@ fn bases(folder: &Path) -> Vec<Case> {
 }
 
 fn targets() -> Vec<Target> {
-    let variables = SETTINGS.iter().map(|setting| setting.variable).filter(|name| !name.is_empty());
-    let keys = SETTINGS.iter().map(|setting| setting.key).filter(|name| !name.is_empty());
+    let both = || settings(&KMS).chain(settings(&S3).filter(|setting| setting.variable == S3.endpoint));
+    let variables = both().map(|setting| setting.variable).filter(|name| !name.is_empty());
+    let keys = both().map(|setting| setting.key).filter(|name| !name.is_empty());
     // A command that a value becomes would be run.
     let keys = keys.filter(|name| *name != "credential_process");
     let others = ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "HOME"].map(Target::Variable);
     let session = ["sso_region", "sso_start_url"].map(Target::Session);
-    let services = ["kms", "sts", "sso", "sso_oidc", "signin"].map(Target::Service);
+    let services = ["kms", "s3", "sts", "sso", "sso_oidc", "signin"].map(Target::Service);
+    let own = [Target::OfS3("addressing_style")];
     let mut all: Vec<Target> = variables.map(Target::Variable).chain(keys.map(Target::Key)).collect();
-    all.extend(others.into_iter().chain(session).chain(services));
+    all.extend(others.into_iter().chain(session).chain(services).chain(own));
     all
 }
 
@@ -235,9 +248,9 @@ fn cases(folder: &Path) -> Vec<Case> {
 }
 
 /// Builds the configuration and makes one call with it.
-async fn try_case(case: Case, config: KmsConfig, file: std::path::PathBuf) -> Result<&'static str> {
+async fn try_case(case: Case, config: Choices, file: std::path::PathBuf) -> Result<&'static str> {
     std::fs::write(&file, case.file()).expect("a file of profiles");
-    let environment = Environment::of(|name| match case.variables.get(name) {
+    let environment = Environment::of(config.service, |name| match case.variables.get(name) {
         Some(value) => Some(OsString::from_vec(value.clone())),
         None if name == "AWS_CONFIG_FILE" => Some(file.clone().into_os_string()),
         None => None,
@@ -247,14 +260,23 @@ async fn try_case(case: Case, config: KmsConfig, file: std::path::PathBuf) -> Re
     if loaded.sdk.region().is_none() {
         let _ = instance_region(&loaded).await;
     }
-    let region = Region::new("us-east-1");
-    let client = aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(&loaded.sdk).region(region).build());
-    let call = client.generate_data_key().key_id("alias/x").key_spec(DataKeySpec::Aes256).send();
-    match tokio::time::timeout(Duration::from_secs(1), call).await {
-        Ok(Ok(_)) => Ok("answered"),
-        Ok(Err(_)) => Ok("failed"),
+    match tokio::time::timeout(Duration::from_secs(1), answers(config.service, &loaded)).await {
+        Ok(true) => Ok("answered"),
+        Ok(false) => Ok("failed"),
         Err(_) => Ok("waited"),
     }
+}
+
+async fn answers(service: &Service, loaded: &Loaded) -> bool {
+    let region = Region::new("us-east-1");
+    if service == &S3 {
+        let config = aws_sdk_s3::config::Builder::from(&loaded.sdk).region(region).build();
+        let path = loaded.keys.get("addressing_style").is_some_and(|style| style == "path");
+        let client = aws_sdk_s3::Client::from_conf(config.to_builder().force_path_style(path).build());
+        return client.head_object().bucket("bucket").key("a key").send().await.is_ok();
+    }
+    let client = aws_sdk_kms::Client::from_conf(aws_sdk_kms::config::Builder::from(&loaded.sdk).region(region).build());
+    client.generate_data_key().key_id("alias/x").key_spec(DataKeySpec::Aes256).send().await.is_ok()
 }
 
 /// How many wait beside each other.
@@ -264,8 +286,7 @@ const BATCH: usize = 512;
 fn no_configuration_makes_the_sdk_panic() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), "a token").unwrap();
-    let config = KmsConfig { timeouts: KmsTimeouts::within(Duration::from_millis(500)), ..KmsConfig::new() };
-    let (all, worker) = (cases(folder.path()), Worker::start().unwrap());
+    let (all, worker) = (cases(folder.path()), Worker::start(&KMS).unwrap());
     let mut ends: HashMap<&str, usize> = HashMap::new();
     for (number, some) in all.chunks(BATCH).enumerate() {
         let started: Vec<_> = some
@@ -273,7 +294,9 @@ fn no_configuration_makes_the_sdk_panic() {
             .enumerate()
             .map(|(at, case)| {
                 let file = folder.path().join(format!("config-{at}"));
-                worker.spawn(try_case(case.clone(), config.clone(), file))
+                // Two of three by KMS, so that each value meets both services.
+                let service = if (number * BATCH + at) % 3 == 2 { &S3 } else { &KMS };
+                worker.spawn(try_case(case.clone(), choices(service), file))
             })
             .collect();
         for (at, (answer, case)) in started.into_iter().zip(some).enumerate() {

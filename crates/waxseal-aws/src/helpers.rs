@@ -1,10 +1,10 @@
 //! Ends the commands that profiles name for credentials (`credential_process`), once they are no longer needed.
 //!
-//! The SDK starts them, and does not end one that hangs. They are found as the children of the handle's own thread, which
+//! The SDK starts them, and does not end one that hangs. They are found as the children of a handle's own thread, which
 //! starts no other process. Only Linux shows the children of a thread. On other systems they are not ended.
 
-/// The name of the thread that runs the calls of a handle.
-pub(super) const THREAD: &str = "waxseal-kms";
+/// The names of all threads on which the SDK runs begin with this.
+pub const THREADS: &str = "waxseal-aws";
 
 /// Ends every command that is running for credentials, and every process that such a command has started. A program calls
 /// this before it ends because of a signal.
@@ -14,7 +14,7 @@ pub fn end_credential_processes() {
 }
 
 /// The same, for the handle that this thread belongs to.
-pub(super) fn end_children_of_this_thread() {
+pub fn end_children_of_this_thread() {
     #[cfg(target_os = "linux")]
     linux::end_children("/proc/thread-self");
 }
@@ -28,7 +28,7 @@ mod linux {
 
     pub(super) fn end_all() {
         let is_ours =
-            |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == super::THREAD);
+            |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(super::THREADS));
         tasks("/proc/self".as_ref()).filter(is_ours).for_each(end_children);
     }
 
@@ -58,6 +58,10 @@ mod linux {
     }
 }
 
+/// Held by tests that start such commands, because the test of this module ends all of them.
+#[cfg(test)]
+pub(crate) static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
@@ -66,8 +70,9 @@ mod tests {
     /// By the thread's name, and no other child.
     #[test]
     fn only_children_of_such_threads_are_ended() {
+        let _alone = super::STARTING.lock();
         let mut other = Command::new("sleep").arg("300").spawn().unwrap();
-        let ended = std::thread::Builder::new().name(super::THREAD.into()).spawn(|| {
+        let ended = std::thread::Builder::new().name(format!("{}-x", super::THREADS)).spawn(|| {
             let mut child = Command::new("sh").args(["-c", "sleep 300 & wait"]).spawn().unwrap();
             std::thread::scope(|scope| scope.spawn(super::end_credential_processes).join()).unwrap();
             child.wait().unwrap().signal()

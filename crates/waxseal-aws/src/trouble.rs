@@ -9,7 +9,7 @@ use http_body_util::LengthLimitError;
 
 /// A sentence of this crate that passes through the SDK. It is the only text of an SDK's error that is repeated.
 #[derive(Debug)]
-pub(super) struct Own(pub(super) String);
+pub struct Own(pub String);
 
 impl std::fmt::Display for Own {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,7 +23,7 @@ type Chain<'a> = &'a (dyn StdError + 'static);
 
 /// The error and its sources, outermost first. An error inside an [`io::Error`] is not one of its sources, so it is
 /// looked up separately.
-pub(super) fn chain<'a>(error: Chain<'a>) -> impl Iterator<Item = Chain<'a>> {
+pub fn chain<'a>(error: Chain<'a>) -> impl Iterator<Item = Chain<'a>> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner as Chain<'a>),
         None => error.source(),
@@ -31,12 +31,12 @@ pub(super) fn chain<'a>(error: Chain<'a>) -> impl Iterator<Item = Chain<'a>> {
 }
 
 /// The outermost error of a type.
-pub(super) fn find<T: StdError + 'static>(error: Chain<'_>) -> Option<&T> {
+pub fn find<T: StdError + 'static>(error: Chain<'_>) -> Option<&T> {
     chain(error).find_map(|error| error.downcast_ref())
 }
 
 /// Whether the text of an error in the chain contains one of `words`.
-pub(super) fn says(error: Chain<'_>, words: &[&str]) -> bool {
+pub fn says(error: Chain<'_>, words: &[&str]) -> bool {
     chain(error).any(|error| {
         let text = error.to_string();
         words.iter().any(|word| text.contains(word))
@@ -44,7 +44,7 @@ pub(super) fn says(error: Chain<'_>, words: &[&str]) -> bool {
 }
 
 /// The sentence for a connection that failed.
-pub(super) fn of_connection(error: Chain<'_>) -> &'static str {
+pub fn of_connection(error: Chain<'_>) -> &'static str {
     if let Some(error) = find::<rustls::Error>(error) {
         return match error {
             rustls::Error::InvalidCertificate(_) => "the certificate of the other side is not trusted",
@@ -68,12 +68,12 @@ pub(super) fn of_connection(error: Chain<'_>) -> &'static str {
 }
 
 /// Whether the connection ended in the middle of an answer.
-pub(super) fn is_cut(error: Chain<'_>) -> bool {
+pub fn is_cut(error: Chain<'_>) -> bool {
     find::<io::Error>(error).is_some() || says(error, &["closed", "end of file", "incomplete", "reading a body"])
 }
 
 /// An answer that is longer than any of AWS's.
-pub(super) const TOO_LONG: &str = "the answer is longer than any of AWS's";
+pub const TOO_LONG: &str = "the answer is longer than any of AWS's";
 
 /// hyper's errors cannot be told apart by type.
 const BY_TEXT: [(&[&str], &str); 5] = [

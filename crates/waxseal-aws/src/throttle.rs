@@ -11,19 +11,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use waxseal::error::{ProviderCause, ProviderError, Remedy};
-
-use super::client::{Kms, KmsCall};
-use super::failure;
 
 /// The longest wait after the first refusal. Each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -40,9 +37,9 @@ tokio::task_local! {
 }
 
 /// How a call ended.
-pub(super) struct Sent<A> {
+pub struct Sent<A> {
     /// `None` where there was no answer in time.
-    pub(super) answer: Option<A>,
+    pub answer: Option<A>,
     /// How often it was sent.
     tries: u32,
     /// Whether AWS asked for fewer requests at least once.
@@ -52,37 +49,37 @@ pub(super) struct Sent<A> {
 
 impl<A> Sent<A> {
     /// Adds to an error how long was tried.
-    pub(super) fn told(&self, call: &KmsCall, mut error: ProviderError) -> ProviderError {
+    #[must_use]
+    pub fn told(&self, operation: &str, mut error: ProviderError) -> ProviderError {
         if !self.refused {
             return error;
         }
         let tried = format!("sent {} times in {:.1} s", self.tries, self.took.as_secs_f64());
         if error.cause == ProviderCause::Throttled {
-            error.message = format!("{}; {} was {tried}", error.message, call.operation);
+            error.message = format!("{}; {operation} was {tried}", error.message);
         } else if self.answer.is_none() {
             error.cause = ProviderCause::Throttled;
-            error.message = format!("AWS asks for fewer requests; {} was {tried}", call.operation);
+            error.message = format!("AWS asks for fewer requests; {operation} was {tried}");
             error.remedy = Some(Remedy::TryLater);
         }
         error
     }
 }
 
-impl Kms {
-    /// Sends a call, again where it is throttled, until `deadline`. Where the number of attempts is the caller's, or
-    /// the client is, only once: then the SDK alone tries again.
-    pub(super) async fn send<O, E, F>(
+impl Pace {
+    /// Sends a call, again where it is throttled, until `deadline`. If it is not `patient`, only once: then the SDK alone
+    /// tries again.
+    pub async fn send<O, E, F>(
         &self,
-        call: &KmsCall,
+        patient: bool,
         deadline: Instant,
+        is_throttled: impl Fn(&SdkError<E, HttpResponse>) -> bool,
         send: impl Fn() -> F,
     ) -> Sent<Result<O, SdkError<E, HttpResponse>>>
     where
         F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
-        E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        let (pace, begun, sent) = (&self.inner.pace, Instant::now(), Arc::new(AtomicU32::new(0)));
-        let patient = self.is_patient().await;
+        let (pace, begun, sent) = (self, Instant::now(), Arc::new(AtomicU32::new(0)));
         let (mut refused, mut rounds, mut last) = (false, 0, false);
         let mut wait = if patient { pace.turn(begun) } else { Duration::ZERO };
         let answer = loop {
@@ -97,7 +94,7 @@ impl Kms {
             let at = Instant::now();
             let answer = timeout_at(deadline, SENT.scope(Arc::clone(&sent), send())).await.ok();
             match &answer {
-                Some(Err(error)) if is_throttled(call, error) => {
+                Some(Err(error)) if is_throttled(error) => {
                     refused = true;
                     pace.refused(at, Instant::now());
                     if !patient || last {
@@ -117,14 +114,6 @@ impl Kms {
     }
 }
 
-fn is_throttled<E>(call: &KmsCall, error: &SdkError<E, HttpResponse>) -> bool
-where
-    E: std::error::Error + ProvideErrorMetadata + 'static,
-{
-    matches!(error, SdkError::ServiceError(_))
-        && failure::verdict_without_words(call, error).cause == ProviderCause::Throttled
-}
-
 /// The longest wait after so many rounds: a random part of it is waited, so that those who were refused together do not
 /// come back together.
 fn longest_wait(rounds: u32) -> Duration {
@@ -139,7 +128,7 @@ fn chance() -> f64 {
 
 /// How fast the calls of a handle follow each other.
 #[derive(Debug, Default)]
-pub(super) struct Pace(Mutex<State>);
+pub struct Pace(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -193,7 +182,7 @@ impl Pace {
 
 /// Counts how often a call is sent, the SDK's own attempts too.
 #[derive(Debug)]
-pub(super) struct Counted;
+pub struct Counted;
 
 #[dyn_dispatch_hint]
 impl Intercept for Counted {
@@ -207,7 +196,7 @@ impl Intercept for Counted {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // Other calls than those of `Kms::send` count nowhere.
+        // Other calls than those of `Pace::send` count nowhere.
         let _ = SENT.try_with(|sent| sent.fetch_add(1, Ordering::Relaxed));
         Ok(())
     }

@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
@@ -40,13 +40,19 @@ pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 const ANSWER_MAX: usize = 1 << 20;
 
 /// The client for every service. `bundle` replaces the system's trust roots.
-pub(super) fn client(bundle: Option<TrustStore>, proxies: Proxies) -> SharedHttpClient {
-    SharedHttpClient::new(LazyClient { bundle, proxies, connectors: Mutex::default() })
+#[must_use]
+pub fn client(bundle: Option<TrustStore>, proxies: Proxies) -> SharedHttpClient {
+    SharedHttpClient::new(lazy(bundle, proxies, Some(ANSWER_MAX)))
+}
+
+/// The client without a limit for answers, or with another one.
+pub(super) fn lazy(bundle: Option<TrustStore>, proxies: Proxies, limit: Option<usize>) -> LazyClient {
+    LazyClient { bundle, proxies, limit, connectors: Mutex::default() }
 }
 
 /// The proxies of the environment, each with its scheme. They can contain a password, so there is no Debug.
 #[derive(Clone, Default)]
-pub(super) struct Proxies {
+pub struct Proxies {
     tls: Option<String>,
     plain: Option<String>,
     without: Option<String>,
@@ -93,9 +99,11 @@ impl std::fmt::Debug for Proxies {
 type Timeouts = (Option<Duration>, Option<Duration>);
 
 #[derive(Debug)]
-struct LazyClient {
+pub(super) struct LazyClient {
     bundle: Option<TrustStore>,
     proxies: Proxies,
+    /// The limit for an answer.
+    limit: Option<usize>,
     /// One set of connections for each pair of timeouts. The SDK asks for a connector for each request.
     connectors: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
 }
@@ -106,7 +114,7 @@ impl HttpClient for LazyClient {
         let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let (bundle, proxies) = (self.bundle.clone(), self.proxies.clone());
-            SharedHttpConnector::new(LazyConnector::new(settings.clone(), bundle, proxies))
+            SharedHttpConnector::new(LazyConnector::new(settings.clone(), bundle, proxies, self.limit))
         };
         connectors.entry(timeouts).or_insert_with(new).clone()
     }
@@ -114,7 +122,7 @@ impl HttpClient for LazyClient {
 
 /// How a request leaves the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+enum Way {
     /// With TLS, and through the proxy of the environment if there is one.
     Tls,
     /// Without TLS, and through the proxy of the environment if there is one.
@@ -126,7 +134,7 @@ pub(super) enum Way {
 impl Way {
     /// Requests to this machine never go through a proxy. Some of its addresses give instances and containers their
     /// credentials.
-    pub(super) fn of(uri: &str) -> Self {
+    fn of(uri: &str) -> Self {
         let Some(rest) = uri.strip_prefix("http://") else { return Self::Tls };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let host = match authority.strip_prefix('[') {
@@ -147,6 +155,7 @@ struct LazyConnector {
     settings: HttpConnectorSettings,
     bundle: Option<TrustStore>,
     proxies: Proxies,
+    limit: Option<usize>,
     tls: Built,
     plain: Built,
     local: Built,
@@ -155,9 +164,14 @@ struct LazyConnector {
 type Built = OnceLock<Result<Connector, String>>;
 
 impl LazyConnector {
-    fn new(settings: HttpConnectorSettings, bundle: Option<TrustStore>, proxies: Proxies) -> Self {
+    fn new(
+        settings: HttpConnectorSettings,
+        bundle: Option<TrustStore>,
+        proxies: Proxies,
+        limit: Option<usize>,
+    ) -> Self {
         let (tls, plain, local) = (Built::new(), Built::new(), Built::new());
-        Self { settings, bundle, proxies, tls, plain, local }
+        Self { settings, bundle, proxies, limit, tls, plain, local }
     }
 
     /// Without TLS, trust roots are not needed, and are not read.
@@ -188,24 +202,43 @@ impl HttpConnector for LazyConnector {
             Ok(connector) => connector.call(request),
             Err(why) => return HttpConnectorFuture::ready(Err(ConnectorError::user(Own(why.clone()).into()))),
         };
+        let Some(limit) = self.limit else { return answer };
         HttpConnectorFuture::new(async move {
             let mut answer = answer.await?;
-            bound(&mut answer);
+            bound(&mut answer, limit);
             Ok(answer)
         })
     }
 }
 
-/// Limits the answer to [`ANSWER_MAX`]. A longer answer is an error, and its connection is closed. Answers are never
+/// Limits the answer to `limit` bytes. A longer answer is an error, and its connection is closed. Answers are never
 /// decompressed.
-fn bound(answer: &mut HttpResponse) {
+fn bound(answer: &mut HttpResponse, limit: usize) {
     let body = answer.take_body();
-    *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, ANSWER_MAX));
+    *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, limit));
 }
 
-/// The same limit for the caller's own client, whatever HTTP client it uses.
+/// Limits the answers of a client, whatever HTTP client it uses.
 #[derive(Debug)]
-pub(super) struct Bounded;
+pub struct Bounded {
+    limit: usize,
+    streamed: &'static [&'static str],
+}
+
+impl Bounded {
+    /// The limit for services whose answers have a few KiB: 1 MiB.
+    #[must_use]
+    pub fn small() -> Self {
+        Self { limit: ANSWER_MAX, streamed: &[] }
+    }
+
+    /// Another limit. A successful answer to an operation of `streamed` has none, because its caller reads it piece by
+    /// piece.
+    #[must_use]
+    pub fn except(limit: usize, streamed: &'static [&'static str]) -> Self {
+        Self { limit, streamed }
+    }
+}
 
 #[dyn_dispatch_hint]
 impl Intercept for Bounded {
@@ -217,9 +250,12 @@ impl Intercept for Bounded {
         &self,
         context: &mut BeforeDeserializationInterceptorContextMut<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        bound(context.response_mut());
+        let streamed = bag.load::<Metadata>().is_some_and(|operation| self.streamed.contains(&operation.name()));
+        if !(streamed && context.response().status().is_success()) {
+            bound(context.response_mut(), self.limit);
+        }
         Ok(())
     }
 }

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::config::KmsConfig;
+use super::Service;
+use super::config::Choices;
+use super::credentials::Source;
 use super::environment::Environment;
 use super::http::Proxies;
 use super::profile::{DEFAULT, Section, Sections, Written, plain_name};
-use super::setting::{Kind, SETTINGS, Setting, bad_credential};
+use super::setting::{Kind, Setting, bad_credential, settings};
 use waxseal::error::{Error, ProviderCause, ProviderError, Remedy, Result};
 
 /// The effective configuration.
@@ -27,16 +29,16 @@ pub(super) struct Effective {
     pub(super) proxies: Proxies,
     /// The address of the instance's metadata service, which knows the region; `None` if it is switched off.
     pub(super) instance: Option<String>,
+    /// The endpoint of the service, if a setting names one.
+    pub(super) own_endpoint: Option<String>,
+    /// The service's own settings in the profile, in lower case.
+    pub(super) keys: HashMap<&'static str, String>,
+    /// What decides which credentials these are.
+    pub(super) source: Source,
 }
 
-/// Services that can have an endpoint of their own: the variable for it, and the name in a section of services.
-const SERVICES: &[(&str, &str)] = &[
-    ("AWS_ENDPOINT_URL_KMS", "kms"),
-    ("AWS_ENDPOINT_URL_STS", "sts"),
-    ("AWS_ENDPOINT_URL_SSO", "sso"),
-    ("AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc"),
-    ("AWS_ENDPOINT_URL_SIGNIN", "signin"),
-];
+/// The names of the services that are called for credentials, in a section of services.
+const OF_SOURCES: [&str; 4] = ["sts", "sso", "sso_oidc", "signin"];
 
 /// The keys in a profile that say where credentials come from.
 const OF_CREDENTIALS: &[&str] = &[
@@ -85,7 +87,7 @@ impl Effective {
     /// # Errors
     /// [`Error::Invalid`] for a value that cannot be used, with the name of the variable or the profile's key. For
     /// credentials that cannot be used, an error of the key service.
-    pub(super) fn read(config: &KmsConfig, environment: &Environment) -> Result<Self> {
+    pub(super) fn read(config: &Choices, environment: &Environment) -> Result<Self> {
         let sections = environment.profiles()?;
         let reading = Reading::new(config, environment, &sections)?;
         reading.check()?;
@@ -100,6 +102,9 @@ impl Effective {
             bundle: reading.bundle(),
             proxies: Proxies::of(environment),
             instance: reading.instance(),
+            own_endpoint: reading.endpoint_of(reading.service()).map(|(_, address)| address),
+            keys: reading.own_keys_of_service(),
+            source: reading.source(),
         })
     }
 }
@@ -109,7 +114,7 @@ fn is(value: &str, word: &str) -> bool {
 }
 
 struct Reading<'a> {
-    config: &'a KmsConfig,
+    config: &'a Choices,
     environment: &'a Environment,
     sections: &'a Sections,
     /// The profile that is used, if it exists, and the profiles that it takes its credentials from.
@@ -121,7 +126,7 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(config: &'a KmsConfig, environment: &'a Environment, sections: &'a Sections) -> Result<Self> {
+    fn new(config: &'a Choices, environment: &'a Environment, sections: &'a Sections) -> Result<Self> {
         let of_environment = || environment.first(&["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]);
         let name = match &config.profile {
             Some(name) if sections.profile(name).is_none() => {
@@ -168,6 +173,15 @@ impl<'a> Reading<'a> {
             }
         }
         Ok(())
+    }
+
+    fn service(&self) -> &'static Service {
+        self.environment.service()
+    }
+
+    /// The services that are called, by their names in a section of services.
+    fn services(&self) -> impl Iterator<Item = &'static str> {
+        OF_SOURCES.into_iter().chain([self.service().section])
     }
 
     fn profile(&self) -> Option<&'a Section> {
@@ -229,13 +243,14 @@ impl<'a> Reading<'a> {
     fn check(&self) -> Result<()> {
         self.environment.check(|setting| self.variable_counts(setting))?;
         for (name, section) in &self.chain {
-            for setting in SETTINGS.iter().filter(|setting| self.key_counts(setting)) {
+            for setting in settings(self.service()).filter(|setting| self.key_counts(setting)) {
                 if let Some(value) = section.get(setting.key) {
                     check_value(setting.kind, &in_profile(setting.key, name), value)?;
                 }
             }
         }
         self.check_keys()?;
+        self.check_service()?;
         self.check_sections()?;
         self.check_mfa()?;
         self.check_endpoints()
@@ -248,6 +263,22 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
+    /// Checks the settings of the profile that are for this service only.
+    fn check_service(&self) -> Result<()> {
+        let section = self.service().section;
+        for (key, words) in self.service().keys {
+            let Some(value) = self.profile().and_then(|profile| profile.nested(section, key)) else { continue };
+            check_value(Kind::Choice(words), &in_profile(&format!("{key} of {section}"), &self.name), value)?;
+        }
+        Ok(())
+    }
+
+    fn own_keys_of_service(&self) -> HashMap<&'static str, String> {
+        let (section, keys) = (self.service().section, self.service().keys.iter());
+        let value = |key| self.profile()?.nested(section, key).map(str::to_ascii_lowercase);
+        keys.filter_map(|(key, _)| Some((*key, value(key)?))).collect()
+    }
+
     /// Checks that the sections exist that the profile names.
     fn check_sections(&self) -> Result<()> {
         let missing = |key: &str, profile: &str, named: &str| {
@@ -255,7 +286,7 @@ impl<'a> Reading<'a> {
         };
         if let Some(named) = self.services_name() {
             let Some(services) = self.sections.services(named) else { return missing("services", &self.name, named) };
-            for (_, service) in SERVICES {
+            for service in self.services() {
                 let Some(address) = services.nested(service, "endpoint_url") else { continue };
                 let name = format!("endpoint_url of {service} in the section services {named:?}");
                 check_value(Kind::Address(super::endpoint::Use::Service), &name, address)?;
@@ -304,24 +335,30 @@ impl<'a> Reading<'a> {
         )))
     }
 
-    /// The setting that names an endpoint for KMS or STS.
+    /// The setting that names an endpoint for the service or for STS.
     fn own_endpoint(&self) -> Option<String> {
+        let of_sts = || self.endpoint(&["AWS_ENDPOINT_URL_STS"], "sts");
+        self.endpoint_of(self.service()).or_else(of_sts).map(|(name, _)| name)
+    }
+
+    /// The endpoint for `service`, and the setting that names it.
+    fn endpoint_of(&self, service: &Service) -> Option<(String, String)> {
+        self.endpoint(&[service.endpoint, "AWS_ENDPOINT_URL"], service.section)
+    }
+
+    fn endpoint(&self, variables: &[&str], section: &str) -> Option<(String, String)> {
         if self.no_endpoints() {
             return None;
         }
+        if let Some((name, address)) = self.environment.first(variables) {
+            return Some((name.to_owned(), address.to_owned()));
+        }
         let services = self.services_name().and_then(|name| self.sections.services(name));
-        let of_service = || {
-            let mut names = ["kms", "sts"].into_iter();
-            names.find(|name| services.is_some_and(|services| services.nested(name, "endpoint_url").is_some()))
-        };
-        let variables = ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"];
-        if let Some((name, _)) = self.environment.first(&variables) {
-            return Some(name.to_owned());
+        if let Some(address) = services.and_then(|services| services.nested(section, "endpoint_url")) {
+            return Some((format!("endpoint_url of {section} in its section services"), address.to_owned()));
         }
-        match of_service() {
-            Some(service) => Some(format!("endpoint_url of {service} in its section services")),
-            None => self.profile()?.get("endpoint_url").map(|_| in_profile("endpoint_url", &self.name)),
-        }
+        let address = self.profile()?.get("endpoint_url")?;
+        Some((in_profile("endpoint_url", &self.name), address.to_owned()))
     }
 
     fn region(&self) -> Option<String> {
@@ -353,7 +390,7 @@ impl<'a> Reading<'a> {
 
     /// The SDK's environment.
     fn variables(&self) -> HashMap<String, String> {
-        let counts = SETTINGS.iter().filter(|setting| self.variable_counts(setting));
+        let counts = settings(self.service()).filter(|setting| self.variable_counts(setting));
         let counts = counts.filter(|setting| setting.kind != Kind::Credential || self.config.profile.is_none());
         let mut all: HashMap<String, String> = counts
             .filter_map(|setting| {
@@ -370,12 +407,33 @@ impl<'a> Reading<'a> {
         all
     }
 
+    /// What decides which credentials these are: everything that the SDK reads, except endpoint and region of the service.
+    fn source(&self) -> Source {
+        let mut variables = self.variables();
+        for name in [self.service().endpoint, "AWS_REGION", "AWS_DEFAULT_REGION"] {
+            variables.remove(name);
+        }
+        Source::of(&variables, &self.written_profiles().into_text())
+    }
+
     /// The SDK's file of profiles.
     fn written(&self) -> String {
+        let mut written = self.written_profiles();
+        if let Some((name, services)) =
+            self.services_name().and_then(|name| Some((name, self.sections.services(name)?)))
+        {
+            let address = |name| Some((name, services.nested(name, "endpoint_url")?));
+            written.services(name, self.services().filter_map(address));
+        }
+        written.into_text()
+    }
+
+    fn written_profiles(&self) -> Written {
         let mut written = Written::default();
         let role_of_environment = self.role_of_environment() && self.environment.raw("AWS_ACCESS_KEY_ID").is_some();
         for (name, section) in &self.chain {
-            let counts = SETTINGS.iter().filter(|setting| self.key_counts(setting) && !SETTLED.contains(&setting.key));
+            let counts =
+                settings(self.service()).filter(|setting| self.key_counts(setting) && !SETTLED.contains(&setting.key));
             let values: Vec<(&str, String)> = counts
                 .filter_map(|setting| {
                     let value = section.get(setting.key)?;
@@ -396,18 +454,13 @@ impl<'a> Reading<'a> {
             }
         }
         if role_of_environment {
-            let keys = SETTINGS.iter().filter(|setting| !setting.key.is_empty() && !setting.variable.is_empty());
+            let keys =
+                settings(self.service()).filter(|setting| !setting.key.is_empty() && !setting.variable.is_empty());
             let keys = keys.filter(|setting| setting.kind == Kind::Credential);
             let values = keys.filter_map(|setting| Some((setting.key, self.environment.get(setting.variable)?)));
             written.section("profile", ENVIRONMENT_PROFILE, values);
         }
-        if let Some((name, services)) =
-            self.services_name().and_then(|name| Some((name, self.sections.services(name)?)))
-        {
-            let addresses = SERVICES.iter().map(|(_, service)| *service);
-            written.services(name, addresses.filter_map(|name| Some((name, services.nested(name, "endpoint_url")?))));
-        }
-        written.into_text()
+        written
     }
 }
 

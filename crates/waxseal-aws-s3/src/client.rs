@@ -1,0 +1,213 @@
+//! The handle on S3: one client for each region, the runtime that makes the calls, and how a call is made.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{Region, ResponseChecksumValidation, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use waxseal::error::Result;
+use waxseal_aws::http::Bounded;
+
+use crate::again::Patience;
+use crate::config::{Configured, S3Config, S3Timeouts};
+use crate::failure::{self, Call, Failed};
+use crate::runtime::{OwnRuntime, Task, wait};
+use crate::upload::registry::Uploads;
+
+/// A handle on S3. Clones share their connections, their credentials and the threads that make the calls.
+///
+/// The handle starts and connects nothing before the first call. Its blocking functions may be used inside an async
+/// runtime too; those with `_async` in their names wait in any runtime.
+#[derive(Clone)]
+pub struct S3 {
+    inner: Arc<Inner>,
+    timeouts: S3Timeouts,
+}
+
+struct Inner {
+    source: Source,
+    runtime: OnceLock<OwnRuntime>,
+    /// One for each region.
+    clients: Mutex<HashMap<String, Client>>,
+    /// The regions of buckets to which S3 has redirected.
+    regions: Mutex<HashMap<String, String>>,
+    uploads: Arc<Uploads>,
+}
+
+/// A page of a listing has 1,000 keys of up to 1,024 bytes, each of which can take several bytes in the answer. The
+/// content of an object comes in pieces and is counted where it is used.
+const ANSWER_MAX: usize = 8 << 20;
+
+/// Where clients come from.
+enum Source {
+    Environment(Box<Configured>),
+    Client(Box<Client>),
+}
+
+impl std::fmt::Debug for S3 {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("S3").field("timeouts", &self.timeouts).finish_non_exhaustive()
+    }
+}
+
+impl S3 {
+    /// A handle with AWS's standard configuration.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](waxseal::Error::Invalid) if `config.region` is not an AWS region.
+    pub fn new(config: S3Config) -> Result<S3> {
+        let timeouts = config.timeouts;
+        config.choices().check()?;
+        Ok(Self { timeouts, ..Self::of(Source::Environment(Box::new(Configured::new(config)))) })
+    }
+
+    /// A handle with the caller's own client, and so with its credentials and its endpoint. For a bucket in another
+    /// region, the client is copied with that region.
+    ///
+    /// The handle repeats requests itself, so the client's own retries are turned off. So is the SDK's check of checksums
+    /// in answers: it fails for parts of an object in some stores, and the content of a sealed file is authenticated.
+    #[must_use]
+    pub fn from_client(client: Client) -> S3 {
+        Self::of(Source::Client(Box::new(prepared(client.config().to_builder()))))
+    }
+
+    fn of(source: Source) -> Self {
+        let (runtime, clients, regions) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        let inner = Arc::new(Inner { source, runtime, clients, regions, uploads: Arc::default() });
+        Self { inner, timeouts: S3Timeouts::default() }
+    }
+
+    /// The same handle with other times.
+    #[must_use]
+    pub fn with_timeouts(&self, timeouts: S3Timeouts) -> S3 {
+        S3 { inner: Arc::clone(&self.inner), timeouts }
+    }
+
+    /// The region of `bucket`, if S3 has redirected a request for the bucket to that region.
+    #[must_use]
+    pub fn redirected(&self, bucket: &str) -> Option<String> {
+        self.inner.regions.lock().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
+    }
+
+    pub(crate) fn timeouts(&self) -> S3Timeouts {
+        self.timeouts
+    }
+
+    /// Starts `call` on the handle's own runtime. It ends when the result is dropped.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<Task<T>> {
+        if let Some(runtime) = self.inner.runtime.get() {
+            return Ok(runtime.spawn(call));
+        }
+        let new = OwnRuntime::start()?;
+        Ok(self.inner.runtime.get_or_init(|| new).spawn(call))
+    }
+
+    /// The handle's own runtime, for work that goes on if nobody waits for it.
+    pub(crate) fn runtime(&self) -> Result<Handle> {
+        if let Some(runtime) = self.inner.runtime.get() {
+            return runtime.handle();
+        }
+        let new = OwnRuntime::start()?;
+        self.inner.runtime.get_or_init(|| new).handle()
+    }
+
+    /// The uploads that were started with this handle or its clones.
+    pub(crate) fn uploads(&self) -> &Arc<Uploads> {
+        &self.inner.uploads
+    }
+
+    /// Notes the region of the bucket if S3 names another one than `region`, which was asked.
+    pub(crate) fn redirect<E: ProvideErrorMetadata>(&self, bucket: &str, region: &str, error: &Failed<E>) -> bool {
+        let Some(named) = failure::region(error).filter(|named| named != region) else { return false };
+        let mut regions = self.inner.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions.insert(bucket.to_owned(), named);
+        true
+    }
+
+    /// Runs `call` on the handle's own runtime and blocks until it is done.
+    pub(crate) fn block_on<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        wait(self.spawn(call)?)
+    }
+
+    /// Runs `call` on the handle's own runtime. The caller can await it in any runtime.
+    pub(crate) async fn on_runtime<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.spawn(call)?.await
+    }
+
+    /// The client for the requests about `bucket`, and its region.
+    pub(crate) async fn client_of(&self, bucket: &str) -> Result<(Client, String)> {
+        let first = match &self.inner.source {
+            Source::Environment(configured) => configured.client(bucket).await?,
+            Source::Client(client) => client.as_ref(),
+        };
+        let first_region = first.config().region().map_or("", |region| region.as_ref());
+        let region = self.redirected(bucket).unwrap_or_else(|| first_region.to_owned());
+        if region == first_region {
+            return Ok((first.clone(), region));
+        }
+        let mut clients = self.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Client::from_conf(first.config().to_builder().region(Region::new(region.clone())).build());
+        Ok((clients.entry(region.clone()).or_insert_with(new).clone(), region))
+    }
+
+    /// Sends a request until it is answered, S3 refuses it, or `patience` is used up. If S3 says that the bucket is in
+    /// another region, that region is asked, once.
+    pub(crate) async fn send<O, E, F>(
+        &self,
+        call: &mut Call,
+        patience: &mut Patience,
+        send: impl Fn(Client) -> F,
+    ) -> Result<Result<O, Failed<E>>>
+    where
+        F: Future<Output = Result<O, Failed<E>>>,
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let mut redirected = false;
+        if let Source::Environment(configured) = &self.inner.source {
+            patience.at_most(configured.attempts().await?);
+        }
+        loop {
+            let client;
+            (client, call.region) = self.client_of(call.name.bucket()).await?;
+            let late = |_| SdkError::timeout_error("no answer in time");
+            let answer = timeout(self.timeouts.answer, send(client)).await.map_err(late);
+            let error = match answer.and_then(|answer| answer) {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(error) => error,
+            };
+            match failure::region(&error).filter(|region| !redirected && *region != call.region) {
+                Some(region) => {
+                    redirected = true;
+                    let mut regions = self.inner.regions.lock().unwrap_or_else(PoisonError::into_inner);
+                    regions.insert(call.name.bucket().to_owned(), region);
+                }
+                None if patience.again(failure::again(&error)).await => {}
+                None => return Ok(Err(error)),
+            }
+        }
+    }
+}
+
+/// A client of the handle's own, from what configures it.
+pub(crate) fn prepared(settings: aws_sdk_s3::config::Builder) -> Client {
+    let settings = settings
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .interceptor(Bounded::except(ANSWER_MAX, &["GetObject"]));
+    Client::from_conf(settings.build())
+}

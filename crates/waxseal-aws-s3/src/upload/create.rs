@@ -1,0 +1,49 @@
+//! Starts a multipart upload.
+
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
+use waxseal::error::{Error, Result};
+
+use super::session::{Condition, Session};
+use crate::attempt::{Sort, once, pause, sort};
+use crate::commit::{Found, in_the_way, look};
+
+/// Sends CreateMultipartUpload. An object that is in the way is noticed here already, and not after all of the parts.
+pub(crate) async fn create(session: &Session) -> Result<()> {
+    if session.condition == Condition::Absent && is_taken(session).await {
+        return Err(in_the_way(session));
+    }
+    let mut attempt = 1;
+    loop {
+        let (client, region) = session.client().await?;
+        let request = session.attributes.create(&client).bucket(session.name.bucket()).key(session.name.key());
+        let request = request.checksum_algorithm(ChecksumAlgorithm::Crc64Nvme).checksum_type(ChecksumType::FullObject);
+        let error = match request.customize().config_override(once(0)).send().await {
+            Ok(answer) => return keep(session, answer.upload_id),
+            Err(error) => error,
+        };
+        let sort = sort(&error);
+        if sort == Sort::Lost {
+            session.may_have_orphan();
+        }
+        let is_redirected = session.redirect(&region, &error);
+        if attempt >= session.patience.attempts || !(sort.may_pass() || is_redirected) {
+            return Err(session.failure("CreateMultipartUpload", &error));
+        }
+        if !is_redirected {
+            tokio::time::sleep(pause(sort, attempt)).await;
+        }
+        attempt += 1;
+    }
+}
+
+fn keep(session: &Session, id: Option<String>) -> Result<()> {
+    match id.filter(|id| !id.is_empty()) {
+        Some(id) => session.id.set(id).map_err(|_| Error::Bug("an upload was started twice")),
+        None => Err(session.bad_answer("CreateMultipartUpload", "has no upload id")),
+    }
+}
+
+/// Who may write may not always read. The condition of the last request decides in any case.
+async fn is_taken(session: &Session) -> bool {
+    matches!(look(session).await, Ok(Found::Other))
+}

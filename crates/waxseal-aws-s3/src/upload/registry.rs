@@ -1,0 +1,151 @@
+//! The uploads of one handle that have not ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use waxseal::error::{Error, Result};
+
+use super::session::Session;
+use crate::S3Name;
+
+/// A multipart upload that S3 has something of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenUpload {
+    /// The object that it would write.
+    pub name: S3Name,
+    /// S3's id of the upload.
+    pub id: String,
+}
+
+impl OpenUpload {
+    /// The command of the AWS command line that aborts it, for a POSIX shell.
+    #[must_use]
+    pub fn abort_command(&self) -> String {
+        format!(
+            "aws s3api abort-multipart-upload --bucket {} --key {} --upload-id {}",
+            quoted(self.name.bucket()),
+            quoted(self.name.key()),
+            quoted(&self.id)
+        )
+    }
+}
+
+/// One word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
+    if !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// An upload that could not be aborted, and why.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NotAborted {
+    /// The object that it would write.
+    pub name: S3Name,
+    /// What S3 has of it. `None` if its only request was under way: the object may be there, or may come.
+    pub upload: Option<OpenUpload>,
+    /// Why it may still be there.
+    pub error: Error,
+}
+
+impl fmt::Display for NotAborted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.upload {
+            Some(upload) => write!(out, "an unfinished upload to {} is left, {}: {}", self.name, upload.id, self.error),
+            None => write!(out, "the upload to {} may be complete: {}", self.name, self.error),
+        }
+    }
+}
+
+/// The uploads of a handle.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    closed: bool,
+    /// The buckets whose store checks conditions.
+    checked: BTreeSet<String>,
+    open: BTreeMap<u64, Arc<Session>>,
+}
+
+impl Uploads {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a new upload, unless all uploads were aborted.
+    pub(super) fn add(&self, session: impl FnOnce(u64) -> Session) -> Result<Arc<Session>> {
+        let mut state = self.state();
+        if state.closed {
+            let why = "all uploads of this handle were aborted";
+            return Err(Error::io("starting an upload", std::io::Error::other(why)));
+        }
+        state.next += 1;
+        let session = Arc::new(session(state.next));
+        state.open.insert(session.number(), Arc::clone(&session));
+        Ok(session)
+    }
+
+    pub(super) fn remove(&self, number: u64) {
+        self.state().open.remove(&number);
+    }
+
+    pub(super) fn checks_conditions(&self, bucket: &str) -> bool {
+        self.state().checked.contains(bucket)
+    }
+
+    pub(super) fn found_conditions(&self, bucket: &str) {
+        self.state().checked.insert(bucket.to_owned());
+    }
+
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.state().open.contains_key(&number)
+    }
+
+    /// The uploads that S3 has something of.
+    pub(crate) fn open(&self) -> Vec<OpenUpload> {
+        self.state().open.values().filter_map(|session| session.public()).collect()
+    }
+
+    /// Closes all uploads, in one step for each, and lets no new one start. Returns those that are to be aborted.
+    pub(crate) fn close(&self) -> Vec<Arc<Session>> {
+        let mut state = self.state();
+        state.closed = true;
+        let sessions: Vec<_> = state.open.values().cloned().collect();
+        sessions.iter().for_each(|session| session.close());
+        sessions
+    }
+
+    /// Aborts the uploads at the same time. Returns those that may still be there.
+    pub(crate) async fn abort(sessions: Vec<Arc<Session>>, limit: Duration) -> Vec<NotAborted> {
+        let mut tasks = tokio::task::JoinSet::new();
+        for session in sessions {
+            tasks.spawn(async move {
+                let error = Arc::clone(&session).abort(limit).await.err()?;
+                Some(NotAborted { name: session.name.clone(), upload: session.public(), error })
+            });
+        }
+        tasks.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_for_a_shell() {
+        assert_eq!(quoted("a/b-c.wax"), "a/b-c.wax");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted("-rf"), "'-rf'");
+        assert_eq!(quoted(""), "''");
+    }
+}
