@@ -83,9 +83,8 @@ impl Fetch<'_> {
         };
         let answer = self.s3.send(&mut self.call, patience, send).await?.map_err(|error| {
             // Another object, or none any more.
-            match failure::status(&error) {
-                412 => failure::changed(),
-                404 | 416 => failure::changed(),
+            match (failure::status(&error), failure::code(&error)) {
+                (412 | 416, _) | (404, "NoSuchKey") => failure::changed(),
                 _ => failure::failure(&self.call, &error),
             }
         })?;

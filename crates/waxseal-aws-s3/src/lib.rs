@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod failure;
 mod fetch;
+mod list;
 mod name;
 mod object;
 mod range;
@@ -16,6 +17,7 @@ mod runtime;
 
 pub use client::S3;
 pub use config::{S3Config, S3Timeouts};
+pub use list::{Listed, Listing};
 pub use name::S3Name;
 pub use object::Object;
 pub use reader::{ObjectReader, ObjectStream, ReadOptions};
