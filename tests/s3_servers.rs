@@ -179,3 +179,11 @@ fn the_proxy_records_and_fails_as_told() {
     proxy.heal();
     assert!(get(&[]).is_ok());
 }
+
+/// Each test has a bucket of its own, and each bucket takes a volume. The server's own choice was 41.
+#[test]
+fn there_is_room_for_many_buckets() {
+    let log = shared_seaweed().log();
+    let line = log.lines().find(|line| line.contains("Volume Count:")).expect("a line");
+    assert!(line.ends_with(" 10000"), "{line}");
+}

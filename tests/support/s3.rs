@@ -101,6 +101,8 @@ impl Seaweed {
         shell.args(["-c", WATCH, "sh"]).arg(weed).arg(&folder).arg(port.to_string());
         shell.args(["mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-webdav=false"]);
         shell.args(["-admin.ui=false", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
+        // Each bucket takes a few volumes, which are files that grow.
+        shell.arg("-volume.max=10000");
         shell.arg(format!("-dir={}", folder.display())).arg(format!("-s3.config={}", identities.display()));
         let services = ["s3", "master", "volume", "filer", "admin"];
         for (service, port) in services.iter().zip((port..).step_by(2)) {

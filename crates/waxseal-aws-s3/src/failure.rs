@@ -160,6 +160,11 @@ pub(crate) fn changed() -> Error {
     Error::io("reading the object", io::Error::other(InputChanged))
 }
 
+/// Whether an object that was there is another one by now, or none.
+pub(crate) fn is_changed<E: ProvideErrorMetadata>(error: &Failed<E>) -> bool {
+    matches!((status(error), code(error)), (412 | 416, _) | (404, "NoSuchKey"))
+}
+
 /// S3's code for a refusal; empty if S3 gave none.
 pub(crate) fn code<E: ProvideErrorMetadata>(error: &Failed<E>) -> &str {
     words::code(error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default())

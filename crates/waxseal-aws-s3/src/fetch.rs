@@ -82,11 +82,7 @@ impl Fetch<'_> {
             request.range(range.as_str()).if_match(pinned.etag.as_str()).send()
         };
         let answer = self.s3.send(&mut self.call, patience, send).await?.map_err(|error| {
-            // Another object, or none any more.
-            match (failure::status(&error), failure::code(&error)) {
-                (412 | 416, _) | (404, "NoSuchKey") => failure::changed(),
-                _ => failure::failure(&self.call, &error),
-            }
+            if failure::is_changed(&error) { failure::changed() } else { failure::failure(&self.call, &error) }
         })?;
         self.check(&answer)?;
         Ok(answer)

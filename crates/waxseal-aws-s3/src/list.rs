@@ -92,6 +92,7 @@ impl Listing {
             let page = page.and_then(|page| self.pages.add(page));
             if let Err(error) = page {
                 self.pages.next = Next::Nothing;
+                self.pages.objects.clear();
                 return Err(error);
             }
         }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use bytes::Bytes;
 use tokio::time::timeout;
 use waxseal::error::{Error, Result};
@@ -54,17 +53,16 @@ struct About {
     metadata: HashMap<String, String>,
 }
 
-/// S3 says the same of an object in two types of answers.
-macro_rules! about {
-    ($answer:expr) => {
-        About {
-            version_id: $answer.version_id.clone(),
-            modified: $answer.last_modified.and_then(|time| SystemTime::try_from(time).ok()),
-            content_type: $answer.content_type.clone(),
-            storage_class: $answer.storage_class.as_ref().map(|class| class.as_str().to_owned()),
-            metadata: $answer.metadata.clone().unwrap_or_default(),
+impl About {
+    fn of(answer: &GetObjectOutput) -> Self {
+        Self {
+            version_id: answer.version_id.clone(),
+            modified: answer.last_modified.and_then(|time| SystemTime::try_from(time).ok()),
+            content_type: answer.content_type.clone(),
+            storage_class: answer.storage_class.as_ref().map(|class| class.as_str().to_owned()),
+            metadata: answer.metadata.clone().unwrap_or_default(),
         }
-    };
+    }
 }
 
 impl S3 {
@@ -105,7 +103,7 @@ impl S3 {
     async fn opened(&self, call: &Call, answer: GetObjectOutput) -> Result<Object> {
         let (front_len, len) = front_len(call, &answer)?;
         let pinned = pin(call, answer.e_tag(), len)?;
-        let about = about!(answer);
+        let about = About::of(&answer);
         let mut front = Vec::with_capacity(front_len);
         let (mut body, idle) = (answer.body, self.timeouts().idle);
         while let Ok(Ok(Some(piece))) = timeout(idle, body.try_next()).await {
@@ -126,28 +124,27 @@ impl S3 {
     }
 
     async fn open_empty(&self, name: &S3Name) -> Result<Object> {
-        let mut call = Call::new("HeadObject", name);
-        let answer = self.head(&mut call, None).await?;
-        if answer.content_length() != Some(0) {
-            // It was empty a moment ago.
-            return Err(failure::changed());
-        }
+        let mut call = Call::new("GetObject", name);
+        let answer = self.get_empty(&mut call, None).await?;
         let pinned = pin(&call, answer.e_tag(), 0)?;
-        let about = about!(answer);
+        let about = About::of(&answer);
         Ok(Object { opened: Arc::new(Opened { s3: self.clone(), pinned, front: Bytes::new(), about }) })
     }
 
-    async fn head(&self, call: &mut Call, etag: Option<&str>) -> Result<HeadObjectOutput> {
+    /// Asks for an object that is empty.
+    async fn get_empty(&self, call: &mut Call, etag: Option<&str>) -> Result<GetObjectOutput> {
         let name = call.name.clone();
         let send = |client: aws_sdk_s3::Client| {
-            let request = client.head_object().bucket(name.bucket()).key(name.key());
+            let request = client.get_object().bucket(name.bucket()).key(name.key());
             request.set_if_match(etag.map(str::to_owned)).send()
         };
         let answer = self.send(call, &mut Patience::new(self.timeouts().patience), send).await?;
-        answer.map_err(|error| match failure::status(&error) {
-            404 | 412 if etag.is_some() => failure::changed(),
-            _ => failure::failure(call, &error),
-        })
+        match answer {
+            Ok(answer) if answer.content_length() == Some(0) => Ok(answer),
+            Ok(_) => Err(failure::changed()),
+            Err(error) if failure::is_changed(&error) => Err(failure::changed()),
+            Err(error) => Err(failure::failure(call, &error)),
+        }
     }
 }
 
@@ -163,9 +160,9 @@ fn front_len(call: &Call, answer: &GetObjectOutput) -> Result<(usize, u64)> {
             (front, range.len)
         }
         Some(None) => return Err(failure::bad_answer(call, "has a range that cannot be")),
-        // The whole object: not all stores call that a range.
+        // The whole object: not all stores call that a range. If it is not shorter than the range, this is not known.
         None => match given {
-            Some(len) if len <= FRONT_LEN as u64 => (len, len),
+            Some(len) if len < FRONT_LEN as u64 => (len, len),
             _ => return Err(failure::bad_answer(call, "is not the range that was asked for")),
         },
     };
@@ -300,11 +297,12 @@ impl Opened {
     }
 
     async fn check_unchanged(&self) -> Result<()> {
-        let mut call = Call::new("HeadObject", &self.pinned.name);
-        let answer = self.s3.head(&mut call, Some(&self.pinned.etag)).await?;
-        let len = answer.content_length().and_then(|len| u64::try_from(len).ok());
-        let same = answer.e_tag() == Some(self.pinned.etag.as_str()) && len == Some(self.pinned.len);
-        if same { Ok(()) } else { Err(failure::changed()) }
+        if self.pinned.len > 0 {
+            return self.s3.fetch(&self.pinned, 0..1, |_| Ok(())).await;
+        }
+        let mut call = Call::new("GetObject", &self.pinned.name);
+        let answer = self.s3.get_empty(&mut call, Some(&self.pinned.etag)).await?;
+        if answer.e_tag() == Some(self.pinned.etag.as_str()) { Ok(()) } else { Err(failure::changed()) }
     }
 }
 
@@ -329,7 +327,7 @@ impl ReadAt for Object {
         Ok(self.len())
     }
 
-    /// One request.
+    /// One request, for one byte.
     fn check_unchanged(&self) -> io::Result<()> {
         let opened = Arc::clone(&self.opened);
         Ok(self.opened.s3.block_on(async move { opened.check_unchanged().await })?)
