@@ -17,6 +17,7 @@ use waxseal_aws::http::Bounded;
 use crate::again::Patience;
 use crate::config::{Configured, S3Config, S3Timeouts};
 use crate::failure::{self, Call, Failed};
+use crate::gate::Gate;
 use crate::runtime::{OwnRuntime, Task, wait};
 use crate::upload::registry::Uploads;
 
@@ -28,6 +29,7 @@ use crate::upload::registry::Uploads;
 pub struct S3 {
     inner: Arc<Inner>,
     timeouts: S3Timeouts,
+    gate: Option<Arc<dyn Gate>>,
     /// How long a failure to load credentials is remembered.
     memory: Duration,
 }
@@ -82,7 +84,7 @@ impl S3 {
     fn of(source: Source) -> Self {
         let (runtime, clients, regions) = (OnceLock::new(), Mutex::default(), Mutex::default());
         let inner = Arc::new(Inner { source, runtime, clients, regions, uploads: Arc::default() });
-        Self { inner, timeouts: S3Timeouts::default(), memory: Duration::from_secs(10) }
+        Self { inner, timeouts: S3Timeouts::default(), gate: None, memory: Duration::from_secs(10) }
     }
 
     /// The same handle with other times.
@@ -96,6 +98,16 @@ impl S3 {
     #[must_use]
     pub fn for_one_run(&self) -> S3 {
         S3 { memory: Duration::MAX, ..self.clone() }
+    }
+
+    /// The same handle. It asks `gate` before each request that makes an object.
+    #[must_use]
+    pub fn with_gate(&self, gate: Arc<dyn Gate>) -> S3 {
+        S3 { gate: Some(gate), ..self.clone() }
+    }
+
+    pub(crate) fn gate(&self) -> Option<Arc<dyn Gate>> {
+        self.gate.clone()
     }
 
     /// The region of `bucket`, if S3 has redirected a request for the bucket to that region.

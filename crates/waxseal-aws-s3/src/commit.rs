@@ -126,6 +126,8 @@ where
             return Err(in_the_way(session));
         }
     }
+    // It lasts until it is known what became of the request.
+    let _pass = session.pass().await?;
     session.begin_commit()?;
     let condition = session.condition.clone();
     let mut run = Try { session, operation, condition, may_be_done: false, warnings: Vec::new() };

@@ -84,6 +84,25 @@ impl S3 {
         self.on_runtime(async move { this.open(&name).await }).await
     }
 
+    /// The length of an object, by one request that fetches nothing of it. `None` if there is no such object, or no such
+    /// bucket: the answer does not say which.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if `name` has no key; any other error of S3.
+    pub fn len_of(&self, name: &S3Name) -> Result<Option<u64>> {
+        let (this, name) = (self.clone(), name.clone());
+        self.block_on(async move {
+            name.check_is_object()?;
+            let send = |client: aws_sdk_s3::Client| client.head_object().bucket(name.bucket()).key(name.key()).send();
+            let mut call = Call::new("HeadObject", &name);
+            match this.send(&mut call, &mut Patience::at_first(this.timeouts().patience), send).await? {
+                Ok(answer) => Ok(answer.content_length().and_then(|len| u64::try_from(len).ok())),
+                Err(error) if failure::status(&error) == 404 => Ok(None),
+                Err(error) => Err(failure::failure(&call, &error)),
+            }
+        })
+    }
+
     async fn open(&self, name: &S3Name) -> Result<Object> {
         name.check_is_object()?;
         let mut call = Call::new("GetObject", name);

@@ -15,6 +15,7 @@ use super::registry::{OpenUpload, Uploads};
 use crate::attempt::{Patience, once_within};
 use crate::attributes::Attributes;
 use crate::failure::{self, Call, Failed, code};
+use crate::gate::{self, Pass};
 use crate::server::ServerName;
 use crate::{S3, S3Name};
 
@@ -241,6 +242,11 @@ impl Session {
             }
             is_there
         })
+    }
+
+    /// Asks the caller's gate whether the object may be made.
+    pub(crate) async fn pass(&self) -> Result<Option<Pass>> {
+        gate::pass(self.s3.gate()).await
     }
 
     /// From here on, nobody aborts, until [`ended`](Self::ended).

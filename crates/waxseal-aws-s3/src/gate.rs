@@ -1,0 +1,90 @@
+//! The caller's last word before an object is made.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tokio::sync::oneshot;
+use waxseal::error::{Error, Result};
+
+/// Decides whether an object may be made, for example after a signal has asked the program to end.
+///
+/// It is asked when everything else is done, right before the one request that makes the object: CompleteMultipartUpload,
+/// or PutObject for a short one.
+pub trait Gate: fmt::Debug + Send + Sync {
+    /// Calls `step`, or does not. `step` returns when it is known what became of the request. Without it, the request is
+    /// not sent, and no object is made.
+    ///
+    /// It is called on a thread of its own, and may block that thread for as long as it likes.
+    fn pass(&self, step: &mut dyn FnMut());
+}
+
+/// The request may be sent as long as this exists.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    _over: Sender<()>,
+}
+
+/// Asks `gate`.
+pub(crate) async fn pass(gate: Option<Arc<dyn Gate>>) -> Result<Option<Pass>> {
+    let Some(gate) = gate else { return Ok(None) };
+    let (granted, answer) = oneshot::channel();
+    let (over, wait) = channel();
+    let ask = move || ask(gate.as_ref(), granted, &wait);
+    let thread = std::thread::Builder::new().name("waxseal-gate".into()).spawn(ask);
+    thread.map_err(|error| Error::io("starting a thread", error))?;
+    match answer.await {
+        Ok(()) => Ok(Some(Pass { _over: over })),
+        Err(_) => Err(Error::io("completing an object", std::io::Error::other("the program is about to end"))),
+    }
+}
+
+fn ask(gate: &dyn Gate, granted: oneshot::Sender<()>, over: &Receiver<()>) {
+    let mut granted = Some(granted);
+    gate.pass(&mut || {
+        if granted.take().is_some_and(|granted| granted.send(()).is_ok()) {
+            // It ends with the pass.
+            let _ = over.recv();
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[derive(Debug, Default)]
+    struct Seen {
+        refuses: bool,
+        inside: AtomicBool,
+    }
+
+    impl Gate for Seen {
+        fn pass(&self, step: &mut dyn FnMut()) {
+            if !self.refuses {
+                self.inside.store(true, Ordering::SeqCst);
+                step();
+                self.inside.store(false, Ordering::SeqCst);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_step_lasts_as_long_as_the_pass() {
+        let seen = Arc::new(Seen::default());
+        let pass = pass(Some(Arc::<Seen>::clone(&seen))).await.unwrap().unwrap();
+        assert!(seen.inside.load(Ordering::SeqCst));
+        drop(pass);
+        while seen.inside.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_gate_that_does_not_open() {
+        let gate = Arc::new(Seen { refuses: true, ..Seen::default() });
+        assert!(pass(Some(gate)).await.is_err());
+        assert!(pass(None).await.unwrap().is_none());
+    }
+}
