@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Tampered = 4,
     /// No key opens the file, or a key service refuses.
     NoKey = 5,
-    /// A key service cannot be reached.
+    /// A key service or an object store cannot be reached.
     Unavailable = 6,
     /// Reading or writing failed.
     Io = 7,
@@ -23,7 +23,7 @@ pub(crate) enum Exit {
     Unmet = 8,
     /// The command of `--from-command` or `--to-command` failed.
     CommandFailed = 9,
-    /// An input does not exist, though its folder does.
+    /// An input does not exist, though its folder or bucket does.
     NoInput = 10,
 }
 
@@ -91,14 +91,17 @@ impl Exit {
                 "no key opens the file: denied, disabled, pending import or deletion, wrong passphrase, \
                  no or expired credentials, clock skew"
             }
-            Self::Unavailable => "the key service cannot be reached or is throttling: try again",
-            Self::Io => "input/output error, including a broken pipe and a folder or key file that is missing",
+            Self::Unavailable => "the key service or the object store cannot be reached or is throttling: try again",
+            Self::Io => {
+                "input/output error, including a broken pipe, a folder or key file that is missing, and an object store \
+                 that refuses"
+            }
             Self::Unmet => {
                 "a condition is not met: the output exists, or the file does not have the pairs of -c \
                  or the labels of -l"
             }
             Self::CommandFailed => "the command of --from-command or --to-command failed",
-            Self::NoInput => "an input does not exist, but its folder does",
+            Self::NoInput => "an input does not exist, but its folder or bucket does",
         }
     }
 

@@ -7,6 +7,7 @@ use waxseal::error::{Attempt, FormatError, InputChanged, PageLost, ProviderCause
 
 use super::exit::Exit;
 use super::remedy;
+use super::store;
 
 /// The name of a passphrase in the list of attempts.
 const PASSPHRASE: &str = "passphrase";
@@ -71,6 +72,8 @@ fn exit_of(error: &Error) -> Exit {
         Error::Unmet(_) => Exit::Unmet,
         Error::Provider(provider) if provider.retryable() => Exit::Unavailable,
         Error::Provider(provider) if provider.cause == ProviderCause::AlreadyExists => Exit::Unmet,
+        // An object, and no key.
+        Error::Provider(provider) if store::names_object(&provider.key) => Exit::Io,
         Error::Provider(_) => Exit::NoKey,
         Error::Limit(_) | Error::Invalid(_) | Error::Setting { .. } => Exit::Usage,
         _ => Exit::Bug,
@@ -159,7 +162,11 @@ fn hint_of(error: &Error) -> Option<String> {
         Error::NoInput(_) => "its folder exists and has nothing of this name: check the name",
         Error::Unmet(_) => "`waxseal inspect` shows the pairs and labels of the file",
         Error::ApiMisuse(_) | Error::Bug(_) => "this is a bug in waxseal: please report it",
-        _ if remedy_of(error).is_some() => return remedy_of(error).map(remedy::hint),
+        _ if remedy_of(error).is_some() => {
+            let of_store =
+                provider_of(error).and_then(|provider| store::hint(&provider.key, provider.remedy.as_ref()?));
+            return of_store.or_else(|| remedy_of(error).map(remedy::hint));
+        }
         Error::NoKey(no_key) if !no_key.attempts.is_empty() && provider_of(error).is_none() => {
             "`waxseal inspect` shows the keys that open the file; name one with -k"
         }
@@ -215,6 +222,7 @@ mod tests {
             (waxseal::error::NoInput.into(), Exit::NoInput),
             (Unmet::new(vec!["label x".into()]).into(), Exit::Unmet),
             (provider(ProviderCause::Disabled), Exit::NoKey),
+            (Box::new(ProviderError::new(ProviderCause::Denied, "s3://b/k", "no")).into(), Exit::Io),
             (provider(ProviderCause::Unreachable), Exit::Unavailable),
             (NoKey::new(vec![attempt_of("alias/a", io())]).into(), Exit::Io),
             (NoKey::new(vec![attempt_of("alias/a", invalid())]).into(), Exit::Usage),

@@ -134,7 +134,8 @@ impl Input {
 
     /// Reads with a position of its own. It begins at the start.
     pub(crate) fn cursor(&self) -> Cursor<'_> {
-        Cursor { bytes: self.bytes(), position: 0 }
+        let ahead = matches!(self.0, What::Object(..)).then(Ahead::default);
+        Cursor { bytes: self.bytes(), position: 0, ahead }
     }
 
     /// Reads in order: a stream from where it is, anything else from its start.
@@ -238,13 +239,68 @@ impl Supply<'_> {
 pub(crate) struct Cursor<'a> {
     bytes: &'a dyn ReadAt,
     position: u64,
+    /// For what is far away.
+    ahead: Option<Ahead>,
 }
 
 impl Read for Cursor<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.bytes.read_at(buffer, self.position)?;
+        let read = match &mut self.ahead {
+            Some(ahead) => ahead.read_at(self.bytes, buffer, self.position)?,
+            None => self.bytes.read_at(buffer, self.position)?,
+        };
         self.position += read as u64;
         Ok(read)
+    }
+}
+
+/// Bytes that are fetched before they are asked for. Each request takes time, so reads that follow each other fetch more
+/// and more. In all, at most as much is fetched in vain as was used.
+#[derive(Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    /// Where they begin.
+    start: u64,
+    /// Where the last read ended, and how much it fetched.
+    end: u64,
+    fetched: usize,
+}
+
+impl Ahead {
+    /// The most that is fetched at once.
+    const MOST: usize = 8 << 20;
+
+    fn read_at(&mut self, source: &dyn ReadAt, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let read = match self.take(buffer, position) {
+            0 if position == self.end && self.fetched > 0 => {
+                self.fetch(source, buffer.len().max(2 * self.fetched.min(Self::MOST / 2)), position)?;
+                self.take(buffer, position)
+            }
+            0 => {
+                self.fetched = buffer.len();
+                source.read_at(buffer, position)?
+            }
+            taken => taken,
+        };
+        self.end = position + read as u64;
+        Ok(read)
+    }
+
+    fn fetch(&mut self, source: &dyn ReadAt, len: usize, position: u64) -> io::Result<()> {
+        self.bytes.resize(len, 0);
+        let read = source.read_at(&mut self.bytes, position);
+        self.bytes.truncate(*read.as_ref().unwrap_or(&0));
+        (self.start, self.fetched) = (position, len);
+        read.map(drop)
+    }
+
+    /// Copies what is there of what begins at `position`.
+    fn take(&self, buffer: &mut [u8], position: u64) -> usize {
+        let from = position.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        let kept = from.and_then(|from| self.bytes.get(from..)).unwrap_or_default();
+        let len = kept.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&kept[..len]);
+        len
     }
 }
 
@@ -286,5 +342,47 @@ impl Identity {
     /// The identity of the file at `path`, if there is one.
     pub(crate) fn at(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().as_ref().and_then(Self::of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Counts the reads.
+    struct Far(Vec<u8>, AtomicUsize);
+
+    impl ReadAt for Far {
+        fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            (&self.0[usize::try_from(position).unwrap().min(self.0.len())..]).read(buffer)
+        }
+
+        fn size(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+    }
+
+    #[test]
+    fn reads_that_follow_each_other_fetch_more_and_more() {
+        let far = Far((0..200_000_u32).map(|byte| byte.to_le_bytes()[0]).collect(), AtomicUsize::new(0));
+        let mut cursor = Cursor { bytes: &far, position: 0, ahead: Some(Ahead::default()) };
+        // Here and there: exactly what was asked for.
+        for place in [150_000, 10, 90_000] {
+            cursor.seek(SeekFrom::Start(place)).unwrap();
+            let mut bytes = [0; 100];
+            cursor.read_exact(&mut bytes).unwrap();
+            assert_eq!(bytes[..], far.0[usize::try_from(place).unwrap()..][..100]);
+        }
+        assert_eq!(far.1.swap(0, Ordering::Relaxed), 3);
+        cursor.seek(SeekFrom::Start(1)).unwrap();
+        let mut rest = Vec::new();
+        let mut bytes = [0; 777];
+        while let read @ 1.. = cursor.read(&mut bytes).unwrap() {
+            rest.extend_from_slice(&bytes[..read]);
+        }
+        assert_eq!(rest, far.0[1..]);
+        assert!(far.1.load(Ordering::Relaxed) < 12);
     }
 }

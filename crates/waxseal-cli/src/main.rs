@@ -50,7 +50,9 @@ fn main() -> ExitCode {
     signals::start();
     process::harden();
     report::report_panics();
-    ExitCode::from(guarded(|| run(&arguments)).code())
+    let exit = guarded(|| run(&arguments));
+    signals::wait_if_ending();
+    ExitCode::from(exit.code())
 }
 
 /// A panic ends with [`Exit::Bug`]. All values are dropped before, so that they clean up.
@@ -62,6 +64,7 @@ fn run(arguments: &[OsString]) -> Exit {
     match Args::read(arguments) {
         Ok(args) => {
             args.global.name.iter().for_each(|name| input::call_stdin(name));
+            args.command.stores().into_iter().for_each(store::configure);
             let session = Session::new(&args);
             let exit = commands::run(args.command, &session);
             let exit = exit.unwrap_or_else(|failure| session.reporter.fatal(&failure));

@@ -67,7 +67,7 @@ impl Target {
                 if let Some(what) = place.identity().and_then(|identity| what_of(forbidden, &identity)) {
                     return Err(is_in_use(&place.display(), what));
                 }
-                object.check(overwrite)?;
+                object.check()?;
                 There::Object(object.clone(), overwrite)
             }
         };

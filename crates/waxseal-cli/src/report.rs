@@ -20,6 +20,8 @@ use super::failure::Failure;
 use super::input::Input;
 use super::ledger::Ledger;
 use super::plan::Job;
+use super::signals;
+use super::store;
 use super::streams;
 
 /// Version of the JSON format. Fields may be added, but never changed.
@@ -237,6 +239,9 @@ impl Reporter {
 
     /// Reports the result for `file`, which took this time, and returns its exit code.
     pub(crate) fn finished_in(&self, spent: Spent, file: Option<&Name>, result: Result<Done>) -> Exit {
+        // What fails because the program is about to end is not reported.
+        signals::wait_if_ending();
+        store::said().iter().for_each(|warning| self.warn(warning));
         let warnings = self.kept();
         let (done, failure) = Done::parts(&result);
         let exit = failure.map_or(Exit::Done, |failure| failure.exit);
@@ -262,6 +267,8 @@ impl Reporter {
 
     /// Reports an error that belongs to no input. Returns the exit code.
     pub(crate) fn fatal(&self, failure: &Failure) -> Exit {
+        signals::wait_if_ending();
+        store::said().iter().for_each(|warning| self.warn(warning));
         match self.json {
             Some(stream) => {
                 let warnings = self.kept();
@@ -314,6 +321,18 @@ impl Reporter {
 
 fn say(what: &str, text: &str) {
     to_stderr(&format!("waxseal: {what}: {text}\n"));
+}
+
+/// Something is left on another machine, and only the user can remove it.
+#[cfg_attr(not(feature = "aws-s3"), allow(dead_code, reason = "only stores leave something elsewhere"))]
+pub(crate) fn left_behind(what: &str) {
+    to_stderr(&warning(what));
+}
+
+/// The line that [`left_behind`] prints.
+#[cfg_attr(not(feature = "aws-s3"), allow(dead_code, reason = "only stores leave something elsewhere"))]
+pub(crate) fn warning(what: &str) -> String {
+    format!("waxseal: warning: {}\n", escape::text(what))
 }
 
 fn error(file: Option<&Name>, failure: &Failure) {

@@ -6,10 +6,16 @@
 //! before is handled first, so that nothing is ever committed after a signal. The handler itself cleans up, because it
 //! may be impossible to start a thread. It only uses calls that are safe in a signal handler.
 
+#![cfg_attr(
+    not(feature = "aws-s3"),
+    allow(dead_code, unused_imports, reason = "only stores leave something elsewhere")
+)]
+
 #[cfg(target_os = "linux")]
 mod children;
 mod gate;
 mod mapped;
+mod remote;
 mod system;
 
 use std::ffi::{CString, OsStr};
@@ -27,6 +33,7 @@ use waxseal::io::Temporaries;
 
 use self::gate::{Hold, Noted};
 pub(crate) use self::mapped::map;
+pub(crate) use self::remote::{Unfinished, unfinished};
 pub(crate) use self::system::{Blocked, block_all, die_with_parent};
 
 /// The number of attempts of the handler to lock the registry. A handler on another thread may hold it for a moment.
@@ -36,6 +43,7 @@ const TRIES: u32 = 1000;
 pub(crate) struct Registry {
     files: Vec<(Arc<OwnedFd>, CString)>,
     children: Vec<Pid>,
+    remote: Vec<Arc<dyn Unfinished>>,
     terminal: Option<Terminal>,
 }
 
@@ -48,7 +56,8 @@ struct Terminal {
     quiet: Option<Termios>,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry { files: Vec::new(), children: Vec::new(), terminal: None });
+static REGISTRY: Mutex<Registry> =
+    Mutex::new(Registry { files: Vec::new(), children: Vec::new(), remote: Vec::new(), terminal: None });
 
 /// Catches the signals that end a program. Signals that the caller of the program ignores are left alone (`nohup`, a
 /// background job). Call this before there is a second thread.
@@ -64,21 +73,49 @@ extern "C" fn on_signal(number: i32) {
     match gate::note(number) {
         Noted::First => die(number),
         // `abort` ends the process when the handler returns.
-        _ if number == system::ABORT => die(number),
-        Noted::Held | Noted::Another => {}
+        _ if number == system::ABORT => die_at_once(number),
+        Noted::Held => remote::note_time(),
+        Noted::Another if remote::has_waited() => die_at_once(number),
+        Noted::Another => {}
     }
 }
 
-/// Cleans up, and ends the process by signal `number`. Safe in a signal handler, as long as no thread holds the gate.
-fn die(number: i32) -> ! {
+/// Cleans up, and ends the process by signal `number`. If something on another machine must be undone first, it only
+/// sees to that, and returns. Safe in a signal handler, as long as no thread holds the gate.
+fn die(number: i32) {
+    with_registry(Registry::clean_up);
+    if number == system::ABORT || !remote::wake() {
+        die_at_once(number);
+    }
+}
+
+/// Cleans up on this machine only, and ends the process by signal `number`. Safe in a signal handler.
+fn die_at_once(number: i32) -> ! {
+    with_registry(Registry::clean_up);
+    remote::tell_what_is_left();
+    system::die_of(number)
+}
+
+/// Safe in a signal handler.
+fn with_registry(work: impl FnOnce(&Registry)) {
     for _ in 0..TRIES {
         if let Some(registry) = try_lock() {
-            registry.clean_up();
-            break;
+            return work(&registry);
         }
         std::thread::yield_now();
     }
-    system::die_of(number)
+}
+
+/// Whether a signal has asked the process to end. Nothing can be committed any more.
+pub(crate) fn has_come() -> bool {
+    gate::has_come()
+}
+
+/// If a signal has asked the process to end, waits for the end. So no message and no exit code comes after a signal.
+pub(crate) fn wait_if_ending() {
+    if gate::has_come() {
+        drop(Hold::new());
+    }
 }
 
 fn try_lock() -> Option<MutexGuard<'static, Registry>> {

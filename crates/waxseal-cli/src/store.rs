@@ -4,21 +4,76 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::{Mutex, PoisonError};
 
+use clap::Args as ClapArgs;
 use serde_json::Value;
+use waxseal::error::Remedy;
 use waxseal::format::Header;
 use waxseal::io::{Overwrite, ReadAt};
 use waxseal::rewrap::{Plan, Report};
 
 use super::Result;
+use super::args::KmsArgs;
+
+#[cfg_attr(not(feature = "aws-s3"), path = "store/without_s3.rs")]
+mod s3;
 
 /// The kinds of stores.
-const STORES: &[&dyn Store] = &[];
+static STORES: [&dyn Store; 1] = [&s3::S3Store];
+
+/// The options of stores, for commands that read or write objects.
+#[derive(Debug, Default, Clone, ClapArgs)]
+pub(crate) struct StoreArgs {
+    #[command(flatten)]
+    s3: s3::S3Args,
+}
+
+/// The options of stores, for commands that create objects.
+#[derive(Debug, Default, Clone, ClapArgs)]
+pub(crate) struct NewObjectArgs {
+    #[command(flatten)]
+    s3: s3::S3ObjectArgs,
+}
+
+/// Takes the options of the command line. They are set once, before the first object is named.
+pub(crate) fn configure(options: Options<'_>) {
+    s3::configure(options);
+}
+
+/// What the command line says about stores.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "aws-s3"), allow(dead_code, reason = "without a store, nobody reads it"))]
+pub(crate) struct Options<'a> {
+    /// For all objects.
+    pub(crate) any: &'a StoreArgs,
+    /// For new ones.
+    pub(crate) new: Option<&'a NewObjectArgs>,
+    /// Where keys are. Objects are there too, if the options do not say otherwise.
+    pub(crate) keys: Option<&'a KmsArgs>,
+}
+
+/// What a person should know, although it belongs to no error: an upload that is left, for example.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Says something that the next message of the program tells as a warning. A value that is dropped has no reporter.
+#[cfg_attr(not(feature = "aws-s3"), expect(dead_code, reason = "only stores say anything"))]
+fn say(what: String) {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+}
+
+/// What was said since the last call.
+pub(crate) fn said() -> Vec<String> {
+    std::mem::take(&mut *SAID.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 /// A kind of store.
 pub(crate) trait Store: fmt::Debug + Sync {
     /// The beginning of the names of its objects: `s3://`.
     fn scheme(&self) -> &'static str;
+
+    /// The hint for a remedy, where keys have other options.
+    fn hint(&self, remedy: &Remedy) -> Option<String>;
 
     /// Opens an object to read it.
     fn open(&self, name: &OsStr) -> Result<Box<dyn Object>>;
@@ -26,8 +81,8 @@ pub(crate) trait Store: fmt::Debug + Sync {
     /// The length of an object, if there is one. An error is reported when the object is opened.
     fn len(&self, name: &OsStr) -> Option<u64>;
 
-    /// Checks an output. Nothing is created.
-    fn check(&self, name: &OsStr, overwrite: Overwrite) -> Result<()>;
+    /// Checks the name of an output. Nothing is asked and created.
+    fn check(&self, name: &OsStr) -> Result<()>;
 
     /// Begins a new object. `len` is about how long it will be, if this is known.
     fn create(&self, name: &OsStr, overwrite: Overwrite, len: Option<u64>) -> Result<Box<dyn NewObject>>;
@@ -68,6 +123,16 @@ pub(crate) fn object(name: &OsStr) -> Option<ObjectName> {
     STORES.iter().find(is_of).map(|store| ObjectName { store: *store, text: name.to_owned() })
 }
 
+/// Whether an error about this name is about an object.
+pub(crate) fn names_object(name: &str) -> bool {
+    object(OsStr::new(name)).is_some()
+}
+
+/// What to do about an error with this name, in a store's own words.
+pub(crate) fn hint(name: &str, remedy: &Remedy) -> Option<String> {
+    object(OsStr::new(name))?.store.hint(remedy)
+}
+
 impl ObjectName {
     /// The complete name.
     pub(crate) fn text(&self) -> &OsStr {
@@ -105,9 +170,9 @@ impl ObjectName {
         self.store.len(&self.text)
     }
 
-    /// Checks it as an output. Nothing is created.
-    pub(crate) fn check(&self, overwrite: Overwrite) -> Result<()> {
-        self.store.check(&self.text, overwrite)
+    /// Checks the name of an output. Nothing is asked and created.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.store.check(&self.text)
     }
 
     /// Begins a new object of this name.

@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use waxseal::format::Suite;
 
 use super::{AccountArgs, FileArgs, KeyArgs, KmsArgs, OpenArgs, PairArgs, WriteArgs};
+use crate::store::{NewObjectArgs, StoreArgs};
 
 /// `encrypt`.
 #[derive(Debug, ClapArgs)]
@@ -96,6 +97,8 @@ pub(crate) struct VerifyArgs {
     #[cfg(feature = "aws-kms")]
     #[arg(long, conflicts_with = "quick")]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
     /// Input files; "-" is stdin
     #[arg(value_name = "IN", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
@@ -104,6 +107,8 @@ pub(crate) struct VerifyArgs {
 /// `inspect`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
     /// Input files; their first bytes are enough; "-" is stdin
     #[arg(value_name = "IN", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
@@ -119,6 +124,8 @@ pub(crate) struct CatArgs {
     /// The bytes from START up to but not including END; START, END or both may be omitted
     #[arg(long, value_name = "START..END", value_parser = parse_range)]
     pub(crate) range: ByteRange,
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
     /// Input file; "-" is stdin
     #[arg(value_name = "IN")]
     pub(crate) input: PathBuf,
@@ -157,6 +164,10 @@ pub(crate) struct RewrapArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
+    #[command(flatten)]
+    pub(crate) new_object: NewObjectArgs,
     /// Files to change; with -o exactly one file, or "-" for stdin
     #[arg(value_name = "IN", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
@@ -189,6 +200,10 @@ pub(crate) struct ResealArgs {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
+    #[command(flatten)]
+    pub(crate) new_object: NewObjectArgs,
     /// The file to encrypt again; "-" is stdin
     #[arg(value_name = "IN")]
     pub(crate) input: PathBuf,
@@ -213,6 +228,8 @@ pub(crate) struct SalvageArgs {
     pub(crate) map: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
     /// The damaged file
     #[arg(value_name = "IN")]
     pub(crate) input: PathBuf,

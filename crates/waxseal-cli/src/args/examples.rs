@@ -13,7 +13,7 @@ Examples:
   waxseal encrypt -k file:a.key -k passphrase backup.tar        either key opens the file
   waxseal encrypt -k file:backup.pub backup.tar                 offline, with a public key
   waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
-  waxseal encrypt -k alias/backups -o - --from-command -- pg_dump mydb | aws s3 cp - s3://b/db.wax
+  waxseal encrypt -k alias/backups -o s3://bucket/db.wax --from-command -- pg_dump mydb
   tar -c folder | waxseal encrypt -k file:backup.key -o folder.tar.wax
   tar --use-compress-program='waxseal encrypt -k file:backup.key' -cf folder.tar.wax folder
 
@@ -25,6 +25,7 @@ Examples:
   waxseal decrypt -k file:backup.key -o - backup.tar.wax | tar -x
   waxseal decrypt -k file:backup.key --to-command db.wax -- psql -1 -v ON_ERROR_STOP=1 mydb
   waxseal decrypt -c env=prod -o db.sql db.wax                  with any key of your own AWS account
+  waxseal decrypt -o db.sql s3://bucket/db.wax                  from an object in S3
 
 In a pipe, all output is verified, but it can be incomplete: only exit code 0 means that it is complete. Use
 `--to-command` if the command that reads the data must not take an incomplete input for a complete one.";
@@ -33,6 +34,7 @@ pub(super) const VERIFY: &str = "\
 Examples:
   waxseal verify -k file:backup.key *.wax
   waxseal verify -k file:backup.key -l host=db1 db.wax
+  waxseal verify s3://bucket/db.wax
   waxseal verify --quick *.wax      the key, the length and the end of each file, in milliseconds
   waxseal verify --dry-run *.wax    asks AWS KMS whether each file would open
 
@@ -42,17 +44,20 @@ pub(super) const INSPECT: &str = "\
 Examples:
   waxseal inspect db.wax
   waxseal inspect --json db.wax
+  waxseal inspect s3://bucket/db.wax
   head -c 131072 db.wax | waxseal inspect -";
 
 pub(super) const CAT: &str = "\
 Examples:
   waxseal cat -k file:backup.key --range 0..512 backup.tar.wax
-  waxseal cat -k file:backup.key --range 1048576.. backup.tar.wax";
+  waxseal cat -k file:backup.key --range 1048576.. backup.tar.wax
+  waxseal cat -k alias/backups --range 0..512 s3://bucket/backup.tar.wax";
 
 pub(super) const REWRAP: &str = "\
 Examples:
   waxseal rewrap --to alias/backups-2027 *.wax                  by ReEncrypt; no payload is read
   waxseal rewrap --from alias/old --to alias/new --json *.wax
+  waxseal rewrap --to alias/backups-2027 s3://bucket/db.wax     S3 copies the payload itself
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax
   waxseal rewrap --remove file:b.pub db.wax                     a recipient file is enough

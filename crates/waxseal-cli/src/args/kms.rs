@@ -10,6 +10,7 @@ use waxseal::format::Holder;
 use waxseal::keys::public::PublicKeySpec;
 
 use super::{FileArgs, KeyArgs};
+use crate::store::Options;
 
 /// Commands of `key` that work on keys in AWS KMS.
 #[derive(Debug, Subcommand)]
@@ -52,6 +53,12 @@ pub(crate) enum ServiceCommand {
 }
 
 impl ServiceCommand {
+    /// What it says about objects in stores.
+    pub(crate) fn stores(&self) -> Option<Options<'_>> {
+        let Self::Direct(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) = self;
+        Some(Options { any: &args.files.stores, new: Some(&args.files.new_object), keys: Some(&args.kms) })
+    }
+
     /// Whether stdout carries data.
     pub(crate) fn fills_stdout(&self) -> bool {
         let Self::Direct(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) = self;
@@ -72,6 +79,14 @@ pub(crate) struct KmsArgs {
     /// AWS_MAX_ATTEMPTS is set
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "AWS KMS")]
     pub(crate) kms_timeout: Option<std::time::Duration>,
+}
+
+impl KmsArgs {
+    /// The profile and the region of the keys.
+    #[cfg(feature = "aws-s3")]
+    pub(crate) fn place(&self) -> (Option<String>, Option<String>) {
+        (self.profile.clone(), self.region.clone())
+    }
 }
 
 /// Whose KMS keys may open a file if no key is named.

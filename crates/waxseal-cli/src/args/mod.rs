@@ -19,6 +19,7 @@ pub(crate) use self::data::{
 pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyPublicArgs, KeyShowArgs};
 pub(crate) use self::kms::*;
 use super::exit;
+use super::store::{NewObjectArgs, Options, StoreArgs};
 
 const ABOUT: &str = "Encrypt large files and streams; AWS KMS, a local key or a passphrase wraps each file's data key";
 
@@ -193,6 +194,10 @@ pub(crate) struct FileArgs {
     pub(crate) skip_existing: bool,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
+    #[command(flatten)]
+    pub(crate) new_object: NewObjectArgs,
     /// Input files; without any, or with "-", the input is stdin
     #[arg(value_name = "IN")]
     pub(crate) inputs: Vec<PathBuf>,
@@ -233,6 +238,23 @@ impl Command {
             Self::Salvage(_) | Self::Key(_) | Self::Service(_) | Self::Completions(_) | Self::Man(_) | Self::Reader => {
                 false
             }
+        }
+    }
+
+    /// What it says about objects in stores.
+    pub(crate) fn stores(&self) -> Option<Options<'_>> {
+        let of = |any, new, keys| Some(Options { any, new, keys });
+        match self {
+            Self::Encrypt(args) => of(&args.files.stores, Some(&args.files.new_object), Some(&args.kms)),
+            Self::Decrypt(args) => of(&args.files.stores, Some(&args.files.new_object), Some(&args.open.kms)),
+            Self::Verify(args) => of(&args.stores, None, Some(&args.open.kms)),
+            Self::Inspect(args) => of(&args.stores, None, None),
+            Self::Cat(args) => of(&args.stores, None, Some(&args.open.kms)),
+            Self::Rewrap(args) => of(&args.stores, Some(&args.new_object), Some(&args.open.kms)),
+            Self::Reseal(args) => of(&args.stores, Some(&args.new_object), Some(&args.kms)),
+            Self::Salvage(args) => of(&args.stores, None, Some(&args.open.kms)),
+            Self::Service(command) => command.stores(),
+            Self::Key(_) | Self::Completions(_) | Self::Man(_) | Self::Reader => None,
         }
     }
 

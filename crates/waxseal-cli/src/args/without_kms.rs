@@ -6,10 +6,20 @@ use clap::{ArgMatches, Args as ClapArgs, Command, Error, FromArgMatches, Subcomm
 use crate::Result;
 use crate::exit::Exit;
 use crate::session::Session;
+use crate::store::Options;
 
 /// No options.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct KmsArgs {}
+
+impl KmsArgs {
+    /// Nowhere.
+    #[cfg(feature = "aws-s3")]
+    #[expect(clippy::unused_self, reason = "with AWS KMS they have a profile and a region")]
+    pub(crate) fn place(&self) -> (Option<String>, Option<String>) {
+        (None, None)
+    }
+}
 
 /// No options.
 #[derive(Debug, Default, ClapArgs)]
@@ -27,6 +37,11 @@ pub(crate) enum Nothing {}
 impl Nothing {
     /// Never called.
     pub(crate) fn fills_stdout(&self) -> bool {
+        match *self {}
+    }
+
+    /// Never called.
+    pub(crate) fn stores(&self) -> Option<Options<'_>> {
         match *self {}
     }
 

@@ -42,6 +42,11 @@ pub(super) fn has_come() -> bool {
     signal_of(GATE.load(Ordering::SeqCst)) != 0
 }
 
+/// The first signal that has come.
+pub(super) fn signal() -> Option<i32> {
+    Some(signal_of(GATE.load(Ordering::SeqCst))).filter(|signal| *signal != 0)
+}
+
 fn signal_of(gate: u32) -> i32 {
     (gate >> SHIFT).cast_signed()
 }
@@ -75,8 +80,12 @@ impl Drop for Hold {
         let before = GATE.fetch_sub(1, Ordering::SeqCst);
         match signal_of(before) {
             0 => {}
-            signal if before & HOLDS == 1 => super::die(signal),
-            _ => wait_for_the_end(),
+            signal => {
+                if before & HOLDS == 1 {
+                    super::die(signal);
+                }
+                wait_for_the_end();
+            }
         }
     }
 }

@@ -32,8 +32,9 @@ use crate::signals;
 
 /// Opens the input with one key, and seals its content anew for others.
 pub(crate) fn run(args: ResealArgs, session: &Session) -> Result<Exit> {
-    let ResealArgs { keys, from, pairs, set_context, set_label, unset, suite, output, write, input, kms, accounts } =
-        args;
+    let ResealArgs {
+        keys, from, pairs, set_context, set_label, unset, suite, output, write, input, kms, accounts, ..
+    } = args;
     let changes = Changes::parse(&set_context, &set_label, unset)?;
     let job = Job { input: Place::input(&input), output: Place::output(&output), naming: Naming::Given };
     let inputs = [job.input.clone()];
