@@ -63,6 +63,11 @@ fn odd_keys() {
         let listed = list(&s3, &format!("s3://{bucket}"));
         let found: BTreeSet<&str> = keys(&listed).into_iter().collect();
         assert_eq!(found, odd, "{url}");
+        for prefix in ["a b", "a+", "a%2", "caf\u{e9}/", "<"] {
+            let expected: BTreeSet<&str> = odd.iter().copied().filter(|key| key.starts_with(prefix)).collect();
+            let listed = list(&s3, &format!("s3://{bucket}/{prefix}"));
+            assert_eq!(keys(&listed).into_iter().collect::<BTreeSet<_>>(), expected, "{url} {prefix}");
+        }
         for listed in &listed {
             assert!(listed.len == listed.name.key().len() as u64 && listed.modified.is_some(), "{listed:?}");
             let object = s3.object(&listed.name).expect("an object");
