@@ -109,6 +109,9 @@ fn two_thousand_five_hundred_keys() {
     });
 }
 
+/// What a lying store makes of a page.
+type Change = Box<dyn Fn(&str) -> String + Send + Sync>;
+
 /// The store leads in a circle, or nowhere. After the error, the listing has ended.
 #[test]
 fn listings_that_lie() {
@@ -123,7 +126,7 @@ fn listings_that_lie() {
     };
     let circle = move |text: &str| truncated("<NextContinuationToken>again</NextContinuationToken>", text);
     let no_token = move |text: &str| truncated("", text);
-    let changes: [(&str, Box<dyn Fn(&str) -> String + Send + Sync>); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("circle", Box::new(circle)),
         ("token", Box::new(no_token)),
         ("without the prefix", Box::new(|text| text.replace("<Key>1</Key>", "<Key>x</Key>"))),
