@@ -1,13 +1,21 @@
 //! Objects in S3 as input and output of waxseal.
 //!
 //! [`S3::object`] opens an [`Object`] with one request. It reads ranges, as a [`waxseal::io::ReadAt`], and the whole, by
-//! an [`ObjectReader`] that has several ranges under way at once.
+//! an [`ObjectReader`] that has several ranges under way at once. [`S3::list`] lists the objects under a prefix.
+//!
+//! Blocking functions may be used inside an async runtime. Those with `_async` in their names, and [`ObjectStream`], are
+//! for async code in any runtime. All requests are made on a runtime of the handle's own, with two threads.
+//!
+//! Every answer is compared with what was asked for, and has a limit before anything is allocated for it: who answers
+//! need not be S3, and stores differ in what they keep.
 
 mod again;
 mod client;
 mod config;
 mod failure;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod list;
 mod name;
 mod object;
