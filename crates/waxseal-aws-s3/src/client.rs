@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -25,6 +26,8 @@ use crate::runtime::{OwnRuntime, Task, wait};
 pub struct S3 {
     inner: Arc<Inner>,
     timeouts: S3Timeouts,
+    /// How long a failure to load credentials is remembered.
+    memory: Duration,
 }
 
 struct Inner {
@@ -76,13 +79,20 @@ impl S3 {
     fn of(source: Source) -> Self {
         let (runtime, clients, regions) = (OnceLock::new(), Mutex::default(), Mutex::default());
         let inner = Arc::new(Inner { source, runtime, clients, regions });
-        Self { inner, timeouts: S3Timeouts::default() }
+        Self { inner, timeouts: S3Timeouts::default(), memory: Duration::from_secs(10) }
     }
 
     /// The same handle with other times.
     #[must_use]
     pub fn with_timeouts(&self, timeouts: S3Timeouts) -> S3 {
-        S3 { inner: Arc::clone(&self.inner), timeouts }
+        S3 { timeouts, ..self.clone() }
+    }
+
+    /// The same handle for a program that does one piece of work and ends. If credentials cannot be loaded, this handle
+    /// remembers it to the end, so the program waits for it only once. Other handles try again after 10 seconds.
+    #[must_use]
+    pub fn for_one_run(&self) -> S3 {
+        S3 { memory: Duration::MAX, ..self.clone() }
     }
 
     /// The region of `bucket`, if S3 has redirected a request for the bucket to that region.
@@ -126,7 +136,7 @@ impl S3 {
     /// The client for the requests about `bucket`, and its region.
     pub(crate) async fn client_of(&self, bucket: &str) -> Result<(Client, String)> {
         let first = match &self.inner.source {
-            Source::Environment(configured) => configured.client(bucket).await?,
+            Source::Environment(configured) => configured.client(bucket, self.memory).await?,
             Source::Client(client) => client.as_ref(),
         };
         let first_region = first.config().region().map_or("", |region| region.as_ref());
