@@ -205,9 +205,11 @@ impl S3 {
         loop {
             let client;
             (client, call.region) = self.client_of(call.name.bucket()).await?;
-            let late = |_| SdkError::timeout_error("no answer in time");
-            let answer = timeout(self.timeouts.answer, send(client)).await.map_err(late);
-            let error = match answer.and_then(|answer| answer) {
+            let answer = match timeout(self.timeouts.answer, send(client)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(SdkError::timeout_error("no answer in time")),
+            };
+            let error = match answer {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(error) => error,
             };
