@@ -1,10 +1,16 @@
 //! Objects in S3 as input and output of waxseal.
 //!
 //! [`S3::object`] opens an [`Object`] with one request. It reads ranges, as a [`waxseal::io::ReadAt`], and the whole, by
-//! an [`ObjectReader`] that has several ranges under way at once.
+//! an [`ObjectReader`] that has several ranges under way at once. [`S3::list`] lists the objects under a prefix.
 //!
 //! [`S3::upload`] starts an [`Upload`], which writes an object in order, completely or not at all. [`S3::rewrap`] gives an
 //! object new keys, and its payload stays where it is.
+//!
+//! Blocking functions may be used inside an async runtime. Those with `_async` in their names, and [`ObjectStream`], are
+//! for async code in any runtime. All requests are made on a runtime of the handle's own, with two threads.
+//!
+//! Every answer is compared with what was asked for, and has a limit before anything is allocated for it: who answers
+//! need not be S3, and stores differ in what they keep.
 
 mod again;
 mod attempt;
@@ -15,6 +21,8 @@ mod config;
 mod crc;
 mod failure;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod list;
 mod name;
 mod object;
@@ -38,3 +46,8 @@ pub use upload::{
     Encryption, GROWTH, MAX_PART, MAX_PARTS, MIN_PART, NotAborted, OpenUpload, Overwrite, Step, USUAL_PART, Upload,
     UploadOptions, UploadWarning, Uploaded, buffers,
 };
+
+/// The README's example is compiled as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
