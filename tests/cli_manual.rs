@@ -182,10 +182,10 @@ const OF_LIBRARIES: [&str; 5] = ["COLUMNS", "PATH", "RAYON_NUM_THREADS", "SSL_CE
 
 /// The files that read variables. If you add a file, check how this test finds the names.
 const ASKING: [&str; 6] = [
-    "crates/waxseal-aws-kms/src/client.rs",
     "crates/waxseal-aws/src/config.rs",
     "crates/waxseal-aws/src/credentials.rs",
     "crates/waxseal-aws/src/environment.rs",
+    "crates/waxseal-aws-kms/src/client.rs",
     "crates/waxseal-cli/src/keys/spec.rs",
     "crates/waxseal-cli/src/report.rs",
 ];

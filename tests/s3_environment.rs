@@ -27,7 +27,7 @@ fn object(bucket: &str) -> String {
         let _ = client.create_bucket().bucket(bucket).send().await;
         client.put_object().bucket(bucket).key("a/key").body(CONTENT.to_vec().into()).send().await.expect("an upload");
     };
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(put);
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(put);
     format!("s3://{bucket}/a/key")
 }
 

@@ -497,3 +497,34 @@ fn sealed_files_are_opened_from_the_store() {
         }
     }
 }
+
+/// The engine's caller learns that the object was replaced, whichever way it is read. No plaintext is called complete.
+#[test]
+fn a_sealed_file_that_is_replaced_while_it_is_opened() {
+    let key = KeyFile::generate().expect("a key");
+    let plaintext = content(5_000_000);
+    let seal = || {
+        let mut sealed = Vec::new();
+        let envelope = || Envelope::new(&[&key], &SealOptions::default());
+        let sink = Sink::Stream(&mut sealed);
+        Engine::new().seal(Source::Stream(&mut plaintext.as_slice()), sink, envelope, &Unobserved).expect("sealed");
+        sealed
+    };
+    let (old, new) = (seal(), seal());
+    assert!(old.len() == new.len() && old != new);
+    for as_stream in [true, false] {
+        let place = Place::new(1);
+        place.plain.put(place.name.bucket(), place.name.key(), &old);
+        let object = place.open();
+        place.replace_before(
+            |request| range_of(request).is_some_and(|range| range.start > 3_000_000),
+            Some(new.clone()),
+        );
+        let mut reader = object.reader_with(MANY);
+        let source = if as_stream { Source::Stream(&mut reader) } else { Source::At(&object) };
+        let mut opened = Vec::new();
+        let result = Engine::new().open(source, Sink::Stream(&mut opened), &[&key], &Demands::default(), &Unobserved);
+        is_changed(result);
+        assert!(opened.len() < plaintext.len() && plaintext.starts_with(&opened));
+    }
+}

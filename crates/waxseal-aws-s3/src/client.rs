@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -27,6 +28,8 @@ use crate::upload::registry::Uploads;
 pub struct S3 {
     inner: Arc<Inner>,
     timeouts: S3Timeouts,
+    /// How long a failure to load credentials is remembered.
+    memory: Duration,
 }
 
 struct Inner {
@@ -79,13 +82,20 @@ impl S3 {
     fn of(source: Source) -> Self {
         let (runtime, clients, regions) = (OnceLock::new(), Mutex::default(), Mutex::default());
         let inner = Arc::new(Inner { source, runtime, clients, regions, uploads: Arc::default() });
-        Self { inner, timeouts: S3Timeouts::default() }
+        Self { inner, timeouts: S3Timeouts::default(), memory: Duration::from_secs(10) }
     }
 
     /// The same handle with other times.
     #[must_use]
     pub fn with_timeouts(&self, timeouts: S3Timeouts) -> S3 {
-        S3 { inner: Arc::clone(&self.inner), timeouts }
+        S3 { timeouts, ..self.clone() }
+    }
+
+    /// The same handle for a program that does one piece of work and ends. If credentials cannot be loaded, this handle
+    /// remembers it to the end, so the program waits for it only once. Other handles try again after 10 seconds.
+    #[must_use]
+    pub fn for_one_run(&self) -> S3 {
+        S3 { memory: Duration::MAX, ..self.clone() }
     }
 
     /// The region of `bucket`, if S3 has redirected a request for the bucket to that region.
@@ -151,7 +161,7 @@ impl S3 {
     /// The client for the requests about `bucket`, and its region.
     pub(crate) async fn client_of(&self, bucket: &str) -> Result<(Client, String)> {
         let first = match &self.inner.source {
-            Source::Environment(configured) => configured.client(bucket).await?,
+            Source::Environment(configured) => configured.client(bucket, self.memory).await?,
             Source::Client(client) => client.as_ref(),
         };
         let first_region = first.config().region().map_or("", |region| region.as_ref());
@@ -183,9 +193,11 @@ impl S3 {
         loop {
             let client;
             (client, call.region) = self.client_of(call.name.bucket()).await?;
-            let late = |_| SdkError::timeout_error("no answer in time");
-            let answer = timeout(self.timeouts.answer, send(client)).await.map_err(late);
-            let error = match answer.and_then(|answer| answer) {
+            let answer = match timeout(self.timeouts.answer, send(client)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(SdkError::timeout_error("no answer in time")),
+            };
+            let error = match answer {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(error) => error,
             };

@@ -31,8 +31,6 @@ const STYLE: &str = "addressing_style";
 
 /// The limit for loading credentials: a command can ask a user.
 const CREDENTIALS: Duration = Duration::from_secs(60);
-/// How long a failure to load credentials is remembered.
-const MEMORY: Duration = Duration::from_secs(10);
 /// Between the last byte of these requests and the first of their answer, the service reads or writes gigabytes.
 const SLOW: Slow = Slow {
     operations: &["CompleteMultipartUpload", "CopyObject", "UploadPartCopy"],
@@ -128,15 +126,16 @@ impl Configured {
         Self { config, worker: OnceLock::new(), ready: OnceCell::new() }
     }
 
-    /// The client for the region that is called first. Its credentials are loaded.
-    pub(crate) async fn client(&self, bucket: &str) -> Result<&Client> {
+    /// The client for the region that is called first. Its credentials are loaded. A failure to load them is remembered for
+    /// `memory`.
+    pub(crate) async fn client(&self, bucket: &str, memory: Duration) -> Result<&Client> {
         let ready = self.ready().await?;
         if let Some(credentials) = &ready.credentials {
             let told = |verdict: failure::Verdict| {
                 let remedy = failure::remedy(verdict.cause);
                 ProviderError::new(verdict.cause, format!("s3://{bucket}"), verdict.message).with_some_remedy(remedy)
             };
-            credentials.ready(MEMORY).await?.map_err(|verdict| Box::new(told(verdict)))?;
+            credentials.ready(memory).await?.map_err(|verdict| Box::new(told(verdict)))?;
         }
         Ok(&ready.client)
     }
@@ -270,7 +269,12 @@ mod tests {
         let ready = Ready::new(&loaded, region, config.timeouts, &worker, SharedHttpClient::new(http));
         let runtime = crate::runtime::OwnRuntime::start()?;
         let sent = ready.client.get_object().bucket(bucket).key("key").send();
-        wait(runtime.spawn(async { Ok(drop(sent.await)) }))?;
+        let send = async {
+            // Nobody answers.
+            let _ = sent.await;
+            Ok(())
+        };
+        wait(runtime.spawn(send))?;
         let request = captured.expect_request();
         let signed = request.headers().get("authorization").expect("a signature").to_owned();
         let region = signed.split('/').nth(2).expect("a region").to_owned();

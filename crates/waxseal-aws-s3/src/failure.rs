@@ -238,7 +238,8 @@ where
 pub(crate) fn named_region(code: &str, status: u16, header: Option<&str>, body: &[u8]) -> Option<String> {
     let redirects = matches!(code, "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed");
     // An answer to HEAD has no code.
-    if !redirects && !(code.is_empty() && matches!(status, 301 | 307 | 400)) {
+    let may_redirect = code.is_empty() && matches!(status, 301 | 307 | 400);
+    if !redirects && !may_redirect {
         return None;
     }
     let in_body = || {

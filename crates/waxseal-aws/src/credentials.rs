@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::failure::{self, Asked, Plain, Verdict};
 use super::setting::Kind;
@@ -26,6 +27,8 @@ use waxseal::error::{Error, ProviderCause};
 const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 /// Credentials that expire sooner are loaded again.
 const FRESH: Duration = Duration::from_secs(60);
+/// A failure of one's own is remembered before the wait for others ends.
+const LATER: Duration = Duration::from_millis(250);
 
 /// A failure that is the same for all calls, and is remembered.
 pub struct Remembered<T>(Mutex<Option<(Instant, T)>>);
@@ -120,17 +123,19 @@ impl Provider {
     /// # Errors
     /// Why there are none.
     pub async fn ready(&self, limit: Duration, memory: Duration) -> Result<(), Verdict> {
+        let late = || Err(Verdict::new(ProviderCause::Unreachable, cannot("there was no answer in time")));
         let load = async {
-            match tokio::time::timeout(limit, self.provide_credentials()).await {
+            match timeout(limit, self.load()).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(verdict(&error)),
                 Err(_) => {
                     helpers::end_children_of_this_thread();
-                    Err(Verdict::new(ProviderCause::Unreachable, cannot("there was no answer in time")))
+                    late()
                 }
             }
         };
-        self.shared.failed.or(memory, load).await
+        // Another handle may be loading them, with a longer limit.
+        timeout(limit + LATER, self.shared.failed.or(memory, load)).await.unwrap_or_else(|_| late())
     }
 
     async fn load(&self) -> Result<Credentials, CredentialsError> {
@@ -182,7 +187,7 @@ impl OnWorker {
     async fn load(&self) -> Result<Credentials, CredentialsError> {
         let (provider, limit) = (self.provider.clone(), self.limit);
         let load = async move {
-            let loaded = tokio::time::timeout(limit, provider.load()).await;
+            let loaded = timeout(limit, provider.load()).await;
             Ok(loaded.unwrap_or_else(|_| {
                 helpers::end_children_of_this_thread();
                 Err(CredentialsError::provider_timed_out(limit))
@@ -401,14 +406,46 @@ mod tests {
         assert_eq!(runs(&folder), 1);
     }
 
+    /// The other one has a longer limit.
+    #[test]
+    fn nobody_waits_longer_than_the_limit_for_another_handle() {
+        let _alone = helpers::STARTING.lock();
+        let folder = folder("exec sleep 300");
+        let slow = block_on(provider(folder.path(), &S3, "a", "http://west"));
+        let quick = block_on(provider(folder.path(), &KMS, "a", "http://west"));
+        let worker = Arc::new(Worker::start(&S3).unwrap());
+        let slow = OnWorker::new(worker, slow, Duration::from_secs(200));
+        std::thread::spawn(move || block_on(slow.ready(Duration::ZERO)));
+        while runs(&folder) == 0 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let verdict = block_on(quick.ready(Duration::from_secs(1), Duration::ZERO)).unwrap_err();
+        assert_eq!((verdict.cause, runs(&folder)), (ProviderCause::Unreachable, 1));
+        helpers::end_credential_processes();
+    }
+
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_command_that_hangs_is_ended() {
         let _alone = helpers::STARTING.lock();
-        let folder = folder("exec sleep 300");
+        let folder = folder("echo $$ >\"$0.pid\"\nexec sleep 300");
         let provider = block_on(provider(folder.path(), &S3, "a", "http://west"));
         let worker = Arc::new(Worker::start(&S3).unwrap());
         let on_worker = OnWorker::new(worker, provider, Duration::from_secs(1));
         let verdict = block_on(on_worker.ready(Duration::ZERO)).unwrap().unwrap_err();
         assert_eq!(verdict.cause, ProviderCause::Unreachable, "{verdict:?}");
+        let pid = std::fs::read_to_string(folder.path().join("script.pid")).unwrap();
+        // Until somebody takes note of its end, it is a zombie.
+        let runs = || {
+            let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            !state.is_empty() && !state.contains(") Z ")
+        };
+        for _ in 0..1000 {
+            if !runs() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the process {pid} still runs");
     }
 }
