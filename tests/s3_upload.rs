@@ -252,6 +252,16 @@ fn an_answer_that_does_not_match_is_an_error() {
     assert_eq!(cause(&error), Some(ProviderCause::BadAnswer), "{error}");
     assert!(place.get("no-etag").is_none());
     place.is_clean();
+    let bad_id = |answer: &mut support::S3Answer| {
+        let text = String::from_utf8(std::mem::take(&mut answer.body)).unwrap();
+        let (before, rest) = text.split_once("<UploadId>").unwrap();
+        let (_, after) = rest.split_once('<').unwrap();
+        answer.body = format!("{before}<UploadId>a b<{after}").into_bytes();
+        answer.head.set("Content-Length", Some(&answer.body.len().to_string()));
+    };
+    place.proxy.fail_when(|request| request.operation() == "CreateMultipartUpload", 1, S3Fault::alter(bad_id));
+    let error = place.upload("bad-id", &contents(PART + 1), small_parts()).unwrap_err();
+    assert_eq!(cause(&error), Some(ProviderCause::BadAnswer), "{error}");
 }
 
 #[test]

@@ -103,6 +103,7 @@ mod tests {
     fn a_short_object_is_uploaded_whole() {
         assert!(check(8_192, 8_192, MIN_PART).copied.is_empty());
         let copies = check(8_192, 8_192, MIN_PART + 1);
-        assert_eq!(copies.copied, [MIN_PART..MIN_PART + 1]);
+        assert_eq!(copies.copied.len(), 1);
+        assert_eq!(copies.copied.first(), Some(&(MIN_PART..MIN_PART + 1)));
     }
 }

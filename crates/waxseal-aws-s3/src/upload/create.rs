@@ -7,6 +7,9 @@ use super::session::{Condition, Session};
 use crate::attempt::{Sort, once, pause, sort};
 use crate::commit::{Found, in_the_way, look};
 
+/// AWS's ids have 128 characters or more.
+const ID_MAX: usize = 1024;
+
 /// Sends CreateMultipartUpload. An object that is in the way is noticed here already, and not after all of the parts.
 pub(crate) async fn create(session: &Session) -> Result<()> {
     if session.condition == Condition::Absent && is_taken(session).await {
@@ -37,9 +40,11 @@ pub(crate) async fn create(session: &Session) -> Result<()> {
 }
 
 fn keep(session: &Session, id: Option<String>) -> Result<()> {
-    match id.filter(|id| !id.is_empty()) {
+    // It becomes a part of further requests, and of a message.
+    let is_plain = |id: &String| id.bytes().all(|byte| byte.is_ascii_graphic());
+    match id.filter(|id| (1..=ID_MAX).contains(&id.len()) && is_plain(id)) {
         Some(id) => session.id.set(id).map_err(|_| Error::Bug("an upload was started twice")),
-        None => Err(session.bad_answer("CreateMultipartUpload", "has no upload id")),
+        None => Err(session.bad_answer("CreateMultipartUpload", "has no upload id that can be used")),
     }
 }
 

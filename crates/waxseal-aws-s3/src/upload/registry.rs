@@ -21,7 +21,8 @@ pub struct OpenUpload {
 }
 
 impl OpenUpload {
-    /// The command of the AWS command line that aborts it, for a POSIX shell.
+    /// The command of the AWS command line that aborts it, for a POSIX shell. It has no characters that a terminal obeys:
+    /// if there are such in the key, it is for bash.
     #[must_use]
     pub fn abort_command(&self) -> String {
         format!(
@@ -33,8 +34,16 @@ impl OpenUpload {
     }
 }
 
-/// One word of a POSIX shell.
+/// One word of a POSIX shell, or of bash.
 fn quoted(text: &str) -> String {
+    if text.bytes().any(|byte| !(b' '..=b'~').contains(&byte)) {
+        let escape = |byte: u8| match byte {
+            b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+            b' '..=b'~' => char::from(byte).to_string(),
+            _ => format!("\\x{byte:02x}"),
+        };
+        return format!("$'{}'", text.bytes().map(escape).collect::<String>());
+    }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
     if !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain) {
         return text.to_owned();
@@ -147,5 +156,6 @@ mod tests {
         assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
         assert_eq!(quoted("-rf"), "'-rf'");
         assert_eq!(quoted(""), "''");
+        assert_eq!(quoted("a\u{1b}[31m'\u{e9}\\"), r"$'a\x1b[31m\'\xc3\xa9\\'");
     }
 }
