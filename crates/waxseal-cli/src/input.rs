@@ -1,22 +1,26 @@
-//! Inputs: files, stdin, and their kinds.
+//! Inputs: files, stdin, objects in stores, and how each can be read.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
+use serde_json::Value;
 use waxseal::engine::{MappedFile, Patient, Source};
 use waxseal::envelope::{read_front, read_header_at};
 use waxseal::error::InputChanged;
 use waxseal::format::{Front, Header};
-use waxseal::io::open_input;
+use waxseal::io::{Destination, ReadAt, open_input};
 
 use super::Result;
-use super::args::{Reading, is_stdin};
+use super::args::Reading;
 use super::escape::Name;
 use super::failure::Failure;
+use super::place::Place;
+use super::store::{Object, ObjectName};
 use super::{signals, streams};
 
 /// What `--name` calls stdin. It is known before the first input is opened, and never changes.
@@ -33,39 +37,13 @@ pub(crate) fn stdin_name() -> Option<Name> {
     STDIN_NAME.get().cloned()
 }
 
-/// The source of an input, as the user named it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum InputName {
-    /// No name, or `-`.
-    Stdin,
-    /// A path.
-    Path(PathBuf),
-}
-
-impl InputName {
-    /// `-` is stdin, and so are the system's names for it.
-    pub(crate) fn new(path: &Path) -> Self {
-        if is_stdin(path) { Self::Stdin } else { Self::Path(path.to_owned()) }
-    }
-
-    /// The name, for messages and JSON.
-    pub(crate) fn name(&self) -> Name {
-        match self {
-            Self::Stdin => stdin_name().unwrap_or_else(|| Name::plain("-")),
-            Self::Path(path) => Name::of(path),
-        }
-    }
-
-    /// The name, escaped for messages.
-    pub(crate) fn display(&self) -> String {
-        self.name().to_string()
-    }
-
-    /// Opens it.
+impl Place {
+    /// Opens it as an input.
     pub(crate) fn open(&self) -> Result<Input> {
         let file = match self {
-            Self::Stdin => streams::stdin(),
+            Self::Stream => streams::stdin(),
             Self::Path(path) => open_input(path),
+            Self::Object(name) => return Ok(Input(What::Object(name.open()?, name.clone()))),
         };
         let file = file.map_err(|error| {
             let is_lost = error.kind() == io::ErrorKind::NotFound;
@@ -77,100 +55,220 @@ impl InputName {
         })?;
         let metadata = file.metadata().map_err(|error| Failure::io("reading the size of the input", error))?;
         let source = Source::try_from_file(&file);
-        let shape = match source.map_err(|error| Failure::io("reading the current position in the input", error))? {
-            Source::File(_) => Shape::Seekable,
-            _ => Shape::Stream,
-        };
-        Ok(Input { file, metadata, shape })
+        Ok(Input(match source.map_err(|error| Failure::io("reading the current position in the input", error))? {
+            Source::File(_) => What::File(file, metadata),
+            _ => What::Stream(file, metadata),
+        }))
     }
 }
 
-/// How an input can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// At any position, from its start: a regular file that was not read from yet, or a block device.
-    Seekable,
-    /// Only in order.
-    Stream,
-}
-
 /// An open input.
-pub(crate) struct Input {
-    /// The file, pipe or device.
-    pub(crate) file: File,
-    /// Its kind.
-    pub(crate) metadata: Metadata,
-    /// How it can be read.
-    pub(crate) shape: Shape,
+pub(crate) struct Input(What);
+
+enum What {
+    /// It can be read at any position, from its start: a regular file that was not read from yet, or a block device.
+    File(File, Metadata),
+    /// A pipe, or anything else that can only be read in order.
+    Stream(File, Metadata),
+    /// An object in a store. It can be read at any position.
+    Object(Box<dyn Object>, ObjectName),
 }
 
 impl Input {
-    /// The source for the engine.
-    pub(crate) fn source(&self) -> Source<'_> {
-        match self.shape {
-            Shape::Seekable => Source::File(&self.file),
-            Shape::Stream => Source::Pipe(&self.file),
+    /// Whether it can be read at any position.
+    pub(crate) fn is_seekable(&self) -> bool {
+        !matches!(self.0, What::Stream(..))
+    }
+
+    /// The metadata of what is open on this machine.
+    fn metadata(&self) -> Option<&Metadata> {
+        match &self.0 {
+            What::File(_, metadata) | What::Stream(_, metadata) => Some(metadata),
+            What::Object(..) => None,
+        }
+    }
+
+    /// Whether it is a folder, which can be opened but not read.
+    pub(crate) fn is_dir(&self) -> bool {
+        self.metadata().is_some_and(Metadata::is_dir)
+    }
+
+    /// Whether it is a regular file.
+    pub(crate) fn is_file(&self) -> bool {
+        self.metadata().is_some_and(Metadata::is_file)
+    }
+
+    /// The time of the last modification of a regular file.
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
+        self.metadata().filter(|metadata| metadata.is_file()).and_then(|metadata| metadata.modified().ok())
+    }
+
+    /// The permissions for a file at `destination` that is sealed from it.
+    pub(crate) fn sealed_mode(&self, destination: &Destination) -> u32 {
+        self.metadata().map_or(0o600, |metadata| waxseal::files::sealed_mode(destination, metadata))
+    }
+
+    /// What must not be overwritten while it is read.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match &self.0 {
+            What::File(_, metadata) | What::Stream(_, metadata) => Identity::of(metadata),
+            What::Object(_, name) => Some(Identity::Object(name.text().to_owned())),
+        }
+    }
+
+    /// What a store says about it, for `--json`.
+    pub(crate) fn about(&self) -> Option<Value> {
+        match &self.0 {
+            What::Object(object, _) => object.about(),
+            What::File(..) | What::Stream(..) => None,
+        }
+    }
+
+    /// Its bytes, at their positions. A stream refuses each read.
+    pub(crate) fn bytes(&self) -> &dyn ReadAt {
+        match &self.0 {
+            What::File(file, _) | What::Stream(file, _) => file,
+            What::Object(object, _) => &**object,
+        }
+    }
+
+    /// Reads with a position of its own. It begins at the start.
+    pub(crate) fn cursor(&self) -> Cursor<'_> {
+        Cursor { bytes: self.bytes(), position: 0 }
+    }
+
+    /// Reads in order: a stream from where it is, anything else from its start.
+    pub(crate) fn stream(&self) -> Box<dyn Read + Send + '_> {
+        match &self.0 {
+            What::File(file, _) | What::Stream(file, _) => Box::new(Patient(file)),
+            What::Object(object, _) => object.reader(),
+        }
+    }
+
+    /// What the engine reads.
+    pub(crate) fn supply(&self) -> Supply<'_> {
+        match &self.0 {
+            What::File(file, _) => Supply::File(file),
+            What::Stream(file, _) => Supply::Pipe(file),
+            What::Object(object, _) => Supply::Reader(object.reader()),
         }
     }
 
     /// To be sealed, and mapped if `reading` says so.
-    pub(crate) fn source_by(&self, reading: Reading) -> Result<Source<'_>> {
+    pub(crate) fn supply_by(&self, reading: Reading) -> Result<Supply<'_>> {
         match reading {
             // A mapped input is slower where it is not in memory, and little faster where it is: docs/performance.md.
-            Reading::Auto | Reading::Read => Ok(self.source()),
-            Reading::Map => self.mapped().map(Source::Mapped).map_err(|error| {
+            Reading::Auto | Reading::Read => Ok(self.supply()),
+            Reading::Map => self.mapped().map(Supply::Mapped).map_err(|error| {
                 Failure::usage(format!("the input cannot be mapped: {error}")).hint("read it with --input read")
             }),
         }
     }
 
     fn mapped(&self) -> io::Result<MappedFile<'_>> {
-        match self.shape {
-            Shape::Seekable => signals::map(&self.file),
-            Shape::Stream => Err(io::Error::other("it is not a regular file")),
+        match &self.0 {
+            What::File(file, _) => signals::map(file),
+            What::Stream(..) | What::Object(..) => Err(io::Error::other("it is not a regular file")),
         }
     }
 
     /// The whole length in bytes, where it can be known.
     pub(crate) fn len(&self) -> Option<u64> {
-        match self.shape {
-            Shape::Seekable if self.metadata.is_file() => Some(self.metadata.len()),
-            Shape::Seekable => (&self.file).seek(SeekFrom::End(0)).ok(),
-            Shape::Stream => None,
+        match &self.0 {
+            What::File(_, metadata) if metadata.is_file() => Some(metadata.len()),
+            What::File(file, _) => (&*file).seek(SeekFrom::End(0)).ok(),
+            What::Stream(..) => None,
+            What::Object(object, _) => object.size().ok(),
         }
     }
 
-    /// Fails if a regular file has changed since it was opened. It compares the length and the times of the last
-    /// change.
+    /// Fails if a regular file or an object has changed since it was opened. For a file, it compares the length and the
+    /// times of the last change.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         let looks = |meta: &Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
-        let now = self.file.metadata().map_err(|error| Failure::io("reading the size of the input", error))?;
-        if !now.is_file() || looks(&now) == looks(&self.metadata) {
+        let (file, metadata) = match &self.0 {
+            What::File(file, metadata) | What::Stream(file, metadata) => (file, metadata),
+            What::Object(object, _) => {
+                return object.check_unchanged().map_err(|error| Failure::io("reading the input", error));
+            }
+        };
+        let now = file.metadata().map_err(|error| Failure::io("reading the size of the input", error))?;
+        if !now.is_file() || looks(&now) == looks(metadata) {
             return Ok(());
         }
         Err(Failure::io("reading the input", io::Error::other(InputChanged)))
     }
 
     /// Reads the header and the bytes around it.
-    pub(crate) fn header(&mut self) -> waxseal::Result<(Front, Header)> {
-        match self.shape {
-            Shape::Seekable => read_header_at(&mut |buffer, position| self.file.read_at(buffer, position)),
-            Shape::Stream => {
-                let front = read_front(&mut Patient(&self.file))?;
-                let header = Header::read(&front)?;
-                Ok((front, header))
-            }
+    pub(crate) fn header(&self) -> waxseal::Result<(Front, Header)> {
+        if let What::Stream(file, _) = &self.0 {
+            let front = read_front(&mut Patient(file))?;
+            let header = Header::read(&front)?;
+            return Ok((front, header));
+        }
+        read_header_at(&mut |buffer, position| self.bytes().read_at(buffer, position))
+    }
+}
+
+/// What the engine reads of an input.
+pub(crate) enum Supply<'a> {
+    /// At positions.
+    File(&'a File),
+    /// At positions, in mapped memory.
+    Mapped(MappedFile<'a>),
+    /// In order.
+    Pipe(&'a File),
+    /// In order, from a store.
+    Reader(Box<dyn Read + Send + 'a>),
+}
+
+impl Supply<'_> {
+    /// The source for the engine.
+    pub(crate) fn source(&mut self) -> Source<'_> {
+        match self {
+            Self::File(file) => Source::File(file),
+            Self::Mapped(file) => Source::Mapped(*file),
+            Self::Pipe(file) => Source::Pipe(file),
+            Self::Reader(reader) => Source::Stream(reader),
         }
     }
 }
 
+/// Reads an input from a position of its own.
+pub(crate) struct Cursor<'a> {
+    bytes: &'a dyn ReadAt,
+    position: u64,
+}
+
+impl Read for Cursor<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read_at(buffer, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Cursor<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::End(distance) => self.bytes.size()?.checked_add_signed(distance),
+            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
+        };
+        self.position = place.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
 /// Identifies a file, whatever its name is. A file must not be read and overwritten at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Identity {
     /// A regular file: device and inode.
     File(u64, u64),
     /// A block device.
     Block(u64),
+    /// An object in a store: its name.
+    Object(OsString),
 }
 
 impl Identity {

@@ -19,6 +19,7 @@ mod ledger;
 mod once;
 mod output;
 mod parallel;
+mod place;
 mod plan;
 mod process;
 mod progress;
@@ -27,6 +28,7 @@ mod remedy;
 mod report;
 mod session;
 mod signals;
+mod store;
 mod streams;
 mod to_command;
 

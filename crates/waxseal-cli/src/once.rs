@@ -2,14 +2,12 @@
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
 
 use super::Result;
-use super::args::is_stdin;
 use super::escape;
 use super::failure::Failure;
-use super::input::InputName;
 use super::keys::KeySpec;
+use super::place::Place;
 use super::streams;
 
 /// The major number of `/dev/null`, `/dev/zero`, `/dev/urandom`. Several readers can share these devices.
@@ -44,17 +42,18 @@ impl Stream {
         Ok(Self::of(&metadata).unwrap_or(Self::Stdin))
     }
 
-    fn at(path: &Path) -> Result<Option<Self>> {
-        if is_stdin(path) {
-            return Self::stdin().map(Some);
+    fn at(place: &Place) -> Result<Option<Self>> {
+        match place {
+            Place::Stream => Self::stdin().map(Some),
+            // If the source cannot be examined, it cannot be opened either, and the error is reported then.
+            Place::Path(path) => Ok(std::fs::metadata(path).ok().as_ref().and_then(Self::of)),
+            Place::Object(_) => Ok(None),
         }
-        // If the source cannot be examined, it cannot be opened either, and the error is reported then.
-        Ok(std::fs::metadata(path).ok().as_ref().and_then(Self::of))
     }
 }
 
 /// Refuses a stream that is used by two of the inputs and keys.
-pub(crate) fn check<'a>(inputs: &[InputName], keys: impl IntoIterator<Item = &'a KeySpec>) -> Result<()> {
+pub(crate) fn check<'a>(inputs: &[Place], keys: impl IntoIterator<Item = &'a KeySpec>) -> Result<()> {
     let mut seen: Vec<(Stream, String)> = Vec::new();
     let mut add = |stream: Option<Stream>, what: String| {
         let Some(stream) = stream else { return Ok(()) };
@@ -66,15 +65,11 @@ pub(crate) fn check<'a>(inputs: &[InputName], keys: impl IntoIterator<Item = &'a
         Ok(())
     };
     for (path, what) in keys.into_iter().filter_map(|key| key.path()) {
-        add(Stream::at(path)?, format!("the {what} {}", escape::path(path)))?;
+        add(Stream::at(&Place::input(path))?, format!("the {what} {}", escape::path(path)))?;
     }
     for input in inputs {
-        let stream = match input {
-            // If stdin is closed, the error is reported when the input is opened.
-            InputName::Stdin => Stream::stdin().ok(),
-            InputName::Path(path) => Stream::at(path)?,
-        };
-        add(stream, format!("the input {}", input.display()))?;
+        // If stdin is closed, the error is reported when the input is opened.
+        add(Stream::at(input).ok().flatten(), format!("the input {}", input.display()))?;
     }
     Ok(())
 }

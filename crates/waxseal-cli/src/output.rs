@@ -1,27 +1,29 @@
 //! Outputs: a complete file, or none.
 //!
-//! A file is written under a temporary name in the same folder, synced, and renamed in one step. Until then, an
-//! existing file stays unchanged.
+//! A file is written under a temporary name in the same folder, synced, and renamed in one step. An object in a store
+//! appears with the request that completes its upload. Until then, an existing file or object stays unchanged.
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use waxseal::engine::{Durability, Sink};
+use serde_json::Value;
+use waxseal::engine::{Durability, Patient, Sink};
 pub(crate) use waxseal::io::Overwrite;
 use waxseal::io::{AtomicFile, Destination, DestinationError, OpenFor, close};
 
 use super::Result;
-use super::args::is_stdout;
-use super::escape;
+use super::escape::{self, Name};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::input::{Identity, Input, InputName};
+use super::input::{Identity, Input};
+use super::place::Place;
 use super::report::Reporter;
 use super::signals::{self, Registered};
+use super::store::{NewObject, ObjectName};
 use super::streams;
 
 /// The kind of the output's content.
@@ -38,29 +40,109 @@ pub(crate) type Forbidden = Vec<(Identity, &'static str)>;
 
 /// A checked destination. Nothing was created or changed.
 #[derive(Debug)]
-pub(crate) enum Target {
+pub(crate) struct Target(There);
+
+#[derive(Debug)]
+enum There {
     /// Stdout.
     Stdout,
     /// A device or a FIFO. It is written directly.
     Special(Destination),
     /// A file.
     File(Destination, Overwrite),
+    /// An object in a store.
+    Object(ObjectName, Overwrite),
 }
 
 impl Target {
-    /// Checks `path` as an output, and opens its folder. Nothing is created.
-    pub(crate) fn at(path: &Path, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
-        if is_stdout(path) {
-            check_stdout(forbidden)?;
-            return Ok(Self::Stdout);
+    /// Checks `place` as an output, and opens its folder. Nothing is created.
+    pub(crate) fn at(place: &Place, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
+        let there = match place {
+            Place::Stream => {
+                check_stdout(forbidden)?;
+                There::Stdout
+            }
+            Place::Path(path) => There::at(path, overwrite, forbidden)?,
+            Place::Object(object) => {
+                if let Some(what) = place.identity().and_then(|identity| what_of(forbidden, &identity)) {
+                    return Err(is_in_use(&place.display(), what));
+                }
+                object.check(overwrite)?;
+                There::Object(object.clone(), overwrite)
+            }
+        };
+        Ok(Self(there))
+    }
+
+    /// Opens the output. `mode` is for a new file. `len` is about how long it will be, if this is known.
+    pub(crate) fn open(self, content: Content, mode: u32, len: Option<u64>) -> Result<Output> {
+        let (stream, is_disk) = match self.0 {
+            There::Stdout => (streams::stdout(), false),
+            There::Special(there) => {
+                let is_disk = there.found().is_some_and(|there| there.file_type().is_block_device());
+                (there.open(OpenFor::Write), is_disk)
+            }
+            There::File(destination, overwrite) => {
+                return Ok(Output(Kind::File(Box::new(NewFile::at(destination, overwrite, mode)?))));
+            }
+            There::Object(object, overwrite) => return Ok(Output(Kind::Object(object.create(overwrite, len)?))),
+        };
+        let stream = stream.map_err(|error| Failure::io("opening the output", error))?;
+        if content == Content::Ciphertext && stream.is_terminal() {
+            let failure = Failure::usage("ciphertext is not written to a terminal");
+            return Err(failure.hint("name a file with -o, or use a pipe"));
         }
+        Ok(Output(if is_disk { Kind::Disk(stream) } else { Kind::Stream(stream) }))
+    }
+
+    /// Whether both have the same name in the same folder, however the user wrote them.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let place = |target: &Self| match &target.0 {
+            There::File(there, _) => {
+                let folder = there.folder_metadata().ok()?;
+                Some((folder.dev(), folder.ino(), there.name().to_owned()))
+            }
+            There::Stdout | There::Special(_) | There::Object(..) => None,
+        };
+        place(self).is_some_and(|own| place(other) == Some(own))
+    }
+
+    /// Whether it is stdout.
+    pub(crate) fn is_stdout(&self) -> bool {
+        matches!(self.0, There::Stdout)
+    }
+
+    /// The place of a new file. `None` if it is anything else.
+    pub(crate) fn into_file(self) -> Option<(Destination, Overwrite)> {
+        match self.0 {
+            There::File(destination, overwrite) => Some((destination, overwrite)),
+            There::Stdout | There::Special(_) | There::Object(..) => None,
+        }
+    }
+
+    /// The name of a file or an object that will be created.
+    pub(crate) fn name(&self) -> Option<Name> {
+        match &self.0 {
+            There::Stdout => None,
+            There::Special(there) | There::File(there, _) => Some(Name::of(there.path())),
+            There::Object(object, _) => Some(Name::of(object.text())),
+        }
+    }
+
+    /// The mode of a file that is sealed from `input`. A stream has no mode of its own.
+    pub(crate) fn sealed_mode(&self, input: &Input) -> u32 {
+        let There::File(there, _) = &self.0 else { return 0o600 };
+        input.sealed_mode(there)
+    }
+}
+
+impl There {
+    fn at(path: &Path, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
         let destination = Destination::at(path).map_err(|error| no_destination(path, error))?;
         let Some(there) = destination.found() else { return Ok(Self::File(destination, overwrite)) };
         let name = escape::path(path);
-        if let Some(identity) = Identity::of(there)
-            && let Some((_, what)) = forbidden.iter().find(|(other, _)| *other == identity)
-        {
-            return Err(Failure::usage(format!("the output {name} is the {what}")).hint("name another output with -o"));
+        if let Some(what) = Identity::of(there).and_then(|identity| what_of(forbidden, &identity)) {
+            return Err(is_in_use(&name, what));
         }
         let kind = there.file_type();
         if kind.is_dir() {
@@ -83,52 +165,15 @@ impl Target {
             Err(Failure::usage(format!("the output {name} is neither a file nor a device")))
         }
     }
+}
 
-    /// Opens the output. `mode` is for a new file.
-    pub(crate) fn open(self, content: Content, mode: u32) -> Result<Output> {
-        let (stream, is_disk) = match self {
-            Self::Stdout => (streams::stdout(), false),
-            Self::Special(there) => {
-                let is_disk = there.found().is_some_and(|there| there.file_type().is_block_device());
-                (there.open(OpenFor::Write), is_disk)
-            }
-            Self::File(destination, overwrite) => {
-                return Ok(Output::File(Box::new(NewFile::at(destination, overwrite, mode)?)));
-            }
-        };
-        let stream = stream.map_err(|error| Failure::io("opening the output", error))?;
-        if content == Content::Ciphertext && stream.is_terminal() {
-            let failure = Failure::usage("ciphertext is not written to a terminal");
-            return Err(failure.hint("name a file with -o, or use a pipe"));
-        }
-        Ok(if is_disk { Output::Disk(stream) } else { Output::Stream(stream) })
-    }
+/// What `identity` is, if it must not be an output.
+fn what_of(forbidden: &Forbidden, identity: &Identity) -> Option<&'static str> {
+    forbidden.iter().find(|(other, _)| other == identity).map(|(_, what)| *what)
+}
 
-    /// Whether both have the same name in the same folder, however the user wrote them.
-    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        let place = |target: &Self| match target {
-            Self::File(there, _) => {
-                let folder = there.folder_metadata().ok()?;
-                Some((folder.dev(), folder.ino(), there.name().to_owned()))
-            }
-            _ => None,
-        };
-        place(self).is_some_and(|own| place(other) == Some(own))
-    }
-
-    /// The path of a file that will be created.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Stdout => None,
-            Self::Special(there) | Self::File(there, _) => Some(there.path()),
-        }
-    }
-
-    /// The mode of a file that is sealed from `input`. A stream has no mode of its own.
-    pub(crate) fn sealed_mode(&self, input: &Input) -> u32 {
-        let Self::File(there, _) = self else { return 0o600 };
-        waxseal::files::sealed_mode(there, &input.metadata)
-    }
+fn is_in_use(name: &str, what: &str) -> Failure {
+    Failure::usage(format!("the output {name} is the {what}")).hint("name another output with -o")
 }
 
 /// Explains why the output cannot be at `path`.
@@ -162,8 +207,8 @@ pub(crate) fn check_stdout(forbidden: &Forbidden) -> Result<()> {
     let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|stdout| stdout.metadata());
     // If stdout is closed, the write fails later.
     let Some(identity) = stdout.ok().as_ref().and_then(Identity::of) else { return Ok(()) };
-    match forbidden.iter().find(|(other, _)| *other == identity) {
-        Some((_, what)) => {
+    match what_of(forbidden, &identity) {
+        Some(what) => {
             Err(Failure::usage(format!("stdout is the {what}")).hint("name another output with -o, or use a pipe"))
         }
         None => Ok(()),
@@ -176,50 +221,61 @@ fn exists(path: &Path) -> Failure {
 }
 
 /// An open output.
-pub(crate) enum Output {
+pub(crate) struct Output(Kind);
+
+enum Kind {
     /// Written directly and in order.
     Stream(File),
     /// A block device. It is written directly, in order, and synced.
     Disk(File),
     /// A file that is being created.
     File(Box<NewFile>),
+    /// An object that is being created, in order.
+    Object(Box<dyn NewObject>),
 }
 
 impl Output {
+    /// Whether a reader gets the content while it is written, before it is complete.
+    pub(crate) fn is_direct(&self) -> bool {
+        matches!(self.0, Kind::Stream(_) | Kind::Disk(_))
+    }
+
     /// The sink for the engine. [`Output::commit`] syncs it if necessary.
-    pub(crate) fn sink(&self, durability: Durability) -> Sink<'_> {
-        match self {
+    pub(crate) fn sink(&mut self, durability: Durability) -> Sink<'_> {
+        match &mut self.0 {
             // Other programs may write to a file that the shell opened. So it is written in order at its cursor, and
             // the user syncs it.
-            Self::Stream(stream) | Self::Disk(stream) => Sink::Pipe(stream),
-            Self::File(file) if durability == Durability::Unsynced => Sink::File(file.file(), durability),
-            Self::File(file) => Sink::File(file.file(), Durability::Started),
+            Kind::Stream(stream) | Kind::Disk(stream) => Sink::Pipe(stream),
+            Kind::File(file) => {
+                let started = if durability == Durability::Unsynced { durability } else { Durability::Started };
+                Sink::File(file.file(), started)
+            }
+            Kind::Object(object) => Sink::Stream(object),
         }
     }
 
-    /// The file or stream, for short contents.
-    pub(crate) fn file(&self) -> &File {
-        match self {
-            Self::Stream(stream) | Self::Disk(stream) => stream,
-            Self::File(file) => file.file(),
+    /// Writes in order, for short contents and copies.
+    pub(crate) fn writer(&mut self) -> Box<dyn Write + '_> {
+        match &mut self.0 {
+            Kind::Stream(stream) | Kind::Disk(stream) => Box::new(Patient(stream)),
+            Kind::File(file) => Box::new(Patient(file.file())),
+            Kind::Object(object) => Box::new(object),
         }
     }
 
     /// A file that is made from the file `input` gets its modification time, as gzip, xz and zstd do.
-    pub(crate) fn keep_time(&mut self, name: &InputName, input: &Input) {
-        if let (Self::File(file), InputName::Path(_)) = (self, name)
-            && input.metadata.is_file()
-            && let Ok(modified) = input.metadata.modified()
-        {
+    pub(crate) fn keep_time(&mut self, place: &Place, input: &Input) {
+        if let (Kind::File(file), Place::Path(_), Some(modified)) = (&mut self.0, place, input.modified()) {
             file.0.set_modified(modified);
         }
     }
 
-    /// Makes it count. Without this call, a new file vanishes.
-    pub(crate) fn commit(self, durability: Durability, reporter: &Reporter) -> Result<()> {
-        let stream = match self {
-            Self::File(file) => return file.commit(durability, reporter),
-            Self::Disk(disk) => {
+    /// Makes it count. Without this call, a new file or object vanishes. Returns what a store says about a new object.
+    pub(crate) fn commit(self, durability: Durability, reporter: &Reporter) -> Result<Option<Value>> {
+        let stream = match self.0 {
+            Kind::File(file) => return file.commit(durability, reporter).map(|()| None),
+            Kind::Object(object) => return object.commit(),
+            Kind::Disk(disk) => {
                 // If a signal has asked the program to end, it must not report that the data is on the disk.
                 signals::check();
                 if durability != Durability::Unsynced {
@@ -227,10 +283,11 @@ impl Output {
                 }
                 disk
             }
-            Self::Stream(stream) => stream,
+            Kind::Stream(stream) => stream,
         };
         // Some file systems report a full disk only when a file is closed.
-        close(stream).map_err(|error| Failure::io("closing the output", error))
+        close(stream).map_err(|error| Failure::io("closing the output", error))?;
+        Ok(None)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::input::InputName;
+use super::place::Place;
 use super::signals;
 
 /// So many inputs are worked on at once.
@@ -70,6 +70,8 @@ enum Common {
     File(u64, u64),
     /// A name in a folder, whether a file has it yet or not.
     Name(u64, u64, OsString),
+    /// An object in a store, whether it is there yet or not.
+    Object(OsString),
 }
 
 /// Finds what inputs have in common.
@@ -83,22 +85,29 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// The next input is read from `input`, and its output is written at `output`.
-    pub(crate) fn add(&mut self, input: &InputName, output: Option<&Path>) {
+    pub(crate) fn add(&mut self, input: &Place, output: Option<&Place>) {
         let number = self.roots.len();
         self.roots.push(number);
-        let InputName::Path(path) = input else { return self.join(number, Common::Stream) };
-        for path in [Some(path.as_path()), output].into_iter().flatten() {
-            match std::fs::metadata(path) {
-                Ok(there) if !there.is_file() => self.join(number, Common::Stream),
-                // Who writes nothing cannot disturb another one.
-                Ok(there) if output.is_some() => self.join(number, Common::File(there.dev(), there.ino())),
-                _ => {}
+        // Who writes nothing cannot disturb another one.
+        let writes = output.is_some();
+        for place in [Some(input), output].into_iter().flatten() {
+            match place {
+                Place::Stream => self.join(number, Common::Stream),
+                Place::Path(path) => self.add_path(number, path, writes),
+                Place::Object(name) if writes => self.join(number, Common::Object(name.text().to_owned())),
+                Place::Object(_) => {}
             }
-            if output.is_some()
-                && let (Some((device, inode)), Some(name)) = (self.folder_of(path), path.file_name())
-            {
-                self.join(number, Common::Name(device, inode, name.to_owned()));
-            }
+        }
+    }
+
+    fn add_path(&mut self, number: usize, path: &Path, writes: bool) {
+        match std::fs::metadata(path) {
+            Ok(there) if !there.is_file() => self.join(number, Common::Stream),
+            Ok(there) if writes => self.join(number, Common::File(there.dev(), there.ino())),
+            _ => {}
+        }
+        if writes && let (Some((device, inode)), Some(name)) = (self.folder_of(path), path.file_name()) {
+            self.join(number, Common::Name(device, inode, name.to_owned()));
         }
     }
 
@@ -171,7 +180,9 @@ mod tests {
 
     fn groups(jobs: &[(&Path, Option<&Path>)]) -> Vec<Vec<usize>> {
         let mut groups = Groups::default();
-        jobs.iter().for_each(|(input, output)| groups.add(&InputName::new(input), *output));
+        for (input, output) in jobs {
+            groups.add(&Place::input(input), output.map(Place::output).as_ref());
+        }
         groups.into_groups()
     }
 

@@ -1,28 +1,21 @@
 //! From parsed arguments to jobs: each input with its output. Errors that need no access to files are reported here,
 //! before any job begins.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
 
 use waxseal::Demands;
 use waxseal::container::Layout;
 use waxseal::format::Pairs;
 
 use super::Result;
-use super::args::{FileArgs, PairArgs, is_stdout};
-use super::escape;
+use super::args::{FileArgs, PairArgs};
 use super::failure::Failure;
-use super::input::{Identity, Input, InputName};
+use super::input::Input;
 use super::output::{Forbidden, Overwrite, Target};
+use super::place::Place;
 use super::streams;
-
-/// The file extension of sealed files.
-const SUFFIX: &str = ".wax";
 
 /// The direction of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +26,13 @@ pub(crate) enum Direction {
     Decrypt,
 }
 
-/// One input and the path of its output.
+/// One input and its output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Job {
     /// The input.
-    pub(crate) input: InputName,
-    /// The output; `-` is stdout.
-    pub(crate) output: PathBuf,
+    pub(crate) input: Place,
+    /// The output.
+    pub(crate) output: Place,
     /// Whether the output's name was derived from the input's name.
     pub(crate) naming: Naming,
 }
@@ -50,23 +43,21 @@ impl Job {
     /// An empty one may be only a name: where a file system cannot name a file without replacing another one, a power
     /// cut can leave it. It counts only if it is all that there is to decrypt.
     pub(crate) fn is_done(&self, direction: Direction) -> bool {
-        let found = std::fs::metadata(&self.output).ok().filter(|_| !is_stdout(&self.output));
-        let Some(file) = found.filter(Metadata::is_file) else { return false };
-        file.len() > 0 || direction == Direction::Decrypt && self.opens_to_nothing()
+        let Some(len) = self.output.whole_len() else { return false };
+        len > 0 || direction == Direction::Decrypt && self.opens_to_nothing()
     }
 
     /// Whether the input is so short that its plaintext is empty.
     fn opens_to_nothing(&self) -> bool {
-        let InputName::Path(path) = &self.input else { return false };
-        let is_file = std::fs::metadata(path).is_ok_and(|input| input.is_file());
-        let Some(mut input) = is_file.then(|| self.input.open().ok()).flatten() else { return false };
+        let is_whole = self.input.whole_len().is_some();
+        let Some(input) = is_whole.then(|| self.input.open().ok()).flatten() else { return false };
         let (len, header) = (input.len(), input.header());
         let end = len.zip(header.ok()).map(|(len, (_, header))| Layout::of(&header).end(len));
         matches!(end, Some(Ok(end)) if end.plaintext_len == 0)
     }
 
     /// Where it is read from, and where its output goes.
-    pub(crate) fn place(&self) -> (&InputName, Option<&Path>) {
+    pub(crate) fn place(&self) -> (&Place, Option<&Place>) {
         (&self.input, Some(&self.output))
     }
 }
@@ -82,56 +73,31 @@ pub(crate) enum Naming {
 
 /// Pairs each input with its output.
 pub(crate) fn jobs(files: &FileArgs, direction: Direction) -> Result<Vec<Job>> {
-    let inputs: Vec<InputName> = files.inputs.iter().map(|path| InputName::new(path)).collect();
-    match (&files.output, inputs.as_slice()) {
-        (Some(output), []) => Ok(vec![given(InputName::Stdin, output)]),
+    let inputs: Vec<Place> = files.inputs.iter().map(|name| Place::input(name)).collect();
+    let output = files.output.as_ref().map(|name| Place::output(name));
+    match (output, inputs.as_slice()) {
+        (Some(output), []) => Ok(vec![given(Place::Stream, output)]),
         (Some(output), [input]) => Ok(vec![given(input.clone(), output)]),
         (Some(_), _) => Err(Failure::usage("several inputs cannot go to one output")
             .hint("without -o, each output is created next to its input")),
-        (None, [] | [InputName::Stdin]) => Ok(vec![given(InputName::Stdin, Path::new("-"))]),
+        (None, [] | [Place::Stream]) => Ok(vec![given(Place::Stream, Place::Stream)]),
         (None, several) => several.iter().map(|input| beside(input, direction)).collect(),
     }
 }
 
-fn given(input: InputName, output: &Path) -> Job {
-    Job { input, output: output.to_owned(), naming: Naming::Given }
+fn given(input: Place, output: Place) -> Job {
+    Job { input, output, naming: Naming::Given }
 }
 
-fn beside(input: &InputName, direction: Direction) -> Result<Job> {
-    let InputName::Path(path) = input else {
+fn beside(input: &Place, direction: Direction) -> Result<Job> {
+    let output = match direction {
+        Direction::Encrypt => input.sealed(),
+        Direction::Decrypt => input.opened(),
+    };
+    let Some(output) = output else {
         return Err(Failure::usage("stdin cannot be one of several inputs").hint("use a separate run for stdin"));
     };
-    let output = match direction {
-        Direction::Encrypt => with_suffix(path),
-        Direction::Decrypt => without_suffix(path),
-    }?;
-    // A file with such a name is a file: `-.wax` is opened into `./-`.
-    let output = if is_stdout(&output) { in_its_folder(&output) } else { output };
-    Ok(Job { input: input.clone(), output, naming: Naming::Beside })
-}
-
-/// The same file with a longer path, which does not mean a stream.
-fn in_its_folder(path: &Path) -> PathBuf {
-    let folder = path.parent().unwrap_or(Path::new("")).join(".");
-    folder.join(path.file_name().unwrap_or_default())
-}
-
-fn with_suffix(path: &Path) -> Result<PathBuf> {
-    let Some(name) = path.file_name() else {
-        return Err(Failure::usage(format!("{} names no file", escape::path(path))));
-    };
-    let mut name = OsString::from(name);
-    name.push(SUFFIX);
-    Ok(path.with_file_name(name))
-}
-
-fn without_suffix(path: &Path) -> Result<PathBuf> {
-    let stem = path.file_name().and_then(|name| name.as_bytes().strip_suffix(SUFFIX.as_bytes()));
-    match stem.filter(|stem| !stem.is_empty()) {
-        Some(stem) => Ok(path.with_file_name(OsStr::from_bytes(stem))),
-        None => Err(Failure::usage(format!("the name {} does not end in {SUFFIX}", escape::path(path)))
-            .hint("name the output with -o")),
-    }
+    Ok(Job { input: input.clone(), output: output?, naming: Naming::Beside })
 }
 
 /// Pairs and labels as demands.
@@ -151,11 +117,11 @@ pub(crate) fn labels(pairs: &PairArgs) -> Result<Pairs> {
 
 /// Checks the output of `job`, whose input is open.
 pub(crate) fn target(job: &Job, input: &Input, force: bool, keys: &Forbidden) -> Result<Target> {
-    if is_stdout(&job.output) {
+    if job.output == Place::Stream {
         streams::stdout().map_err(|error| Failure::io("opening the output", error))?;
     }
     let mut forbidden = keys.clone();
-    forbidden.extend(Identity::of(&input.metadata).map(|identity| (identity, "input")));
+    forbidden.extend(input.identity().map(|identity| (identity, "input")));
     Target::at(&job.output, overwrite(force), &forbidden)
 }
 
@@ -181,6 +147,7 @@ pub(crate) fn somebody_reads_stdout() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn outputs(inputs: &[&str], output: Option<&str>, direction: Direction) -> Result<Vec<String>> {
         let files = FileArgs {
@@ -188,7 +155,10 @@ mod tests {
             output: output.map(PathBuf::from),
             ..FileArgs::default()
         };
-        Ok(jobs(&files, direction)?.iter().map(|job| job.output.to_string_lossy().into_owned()).collect())
+        Ok(jobs(&files, direction)?
+            .iter()
+            .map(|job| job.output.path().map_or("-".into(), |path| path.to_string_lossy().into_owned()))
+            .collect())
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::escape::{self, Name};
 use super::evidence::Evidence;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::input::Input;
 use super::ledger::Ledger;
 use super::plan::Job;
 use super::streams;
@@ -83,9 +84,25 @@ pub(crate) struct Done {
 impl Done {
     /// The output was there already, and `--skip-existing` leaves it as it is.
     pub(crate) fn skipped(job: &Job) -> Self {
-        let note = Some(format!("{}: skipped, because {} exists", job.input.display(), escape::path(&job.output)));
+        let note = Some(format!("{}: skipped, because {} exists", job.input.display(), job.output.display()));
         let more = Map::from_iter([("skipped".to_owned(), true.into())]);
-        Self { output: Some(Name::of(&job.output)), note, more, ..Self::default() }
+        Self { output: Some(job.output.name()), note, more, ..Self::default() }
+    }
+
+    /// Adds what a store says about the input.
+    pub(crate) fn of(mut self, input: &Input) -> Self {
+        if let Some(about) = input.about() {
+            self.more.insert("input_object".to_owned(), about);
+        }
+        self
+    }
+
+    /// Adds what a store says about the new object.
+    pub(crate) fn stored(mut self, about: Option<Value>) -> Self {
+        if let Some(about) = about {
+            self.more.insert("output_object".to_owned(), about);
+        }
+        self
     }
 
     /// What there is to tell and what went wrong, in one.

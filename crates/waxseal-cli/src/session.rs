@@ -1,16 +1,15 @@
 //! Data shared by all inputs of one run.
 
-use std::path::Path;
-
 use waxseal::engine::{Durability, Engine};
 
 use super::Result;
 use super::args::Args;
 use super::clock::Began;
-use super::escape::{self, Name};
+use super::escape::Name;
 use super::exit::Exit;
-use super::input::{Input, InputName, Shape};
+use super::input::Input;
 use super::parallel::{self, Groups, Turn};
+use super::place::Place;
 use super::plan::{self, Job, Naming};
 use super::progress::{Count, Shown};
 use super::report::{Done, Form, JsonTo, Reporter, Volume};
@@ -48,7 +47,7 @@ impl Session {
     /// If an output was written beside its input and a reader of stdout may be waiting for it, reports that.
     pub(crate) fn say_where(&self, job: &Job) {
         if job.naming == Naming::Beside && plan::somebody_reads_stdout() {
-            let output = escape::path(&job.output);
+            let output = job.output.display();
             self.reporter.remark(&format!("nothing goes to stdout: the output is {output} (`-o -` writes to stdout)"));
         }
     }
@@ -56,14 +55,14 @@ impl Session {
     /// The turn that `input` has to wait for, where other inputs are worked on at the same time. A stream has none: what
     /// its other end waits for may be another input's result.
     pub(crate) fn turn_of(&self, input: &Input) -> Option<&Turn> {
-        let heavy = input.shape == Shape::Seekable && input.len().is_none_or(|len| len >= HEAVY);
+        let heavy = input.is_seekable() && input.len().is_none_or(|len| len >= HEAVY);
         (self.reporter.is_one_of_several() && heavy).then_some(&self.heavy)
     }
 
     /// Whether `input` may have a progress bar of its own. Of several, small ones are only counted.
     pub(crate) fn progress_of(&self, input: &Input) -> Shown {
         let counted = self.reporter.is_one_of_several() && self.turn_of(input).is_none();
-        if counted && input.shape == Shape::Seekable { Shown::Never } else { self.progress }
+        if counted && input.is_seekable() { Shown::Never } else { self.progress }
     }
 
     /// Does `work` for each of `items`, several at once; one failure does not stop the others. Each is told of as it is
@@ -77,7 +76,7 @@ impl Session {
         &self,
         items: &[T],
         waits: bool,
-        place: impl for<'i> Fn(&'i T) -> (&'i InputName, Option<&'i Path>) + Sync,
+        place: impl for<'i> Fn(&'i T) -> (&'i Place, Option<&'i Place>) + Sync,
         work: impl Fn(&T) -> Result<Done> + Sync,
     ) -> Exit {
         let name = |item: &T| place(item).0.name();

@@ -11,35 +11,38 @@ use crate::Result;
 use crate::args::{ByteRange, CatArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{Identity, Input, InputName, Shape};
+use crate::input::Input;
 use crate::output::check_stdout;
+use crate::place::Place;
 use crate::report::Done;
 use crate::session::Session;
 use crate::streams;
 
 /// Writes the range.
 pub(crate) fn run(args: &CatArgs, session: &Session) -> Result<Exit> {
-    let name = InputName::new(&args.input);
+    let name = Place::input(&args.input);
     let open = Open::new(&args.open, &args.pairs, std::slice::from_ref(&name), session)?;
     Ok(session.reporter.finished(Some(&name.name()), cat(&name, args.range, &open)))
 }
 
-fn cat(name: &InputName, range: ByteRange, open: &Open<'_>) -> Result<Done> {
-    let mut input = name.open()?;
+fn cat(name: &Place, range: ByteRange, open: &Open<'_>) -> Result<Done> {
+    let input = name.open()?;
     let mut forbidden = open.forbidden();
-    forbidden.extend(Identity::of(&input.metadata).map(|identity| (identity, "input")));
+    forbidden.extend(input.identity().map(|identity| (identity, "input")));
     check_stdout(&forbidden)?;
     let stdout = streams::stdout().map_err(|error| Failure::io("opening the output", error))?;
-    match input.shape {
-        Shape::Seekable => seek(&mut input, range, stdout, open),
-        Shape::Stream if range.end < u64::MAX => start(&mut input, range, stdout, open),
-        Shape::Stream => pass(&name.display(), &mut input, range, stdout, open),
+    if input.is_seekable() {
+        seek(&input, range, stdout, open)
+    } else if range.end < u64::MAX {
+        start(&input, range, stdout, open)
+    } else {
+        pass(&name.display(), &input, range, stdout, open)
     }
 }
 
 /// Opens only the chunks of the range, and the last chunk for the length.
-fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
-    let reader = OpenReaderAt::new(&input.file, &open.openers(), open.demands());
+fn seek(input: &Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
+    let reader = OpenReaderAt::new(input.cursor(), &open.openers(), open.demands());
     let mut reader = match reader {
         Ok(reader) => reader,
         Err(error) => return Err(open.explain(error, None, input)),
@@ -52,12 +55,12 @@ fn seek(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> R
     let most = range.end.min(reader.plaintext_len()).saturating_sub(start);
     let passed = copy(&mut reader, most, &mut Patient(&stdout))?;
     closed(stdout)?;
-    Ok(Done { bytes: Some(passed), ..done })
+    Ok(Done { bytes: Some(passed), ..done }.of(input))
 }
 
 /// Reads a stream only as far as the range needs it. What comes after the range is not looked at.
-fn start(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
-    let mut reader = match OpenReader::new(Patient(&input.file), &open.openers(), open.demands()) {
+fn start(input: &Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
+    let mut reader = match OpenReader::new(input.stream(), &open.openers(), open.demands()) {
         Ok(reader) => reader,
         Err(error) => return Err(open.explain(error, None, input)),
     };
@@ -73,7 +76,7 @@ fn start(input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> 
 }
 
 /// Reads a stream to its end, so that all of it is authenticated, and lets the range through.
-fn pass(name: &str, input: &mut Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
+fn pass(name: &str, input: &Input, range: ByteRange, stdout: File, open: &Open<'_>) -> Result<Done> {
     let mut window = Window { inner: Patient(&stdout), range, position: 0, passed: 0 };
     let done = open.open_into(name, input, Sink::Stream(&mut window))?;
     let passed = window.passed;

@@ -5,11 +5,10 @@ use waxseal::engine::Sink;
 use super::open::Open;
 use crate::Result;
 use crate::args::{AccountArgs, DecryptArgs, EncryptArgs, OpenArgs};
-use crate::escape::Name;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::InputName;
 use crate::output::Content;
+use crate::place::Place;
 use crate::plan::{self, Direction, Job};
 use crate::report::Done;
 use crate::session::{Session, durability};
@@ -34,20 +33,20 @@ fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
     if args.files.skip_existing && job.is_done(Direction::Decrypt) {
         return Ok(Done::skipped(job));
     }
-    let mut input = job.input.open()?;
+    let input = job.input.open()?;
     let target = plan::target(job, &input, args.files.write.force, &open.forbidden())?;
-    let path = target.path().map(Name::of);
-    let mut output = target.open(Content::Plaintext, MODE)?;
+    let output_name = target.name();
+    let mut output = target.open(Content::Plaintext, MODE, input.len())?;
     output.keep_time(&job.input, &input);
     let durability = durability(args.files.write.no_sync);
-    let done = open.open_into(&job.input.display(), &mut input, output.sink(durability))?;
-    output.commit(durability, &open.session.reporter)?;
+    let done = open.open_into(&job.input.display(), &input, output.sink(durability))?;
+    let stored = output.commit(durability, &open.session.reporter)?;
     open.session.say_where(job);
     let note = note(&job.input, &done);
-    Ok(Done { output: path, note, ..done })
+    Ok(Done { output: output_name, note, ..done }.stored(stored))
 }
 
-fn note(input: &InputName, done: &Done) -> Option<String> {
+fn note(input: &Place, done: &Done) -> Option<String> {
     done.key.as_ref().map(|key| format!("{} was opened by {key}", input.display()))
 }
 
@@ -59,14 +58,14 @@ fn to_command(args: &DecryptArgs, session: &Session) -> Result<Exit> {
     let input = match args.files.inputs.as_slice() {
         // A command without `--` before it would lose its options to this program.
         _ if args.behind_dashes.is_empty() => return Err(usage("needs a command after `--`")),
-        [] => InputName::Stdin,
-        [input] => InputName::new(input),
+        [] => Place::Stream,
+        [input] => Place::input(input),
         _ => return Err(usage("takes one input, and the command after `--`")),
     };
     let open = Open::new(&args.open, &args.pairs, std::slice::from_ref(&input), session)?;
-    let opened = input.open().and_then(|mut file| {
+    let opened = input.open().and_then(|file| {
         let mut command = CommandInput::new(&args.behind_dashes);
-        let opened = open.open_into(&input.display(), &mut file, Sink::Stream(&mut command));
+        let opened = open.open_into(&input.display(), &file, Sink::Stream(&mut command));
         command.finish(opened, &session.reporter)
     });
     let opened = opened.map(|done| Done { note: note(&input, &done), ..done });

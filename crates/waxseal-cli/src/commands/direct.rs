@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 
+use serde_json::Value;
 use waxseal::Error;
-use waxseal::engine::Patient;
 use waxseal::format::{KMS_WRAPPED_MAX, MAGIC, Pairs};
 use waxseal::secret::SecretBytes;
 use waxseal_aws_kms::{DIRECT_MAX, KeyArn, KmsKeyName};
@@ -14,9 +14,10 @@ use crate::escape::Name;
 use crate::evidence::{Evidence, pairs_json};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{Input, InputName};
+use crate::input::Input;
 use crate::keys::{Cloud, kms};
 use crate::output::{Content, Output, Target};
+use crate::place::Place;
 use crate::plan::{self, Job};
 use crate::report::{Done, Reporter};
 use crate::session::{Session, durability};
@@ -53,8 +54,8 @@ fn job(files: &FileArgs) -> Result<Job> {
         [] | [_] => {}
         _ => return Err(Failure::usage("direct encryption takes one input")),
     }
-    let input = files.inputs.first().map_or(InputName::Stdin, |path| InputName::new(path));
-    let output = files.output.clone().unwrap_or_else(|| "-".into());
+    let input = files.inputs.first().map_or(Place::Stream, |name| Place::input(name));
+    let output = files.output.as_ref().map_or(Place::Stream, |name| Place::output(name));
     Ok(Job { input, output, naming: plan::Naming::Given })
 }
 
@@ -83,44 +84,43 @@ impl Direct<'_> {
         let input = self.job.input.open()?;
         let target = self.target(&input)?;
         let mode = target.sealed_mode(&input);
-        let path = target.path().map(Name::of);
+        let name = target.name();
         let plaintext = read(&input, DIRECT_MAX)?;
         if !(1..=DIRECT_MAX).contains(&plaintext.expose().len()) {
             let failure = Failure::usage(format!("AWS KMS directly encrypts only 1 to {DIRECT_MAX} bytes"));
             return Err(failure.hint("for other sizes, use `waxseal encrypt`"));
         }
-        let output = target.open(Content::Ciphertext, mode)?;
+        let output = target.open(Content::Ciphertext, mode, None)?;
         let (blob, arn) = self.cloud.kms().direct_encrypt(key, &plaintext, &self.context)?;
-        self.write(output, &blob)?;
-        Ok(self.done(plaintext.expose().len(), blob.len(), key.to_string(), &arn, path))
+        let stored = self.write(output, &blob)?;
+        Ok(self.done(plaintext.expose().len(), blob.len(), key.to_string(), &arn, name).stored(stored))
     }
 
     fn decrypt(&self, key: Option<&KmsKeyName>) -> Result<Done> {
         let input = self.job.input.open()?;
         let target = self.target(&input)?;
-        let path = target.path().map(Name::of);
+        let name = target.name();
         let blob = read(&input, KMS_WRAPPED_MAX)?;
         if blob.expose().starts_with(&MAGIC) {
             return Err(
                 Failure::usage("this is a waxseal file, not a blob of AWS KMS").hint("`waxseal decrypt` opens it")
             );
         }
-        let output = target.open(Content::Plaintext, 0o600)?;
+        let output = target.open(Content::Plaintext, 0o600, None)?;
         let (plaintext, arn) = self.cloud.kms().direct_decrypt(key, blob.expose(), &self.context)?;
-        self.write(output, plaintext.expose())?;
-        Ok(self.done(plaintext.expose().len(), blob.expose().len(), arn.to_string(), &arn, path))
+        let stored = self.write(output, plaintext.expose())?;
+        Ok(self.done(plaintext.expose().len(), blob.expose().len(), arn.to_string(), &arn, name).stored(stored))
     }
 
     fn target(&self, input: &Input) -> Result<Target> {
         plan::target(self.job, input, self.args.files.write.force, &Vec::new())
     }
 
-    fn write(&self, output: Output, bytes: &[u8]) -> Result<()> {
-        if let Output::Stream(_) | Output::Disk(_) = &output {
+    fn write(&self, mut output: Output, bytes: &[u8]) -> Result<Option<Value>> {
+        if output.is_direct() {
             signals::check();
         }
-        let written = Patient(output.file()).write_all(bytes).map_err(|error| Error::io("writing the output", error));
-        written?;
+        output.writer().write_all(bytes).map_err(|error| Error::io("writing the output", error))?;
         output.commit(durability(self.args.files.write.no_sync), self.reporter)
     }
 
@@ -140,7 +140,7 @@ impl Direct<'_> {
 fn read(input: &Input, most: usize) -> Result<SecretBytes> {
     // The buffer never grows, so that no copy remains in freed memory.
     let mut bytes = Vec::with_capacity(most + 64);
-    let read = Patient(&input.file).take(most as u64 + 1).read_to_end(&mut bytes);
+    let read = input.stream().take(most as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| Failure::io("reading the input", error))?;
     Ok(SecretBytes::new(bytes))
 }

@@ -13,10 +13,11 @@ use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::from_command::CommandOutput;
-use crate::input::{self, InputName};
+use crate::input;
 use crate::keys::{Cloud, KeySpec, Keyring, Sealers, Sealing, Turn};
 use crate::once;
 use crate::output::{Content, Forbidden, Output, Target};
+use crate::place::Place;
 use crate::plan::{self, Direction, Job};
 use crate::progress::Watch;
 use crate::report::Done;
@@ -57,8 +58,8 @@ fn option_of(key: &KeySpec) -> Option<String> {
 }
 
 /// What is no file is refused before any work.
-fn check_reading(reading: Reading, inputs: &[InputName]) -> Result<()> {
-    if reading == Reading::Map && inputs.contains(&InputName::Stdin) {
+fn check_reading(reading: Reading, inputs: &[Place]) -> Result<()> {
+    if reading == Reading::Map && inputs.contains(&Place::Stream) {
         return Err(Failure::usage("stdin cannot be mapped").hint("read it with --input read"));
     }
     Ok(())
@@ -71,18 +72,16 @@ fn command_target(args: &EncryptArgs, forbidden: &Forbidden) -> Result<Target> {
         let failure = Failure::usage("--from-command needs a command after `--` and no other input");
         return Err(failure.hint("waxseal encrypt -k KEY -o OUT --from-command -- CMD ARG..."));
     }
-    let output = args.files.output.as_deref().unwrap_or("-".as_ref());
-    Target::at(output, plan::overwrite(args.files.write.force), forbidden)
+    let output = args.files.output.as_ref().map_or(Place::Stream, |name| Place::output(name));
+    Target::at(&output, plan::overwrite(args.files.write.force), forbidden)
 }
 
 /// What happened to the output of a command that failed.
 fn hint(output: &Output, path: Option<&str>) -> String {
-    match output {
+    match output.is_direct() {
         // Whoever reads a stream may have got some of it. The last chunk was withheld: it is seen not to be whole.
-        Output::Stream(_) | Output::Disk(_) => {
-            format!("the output in {} is incomplete, and no reader accepts it", path.unwrap_or("stdout"))
-        }
-        Output::File(_) => "nothing was written".into(),
+        true => format!("the output in {} is incomplete, and no reader accepts it", path.unwrap_or("stdout")),
+        false => "nothing was written".into(),
     }
 }
 
@@ -104,39 +103,39 @@ impl Seal<'_> {
             return Ok(Done::skipped(job));
         }
         let input = job.input.open()?;
-        if input.metadata.is_dir() {
+        if input.is_dir() {
             return Err(self.is_folder(&job.input));
         }
-        let source = input.source_by(self.args.reading)?;
+        let mut supply = input.supply_by(self.args.reading)?;
         let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
         let mode = target.sealed_mode(&input);
-        let path = target.path().map(Name::of);
-        let mut output = target.open(Content::Ciphertext, mode)?;
+        let name = target.name();
+        let mut output = target.open(Content::Ciphertext, mode, input.len())?;
         output.keep_time(&job.input, &input);
         let (sealers, options) = (&self.sealers, &self.options);
         self.cloud.forget();
         let watch = Watch::new(self.session.progress_of(&input), &job.input.display());
         let sealed = match self.session.turn_of(&input) {
-            None => self.seal(watch, source, &output, || sealers.envelope(options))?,
+            None => self.seal(watch, supply.source(), &mut output, || sealers.envelope(options))?,
             Some(turn) => {
                 // The key comes first: nobody waits for a key service while others wait for the turn.
                 let envelope = sealers.envelope(options)?;
                 let _taken = turn.take();
-                self.seal(watch, source, &output, || Ok(envelope))?
+                self.seal(watch, supply.source(), &mut output, || Ok(envelope))?
             }
         };
-        output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
+        let stored = output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
-        Ok(self.done(sealed, path))
+        Ok(self.done(sealed, name).of(&input).stored(stored))
     }
 
     /// The hint is the line that seals the folder with the same keys. It notices if tar fails. A name that cannot be shown
     /// as it is cannot be pasted: then the hint has words in its place.
-    fn is_folder(&self, input: &InputName) -> Failure {
+    fn is_folder(&self, input: &Place) -> Failure {
         let failure = Failure::io("reading the input", io::ErrorKind::IsADirectory.into());
         let folder = match input {
-            InputName::Path(folder) => folder.to_str().map(|name| Path::new(name.trim_end_matches('/'))),
-            InputName::Stdin => None,
+            Place::Path(folder) => folder.to_str().map(|name| Path::new(name.trim_end_matches('/'))),
+            Place::Stream | Place::Object(_) => None,
         };
         failure.hint(match (&self.named, folder.and_then(escape::pasted)) {
             (Some(keys), Some(folder)) => format!(
@@ -149,28 +148,28 @@ impl Seal<'_> {
 
     fn command(&self, target: Target) -> Result<Done> {
         let command = &self.args.behind_dashes;
-        let path = target.path().map(Name::of);
+        let output_name = target.name();
         // The output is opened first, because without an output no input is needed.
-        let output = target.open(Content::Ciphertext, 0o600)?;
+        let mut output = target.open(Content::Ciphertext, 0o600, None)?;
         // The key is next, so that a refusal is reported at once and the command does not run in vain.
         let envelope = self.sealers.envelope(&self.options)?;
         let mut child = CommandOutput::start(command)?;
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
         let watch = Watch::new(self.session.progress, &name);
-        let sealed = self.seal(watch, Source::Stream(&mut child), &output, || Ok(envelope));
+        let sealed = self.seal(watch, Source::Stream(&mut child), &mut output, || Ok(envelope));
         // Its failure comes to the engine as a read error, and tells less there.
         let sealed = child
             .failure()
-            .map_or(sealed, |failure| Err(failure.hint(hint(&output, path.as_ref().map(Name::text)))))?;
-        output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
-        Ok(self.done(sealed, path))
+            .map_or(sealed, |failure| Err(failure.hint(hint(&output, output_name.as_ref().map(Name::text)))))?;
+        let stored = output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
+        Ok(self.done(sealed, output_name).stored(stored))
     }
 
     fn seal(
         &self,
         watch: Watch<'_>,
         source: Source<'_>,
-        output: &Output,
+        output: &mut Output,
         envelope: impl FnOnce() -> waxseal::Result<Envelope> + Send,
     ) -> Result<(Sealed, Evidence)> {
         let sink = output.sink(durability(self.args.files.write.no_sync));

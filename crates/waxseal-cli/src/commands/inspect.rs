@@ -14,21 +14,22 @@ use crate::Result;
 use crate::args::InspectArgs;
 use crate::evidence::pairs_json;
 use crate::exit::Exit;
-use crate::input::{Input, InputName};
+use crate::input::Input;
 use crate::keys;
 use crate::once;
+use crate::place::Place;
 use crate::report::Done;
 use crate::session::Session;
 
 /// Shows each input's header.
 pub(crate) fn run(args: &InspectArgs, session: &Session) -> Result<Exit> {
-    let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
+    let inputs: Vec<Place> = args.inputs.iter().map(|name| Place::input(name)).collect();
     once::check(&inputs, [])?;
-    Ok(session.each(&inputs, InputName::name, |input| inspect(input, session)))
+    Ok(session.each(&inputs, Place::name, |input| inspect(input, session)))
 }
 
-fn inspect(name: &InputName, session: &Session) -> Result<Done> {
-    let mut input = name.open()?;
+fn inspect(name: &Place, session: &Session) -> Result<Done> {
+    let input = name.open()?;
     let (front, header) = input.header()?;
     warn_of_header(&session.reporter, &header);
     let view = View::new(&input, &front, header);
@@ -36,7 +37,7 @@ fn inspect(name: &InputName, session: &Session) -> Result<Done> {
         session.reporter.warn("the payload does not start with the salt and commitment that are in the header");
     }
     let (bytes, more) = (view.plaintext_len(), view.json());
-    Ok(Done { bytes, more, stdout: Some(view.text(&name.display())), ..Done::default() })
+    Ok(Done { bytes, more, stdout: Some(view.text(&name.display())), ..Done::default() }.of(&input))
 }
 
 /// Whether the payload begins with the bytes that the header repeats.

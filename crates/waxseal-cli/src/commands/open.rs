@@ -1,8 +1,5 @@
 //! Shared by `decrypt`, `verify` and `cat`: opens an input with the keys and demands of the command line.
 
-use std::fs::Metadata;
-use std::os::unix::fs::FileExt;
-
 use serde_json::Map;
 use waxseal::engine::Sink;
 use waxseal::error::Attempt;
@@ -15,10 +12,11 @@ use crate::args::{OpenArgs, PairArgs};
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{Input, InputName, Shape};
+use crate::input::Input;
 use crate::keys::{self, Cloud, FIND, Keyring, Opening, Origin, Turn, key_of};
 use crate::once;
 use crate::output::Forbidden;
+use crate::place::Place;
 use crate::plan;
 use crate::progress::Watch;
 use crate::report::{Done, Reporter};
@@ -37,12 +35,7 @@ pub(crate) struct Open<'a> {
 
 impl<'a> Open<'a> {
     /// Parses all arguments first, and then reads the keys.
-    pub(crate) fn new(
-        args: &'a OpenArgs,
-        pairs: &PairArgs,
-        inputs: &[InputName],
-        session: &'a Session,
-    ) -> Result<Self> {
+    pub(crate) fn new(args: &'a OpenArgs, pairs: &PairArgs, inputs: &[Place], session: &'a Session) -> Result<Self> {
         let keys = Opening::named(args)?;
         once::check(inputs, keys.specs())?;
         let demands = plan::demands(pairs)?;
@@ -78,15 +71,15 @@ impl<'a> Open<'a> {
     }
 
     /// Opens `input` into `sink`, and reports which key opened it.
-    pub(crate) fn open_into(&self, name: &str, input: &mut Input, sink: Sink<'_>) -> Result<Done> {
+    pub(crate) fn open_into(&self, name: &str, input: &Input, sink: Sink<'_>) -> Result<Done> {
         self.cloud.forget();
         let watch = Watch::new(self.session.progress_of(input), name).in_turn(self.session.turn_of(input));
-        let opened = self.session.engine.open(input.source(), sink, &self.openers(), &self.demands, &watch);
+        let opened = self.session.engine.open(input.supply().source(), sink, &self.openers(), &self.demands, &watch);
         let seen = watch.finish();
         match opened {
             Ok(opened) => {
                 self.warn(&opened.header, &opened.by.failed);
-                Ok(self.done(&opened.header, opened.by.slot, opened.by.key, opened.plaintext_len))
+                Ok(self.done(&opened.header, opened.by.slot, opened.by.key, opened.plaintext_len).of(input))
             }
             Err(error) => Err(self.explain(error, seen, input)),
         }
@@ -112,10 +105,10 @@ impl<'a> Open<'a> {
     }
 
     /// Adds what the header shows: damaged banks, and the keys that open the file.
-    pub(crate) fn explain(&self, error: Error, seen: Option<Header>, input: &mut Input) -> Failure {
+    pub(crate) fn explain(&self, error: Error, seen: Option<Header>, input: &Input) -> Failure {
         let no_slot_matched = matches!(&error, Error::NoKey(no_key) if no_key.attempts.is_empty());
         let header = match seen {
-            None if no_slot_matched && input.shape == Shape::Seekable => input.header().ok().map(|(_, header)| header),
+            None if no_slot_matched && input.is_seekable() => input.header().ok().map(|(_, header)| header),
             seen => seen,
         };
         if let Some(header) = &header {
@@ -139,7 +132,7 @@ fn hint_for_foreign(failure: Failure, input: &Input) -> Failure {
         return failure;
     }
     let mut start = vec![0; 8192];
-    let read = input.file.read_at(&mut start, 0).unwrap_or(0);
+    let read = input.bytes().read_at(&mut start, 0).unwrap_or(0);
     match keys::foreign(&start[..read]) {
         Some(hint) => Failure { hint: Some(hint.into()), ..failure },
         None => failure,
@@ -157,7 +150,7 @@ pub(crate) fn warn_of_header(reporter: &Reporter, header: &Header) {
 const SHOW: &str = "`waxseal key show file:PATH` shows the id of a key; ";
 
 /// A key to open with could not be read, because its file is missing: which one that was, the first sealed file says.
-pub(super) fn hint_for_lost_key(failure: Failure, inputs: &[InputName]) -> Failure {
+pub(super) fn hint_for_lost_key(failure: Failure, inputs: &[Place]) -> Failure {
     if failure.exit != Exit::Io || failure.hint.is_some() {
         return failure;
     }
@@ -176,10 +169,9 @@ pub(super) fn hint_for_lost_key(failure: Failure, inputs: &[InputName]) -> Failu
 }
 
 /// Of a regular file. A stream is not touched: it can be read only once.
-fn header_of(input: &InputName) -> Option<Header> {
-    let InputName::Path(path) = input else { return None };
-    std::fs::metadata(path).ok().filter(Metadata::is_file)?;
-    let mut input = input.open().ok().filter(|input| input.shape == Shape::Seekable)?;
+fn header_of(input: &Place) -> Option<Header> {
+    input.path().and_then(|_| input.whole_len())?;
+    let input = input.open().ok().filter(Input::is_seekable)?;
     input.header().ok().map(|(_, header)| header)
 }
 

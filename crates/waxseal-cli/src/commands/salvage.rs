@@ -1,6 +1,7 @@
 //! `salvage`: recovers the parts of a damaged file that authenticate, each at its own offset.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use waxseal::salvage::{HeaderSource, PlaintextEnd, Region, SalvageOptions, SalvageReport, salvage};
@@ -13,8 +14,9 @@ use crate::escape::Name;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{Identity, Input, InputName, Shape};
-use crate::output::{Forbidden, NewFile, Target};
+use crate::input::Input;
+use crate::output::{NewFile, Target};
+use crate::place::Place;
 use crate::plan::overwrite;
 use crate::progress::Watch;
 use crate::report::Done;
@@ -25,20 +27,21 @@ const LISTED: usize = 20;
 
 /// Salvages the input.
 pub(crate) fn run(args: &SalvageArgs, session: &Session) -> Result<Exit> {
-    let name = InputName::new(&args.input);
+    let name = Place::input(&args.input);
     let open = Open::new(&args.open, &args.pairs, std::slice::from_ref(&name), session)?;
     Ok(session.reporter.finished(Some(&name.name()), rescue(&name, args, &open)))
 }
 
-fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done> {
-    let mut input = name.open()?;
-    if input.shape != Shape::Seekable {
+fn rescue(name: &Place, args: &SalvageArgs, open: &Open<'_>) -> Result<Done> {
+    let input = name.open()?;
+    if !input.is_seekable() {
         return Err(Failure::usage("only a file can be salvaged, not a stream").hint("copy it to a file first"));
     }
     let mut forbidden = open.forbidden();
-    forbidden.extend(Identity::of(&input.metadata).map(|identity| (identity, "input")));
-    let output = target(&args.output, args, &forbidden)?;
-    let map = args.map.as_ref().map(|path| target(path, args, &forbidden)).transpose()?;
+    forbidden.extend(input.identity().map(|identity| (identity, "input")));
+    let at = |name: &Path| Target::at(&Place::output(name), overwrite(args.write.force), &forbidden);
+    let output = at(&args.output)?;
+    let map = args.map.as_ref().map(|name| at(name)).transpose()?;
     if map.as_ref().is_some_and(|map| map.is_same_place(&output)) {
         return Err(Failure::usage("the map and the output are the same file").hint("name another file with --map"));
     }
@@ -46,11 +49,11 @@ fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done>
     let map = map.map(new_file).transpose()?;
     let options = SalvageOptions::new().with_demands(open.demands().clone());
     let watch = Watch::new(open.session.progress, &name.display());
-    let report = salvage(&input.file, output.file(), &open.openers(), &options, &watch);
+    let report = salvage(input.bytes(), output.file(), &open.openers(), &options, &watch);
     watch.finish();
     let report = match report {
         Ok(report) => report,
-        Err(error) => return Err(open.explain(error, None, &mut input)),
+        Err(error) => return Err(open.explain(error, None, &input)),
     };
     let durability = durability(args.write.no_sync);
     output.commit(durability, &open.session.reporter)?;
@@ -59,24 +62,16 @@ fn rescue(name: &InputName, args: &SalvageArgs, open: &Open<'_>) -> Result<Done>
         written.map_err(|error| Failure::io("writing the map", error))?;
         map.commit(durability, &open.session.reporter)?;
     }
-    Ok(told(&report, args, open, &input))
+    Ok(told(&report, args, open, &input).of(&input))
 }
 
-/// Opens a regular file. The output never goes to a pipe, because missing parts would look like content.
-fn target(path: &std::path::Path, args: &SalvageArgs, forbidden: &Forbidden) -> Result<Target> {
-    let target = Target::at(path, overwrite(args.write.force), forbidden)?;
-    if let Target::File(..) = target { Ok(target) } else { Err(no_file()) }
-}
-
+/// Creates a regular file. The output never goes to a pipe, because missing parts would look like content.
 fn new_file(target: Target) -> Result<NewFile> {
-    match target {
-        Target::File(there, overwrite) => NewFile::at(there, overwrite, 0o600),
-        _ => Err(no_file()),
-    }
-}
-
-fn no_file() -> Failure {
-    Failure::usage("salvage can write only to a file, not to a pipe or a device").hint("name a file with -o")
+    let Some((there, overwrite)) = target.into_file() else {
+        let failure = Failure::usage("salvage can write only to a file, not to a pipe or a device");
+        return Err(failure.hint("name a file with -o"));
+    };
+    NewFile::at(there, overwrite, 0o600)
 }
 
 /// Reports all findings. It is a failure if anything is missing.
@@ -131,7 +126,7 @@ fn missing(report: &SalvageReport) -> String {
 
 fn hint(report: &SalvageReport, input: &Input) -> String {
     let more = if report.search_cut_short { "; the search reached its limit and stopped early" } else { "" };
-    let medium = if report.unreadable.is_empty() || !input.metadata.is_file() {
+    let medium = if report.unreadable.is_empty() || !input.is_file() {
         ""
     } else {
         "; parts of the medium cannot be read: GNU ddrescue can try them again with the map of --map"

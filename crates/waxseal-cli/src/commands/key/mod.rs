@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::keys;
 use crate::output::{NewFile, Overwrite, Target};
+use crate::place::Place;
 use crate::report::{Done, Reporter};
 use crate::session::Session;
 
@@ -73,15 +74,29 @@ fn write_new_secret(path: &Path, content: &[u8], reporter: &Reporter) -> Result<
 
 /// The place for a new file. There must be no file yet.
 fn new_place(path: &Path) -> Result<Destination> {
-    match Target::at(path, Overwrite::Refuse, &Vec::new()) {
-        Ok(Target::File(target, _)) => Ok(target),
-        Ok(Target::Stdout) => Err(Failure::usage("a key is written to a file, not to stdout")),
-        Ok(Target::Special(_)) => {
-            Err(Failure::new(Exit::Unmet, format!("{} exists and is not a file", escape::path(path))))
-        }
-        Err(failure) if failure.exit == Exit::Unmet => Err(never_overwritten(path)),
-        Err(failure) => Err(failure),
+    let target = match Target::at(&file_place(path)?, Overwrite::Refuse, &Vec::new()) {
+        Err(failure) if failure.exit == Exit::Unmet => return Err(never_overwritten(path)),
+        target => target?,
+    };
+    if target.is_stdout() {
+        return Err(Failure::usage("a key is written to a file, not to stdout"));
     }
+    target.into_file().map(|(there, _)| there).ok_or_else(|| no_file(path))
+}
+
+/// Keys stay on this machine.
+fn file_place(path: &Path) -> Result<Place> {
+    match Place::output(path) {
+        Place::Object(object) => {
+            let what = format!("a key is written to a file, not to {}", escape::os(object.text()));
+            Err(Failure::usage(what).hint("name a file on this machine"))
+        }
+        place => Ok(place),
+    }
+}
+
+fn no_file(path: &Path) -> Failure {
+    Failure::new(Exit::Unmet, format!("{} exists and is not a file", escape::path(path)))
 }
 
 fn never_overwritten(path: &Path) -> Failure {

@@ -9,7 +9,7 @@ use waxseal::engine::Durability;
 use waxseal::format::Holder;
 use waxseal::keys::Recipient;
 
-use super::{kms, stamp};
+use super::{file_place, kms, no_file, stamp};
 use crate::Result;
 use crate::args::KeyPublicArgs;
 use crate::escape::{self, Name};
@@ -44,16 +44,15 @@ enum Written {
 }
 
 fn write(recipient: &Recipient, path: &Path, reporter: &Reporter) -> Result<Written> {
-    let target = match Target::at(path, Overwrite::Refuse, &Vec::new()) {
-        Ok(Target::File(target, _)) => target,
-        Ok(Target::Stdout) => return Ok(Written::Stdout),
-        Ok(Target::Special(_)) => {
-            return Err(Failure::new(Exit::Unmet, format!("{} exists and is not a file", escape::path(path))));
-        }
+    let target = match Target::at(&file_place(path)?, Overwrite::Refuse, &Vec::new()) {
         Err(failure) if failure.exit == Exit::Unmet => return compare(recipient, path),
-        Err(failure) => return Err(failure),
+        target => target?,
     };
-    let new = NewFile::at(target, Overwrite::Refuse, 0o644)?;
+    if target.is_stdout() {
+        return Ok(Written::Stdout);
+    }
+    let (there, overwrite) = target.into_file().ok_or_else(|| no_file(path))?;
+    let new = NewFile::at(there, overwrite, 0o644)?;
     let text = text(recipient);
     new.file().write_all(text.as_bytes()).map_err(|error| Failure::io("writing the recipient file", error))?;
     match new.commit(Durability::Synced, reporter) {

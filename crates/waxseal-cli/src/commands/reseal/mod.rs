@@ -19,10 +19,11 @@ use crate::escape::Name;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{Input, InputName};
+use crate::input::Input;
 use crate::keys::{Keyring, Sealers, Sealing, key_of};
 use crate::once;
 use crate::output::Content;
+use crate::place::Place;
 use crate::plan::{self, Job, Naming};
 use crate::progress::Watch;
 use crate::report::Done;
@@ -34,7 +35,7 @@ pub(crate) fn run(args: ResealArgs, session: &Session) -> Result<Exit> {
     let ResealArgs { keys, from, pairs, set_context, set_label, unset, suite, output, write, input, kms, accounts } =
         args;
     let changes = Changes::parse(&set_context, &set_label, unset)?;
-    let job = Job { input: InputName::new(&input), output, naming: Naming::Given };
+    let job = Job { input: Place::input(&input), output: Place::output(&output), naming: Naming::Given };
     let inputs = [job.input.clone()];
     let sealing = Sealing::named(&keys)?;
     let open_args = OpenArgs { keys: KeyArgs { keys: from }, kms, accounts };
@@ -45,15 +46,15 @@ pub(crate) fn run(args: ResealArgs, session: &Session) -> Result<Exit> {
     forbidden.extend(sealing.forbidden());
     let reseal = Reseal { open, new: New { sealers, changes, suite } };
     let done = (|| {
-        let mut input = job.input.open()?;
+        let input = job.input.open()?;
         let target = plan::target(&job, &input, write.force, &forbidden)?;
         let mode = target.sealed_mode(&input);
-        let path = target.path().map(Name::of);
-        let output = target.open(Content::Ciphertext, mode)?;
+        let name = target.name();
+        let mut output = target.open(Content::Ciphertext, mode, input.len())?;
         let durability = durability(write.no_sync);
-        let (opened, evidence) = reseal.pass(&job.input.display(), &mut input, output.sink(durability))?;
-        output.commit(durability, &session.reporter)?;
-        Ok(reseal.done(&opened, evidence, path))
+        let (opened, evidence) = reseal.pass(&job.input.display(), &input, output.sink(durability))?;
+        let stored = output.commit(durability, &session.reporter)?;
+        Ok(reseal.done(&opened, evidence, name).of(&input).stored(stored))
     })();
     Ok(session.reporter.finished(Some(&job.input.name()), done))
 }
@@ -123,17 +124,17 @@ struct Reseal<'a> {
 impl Reseal<'_> {
     /// One pass, in two halves that work at once. The new file's end is sealed only after the old one's was
     /// authenticated.
-    fn pass(&self, name: &str, input: &mut Input, sink: Sink<'_>) -> Result<(Opened, Evidence)> {
+    fn pass(&self, name: &str, input: &Input, sink: Sink<'_>) -> Result<(Opened, Evidence)> {
         let session = self.open.session;
         let watch = Watch::new(session.progress, name);
         let (openers, demands) = (self.open.openers(), self.open.demands());
         let seen = Seen::new(&watch);
         let (opened, sealed) = std::thread::scope(|scope| {
             let (mut feed, mut drain, begun) = joint(&seen);
-            let (source, seen, new) = (input.source(), &seen, &self.new);
+            let (mut supply, seen, new) = (input.supply(), &seen, &self.new);
             let opening = move || {
                 // An engine waits for its own threads, so each half has one.
-                let opened = Engine::new().open(source, Sink::Stream(&mut feed), &openers, demands, seen)?;
+                let opened = Engine::new().open(supply.source(), Sink::Stream(&mut feed), &openers, demands, seen)?;
                 feed.finish();
                 Ok(opened)
             };

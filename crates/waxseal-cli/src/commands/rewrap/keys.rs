@@ -14,12 +14,12 @@ use crate::Result;
 use crate::args::RewrapArgs;
 use crate::escape;
 use crate::failure::Failure;
-use crate::input::InputName;
 use crate::keys::{
     self, Cloud, KeySpec, Keyring, Opening, Origin, Sisters, SlotTest, Sources, ToSeal, Unseen, forbidden,
 };
 use crate::once;
 use crate::output::Forbidden;
+use crate::place::Place;
 use crate::report::Done;
 use crate::session::Session;
 
@@ -74,7 +74,7 @@ impl<'a> Keys<'a> {
             .hint("allow this with --allow-unwrap; if a local key opens the file, also name it with -k"));
         }
         let going = || from.iter().chain(&remove).filter_map(Named::key);
-        let inputs: Vec<_> = args.inputs.iter().map(|path| InputName::new(path)).collect();
+        let inputs: Vec<_> = args.inputs.iter().map(|name| Place::input(name)).collect();
         once::check(&inputs, to.iter().chain(&add).chain(going()).chain(opening.specs()))?;
         let forbidden = forbidden(to.iter().chain(&add).chain(going()).chain(opening.specs()));
         let cloud = Cloud::new(&args.open.kms)?;

@@ -10,8 +10,8 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
 use waxseal::Error;
-use waxseal::engine::Patient;
 use waxseal::format::{FRONT_LEN, Header, Sharing, Slot};
 use waxseal::io::{Destination, DestinationError};
 use waxseal::keys::KeyOpener;
@@ -25,19 +25,20 @@ use crate::escape::{self, Name};
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{Identity, InputName};
 use crate::output::{Content, foreign_link};
 use crate::parallel;
+use crate::place::Place;
 use crate::plan::{self, Job, Naming};
 use crate::progress::Count;
 use crate::prompt;
 use crate::report::{Done, Reporter};
 use crate::session::{Session, durability};
 use crate::signals::{self, Registered};
+use crate::store::ObjectName;
 
 /// Rewraps each input, or a copy of the one.
 pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
-    let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
+    let inputs: Vec<Place> = args.inputs.iter().map(|name| Place::input(name)).collect();
     check(args, &inputs)?;
     let keys = Keys::load(args, session)?;
     let new_keys = keys.new_keys();
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
     let rewrap = Rewrap { args, request, openers: keys.openers(), keys: &keys, remark: OnceLock::new() };
     let exit = match (&args.output, inputs.as_slice()) {
         (Some(output), [input]) => {
-            let job = Job { input: input.clone(), output: output.clone(), naming: Naming::Given };
+            let job = Job { input: input.clone(), output: Place::output(output), naming: Naming::Given };
             let (result, warnings) = rewrap.copy(&job, &keys, &session.reporter);
             warnings.iter().for_each(|warning| session.reporter.warn(warning));
             let result = result.map(|done| keys.with_materials(done));
@@ -61,19 +62,26 @@ pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
 
 /// The inputs, grouped by the actual file. If a file is named twice, it is processed once. Otherwise `--remove slot:0`
 /// would remove two slots.
-fn by_file(inputs: &[InputName]) -> Vec<Vec<&Path>> {
-    let mut files: Vec<Vec<&Path>> = Vec::new();
+fn by_file(inputs: &[Place]) -> Vec<Vec<&Place>> {
+    let mut files: Vec<Vec<&Place>> = Vec::new();
     let mut known = HashMap::new();
     for input in inputs {
-        let InputName::Path(path) = input else { continue };
         let next = files.len();
-        let place = Identity::at(path).map_or(next, |identity| *known.entry(identity).or_insert(next));
+        let place = input.identity().map_or(next, |identity| *known.entry(identity).or_insert(next));
         match files.get_mut(place) {
-            Some(names) => names.push(path),
-            None => files.push(vec![path]),
+            Some(names) => names.push(input),
+            None => files.push(vec![input]),
         }
     }
     files
+}
+
+/// Whether two names with the same identity name the same file or object.
+fn are_one(one: &Place, other: &Place) -> bool {
+    match (one.path(), other.path()) {
+        (Some(one), Some(other)) => have_one_front(one, other),
+        _ => one == other,
+    }
 }
 
 /// Whether a change of one file also changes the other. Some network and user-space file systems give the same number
@@ -88,22 +96,24 @@ fn have_one_front(one: &Path, other: &Path) -> bool {
 }
 
 /// Checks the arguments without looking at the files' content.
-fn check(args: &RewrapArgs, inputs: &[InputName]) -> Result<()> {
+fn check(args: &RewrapArgs, inputs: &[Place]) -> Result<()> {
     if args.output.is_some() && inputs.len() > 1 {
         return Err(
             Failure::usage("several inputs cannot go to one output").hint("without -o, each file is changed in place")
         );
     }
-    if args.output.is_none() && inputs.contains(&InputName::Stdin) {
-        return Err(
-            Failure::usage("stdin cannot be changed in place").hint("write a copy with the new keys with -o OUT")
-        );
+    if args.output.is_none() && inputs.contains(&Place::Stream) {
+        return Err(never_in_place());
     }
     Ok(())
 }
 
-/// What was done with a file, and what is known of it.
-type Changed = (Report, Evidence);
+fn never_in_place() -> Failure {
+    Failure::usage("stdin cannot be changed in place").hint("write a copy with the new keys with -o OUT")
+}
+
+/// What was done with a file, what is known of it, and what a store says about it.
+type Changed = (Report, Evidence, Option<Value>);
 
 /// The result for one input, and what was wrong with it before.
 type Told = (Result<Done>, Vec<String>);
@@ -120,11 +130,11 @@ struct Rewrap<'a> {
 
 impl Rewrap<'_> {
     /// Processes several inputs at once, and reports each when it is finished.
-    fn all(&self, inputs: &[InputName], session: &Session) -> Exit {
+    fn all(&self, inputs: &[Place], session: &Session) -> Exit {
         let count = Count::new(session.progress, inputs.len());
         let mut summary = told::Summary::default();
         let mut exit = Exit::Done;
-        let work = |names: &Vec<&Path>, tell: &mut dyn FnMut((Name, Spent, Told))| self.file(names, tell);
+        let work = |names: &Vec<&Place>, tell: &mut dyn FnMut((Name, Spent, Told))| self.file(names, tell);
         parallel::over(&by_file(inputs), work, |(file, spent, (result, warnings))| {
             summary.add(&result);
             let result = result.map(|done| told::audible(self.keys.with_materials(done), &session.reporter));
@@ -141,37 +151,42 @@ impl Rewrap<'_> {
     }
 
     /// One file, by all of its names.
-    fn file(&self, names: &[&Path], tell: &mut dyn FnMut((Name, Spent, Told))) {
-        let Some((path, again)) = names.split_first() else { return };
-        let name = escape::path(path);
+    fn file(&self, names: &[&Place], tell: &mut dyn FnMut((Name, Spent, Told))) {
+        let Some((place, again)) = names.split_first() else { return };
+        let name = place.display();
         let began = Began::now();
-        let told = self.in_place(path);
+        let told = self.in_place(place);
         let spent = began.spent();
         let again: Vec<_> = again
             .iter()
             .map(|further| {
-                let further_name = escape::path(further);
+                let further_name = further.display();
                 let began = Began::now();
-                let told = if have_one_front(path, further) {
+                let told = if are_one(place, further) {
                     (told::again(&further_name, &name, &told.0), Vec::new())
                 } else {
                     self.in_place(further)
                 };
-                (Name::of(further), began.spent(), told)
+                (further.name(), began.spent(), told)
             })
             .collect();
-        tell((Name::of(path), spent, told));
+        tell((place.name(), spent, told));
         again.into_iter().for_each(tell);
     }
 
-    fn in_place(&self, path: &Path) -> Told {
-        let name = escape::path(path);
+    fn in_place(&self, place: &Place) -> Told {
+        let name = place.display();
         let mut repaired = None;
-        match self.change(path, &mut repaired) {
-            Ok((report, evidence)) => {
+        let changed = match place {
+            Place::Path(path) => self.change(path, &mut repaired),
+            Place::Object(object) => self.change_object(object),
+            Place::Stream => Err(never_in_place()),
+        };
+        match changed {
+            Ok((report, evidence, stored)) => {
                 let mut warnings = told::warnings(&report, repaired.as_ref());
                 warnings.extend(repaired.iter().flat_map(told::Repaired::warnings));
-                (Ok(told::done(&name, &report, evidence, repaired.as_ref())), warnings)
+                (Ok(told::done(&name, &report, evidence, repaired.as_ref()).stored(stored)), warnings)
             }
             Err(failure) => match &repaired {
                 Some(repaired) => (Ok(told::cut_short(&name, repaired, hinted(failure))), Vec::new()),
@@ -200,7 +215,22 @@ impl Rewrap<'_> {
         }
         let mut report = file.apply(&plan)?;
         report.warnings = warnings;
-        Ok((report, evidence))
+        Ok((report, evidence, None))
+    }
+
+    /// The store changes the header. The rest of the object does not come to this machine.
+    fn change_object(&self, object: &ObjectName) -> Result<Changed> {
+        if self.args.repair {
+            let failure = Failure::usage("an object in a store cannot be repaired in its place");
+            return Err(failure.hint("copy it to a file, repair the file, and copy it back"));
+        }
+        let mut evidence = Evidence::default();
+        let (report, stored) = object.rewrap(&mut |header| {
+            let plan = self.plan(header, &escape::os(object.text()))?;
+            evidence = Evidence::of(&header.bank().binding, plan.slots());
+            Ok(plan)
+        })?;
+        Ok((report, evidence, stored))
     }
 
     /// A new file will replace this one, so no other program may be writing it.
@@ -231,8 +261,8 @@ impl Rewrap<'_> {
     /// Makes a copy of one input with the requested keys.
     fn copy(&self, job: &Job, keys: &Keys<'_>, reporter: &Reporter) -> Told {
         match self.copied(job, keys, reporter) {
-            Ok(((report, evidence), output)) => {
-                let done = told::done(&job.input.display(), &report, evidence, None);
+            Ok(((report, evidence, stored), output)) => {
+                let done = told::done(&job.input.display(), &report, evidence, None).stored(stored);
                 (Ok(Done { output, stdout: None, ..done }), told::warnings(&report, None))
             }
             Err(failure) => (Err(hinted(failure)), Vec::new()),
@@ -243,18 +273,19 @@ impl Rewrap<'_> {
         let input = job.input.open()?;
         let target = plan::target(job, &input, self.args.write.force, &keys.forbidden())?;
         let mode = target.sealed_mode(&input);
-        let path = target.path().map(Name::of);
-        let output = target.open(Content::Ciphertext, mode)?;
-        let mut held = Held { inner: Patient(output.file()), last: Vec::new() };
+        let name = target.name();
+        let mut output = target.open(Content::Ciphertext, mode, input.len())?;
+        let mut held = Held { inner: output.writer(), last: Vec::new() };
         let mut evidence = Evidence::default();
-        let report = rewrap_stream(&mut Patient(&input.file), &mut held, |header| {
+        let report = rewrap_stream(&mut input.stream(), &mut held, |header| {
             let plan = self.plan(header, &job.input.display())?;
             evidence = Evidence::of(&header.bank().binding, plan.slots());
             Ok(plan)
         })?;
+        drop(held);
         input.check_unchanged()?;
-        output.commit(durability(self.args.write.no_sync), reporter)?;
-        Ok(((report, evidence), path))
+        let stored = output.commit(durability(self.args.write.no_sync), reporter)?;
+        Ok(((report, evidence, stored), name))
     }
 
     /// Asks the user first, and then the key services.

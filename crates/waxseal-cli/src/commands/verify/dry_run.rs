@@ -15,9 +15,9 @@ use crate::Result;
 use crate::args::VerifyArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::InputName;
 use crate::keys::{self, Cloud, KeySpec, Opening as Keys, Origin};
 use crate::once;
+use crate::place::Place;
 use crate::plan;
 use crate::report::Done;
 use crate::session::Session;
@@ -33,7 +33,7 @@ pub(super) struct DryRun<'a> {
 
 impl<'a> DryRun<'a> {
     /// Parses all arguments. No local key is read, and no call is made.
-    pub(super) fn new(args: &'a VerifyArgs, inputs: &[InputName], session: &'a Session) -> Result<Self> {
+    pub(super) fn new(args: &'a VerifyArgs, inputs: &[Place], session: &'a Session) -> Result<Self> {
         let keys = Keys::named(&args.open)?;
         once::check(inputs, &[])?;
         let demands = plan::demands(&args.pairs)?;
@@ -46,9 +46,9 @@ impl<'a> DryRun<'a> {
     }
 
     /// Asks about the slots of one file in the order in which they would be tried, until KMS permits one.
-    pub(super) fn file(&self, name: &InputName) -> Result<Done> {
+    pub(super) fn file(&self, name: &Place) -> Result<Done> {
         self.cloud.forget();
-        let mut input = name.open()?;
+        let input = name.open()?;
         let (front, header) = input.header()?;
         warn_of_header(&self.session.reporter, &header);
         let opening = Opening::with_header(front, header, &self.demands)?;
@@ -70,7 +70,8 @@ impl<'a> DryRun<'a> {
             name.display(),
             permitted.key
         );
-        Ok(Done { key, request_id: self.cloud.request_id(), stdout: line(self.session, &said), ..Done::default() })
+        Ok(Done { key, request_id: self.cloud.request_id(), stdout: line(self.session, &said), ..Done::default() }
+            .of(&input))
     }
 
     fn ask(&self, header: &Header) -> Result<(usize, Permitted)> {

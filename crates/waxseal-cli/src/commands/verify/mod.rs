@@ -3,8 +3,6 @@
 #[cfg(feature = "aws-kms")]
 mod dry_run;
 
-use std::path::Path;
-
 use waxseal::OpenReaderAt;
 use waxseal::engine::Sink;
 
@@ -13,7 +11,7 @@ use crate::Result;
 use crate::args::VerifyArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{InputName, Shape};
+use crate::place::Place;
 use crate::report::Done;
 use crate::session::Session;
 
@@ -46,11 +44,11 @@ impl Checked {
 
 /// Verifies each input.
 pub(crate) fn run(args: &VerifyArgs, session: &Session) -> Result<Exit> {
-    let inputs: Vec<InputName> = args.inputs.iter().map(|path| InputName::new(path)).collect();
+    let inputs: Vec<Place> = args.inputs.iter().map(|name| Place::input(name)).collect();
     #[cfg(feature = "aws-kms")]
     if args.dry_run {
         let check = dry_run::DryRun::new(args, &inputs, session)?;
-        let ask = |input: &InputName| Checked::DryRun.told(check.file(input));
+        let ask = |input: &Place| Checked::DryRun.told(check.file(input));
         return Ok(session.each_at_once(&inputs, true, place, ask));
     }
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
@@ -61,35 +59,35 @@ pub(crate) fn run(args: &VerifyArgs, session: &Session) -> Result<Exit> {
 }
 
 /// Nothing is written anywhere.
-fn place(input: &InputName) -> (&InputName, Option<&Path>) {
+fn place(input: &Place) -> (&Place, Option<&Place>) {
     (input, None)
 }
 
-fn all(name: &InputName, open: &Open<'_>) -> Result<Done> {
-    let mut input = name.open()?;
+fn all(name: &Place, open: &Open<'_>) -> Result<Done> {
+    let input = name.open()?;
     let name = name.display();
-    let done = open.open_into(&name, &mut input, Sink::Nowhere)?;
+    let done = open.open_into(&name, &input, Sink::Nowhere)?;
     Ok(Done { stdout: line(open.session, &format!("{name}: ok")), ..done })
 }
 
 /// Checks the header, the key, the commitment and the last chunk. After that, the length is authentic.
-fn quick(name: &InputName, open: &Open<'_>) -> Result<Done> {
-    let mut input = name.open()?;
-    if input.shape == Shape::Stream && !input.metadata.is_dir() {
+fn quick(name: &Place, open: &Open<'_>) -> Result<Done> {
+    let input = name.open()?;
+    if !input.is_seekable() && !input.is_dir() {
         let failure = Failure::usage("--quick looks at the end of a file, and this is a stream");
         return Err(failure.hint("name the file; without --quick, a stream is verified to its end"));
     }
     open.cloud.forget();
-    let reader = match OpenReaderAt::new(&input.file, &open.openers(), open.demands()) {
+    let reader = match OpenReaderAt::new(input.cursor(), &open.openers(), open.demands()) {
         Ok(reader) => reader,
-        Err(error) => return Err(open.explain(error, None, &mut input)),
+        Err(error) => return Err(open.explain(error, None, &input)),
     };
     let by = reader.opened_by();
     open.warn(reader.header(), &by.failed);
     let done = open.done(reader.header(), by.slot, by.key.clone(), reader.plaintext_len());
     let said =
         format!("{}: ok: its key and its length; the content before the last chunk was not checked", name.display());
-    Ok(Done { stdout: line(open.session, &said), ..done })
+    Ok(Done { stdout: line(open.session, &said), ..done }.of(&input))
 }
 
 /// Prints a result for the user, if results are shown.
