@@ -12,7 +12,7 @@ use super::remedy;
 const PASSPHRASE: &str = "passphrase";
 
 /// One failure: exit code, message, and what to do next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) exit: Exit,

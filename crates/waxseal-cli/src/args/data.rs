@@ -25,6 +25,11 @@ pub(crate) struct EncryptArgs {
     /// With "map", the file is sealed straight from the system's cache. That is faster if all of the file is in the cache, and slower if it is not. It needs a regular file that is not empty. If another program changes the file at the same time, the sealed content may be a mix of old and new data. A change that the system reports is an error, as always.
     #[arg(long = "input", value_enum, default_value_t, value_name = "HOW", conflicts_with = "from_command")]
     pub(crate) reading: Reading,
+    /// Use one data key for all inputs, with one call to AWS KMS; whoever can open one of the files can then open all
+    ///
+    /// The files are one access domain, and the keys of one file cannot be changed apart from the others: a copy of the wrapped key in one file opens the other files. Each file says in its header that it shares its data key. Use this option only for files that the same people may read. Each file still has its own salt, and each can be opened alone. Opening several of these files in one run is also one call. The option needs a symmetric key in AWS KMS, because other keys are not asked for data keys.
+    #[arg(long, conflicts_with_all = ["from_command", "decrypt"])]
+    pub(crate) one_data_key: bool,
     /// Run the command after "--" and encrypt its output; if the command fails, no output is created
     ///
     /// The key is available before the command runs. With "-o -", the last part of the output is held back until the command has succeeded: if it fails, every reader refuses what was written as truncated, and the exit code is 9.

@@ -75,8 +75,7 @@ fn to_command(args: &DecryptArgs, session: &Session) -> Result<Exit> {
 impl From<EncryptArgs> for DecryptArgs {
     /// `encrypt -d`: pairs and labels become demands. The suite comes from the file.
     fn from(args: EncryptArgs) -> Self {
-        let EncryptArgs { keys, pairs, files, suite: _, reading: _, from_command: _, behind_dashes, decrypt, kms } =
-            args;
+        let EncryptArgs { keys, pairs, files, behind_dashes, decrypt, kms, .. } = args;
         let open = OpenArgs { keys, kms, accounts: AccountArgs::default() };
         Self { open, pairs, files, to_command: false, behind_dashes, decrypt }
     }
