@@ -168,6 +168,14 @@ impl Count {
         Self { shown, is_added: Cell::new(false), started: Instant::now(), bar }
     }
 
+    /// Of files that are not all known yet.
+    pub(crate) fn open(shown: Shown) -> Self {
+        let style = ProgressStyle::with_template("{pos} files, {per_sec}, {elapsed}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style);
+        Self { shown, is_added: Cell::new(false), started: Instant::now(), bar }
+    }
+
     /// One file is finished. `tell` may print.
     pub(crate) fn finished<T>(&self, tell: impl FnOnce() -> T) -> T {
         if self.shown == Shown::WhenSlow && !self.is_added.get() && self.started.elapsed() >= A_MOMENT {

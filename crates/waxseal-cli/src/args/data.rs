@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, ValueEnum};
 use waxseal::format::Suite;
 
-use super::{AccountArgs, FileArgs, KeyArgs, KmsArgs, OpenArgs, PairArgs, WriteArgs};
+use super::{AccountArgs, FileArgs, KeyArgs, KmsArgs, ManyArgs, OpenArgs, PairArgs, WriteArgs};
 
 /// `encrypt`.
 #[derive(Debug, ClapArgs)]
@@ -33,7 +33,7 @@ pub(crate) struct EncryptArgs {
     /// Run the command after "--" and encrypt its output; if the command fails, no output is created
     ///
     /// The key is available before the command runs. With "-o -", the last part of the output is held back until the command has succeeded: if it fails, every reader refuses what was written as truncated, and the exit code is 9.
-    #[arg(long, requires = "output")]
+    #[arg(long, requires = "output", conflicts_with_all = ["recursive", "files_from"])]
     pub(crate) from_command: bool,
     /// The command for --from-command, with its arguments; without --from-command, more input files
     #[arg(last = true, value_name = "CMD")]
@@ -66,7 +66,7 @@ pub(crate) struct DecryptArgs {
     /// Run the command after "--" and write the content to its standard input
     ///
     /// The command starts when a key has opened the file and the first part is authenticated. It sees the end of its input only if everything was authenticated. Otherwise it is killed first (SIGKILL), with everything that it has started. If the command itself fails, or exits before it has read everything, the exit code is 9.
-    #[arg(long, conflicts_with_all = ["output", "force", "no_sync"])]
+    #[arg(long, conflicts_with_all = ["output", "force", "no_sync", "recursive", "files_from"])]
     pub(crate) to_command: bool,
     /// The command for --to-command, with its arguments; without --to-command, more input files
     #[arg(last = true, value_name = "CMD")]
@@ -101,16 +101,20 @@ pub(crate) struct VerifyArgs {
     #[cfg(feature = "aws-kms")]
     #[arg(long, conflicts_with = "quick")]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
     /// Input files; "-" is stdin
-    #[arg(value_name = "IN", required = true)]
+    #[arg(value_name = "IN", required_unless_present = "files_from")]
     pub(crate) inputs: Vec<PathBuf>,
 }
 
 /// `inspect`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
     /// Input files; their first bytes are enough; "-" is stdin
-    #[arg(value_name = "IN", required = true)]
+    #[arg(value_name = "IN", required_unless_present = "files_from")]
     pub(crate) inputs: Vec<PathBuf>,
 }
 
@@ -162,8 +166,10 @@ pub(crate) struct RewrapArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
     /// Files to change; with -o exactly one file, or "-" for stdin
-    #[arg(value_name = "IN", required = true)]
+    #[arg(value_name = "IN", required_unless_present = "files_from")]
     pub(crate) inputs: Vec<PathBuf>,
 }
 

@@ -15,13 +15,15 @@ use crate::failure::Failure;
 use crate::from_command::CommandOutput;
 use crate::input;
 use crate::keys::{Cloud, Envelopes, KeySpec, Keyring, Next, Sealers, Sealing, Turn};
+use crate::many::{Found, Many, Takes};
 use crate::once;
 use crate::output::{Content, Forbidden, Output, Target};
 use crate::place::Place;
-use crate::plan::{self, Direction, Job};
+use crate::plan::{self, Chosen, Direction, Job};
 use crate::progress::Watch;
 use crate::report::Done;
 use crate::session::{Session, durability};
+use crate::walk::Why;
 
 /// Seals each input.
 pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
@@ -30,9 +32,12 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
         .with_suite(args.suite.into())
         .with_context(plan::context(&args.pairs)?)
         .with_labels(plan::labels(&args.pairs)?);
-    let jobs = if args.from_command { Vec::new() } else { plan::jobs(&args.files, Direction::Encrypt)? };
+    let many = Many::of(&args.files.many, &args.files.inputs, Takes::Any)?;
+    let is_planned = !args.from_command && many.is_none();
+    let jobs = if is_planned { plan::jobs(&args.files, Direction::Encrypt)? } else { Vec::new() };
     // The command reads stdin, after the keys.
-    let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
+    let inputs =
+        jobs.iter().map(|job| job.input.clone()).chain(many.iter().flat_map(Many::streams)).collect::<Vec<_>>();
     once::check(&inputs, keys.specs())?;
     check_reading(args.reading, &inputs)?;
     let forbidden = keys.forbidden();
@@ -45,6 +50,11 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     let named = named.map(|named| named.join(" "));
     let seal = Seal { args, cloud: &cloud, sealers: &sealers, envelopes, forbidden, named, session };
     let waits = !args.files.write.no_sync || keys.specs().iter().any(|key| key.turn() != Turn::Local);
+    if let Some(many) = many {
+        let many = many.below(args.files.output.as_deref(), Direction::Encrypt, !args.files.write.no_sync)?;
+        let claims = |found: &Found| found.claims(Direction::Encrypt);
+        return many.each(session, waits, Exit::Done, claims, |found| seal.file(&found.job(Direction::Encrypt)?));
+    }
     Ok(match command {
         Some(target) => {
             let file = input::stdin_name().or_else(|| args.behind_dashes.first().map(Name::of));
@@ -109,6 +119,14 @@ impl Seal<'_> {
         if input.is_dir() {
             return Err(self.is_folder(&job.input));
         }
+        if job.chosen == Chosen::Found && job.input.last().is_some_and(|name| input.is_sealed(name)) {
+            return Ok(Done::left_out(&job.input.name(), Why::Sealed));
+        }
+        if job.would_replace_an_unsealed_file() {
+            let output = job.output.display();
+            let failure = Failure::new(Exit::Unmet, format!("the output {output} exists, and is not a sealed file"));
+            return Err(failure.hint("name another folder with -o, or rename this file"));
+        }
         let mut supply = input.supply_by(self.args.reading)?;
         let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
         let mode = target.sealed_mode(&input);
@@ -138,7 +156,7 @@ impl Seal<'_> {
         let failure = Failure::io("reading the input", io::ErrorKind::IsADirectory.into());
         let folder = match input {
             Place::Path(folder) => folder.to_str().map(|name| Path::new(name.trim_end_matches('/'))),
-            Place::Stream | Place::Object(_) => None,
+            Place::Stream | Place::Below(_) | Place::Object(_) => None,
         };
         failure.hint(match (&self.named, folder.and_then(escape::pasted)) {
             (Some(keys), Some(folder)) => format!(
