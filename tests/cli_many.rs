@@ -423,6 +423,36 @@ fn two_inputs_of_one_name_do_not_share_an_output() {
     assert!(!place.exists("out"));
 }
 
+/// Inputs from several places can meet in one output. The first one has it, also with `-f`.
+#[test]
+fn no_output_is_made_twice() {
+    let place = place_with_tree();
+    let absolute = place.path("t/a").to_str().unwrap().trim_start_matches('/').to_owned();
+    fs::create_dir_all(place.path(&absolute).parent().unwrap()).unwrap();
+    place.write(&absolute, "another file");
+    let list = format!("/{absolute}\n{absolute}\nt/sub/b\n./t//sub/b\n");
+    let ran =
+        place.pipe(&["encrypt", "-f", "--json", "-k", "file:k", "-o", "out", "--files-from", "-"], list.as_bytes());
+    let (lines, summary) = told(&ran);
+    assert_eq!((ran.code, &summary["done"], &summary["failed"]), (Some(8), &json!(2), &json!(2)), "{}", ran.text());
+    assert!(lines[&absolute]["message"].as_str().unwrap().contains("another input of this run"));
+    place.ok(&["decrypt", "-k", "file:k", "-o", "again", &format!("out/{absolute}.wax")]);
+    assert_eq!(place.read("again"), b"1");
+}
+
+/// An output that this user may not read is there all the same.
+#[test]
+fn an_output_that_cannot_be_read_exists() {
+    let place = place_with_tree();
+    place.ok(&["encrypt", "-r", "-k", "file:k", "t"]);
+    fs::set_permissions(place.path("k"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(place.path("t/a.wax"), fs::Permissions::from_mode(0)).unwrap();
+    let args = ["encrypt", "-q", "-r", "--skip-existing", "--json", "-k", "file:k", "t"];
+    let ran: Ran = place.unprivileged(&args).output().unwrap().into();
+    let (lines, summary) = told(&ran);
+    assert_eq!((why(&lines)["t/a"], &summary["skipped_because"]["exists"]), ("exists", &json!(6)), "{}", ran.text());
+}
+
 /// Somebody exchanges a folder of the tree for a link to another one, again and again. Nothing of the other one is ever
 /// sealed, and nothing is written into it.
 #[test]

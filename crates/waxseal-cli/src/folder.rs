@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use waxseal::io::Destination;
 
@@ -155,13 +155,22 @@ impl Entry {
         self.open().and_then(|file| file.metadata()).ok()
     }
 
+    /// The length of a regular file that has the name. It need not be readable.
+    pub(crate) fn len(&self) -> Option<u64> {
+        let stat = self.stat().ok().filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)?;
+        u64::try_from(stat.st_size).ok()
+    }
+
     /// Whether no regular file has the name any more.
     pub(crate) fn is_gone(&self) -> bool {
-        let Ok(folder) = self.folder.find() else { return true };
-        match rustix::fs::statat(folder, &self.name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile,
-            Err(error) => error == Errno::NOENT,
+        match self.stat() {
+            Ok(stat) => FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        Ok(rustix::fs::statat(self.folder.find()?, &self.name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// The place of a new file with this name. Its folder is made if it does not exist.

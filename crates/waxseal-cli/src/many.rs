@@ -1,9 +1,10 @@
 //! Many inputs: what is below folders (`-r`), and the names of a list (`--files-from`). They are found while the work goes
 //! on, so that a tree or a list of any length takes little memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufReader};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -72,6 +73,12 @@ impl Found {
         })?;
         let output = Place::Below(Entry::new(folder, &name));
         Ok(Job { input: self.place.clone(), output, naming: Naming::Given, chosen })
+    }
+
+    /// Its name below the top of the output tree, which the command changes in the same way for all.
+    fn output_name(&self) -> Option<PathBuf> {
+        let folder = self.output.as_ref()?;
+        Some(Entry::new(folder, self.place.last()?).path().to_owned())
     }
 
     /// What another input must not touch at the same time, if it has an output.
@@ -157,7 +164,7 @@ impl Many {
     ) -> Result<Exit> {
         let began = Began::now();
         let steps = Steps::new(self)?;
-        let (reporter, count) = (&session.reporter, Count::open(session.progress));
+        let (reporter, count) = (&session.reporter, Count::new(session.progress, None));
         let (mut exit, mut tally) = (Exit::Done, Tally::default());
         let claims = |step: &Step| if let Step::Take(found) = step { claims(found) } else { Vec::new() };
         let one = |step: Step| {
@@ -195,7 +202,9 @@ fn settle(step: Step, session: &Session, work: impl Fn(&Found) -> Result<Done>) 
                 Ok(done) => done.shortfall.as_ref(),
                 Err(failure) => Some(failure),
             };
-            let is_lost = failed.is_some_and(|failure| matches!(failure.exit, Exit::Io | Exit::NoInput));
+            // Something else in its place can be refused as an input, too.
+            let is_lost = |failure: &Failure| matches!(failure.exit, Exit::Io | Exit::NoInput | Exit::Usage);
+            let is_lost = failed.is_some_and(is_lost);
             match &found.place {
                 Place::Below(entry) if is_lost && entry.is_gone() => left_out(&found.place.name(), Why::Gone),
                 _ => result,
@@ -293,6 +302,23 @@ struct Steps {
     is_recursive: bool,
     takes: Takes,
     outputs: Option<Outputs>,
+    /// Two inputs could have one output, where they do not all come from one folder.
+    taken: Option<TakenNames>,
+}
+
+/// The outputs of a run so far, as hashes: there can be a million of them.
+#[derive(Default)]
+struct TakenNames {
+    hashers: (RandomState, RandomState),
+    known: HashSet<(u64, u64)>,
+}
+
+impl TakenNames {
+    /// Whether `name` is new.
+    fn add(&mut self, name: &Path) -> bool {
+        let (one, other) = &self.hashers;
+        self.known.insert((one.hash_one(name), other.hash_one(name)))
+    }
 }
 
 impl Steps {
@@ -300,7 +326,9 @@ impl Steps {
         let Many { named, is_recursive, list, takes, outputs } = many;
         let list_name = list.as_ref().map_or_else(|| Name::plain("-"), |(path, _)| Name::of(path));
         let list = list.map(|(path, ending)| List::open(&path, ending)).transpose()?;
-        Ok(Self { named: named.into_iter(), list, list_name, source: None, is_recursive, takes, outputs })
+        let is_mixed = outputs.is_some() && (list.is_some() || named.len() > 1);
+        let (named, taken) = (named.into_iter(), is_mixed.then(TakenNames::default));
+        Ok(Self { named, list, list_name, source: None, is_recursive, takes, outputs, taken })
     }
 
     /// What a name means: a file, or the beginning of a walk. `parts` is its place below the top of the output tree.
@@ -362,6 +390,20 @@ impl Iterator for Steps {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
+        let step = self.advance()?;
+        let (Some(taken), Step::Take(found)) = (&mut self.taken, &step) else { return Some(step) };
+        match found.output_name().is_none_or(|name| taken.add(&name)) {
+            true => Some(step),
+            false => {
+                let failure = Failure::new(Exit::Unmet, "another input of this run has the same output");
+                Some(Step::Fail(step.name(), failure.hint("use a run of its own for it, with its own -o")))
+            }
+        }
+    }
+}
+
+impl Steps {
+    fn advance(&mut self) -> Option<Step> {
         loop {
             if let Some(source) = &mut self.source {
                 match source.next() {

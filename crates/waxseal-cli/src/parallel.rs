@@ -357,7 +357,9 @@ mod tests {
     #[test]
     fn a_stream_is_not_read_ahead() {
         let (taken, told) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let items = (0..10_000).inspect(|_| drop(taken.fetch_add(1, Ordering::SeqCst)));
+        let items = (0..10_000).inspect(|_| {
+            taken.fetch_add(1, Ordering::SeqCst);
+        });
         stream(
             4,
             items,

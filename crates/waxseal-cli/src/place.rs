@@ -82,7 +82,7 @@ impl Place {
         match self {
             Self::Stream => None,
             Self::Path(path) => std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|file| file.len()),
-            Self::Below(entry) => entry.metadata().map(|file| file.len()),
+            Self::Below(entry) => entry.len(),
             Self::Object(object) => object.len(),
         }
     }

@@ -61,10 +61,9 @@ impl Session {
         (self.reporter.is_one_of_several() && heavy).then_some(&self.heavy)
     }
 
-    /// Whether `input` may have a progress bar of its own. Of several, small ones are only counted.
-    pub(crate) fn progress_of(&self, input: &Input) -> Shown {
-        let counted = self.reporter.is_one_of_several() && self.turn_of(input).is_none();
-        if counted && input.is_seekable() { Shown::Never } else { self.progress }
+    /// Whether an input may have a progress bar of its own. Several have one bar together.
+    pub(crate) fn progress_of_one(&self) -> Shown {
+        if self.reporter.is_one_of_several() { Shown::Never } else { self.progress }
     }
 
     /// Does `work` for each of `items`, several at once; one failure does not stop the others. Each is told of as it is
@@ -90,7 +89,7 @@ impl Session {
         for (input, output) in items.iter().map(&place) {
             groups.add(input, output);
         }
-        let count = Count::new(self.progress, items.len());
+        let count = Count::new(self.progress, Some(items.len()));
         let mut exit = Exit::Done;
         let work_on = |group: &Vec<usize>, tell: &mut dyn FnMut(_)| {
             for item in group.iter().filter_map(|number| items.get(*number)) {

@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::folder::{self, Entry, Folder, Part, Tree};
 
 /// So many folders on the way stay open. The others are opened again on the way back.
-const OPEN: usize = 16;
+const OPEN: usize = 8;
 
 /// What the walk comes to.
 #[derive(Debug)]

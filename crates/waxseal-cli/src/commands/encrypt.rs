@@ -122,7 +122,7 @@ impl Seal<'_> {
         if job.chosen == Chosen::Found && job.input.last().is_some_and(|name| input.is_sealed(name)) {
             return Ok(Done::left_out(&job.input.name(), Why::Sealed));
         }
-        if job.would_replace_an_unsealed_file() {
+        if self.args.files.write.force && job.would_replace_an_unsealed_file() {
             let output = job.output.display();
             let failure = Failure::new(Exit::Unmet, format!("the output {output} exists, and is not a sealed file"));
             return Err(failure.hint("name another folder with -o, or rename this file"));
@@ -135,7 +135,7 @@ impl Seal<'_> {
         output.keep_time(&job.input, &input);
         self.cloud.forget();
         let next = self.envelopes.next()?;
-        let watch = Watch::new(self.session.progress_of(&input), &job.input.display());
+        let watch = Watch::new(self.session.progress_of_one(), &job.input.display());
         let sealed = match self.session.turn_of(&input) {
             None => self.seal(watch, supply.source(), &mut output, || next.envelope())?,
             Some(turn) => {

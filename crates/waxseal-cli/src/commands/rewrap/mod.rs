@@ -138,7 +138,7 @@ struct Rewrap<'a> {
 impl Rewrap<'_> {
     /// Processes several inputs at once, and reports each when it is finished.
     fn all(&self, inputs: &[Place], session: &Session) -> Exit {
-        let count = Count::new(session.progress, inputs.len());
+        let count = Count::new(session.progress, Some(inputs.len()));
         let mut summary = told::Summary::default();
         let mut exit = Exit::Done;
         let work = |names: &Vec<&Place>, tell: &mut dyn FnMut((Name, Spent, Told))| self.file(names, tell);
