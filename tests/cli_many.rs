@@ -285,7 +285,7 @@ fn one_failure_does_not_stop_the_rest() {
 #[test]
 fn a_folder_that_cannot_be_read_is_a_failure() {
     let place = place_with_tree();
-    fs::set_permissions(place.path("t/sub/deep"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(place.path("t/sub/deep"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(place.path("k"), fs::Permissions::from_mode(0o644)).unwrap();
     for folder in ["t", "t/sub"] {
         fs::set_permissions(place.path(folder), fs::Permissions::from_mode(0o777)).unwrap();
@@ -446,7 +446,7 @@ fn an_output_that_cannot_be_read_exists() {
     let place = place_with_tree();
     place.ok(&["encrypt", "-r", "-k", "file:k", "t"]);
     fs::set_permissions(place.path("k"), fs::Permissions::from_mode(0o644)).unwrap();
-    fs::set_permissions(place.path("t/a.wax"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(place.path("t/a.wax"), fs::Permissions::from_mode(0o000)).unwrap();
     let args = ["encrypt", "-q", "-r", "--skip-existing", "--json", "-k", "file:k", "t"];
     let ran: Ran = place.unprivileged(&args).output().unwrap().into();
     let (lines, summary) = told(&ran);
