@@ -173,12 +173,25 @@ impl<'a> FileOptions<'a> {
         sealers: &[&dyn KeySealer],
         options: &SealOptions,
     ) -> Result<SealedFile> {
+        self.encrypt_with(input, output, || Envelope::new(sealers, options))
+    }
+
+    /// Like [`encrypt`](Self::encrypt), with an envelope of your own: `|| batch.envelope()` of a
+    /// [`Batch`](crate::envelope::Batch), for example. It is asked for when input and output are open.
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt), and those of `envelope`.
+    pub fn encrypt_with(
+        &self,
+        input: impl AsRef<Path>,
+        output: impl AsRef<Path>,
+        envelope: impl FnOnce() -> Result<Envelope> + Send,
+    ) -> Result<SealedFile> {
         let input = Input::open(input.as_ref())?;
         let destination = self.place(output.as_ref(), &input.metadata)?;
         let mode = self.mode.unwrap_or_else(|| sealed_mode(&destination, &input.metadata));
         let mut made = AtomicFile::create(destination, self.overwrite, mode)?;
         input.give_time(&mut made);
-        let envelope = || Envelope::new(sealers, options);
         let sealed = self.engine.seal(input.source()?, self.sink(&made), envelope, self.observer)?;
         let missed = made.commit(self.durability)?;
         Ok(SealedFile { plaintext_len: sealed.plaintext_len, file_len: sealed.file_len, missed })

@@ -251,6 +251,25 @@ fn a_question_has_a_line_of_its_own() {
     assert!(before.ends_with("\x1b[2K") || before.ends_with(['\r', '\n']), "{text:?}");
 }
 
+/// Several inputs have one bar over their files and bytes, also if they are found during the work.
+#[test]
+fn several_inputs_have_one_bar() {
+    let place = Place::new();
+    place.sealed("a.wax", &[7; 3_000]);
+    for (list, bar) in [("p q", "1/2 files, "), ("--files-from list", "1 files, ")] {
+        place.write("list", "p\nq\n");
+        let script = format!(
+            "rm -f p q; mkfifo p q; {{ sleep 1; cat a.wax; }} > p & {{ sleep 2; cat a.wax; }} > q & \
+             {WAXSEAL} verify -k file:k {list}"
+        );
+        let seen = look(terminal(&place, "", &["sh", "-c", &script]), &[]);
+        let text = seen.text();
+        assert_eq!(seen.code, Some(0), "{text}");
+        assert!(text.contains(bar) && text.contains("11.00 KiB at "), "{text:?}");
+        assert!(!text.contains("p 11.00 KiB"), "a bar of its own: {text:?}");
+    }
+}
+
 /// A command that asks a question on the terminal, and reads the dump from stdin. All processes are in one group, as in
 /// every pipeline.
 const ASKS: &str = "cat > part; printf 'passphrase: ' > /dev/tty; \

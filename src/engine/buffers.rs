@@ -12,15 +12,16 @@ const HUGE_PAGE: usize = 2 << 20;
 pub(super) struct Buffers {
     pub(super) input: Buffer,
     pub(super) output: Buffer,
+    kind: Kind,
 }
 
 impl Buffers {
     fn new(kind: Kind) -> Self {
         let one = || match kind {
             Kind::Lasting => Buffer::huge(BUFFER_LEN),
-            Kind::Passing => Buffer::heap(BUFFER_LEN),
+            Kind::Small => Buffer::heap(BUFFER_LEN),
         };
-        Self { input: one(), output: one() }
+        Self { input: one(), output: one(), kind }
     }
 }
 
@@ -28,8 +29,8 @@ impl Buffers {
 enum Kind {
     /// For many tasks: buffers in huge pages.
     Lasting,
-    /// For one small input: only the pages that are used are allocated.
-    Passing,
+    /// For small inputs: only the pages that are used are allocated.
+    Small,
 }
 
 /// Private memory, initially zeros.
@@ -86,29 +87,36 @@ impl std::ops::DerefMut for Buffer {
 }
 
 /// Buffers that no worker uses at the moment. Their number never exceeds the largest number of workers at one time.
+///
+/// Those of small inputs are kept, too. To clear and give back megabytes for each of many small files takes longer than to
+/// seal them.
 #[derive(Default)]
-pub(super) struct Shelf(Mutex<Vec<Buffers>>);
+pub(super) struct Shelf {
+    lasting: Mutex<Vec<Buffers>>,
+    small: Mutex<Vec<Buffers>>,
+}
 
 impl Shelf {
     /// For a worker of many tasks.
     pub(super) fn take(&self) -> Buffers {
-        self.pop().unwrap_or_else(|| Buffers::new(Kind::Lasting))
+        pop(&self.lasting).unwrap_or_else(|| Buffers::new(Kind::Lasting))
     }
 
     /// For one small input.
     pub(super) fn take_small(&self) -> Buffers {
-        self.pop().unwrap_or_else(|| Buffers::new(Kind::Passing))
-    }
-
-    fn pop(&self) -> Option<Buffers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        pop(&self.small).or_else(|| pop(&self.lasting)).unwrap_or_else(|| Buffers::new(Kind::Small))
     }
 
     /// Returns the buffers for the next worker.
     pub(super) fn give_back(&self, buffers: Buffers) {
-        if matches!(buffers.output, Buffer::Heap(_)) && cfg!(unix) {
-            return;
-        }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
+        let shelf = match buffers.kind {
+            Kind::Lasting => &self.lasting,
+            Kind::Small => &self.small,
+        };
+        shelf.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
     }
+}
+
+fn pop(shelf: &Mutex<Vec<Buffers>>) -> Option<Buffers> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner).pop()
 }

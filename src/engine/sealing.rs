@@ -9,7 +9,7 @@ use super::{Engine, Observer, SMALL_INPUT, Sealed, Sink, Source, UNIT};
 use crate::container::{front_of, least_layout};
 use crate::envelope::{Envelope, InputSize};
 use crate::error::{Error, Result};
-use crate::format::LARGE_INPUT;
+use crate::format::{CHUNK_LEN, LARGE_INPUT};
 use crate::io::checked;
 
 fn reading(error: std::io::Error) -> Error {
@@ -120,7 +120,8 @@ fn end_sealing(sealed: Result<(u64, u64)>, output: Output<'_>) -> Result<Sealed>
 
 /// Reads at most 4 MiB, which is enough to decide on the header's length.
 fn read_prefix(reader: &mut impl Read) -> Result<Vec<u8>> {
-    let mut prefix = Vec::new();
+    // A small file is read in one step, and its end in another one.
+    let mut prefix = Vec::with_capacity(CHUNK_LEN);
     Checked(reader).take(LARGE_INPUT).read_to_end(&mut prefix).map_err(reading)?;
     Ok(prefix)
 }

@@ -20,6 +20,7 @@ macro_rules! pairs_setters {
     };
 }
 
+mod batch;
 mod demands;
 mod read;
 mod seal;
@@ -27,6 +28,7 @@ mod seal;
 mod tests;
 mod unlock;
 
+pub use batch::Batch;
 pub use demands::Demands;
 pub use read::{read_front, read_header_at};
 pub use seal::{Draft, Envelope, InputSize, SealOptions};

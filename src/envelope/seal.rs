@@ -77,9 +77,7 @@ impl Draft {
     /// # Errors
     /// [`Error::Limit`] if pairs and labels are too large; [`Error::Io`] if the system has no randomness.
     pub fn new(options: &SealOptions) -> Result<Self> {
-        let mut salt = [0; 24];
-        fill_random(&mut salt)?;
-        Self::with_salt(options, DataKeyId::random()?, salt)
+        Self::with_salt(options, DataKeyId::random()?, fresh_salt()?)
     }
 
     fn with_salt(options: &SealOptions, data_key_id: DataKeyId, salt: [u8; 24]) -> Result<Self> {
@@ -90,6 +88,16 @@ impl Draft {
             context: options.context.clone(),
             labels: options.labels.clone(),
         };
+        Self::of_binding(binding, salt)
+    }
+
+    /// Of one of several files with this data key, with a salt of its own.
+    pub(super) fn of_batch(options: &SealOptions, labels: Pairs, data_key_id: DataKeyId) -> Result<Self> {
+        let (suite, context) = (options.suite, options.context.clone());
+        Self::of_binding(Binding { suite, data_key_id, sharing: Sharing::Shared, context, labels }, fresh_salt()?)
+    }
+
+    fn of_binding(binding: Binding, salt: [u8; 24]) -> Result<Self> {
         let bound = binding.bound_bytes()?;
         Ok(Self { binding, bound, salt })
     }
@@ -121,10 +129,17 @@ impl Draft {
     }
 }
 
+/// A salt for one file.
+fn fresh_salt() -> Result<[u8; 24]> {
+    let mut salt = [0; 24];
+    fill_random(&mut salt)?;
+    Ok(salt)
+}
+
 const NO_KEY: Error = Error::ApiMisuse("sealing without any key");
 
 /// Which key makes the data key. Limits are checked before any key service is called.
-fn generator(makes: impl ExactSizeIterator<Item = bool>) -> Result<usize> {
+pub(super) fn generator(makes: impl ExactSizeIterator<Item = bool>) -> Result<usize> {
     match makes.len() {
         0 => Err(NO_KEY),
         1..=MAX_SLOTS => Ok(makes.into_iter().position(|makes| makes).unwrap_or(0)),

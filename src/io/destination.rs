@@ -131,6 +131,18 @@ impl Destination {
         Err(DestinationError::Io { action: format!("following {}", path.display()), source })
     }
 
+    /// A name in an open folder. What has it is not followed, even if it is a symbolic link. `path` is for messages.
+    ///
+    /// # Errors
+    /// Any error of the system. [`io::ErrorKind::InvalidInput`] if `name` is not a single name.
+    pub fn in_folder(folder: Arc<OwnedFd>, name: &OsStr, path: &Path) -> io::Result<Self> {
+        if split(Path::new(name)).is_none() || name.as_bytes().contains(&b'/') {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not the name of a file"));
+        }
+        let here = Self { folder, name: name.to_owned(), path: path.to_owned(), found: None, is_linked: false };
+        here.beside(name.to_owned())
+    }
+
     /// Another name in the same folder. It is not followed, even if it is a symbolic link.
     ///
     /// # Errors

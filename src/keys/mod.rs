@@ -1,6 +1,7 @@
 //! Keys that wrap and unwrap data keys (spec 9 and 10): a key file, a passphrase, a public key, or a key of another
 //! provider. Keys in AWS KMS are in the crate `waxseal-aws-kms`.
 
+mod batch;
 mod budget;
 mod keyfile;
 mod keytext;
@@ -8,6 +9,7 @@ mod lines;
 mod passphrase;
 pub mod public;
 
+pub use batch::BatchOpener;
 pub use keyfile::KeyFile;
 pub use keytext::KeyText;
 pub use passphrase::{Argon2Cost, Passphrase, PassphraseOpener};
@@ -66,6 +68,27 @@ pub trait KeyOpener: Send + Sync {
     /// matching key. Otherwise the error of the provider.
     fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey>;
 }
+
+/// So that an opener that wraps another one can have it as a reference or in a box.
+macro_rules! forwarded_opener {
+    ($($through:ty),*) => {$(
+        impl<O: KeyOpener + ?Sized> KeyOpener for $through {
+            fn name(&self) -> String {
+                (**self).name()
+            }
+
+            fn matches(&self, slot: &Slot) -> bool {
+                (**self).matches(slot)
+            }
+
+            fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+                (**self).open(slot, binding)
+            }
+        }
+    )*};
+}
+
+forwarded_opener!(&O, Box<O>);
 
 /// A future of this crate's asynchronous traits. It needs no particular runtime.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use waxseal::Envelope;
 use waxseal::container::Layout;
-use waxseal::format::{Binding, Header, Pairs, Slot, SlotKind};
+use waxseal::format::{Binding, Header, Pairs, Sharing, Slot, SlotKind};
 
 /// What is known of a sealed file. All of it is visible in the file.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +12,8 @@ pub(crate) struct Evidence {
     pub(crate) key_arn: Option<String>,
     /// The id of the data key.
     pub(crate) data_key_id: Option<String>,
+    /// Whether other files have the same data key.
+    pub(crate) is_shared: Option<bool>,
     /// The encryption context.
     pub(crate) context: Option<Value>,
     /// The labels.
@@ -30,6 +32,7 @@ impl Evidence {
         let key = |slot: &Slot| json!({ "kind": slot.kind.name(), "key_id": slot.key_id });
         Self {
             data_key_id: Some(binding.data_key_id.to_string()),
+            is_shared: Some(binding.sharing == Sharing::Shared),
             context: Some(pairs_json(&binding.context)),
             labels: Some(pairs_json(&binding.labels)),
             sealed_for: Some(slots.iter().map(key).collect()),
@@ -66,6 +69,7 @@ impl Evidence {
         Map::from_iter([
             ("key_arn".to_owned(), this.key_arn.clone().or_else(named).into()),
             ("data_key_id".to_owned(), this.data_key_id.clone().into()),
+            ("data_key_shared".to_owned(), this.is_shared.into()),
             ("encryption_context".to_owned(), this.context.clone().unwrap_or_default()),
             ("labels".to_owned(), this.labels.clone().unwrap_or_default()),
             ("sealed_for".to_owned(), this.sealed_for.clone().into()),

@@ -13,7 +13,7 @@ use super::store;
 const PASSPHRASE: &str = "passphrase";
 
 /// One failure: exit code, message, and what to do next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) exit: Exit,

@@ -12,14 +12,14 @@ use serde_json::Value;
 use waxseal::engine::{MappedFile, Patient, Source};
 use waxseal::envelope::{read_front, read_header_at};
 use waxseal::error::InputChanged;
-use waxseal::format::{Front, Header};
+use waxseal::format::{Front, Header, MAGIC};
 use waxseal::io::{Destination, ReadAt, open_input};
 
 use super::Result;
 use super::args::Reading;
 use super::escape::Name;
 use super::failure::Failure;
-use super::place::Place;
+use super::place::{Place, opened_name};
 use super::store::{Object, ObjectName};
 use super::{signals, streams};
 
@@ -43,6 +43,7 @@ impl Place {
         let file = match self {
             Self::Stream => streams::stdin(),
             Self::Path(path) => open_input(path),
+            Self::Below(entry) => entry.open(),
             Self::Object(name) => return Ok(Input(What::Object(name.open()?, name.clone()))),
         };
         let file = file.map_err(|error| {
@@ -198,6 +199,15 @@ impl Input {
             return Ok(());
         }
         Err(Failure::io("reading the input", io::Error::other(InputChanged)))
+    }
+
+    /// Whether it is a sealed file. If its name says so, the beginning may be damaged.
+    pub(crate) fn is_sealed(&self, name: &OsStr) -> bool {
+        let begins = || {
+            let mut start = [0; MAGIC.len()];
+            self.bytes().read_at(&mut start, 0).is_ok_and(|read| read == start.len()) && start == MAGIC
+        };
+        (opened_name(name).is_some() || begins()) && self.header().is_ok()
     }
 
     /// Reads the header and the bytes around it.

@@ -104,7 +104,8 @@ fn facts(done: &Done) -> Vec<String> {
             _ => format!("key {key}"),
         })),
     }
-    facts.extend(evidence.data_key_id.iter().map(|id| format!("data key {id}")));
+    let shared = if evidence.is_shared == Some(true) { " (shared)" } else { "" };
+    facts.extend(evidence.data_key_id.iter().map(|id| format!("data key {id}{shared}")));
     match (evidence.plaintext_bytes, evidence.sealed_bytes) {
         (Some(plain), Some(sealed)) => facts.push(format!("{}, sealed {sealed}", count(plain, "byte"))),
         _ => facts.extend(done.bytes.map(|bytes| count(bytes, "byte"))),

@@ -47,7 +47,8 @@ impl Stream {
             Place::Stream => Self::stdin().map(Some),
             // If the source cannot be examined, it cannot be opened either, and the error is reported then.
             Place::Path(path) => Ok(std::fs::metadata(path).ok().as_ref().and_then(Self::of)),
-            Place::Object(_) => Ok(None),
+            // A walk takes only regular files.
+            Place::Below(_) | Place::Object(_) => Ok(None),
         }
     }
 }

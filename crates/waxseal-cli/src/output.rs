@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use serde_json::Value;
 use waxseal::engine::{Durability, Patient, Sink};
 pub(crate) use waxseal::io::Overwrite;
@@ -62,7 +63,14 @@ impl Target {
                 check_stdout(forbidden)?;
                 There::Stdout
             }
-            Place::Path(path) => There::at(path, overwrite, forbidden)?,
+            Place::Path(path) => {
+                let destination = Destination::at(path).map_err(|error| no_destination(path, error))?;
+                There::of(destination, path, overwrite, forbidden)?
+            }
+            Place::Below(entry) => {
+                let destination = entry.destination().map_err(|error| no_folder(entry.path(), error))?;
+                There::of(destination, entry.path(), overwrite, forbidden)?
+            }
             Place::Object(object) => {
                 if let Some(what) = place.identity().and_then(|identity| what_of(forbidden, &identity)) {
                     return Err(is_in_use(&place.display(), what));
@@ -137,8 +145,8 @@ impl Target {
 }
 
 impl There {
-    fn at(path: &Path, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
-        let destination = Destination::at(path).map_err(|error| no_destination(path, error))?;
+    /// `path` is for messages.
+    fn of(destination: Destination, path: &Path, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
         let Some(there) = destination.found() else { return Ok(Self::File(destination, overwrite)) };
         let name = escape::path(path);
         if let Some(what) = Identity::of(there).and_then(|identity| what_of(forbidden, &identity)) {
@@ -174,6 +182,20 @@ fn what_of(forbidden: &Forbidden, identity: &Identity) -> Option<&'static str> {
 
 fn is_in_use(name: &str, what: &str) -> Failure {
     Failure::usage(format!("the output {name} is the {what}")).hint("name another output with -o")
+}
+
+/// The folder of an output tree cannot be made or entered.
+pub(crate) fn no_folder(path: &Path, error: io::Error) -> Failure {
+    let name = escape::path(path);
+    match Errno::from_io_error(&error) {
+        // What systems say of a symbolic link that must not be followed.
+        Some(Errno::NOTDIR | Errno::LOOP) => Failure::new(
+            Exit::Unmet,
+            format!("the folder for {name} is a file or a symbolic link: nothing is written through it"),
+        )
+        .hint("name another folder with -o"),
+        _ => Failure::io(format!("making the folder for {name}"), error),
+    }
 }
 
 /// Explains why the output cannot be at `path`.
@@ -265,7 +287,9 @@ impl Output {
 
     /// A file that is made from the file `input` gets its modification time, as gzip, xz and zstd do.
     pub(crate) fn keep_time(&mut self, place: &Place, input: &Input) {
-        if let (Kind::File(file), Place::Path(_), Some(modified)) = (&mut self.0, place, input.modified()) {
+        if let (Kind::File(file), Place::Path(_) | Place::Below(_), Some(modified)) =
+            (&mut self.0, place, input.modified())
+        {
             file.0.set_modified(modified);
         }
     }

@@ -8,6 +8,7 @@ use super::Result;
 use super::args::{is_stdin, is_stdout};
 use super::escape::Name;
 use super::failure::Failure;
+use super::folder::Entry;
 use super::input::{Identity, stdin_name};
 use super::store::{self, ObjectName};
 
@@ -21,6 +22,8 @@ pub(crate) enum Place {
     Stream,
     /// A path.
     Path(PathBuf),
+    /// A name in an open folder.
+    Below(Entry),
     /// An object in a store.
     Object(ObjectName),
 }
@@ -46,6 +49,7 @@ impl Place {
         match self {
             Self::Stream => stdin_name().unwrap_or_else(|| Name::plain("-")),
             Self::Path(path) => Name::of(path),
+            Self::Below(entry) => Name::of(entry.path()),
             Self::Object(object) => Name::of(object.text()),
         }
     }
@@ -59,7 +63,7 @@ impl Place {
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),
-            Self::Stream | Self::Object(_) => None,
+            Self::Stream | Self::Below(_) | Self::Object(_) => None,
         }
     }
 
@@ -68,6 +72,7 @@ impl Place {
         match self {
             Self::Stream => None,
             Self::Path(path) => Identity::at(path),
+            Self::Below(entry) => entry.metadata().as_ref().and_then(Identity::of),
             Self::Object(object) => Some(Identity::Object(object.text().to_owned())),
         }
     }
@@ -77,35 +82,37 @@ impl Place {
         match self {
             Self::Stream => None,
             Self::Path(path) => std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|file| file.len()),
+            Self::Below(entry) => entry.len(),
             Self::Object(object) => object.len(),
         }
     }
 
     /// The place of the sealed file beside this one. `None` for a stream.
     pub(crate) fn sealed(&self) -> Option<Result<Self>> {
-        self.beside(|last| {
-            let mut name = OsString::from(last);
-            name.push(SUFFIX);
-            Some(name)
-        })
+        self.beside(|last| Some(sealed_name(last)))
     }
 
     /// The place of the opened file beside this one. `None` for a stream.
     pub(crate) fn opened(&self) -> Option<Result<Self>> {
-        self.beside(|last| {
-            let stem = last.as_bytes().strip_suffix(SUFFIX.as_bytes());
-            stem.filter(|stem| !stem.is_empty()).map(|stem| OsStr::from_bytes(stem).to_owned())
-        })
+        self.beside(opened_name)
+    }
+
+    /// The last part of the name. `None` for a stream, and for a path like `..`.
+    pub(crate) fn last(&self) -> Option<&OsStr> {
+        match self {
+            Self::Stream => None,
+            Self::Path(path) => path.file_name(),
+            Self::Below(entry) => Some(entry.name()),
+            Self::Object(object) => object.last(),
+        }
     }
 
     /// The same place with another last part of the name.
     fn beside(&self, change: impl FnOnce(&OsStr) -> Option<OsString>) -> Option<Result<Self>> {
-        let last = match self {
-            Self::Stream => return None,
-            Self::Path(path) => path.file_name(),
-            Self::Object(object) => object.last(),
-        };
-        let Some(last) = last else {
+        if *self == Self::Stream {
+            return None;
+        }
+        let Some(last) = self.last() else {
             return Some(Err(Failure::usage(format!("{} names no file", self.display()))));
         };
         let Some(new) = change(last) else {
@@ -114,6 +121,7 @@ impl Place {
         };
         Some(Ok(match self {
             Self::Object(object) => Self::Object(object.with_last(&new)),
+            Self::Below(entry) => Self::Below(entry.beside(&new)),
             Self::Stream | Self::Path(_) => {
                 let path = self.path().unwrap_or(Path::new("")).with_file_name(new);
                 // A file with such a name is a file: `-.wax` is opened into `./-`.
@@ -121,6 +129,19 @@ impl Place {
             }
         }))
     }
+}
+
+/// The name of a sealed file.
+pub(crate) fn sealed_name(name: &OsStr) -> OsString {
+    let mut name = name.to_owned();
+    name.push(SUFFIX);
+    name
+}
+
+/// The name of the file that is opened from a sealed one. `None` if the name is not that of a sealed file.
+pub(crate) fn opened_name(name: &OsStr) -> Option<OsString> {
+    let stem = name.as_bytes().strip_suffix(SUFFIX.as_bytes());
+    stem.filter(|stem| !stem.is_empty()).map(|stem| OsStr::from_bytes(stem).to_owned())
 }
 
 /// The same file with a longer path, which does not mean a stream.

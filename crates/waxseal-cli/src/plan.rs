@@ -35,9 +35,16 @@ pub(crate) struct Job {
     pub(crate) output: Place,
     /// Whether the output's name was derived from the input's name.
     pub(crate) naming: Naming,
+    /// Who chose the input.
+    pub(crate) chosen: Chosen,
 }
 
 impl Job {
+    /// The user named both.
+    pub(crate) fn named(input: Place, output: Place) -> Self {
+        Self { input, output, naming: Naming::Given, chosen: Chosen::Named }
+    }
+
     /// Whether the output is there already. It appears only when it is complete.
     ///
     /// An empty one may be only a name: where a file system cannot name a file without replacing another one, a power
@@ -60,6 +67,15 @@ impl Job {
     pub(crate) fn place(&self) -> (&Place, Option<&Place>) {
         (&self.input, Some(&self.output))
     }
+
+    /// Whether the output would replace a file that is not sealed. If nobody named the input, nobody knew of that: the file
+    /// beside it may be an input itself, which only has such a name.
+    pub(crate) fn would_replace_an_unsealed_file(&self) -> bool {
+        let there = || self.output.whole_len().is_some_and(|len| len > 0);
+        let is_sealed =
+            || self.output.open().is_ok_and(|file| self.output.last().is_some_and(|name| file.is_sealed(name)));
+        self.chosen == Chosen::Found && there() && !is_sealed()
+    }
 }
 
 /// Who named an output.
@@ -71,25 +87,30 @@ pub(crate) enum Naming {
     Beside,
 }
 
+/// Who chose an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// The user named it.
+    Named,
+    /// It was found below a folder that the user named.
+    Found,
+}
+
 /// Pairs each input with its output.
 pub(crate) fn jobs(files: &FileArgs, direction: Direction) -> Result<Vec<Job>> {
     let inputs: Vec<Place> = files.inputs.iter().map(|name| Place::input(name)).collect();
     let output = files.output.as_ref().map(|name| Place::output(name));
     match (output, inputs.as_slice()) {
-        (Some(output), []) => Ok(vec![given(Place::Stream, output)]),
-        (Some(output), [input]) => Ok(vec![given(input.clone(), output)]),
+        (Some(output), []) => Ok(vec![Job::named(Place::Stream, output)]),
+        (Some(output), [input]) => Ok(vec![Job::named(input.clone(), output)]),
         (Some(_), _) => Err(Failure::usage("several inputs cannot go to one output")
             .hint("without -o, each output is created next to its input")),
-        (None, [] | [Place::Stream]) => Ok(vec![given(Place::Stream, Place::Stream)]),
+        (None, [] | [Place::Stream]) => Ok(vec![Job::named(Place::Stream, Place::Stream)]),
         (None, several) => several.iter().map(|input| beside(input, direction)).collect(),
     }
 }
 
-fn given(input: Place, output: Place) -> Job {
-    Job { input, output, naming: Naming::Given }
-}
-
-fn beside(input: &Place, direction: Direction) -> Result<Job> {
+pub(crate) fn beside(input: &Place, direction: Direction) -> Result<Job> {
     let output = match direction {
         Direction::Encrypt => input.sealed(),
         Direction::Decrypt => input.opened(),
@@ -97,7 +118,7 @@ fn beside(input: &Place, direction: Direction) -> Result<Job> {
     let Some(output) = output else {
         return Err(Failure::usage("stdin cannot be one of several inputs").hint("use a separate run for stdin"));
     };
-    Ok(Job { input: input.clone(), output: output?, naming: Naming::Beside })
+    Ok(Job { input: input.clone(), output: output?, naming: Naming::Beside, chosen: Chosen::Named })
 }
 
 /// Pairs and labels as demands.

@@ -1,10 +1,9 @@
 //! Observes the engine: shows a progress bar if the work takes longer than a moment, and collects the header's
 //! warnings.
 
-use std::cell::Cell;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{
@@ -15,6 +14,7 @@ use waxseal::format::Header;
 
 use super::keys;
 use super::parallel::{Taken, Turn};
+use super::report;
 use super::signals;
 
 /// No bar is shown for work that takes less time than this.
@@ -45,6 +45,8 @@ pub(crate) struct Watch<'a> {
     header: Mutex<Option<Header>>,
     turn: Option<&'a Turn>,
     taken: OnceLock<Taken<'a>>,
+    /// The bar over all inputs, if this is one of several.
+    overall: Option<Arc<Overall>>,
 }
 
 impl<'a> Watch<'a> {
@@ -60,6 +62,7 @@ impl<'a> Watch<'a> {
             header: Mutex::new(None),
             turn: None,
             taken: OnceLock::new(),
+            overall: overall(),
         }
     }
 
@@ -119,6 +122,10 @@ impl Observer for Watch<'_> {
             self.taken.get_or_init(|| turn.take());
         }
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if let Some(overall) = &self.overall {
+            overall.bytes.fetch_add(bytes, Ordering::Relaxed);
+            overall.draw();
+        }
         if self.shown == Shown::WhenSlow && self.started.elapsed() >= A_MOMENT {
             self.draw(done);
         }
@@ -150,37 +157,68 @@ impl Drop for BarsAgain {
     }
 }
 
-/// Progress over many short tasks.
-pub(crate) struct Count {
+/// The bar over all inputs, if this thread works on one of several.
+fn overall() -> Option<Arc<Overall>> {
+    let overall = OVERALL.read().unwrap_or_else(PoisonError::into_inner);
+    overall.clone().filter(|_| report::is_one_of_several())
+}
+
+/// The one bar over many inputs.
+struct Overall {
     shown: Shown,
-    /// Whether the bar is one of the program's bars.
-    is_added: Cell<bool>,
+    is_added: AtomicBool,
     started: Instant,
+    /// Bytes of all inputs, also of those that are not finished.
+    bytes: AtomicU64,
     bar: ProgressBar,
 }
 
+/// The bar of this run, so that each input can add to it.
+static OVERALL: RwLock<Option<Arc<Overall>>> = RwLock::new(None);
+
+impl Overall {
+    fn draw(&self) {
+        if self.shown == Shown::Never || self.started.elapsed() < A_MOMENT {
+            return;
+        }
+        if !self.is_added.swap(true, Ordering::Relaxed) {
+            BARS.add(self.bar.clone());
+        }
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let rate = rate(bytes, self.started.elapsed());
+        self.bar.set_message(format!("{} at {}/s", HumanBytes(bytes), HumanBytes(rate)));
+    }
+}
+
+/// Counts many inputs, and shows them in one bar.
+pub(crate) struct Count(Arc<Overall>);
+
 impl Count {
-    /// Of `total` files.
-    pub(crate) fn new(shown: Shown, total: usize) -> Self {
-        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} files, {eta} left");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden()).with_style(style);
-        Self { shown, is_added: Cell::new(false), started: Instant::now(), bar }
+    /// Of `total` files. `None` if they are not all known yet.
+    pub(crate) fn new(shown: Shown, total: Option<usize>) -> Self {
+        let template = match total {
+            Some(_) => "{wide_bar} {pos}/{len} files, {msg}, {eta} left",
+            None => "{pos} files, {msg}, {elapsed}",
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let total = total.map(|total| total as u64);
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()).with_style(style);
+        let (is_added, started, bytes) = (AtomicBool::new(false), Instant::now(), AtomicU64::new(0));
+        let overall = Arc::new(Overall { shown, is_added, started, bytes, bar });
+        *OVERALL.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&overall));
+        Self(overall)
     }
 
     /// One file is finished. `tell` may print.
     pub(crate) fn finished<T>(&self, tell: impl FnOnce() -> T) -> T {
-        if self.shown == Shown::WhenSlow && !self.is_added.get() && self.started.elapsed() >= A_MOMENT {
-            self.is_added.set(true);
-            BARS.add(self.bar.clone());
-        }
+        self.0.draw();
         let told = BARS.suspend(tell);
-        self.bar.inc(1);
+        self.0.bar.inc(1);
         told
     }
 
     /// All files are finished.
     pub(crate) fn end(&self) {
-        self.bar.finish_and_clear();
+        self.0.bar.finish_and_clear();
     }
 }

@@ -19,10 +19,12 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::input::Input;
 use super::ledger::Ledger;
+use super::many::Tally;
 use super::plan::Job;
 use super::signals;
 use super::store;
 use super::streams;
+use super::walk::Why;
 
 /// Version of the JSON format. Fields may be added, but never changed.
 const SCHEMA: u32 = 1;
@@ -87,8 +89,15 @@ impl Done {
     /// The output was there already, and `--skip-existing` leaves it as it is.
     pub(crate) fn skipped(job: &Job) -> Self {
         let note = Some(format!("{}: skipped, because {} exists", job.input.display(), job.output.display()));
-        let more = Map::from_iter([("skipped".to_owned(), true.into())]);
-        Self { output: Some(job.output.name()), note, more, ..Self::default() }
+        Self { output: Some(job.output.name()), note, ..Self::left_out(&job.input.name(), Why::Exists) }
+    }
+
+    /// It is left out, which is no failure.
+    pub(crate) fn left_out(name: &Name, why: Why) -> Self {
+        let note = (!why.is_told()).then(|| format!("{name}: skipped, because {}", why.text()));
+        let more =
+            Map::from_iter([("skipped".to_owned(), true.into()), ("skipped_because".to_owned(), why.word().into())]);
+        Self { note, more, ..Self::default() }
     }
 
     /// Adds what a store says about the input.
@@ -289,6 +298,35 @@ impl Reporter {
     pub(crate) fn close(&self) {
         let summary = self.ledger().and_then(|ledger| ledger.summary(self.began.spent()));
         summary.iter().for_each(|line| report(line));
+    }
+
+    /// Tells what was done with many inputs. Returns the exit code of the run, which is `empty` if there was no input.
+    pub(crate) fn sum_up(&self, spent: Spent, exit: Exit, tally: &Tally, empty: Exit) -> Exit {
+        let failure = match exit {
+            Exit::Done if tally.is_empty() && empty != Exit::Done => {
+                Some(Failure::new(empty, "no input was found").hint("check the name of the folder or the list"))
+            }
+            Exit::Done => None,
+            exit => Some(Failure::new(exit, tally.failures())),
+        };
+        let exit = failure.as_ref().map_or(Exit::Done, |failure| failure.exit);
+        match self.json {
+            Some(stream) => {
+                let done = Done { more: tally.json(), ..Done::default() };
+                let object = json_object(self.told(spent), None, Some(&done), failure.as_ref(), &self.kept());
+                let told = write_json(stream, &object);
+                told.map_or_else(|failure| exit.graver(failure.exit), |()| exit)
+            }
+            None => {
+                match failure.filter(|_| tally.is_empty()) {
+                    Some(failure) => error(None, &failure),
+                    None if tally.is_empty() => self.remark(&format!("no input was found: {tally}")),
+                    None if self.is_watched() && self.ledger.is_none() => self.remark(&tally.to_string()),
+                    None => {}
+                }
+                exit
+            }
+        }
     }
 
     fn ledger(&self) -> Option<MutexGuard<'_, Ledger>> {

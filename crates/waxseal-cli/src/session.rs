@@ -24,6 +24,8 @@ pub(crate) struct Session {
     pub(crate) progress: Shown,
     /// Of several inputs, one that all threads work on has the engine for itself.
     heavy: Turn,
+    /// How many inputs are to be worked on at once, if the user says so.
+    jobs: Option<usize>,
 }
 
 /// From this length on, the engine takes several threads for an input, and buffers for each.
@@ -41,7 +43,7 @@ impl Session {
         };
         let reporter = Reporter::new(form, volume, &args.name);
         let progress = if reporter.is_watched() && !args.global.no_progress { Shown::WhenSlow } else { Shown::Never };
-        Self { reporter, engine: Engine::new(), progress, heavy: Turn::default() }
+        Self { reporter, engine: Engine::new(), progress, heavy: Turn::default(), jobs: args.command.jobs() }
     }
 
     /// If an output was written beside its input and a reader of stdout may be waiting for it, reports that.
@@ -59,10 +61,9 @@ impl Session {
         (self.reporter.is_one_of_several() && heavy).then_some(&self.heavy)
     }
 
-    /// Whether `input` may have a progress bar of its own. Of several, small ones are only counted.
-    pub(crate) fn progress_of(&self, input: &Input) -> Shown {
-        let counted = self.reporter.is_one_of_several() && self.turn_of(input).is_none();
-        if counted && input.is_seekable() { Shown::Never } else { self.progress }
+    /// Whether an input may have a progress bar of its own. Several have one bar together.
+    pub(crate) fn progress_of_one(&self) -> Shown {
+        if self.reporter.is_one_of_several() { Shown::Never } else { self.progress }
     }
 
     /// Does `work` for each of `items`, several at once; one failure does not stop the others. Each is told of as it is
@@ -80,14 +81,15 @@ impl Session {
         work: impl Fn(&T) -> Result<Done> + Sync,
     ) -> Exit {
         let name = |item: &T| place(item).0.name();
-        if items.len() < 2 || !waits {
+        let limit = self.at_once(waits);
+        if items.len() < 2 || limit < 2 {
             return self.each(items, name, work);
         }
         let mut groups = Groups::default();
         for (input, output) in items.iter().map(&place) {
             groups.add(input, output);
         }
-        let count = Count::new(self.progress, items.len());
+        let count = Count::new(self.progress, Some(items.len()));
         let mut exit = Exit::Done;
         let work_on = |group: &Vec<usize>, tell: &mut dyn FnMut(_)| {
             for item in group.iter().filter_map(|number| items.get(*number)) {
@@ -96,7 +98,7 @@ impl Session {
                 tell((name(item), began.spent(), result, heard));
             }
         };
-        parallel::over(&groups.into_groups(), work_on, |(name, spent, result, heard)| {
+        parallel::over(limit, &groups.into_groups(), work_on, |(name, spent, result, heard)| {
             exit = exit.graver(count.finished(|| {
                 self.reporter.relay(&name, heard);
                 self.reporter.finished_in(spent, Some(&name), result)
@@ -104,6 +106,14 @@ impl Session {
         });
         count.end();
         exit
+    }
+
+    /// How many inputs are worked on at once. `waits`: whether there is anything to wait for.
+    pub(crate) fn at_once(&self, waits: bool) -> usize {
+        match self.jobs {
+            None if !waits => 1,
+            jobs => parallel::at_once(jobs),
+        }
     }
 
     /// Does `work` for each of `items`, in their order; one failure does not stop the others. Gives the gravest exit code.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, ValueEnum};
 use waxseal::format::Suite;
 
-use super::{AccountArgs, FileArgs, KeyArgs, KmsArgs, OpenArgs, PairArgs, WriteArgs};
+use super::{AccountArgs, FileArgs, KeyArgs, KmsArgs, ManyArgs, OpenArgs, PairArgs, WriteArgs};
 use crate::store::{NewObjectArgs, StoreArgs};
 
 /// `encrypt`.
@@ -26,10 +26,15 @@ pub(crate) struct EncryptArgs {
     /// With "map", the file is sealed straight from the system's cache. That is faster if all of the file is in the cache, and slower if it is not. It needs a regular file that is not empty. If another program changes the file at the same time, the sealed content may be a mix of old and new data. A change that the system reports is an error, as always.
     #[arg(long = "input", value_enum, default_value_t, value_name = "HOW", conflicts_with = "from_command")]
     pub(crate) reading: Reading,
+    /// Use one data key for all inputs, with one call to AWS KMS; whoever can open one of the files can then open all
+    ///
+    /// The files are one access domain, and the keys of one file cannot be changed apart from the others: a copy of the wrapped key in one file opens the other files. Each file says in its header that it shares its data key. Use this option only for files that the same people may read. Each file still has its own salt, and each can be opened alone. Opening several of these files in one run is also one call. The option needs a symmetric key in AWS KMS, because other keys are not asked for data keys.
+    #[arg(long, conflicts_with_all = ["from_command", "decrypt"])]
+    pub(crate) one_data_key: bool,
     /// Run the command after "--" and encrypt its output; if the command fails, no output is created
     ///
     /// The key is available before the command runs. With "-o -", the last part of the output is held back until the command has succeeded: if it fails, every reader refuses what was written as truncated, and the exit code is 9.
-    #[arg(long, requires = "output")]
+    #[arg(long, requires = "output", conflicts_with_all = ["recursive", "files_from"])]
     pub(crate) from_command: bool,
     /// The command for --from-command, with its arguments; without --from-command, more input files
     #[arg(last = true, value_name = "CMD")]
@@ -62,7 +67,7 @@ pub(crate) struct DecryptArgs {
     /// Run the command after "--" and write the content to its standard input
     ///
     /// The command starts when a key has opened the file and the first part is authenticated. It sees the end of its input only if everything was authenticated. Otherwise it is killed first (SIGKILL), with everything that it has started. If the command itself fails, or exits before it has read everything, the exit code is 9.
-    #[arg(long, conflicts_with_all = ["output", "force", "no_sync"])]
+    #[arg(long, conflicts_with_all = ["output", "force", "no_sync", "recursive", "files_from"])]
     pub(crate) to_command: bool,
     /// The command for --to-command, with its arguments; without --to-command, more input files
     #[arg(last = true, value_name = "CMD")]
@@ -99,8 +104,10 @@ pub(crate) struct VerifyArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) stores: StoreArgs,
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
     /// Input files; "-" is stdin
-    #[arg(value_name = "IN", required = true)]
+    #[arg(value_name = "IN", required_unless_present = "files_from")]
     pub(crate) inputs: Vec<PathBuf>,
 }
 
@@ -109,8 +116,10 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub(crate) stores: StoreArgs,
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
     /// Input files; their first bytes are enough; "-" is stdin
-    #[arg(value_name = "IN", required = true)]
+    #[arg(value_name = "IN", required_unless_present = "files_from")]
     pub(crate) inputs: Vec<PathBuf>,
 }
 
@@ -168,8 +177,10 @@ pub(crate) struct RewrapArgs {
     pub(crate) stores: StoreArgs,
     #[command(flatten)]
     pub(crate) new_object: NewObjectArgs,
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
     /// Files to change; with -o exactly one file, or "-" for stdin
-    #[arg(value_name = "IN", required = true)]
+    #[arg(value_name = "IN", required_unless_present = "files_from")]
     pub(crate) inputs: Vec<PathBuf>,
 }
 

@@ -12,6 +12,9 @@ Examples:
   waxseal encrypt -k alias/backups -c env=prod backup.tar       with a key in AWS KMS
   waxseal encrypt -k file:a.key -k passphrase backup.tar        either key opens the file
   waxseal encrypt -k file:backup.pub backup.tar                 offline, with a public key
+  waxseal encrypt -r -k file:backup.key -o /backup photos       a folder, into /backup/photos
+  waxseal encrypt -r --one-data-key -k alias/backups photos     with one call to AWS KMS
+  find . -newer stamp -print0 | waxseal encrypt -k file:backup.key -o /backup --files-from - -0
   waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
   waxseal encrypt -k alias/backups -o s3://bucket/db.wax --from-command -- pg_dump mydb
   tar -c folder | waxseal encrypt -k file:backup.key -o folder.tar.wax
@@ -26,6 +29,7 @@ Examples:
   waxseal decrypt -k file:backup.key --to-command db.wax -- psql -1 -v ON_ERROR_STOP=1 mydb
   waxseal decrypt -c env=prod -o db.sql db.wax                  with any key of your own AWS account
   waxseal decrypt -o db.sql s3://bucket/db.wax                  from an object in S3
+  waxseal decrypt -r -k file:backup.key -o restored /backup/photos
 
 In a pipe, all output is verified, but it can be incomplete: only exit code 0 means that it is complete. Use
 `--to-command` if the command that reads the data must not take an incomplete input for a complete one.";
@@ -33,6 +37,7 @@ In a pipe, all output is verified, but it can be incomplete: only exit code 0 me
 pub(super) const VERIFY: &str = "\
 Examples:
   waxseal verify -k file:backup.key *.wax
+  waxseal verify -r -k file:backup.key /backup
   waxseal verify -k file:backup.key -l host=db1 db.wax
   waxseal verify s3://bucket/db.wax
   waxseal verify --quick *.wax      the key, the length and the end of each file, in milliseconds
@@ -58,6 +63,7 @@ Examples:
   waxseal rewrap --to alias/backups-2027 *.wax                  by ReEncrypt; no payload is read
   waxseal rewrap --from alias/old --to alias/new --json *.wax
   waxseal rewrap --to alias/backups-2027 s3://bucket/db.wax     S3 copies the payload itself
+  waxseal rewrap -r --to alias/backups-2027 /backup
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax
   waxseal rewrap --remove file:b.pub db.wax                     a recipient file is enough

@@ -183,12 +183,49 @@ pub(crate) struct WriteArgs {
     pub(crate) no_sync: bool,
 }
 
+/// Many inputs.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct ManyArgs {
+    /// Take all files below each folder, also hidden ones; symbolic links are not followed
+    ///
+    /// `encrypt` leaves out files that are sealed already. The other commands take the files whose names end in .wax. What is left out is reported, and is no failure. Without -o, each output is created next to its input. With -o FOLDER, the outputs go below FOLDER/NAME, where NAME is the last part of the name of the input folder. Folders below it are created as they are needed.
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Also take the inputs that are listed in FILE, one on each line; "-" is stdin
+    ///
+    /// Each line is the name of a file, taken as it is. Empty lines are left out, and CRLF ends a line, too. With -o FOLDER, the output goes to the same path below FOLDER.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from: Option<PathBuf>,
+    /// Each name in the list ends with a zero byte, as in the output of `find -print0`
+    #[arg(short = '0', long = "null", requires = "files_from")]
+    pub(crate) null: bool,
+    /// Work on up to N inputs at the same time; 1 keeps the order [default: 16 if there is a disk or a service to wait for]
+    #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
+    pub(crate) jobs: Option<usize>,
+}
+
+impl ManyArgs {
+    /// Whether the inputs are not all named on the command line.
+    pub(crate) fn finds(&self) -> bool {
+        self.recursive || self.files_from.is_some()
+    }
+}
+
+fn parse_jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(jobs @ 1..=64) => Ok(jobs),
+        _ => Err("it is not a number from 1 to 64".into()),
+    }
+}
+
 /// Inputs and outputs.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct FileArgs {
-    /// Where to write; "-" is stdout
+    /// Where to write; "-" is stdout; with -r or --files-from, a folder for all outputs
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
     /// Leave out each input whose output exists, and count it as a success; an empty output counts only if it is complete
     #[arg(long, conflicts_with = "force")]
     pub(crate) skip_existing: bool,
@@ -204,10 +241,16 @@ pub(crate) struct FileArgs {
 }
 
 impl FileArgs {
+    /// Whether stdin is the input because no other is named.
+    fn take_stdin(&self) -> bool {
+        self.inputs.is_empty() && !self.many.finds()
+    }
+
     /// Whether the result is written to stdout.
     pub(crate) fn fills_stdout(&self) -> bool {
         match &self.output {
             Some(output) => is_stdout(output),
+            None if self.many.finds() => false,
             None => self.inputs.is_empty() || self.inputs.iter().any(|input| is_stdin(input)),
         }
     }
@@ -228,8 +271,8 @@ impl Command {
     fn reads_stdin(&self) -> bool {
         let any = |inputs: &[PathBuf]| inputs.iter().any(|input| is_stdin(input));
         match self {
-            Self::Encrypt(args) => args.from_command || args.files.inputs.is_empty() || any(&args.files.inputs),
-            Self::Decrypt(args) => args.files.inputs.is_empty() || any(&args.files.inputs),
+            Self::Encrypt(args) => args.from_command || args.files.take_stdin() || any(&args.files.inputs),
+            Self::Decrypt(args) => args.files.take_stdin() || any(&args.files.inputs),
             Self::Verify(args) => any(&args.inputs),
             Self::Inspect(args) => any(&args.inputs),
             Self::Rewrap(args) => any(&args.inputs),
@@ -255,6 +298,18 @@ impl Command {
             Self::Salvage(args) => of(&args.stores, None, Some(&args.open.kms)),
             Self::Service(command) => command.stores(),
             Self::Key(_) | Self::Completions(_) | Self::Man(_) | Self::Reader => None,
+        }
+    }
+
+    /// How many inputs are worked on at the same time, if the user says so.
+    pub(crate) fn jobs(&self) -> Option<usize> {
+        match self {
+            Self::Encrypt(args) => args.files.many.jobs,
+            Self::Decrypt(args) => args.files.many.jobs,
+            Self::Verify(args) => args.many.jobs,
+            Self::Inspect(args) => args.many.jobs,
+            Self::Rewrap(args) => args.many.jobs,
+            _ => None,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::Result;
 use crate::args::{AccountArgs, DecryptArgs, EncryptArgs, OpenArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::many::{Found, Many, Takes};
 use crate::output::Content;
 use crate::place::Place;
 use crate::plan::{self, Direction, Job};
@@ -22,11 +23,25 @@ pub(crate) fn run(args: &DecryptArgs, session: &Session) -> Result<Exit> {
     if args.to_command {
         return to_command(args, session);
     }
+    if let Some(many) = Many::of(&args.files.many, &args.files.inputs, Takes::Sealed)? {
+        return all(many, args, session);
+    }
     let jobs = plan::jobs(&args.files, Direction::Decrypt)?;
     let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
     Ok(session
         .each_at_once(&jobs, !args.files.write.no_sync || open.may_call(), Job::place, |job| decrypt(job, args, &open)))
+}
+
+/// Opens each input that is found.
+fn all(many: Many, args: &DecryptArgs, session: &Session) -> Result<Exit> {
+    let streams = many.streams();
+    let open = Open::new(&args.open, &args.pairs, &streams, session)?;
+    let is_synced = !args.files.write.no_sync;
+    let many = many.below(args.files.output.as_deref(), Direction::Decrypt, is_synced)?;
+    let claims = |found: &Found| found.claims(Direction::Decrypt);
+    let work = |found: &Found| decrypt(&found.job(Direction::Decrypt)?, args, &open);
+    many.each(session, is_synced || open.may_call(), Exit::Done, claims, work)
 }
 
 fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
@@ -75,8 +90,7 @@ fn to_command(args: &DecryptArgs, session: &Session) -> Result<Exit> {
 impl From<EncryptArgs> for DecryptArgs {
     /// `encrypt -d`: pairs and labels become demands. The suite comes from the file.
     fn from(args: EncryptArgs) -> Self {
-        let EncryptArgs { keys, pairs, files, suite: _, reading: _, from_command: _, behind_dashes, decrypt, kms } =
-            args;
+        let EncryptArgs { keys, pairs, files, behind_dashes, decrypt, kms, .. } = args;
         let open = OpenArgs { keys, kms, accounts: AccountArgs::default() };
         Self { open, pairs, files, to_command: false, behind_dashes, decrypt }
     }

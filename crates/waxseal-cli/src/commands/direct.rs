@@ -56,7 +56,7 @@ fn job(files: &FileArgs) -> Result<Job> {
     }
     let input = files.inputs.first().map_or(Place::Stream, |name| Place::input(name));
     let output = files.output.as_ref().map_or(Place::Stream, |name| Place::output(name));
-    Ok(Job { input, output, naming: plan::Naming::Given })
+    Ok(Job::named(input, output))
 }
 
 fn key(args: &DirectArgs) -> Result<Option<KmsKeyName>> {

@@ -14,14 +14,16 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::from_command::CommandOutput;
 use crate::input;
-use crate::keys::{Cloud, KeySpec, Keyring, Sealers, Sealing, Turn};
+use crate::keys::{Cloud, Envelopes, KeySpec, Keyring, Next, Sealers, Sealing, Turn};
+use crate::many::{Found, Many, Takes};
 use crate::once;
 use crate::output::{Content, Forbidden, Output, Target};
 use crate::place::Place;
-use crate::plan::{self, Direction, Job};
+use crate::plan::{self, Chosen, Direction, Job};
 use crate::progress::Watch;
 use crate::report::Done;
 use crate::session::{Session, durability};
+use crate::walk::Why;
 
 /// Seals each input.
 pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
@@ -30,9 +32,12 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
         .with_suite(args.suite.into())
         .with_context(plan::context(&args.pairs)?)
         .with_labels(plan::labels(&args.pairs)?);
-    let jobs = if args.from_command { Vec::new() } else { plan::jobs(&args.files, Direction::Encrypt)? };
+    let many = Many::of(&args.files.many, &args.files.inputs, Takes::Any)?;
+    let is_planned = !args.from_command && many.is_none();
+    let jobs = if is_planned { plan::jobs(&args.files, Direction::Encrypt)? } else { Vec::new() };
     // The command reads stdin, after the keys.
-    let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
+    let inputs =
+        jobs.iter().map(|job| job.input.clone()).chain(many.iter().flat_map(Many::streams)).collect::<Vec<_>>();
     once::check(&inputs, keys.specs())?;
     check_reading(args.reading, &inputs)?;
     let forbidden = keys.forbidden();
@@ -40,8 +45,16 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     let cloud = Cloud::new(&args.kms)?;
     let sealers = keys.load(&Keyring { cloud: &cloud, reporter: &session.reporter })?;
     let named: Option<Vec<String>> = keys.specs().iter().map(option_of).collect();
-    let seal = Seal { args, options, cloud, sealers, forbidden, named: named.map(|named| named.join(" ")), session };
+    let envelopes = Envelopes::new(&sealers, &options, &cloud);
+    let envelopes = if args.one_data_key { envelopes.sharing()? } else { envelopes };
+    let named = named.map(|named| named.join(" "));
+    let seal = Seal { args, cloud: &cloud, sealers: &sealers, envelopes, forbidden, named, session };
     let waits = !args.files.write.no_sync || keys.specs().iter().any(|key| key.turn() != Turn::Local);
+    if let Some(many) = many {
+        let many = many.below(args.files.output.as_deref(), Direction::Encrypt, !args.files.write.no_sync)?;
+        let claims = |found: &Found| found.claims(Direction::Encrypt);
+        return many.each(session, waits, Exit::Done, claims, |found| seal.file(&found.job(Direction::Encrypt)?));
+    }
     Ok(match command {
         Some(target) => {
             let file = input::stdin_name().or_else(|| args.behind_dashes.first().map(Name::of));
@@ -88,9 +101,9 @@ fn hint(output: &Output, path: Option<&str>) -> String {
 /// Data shared by all inputs.
 struct Seal<'a> {
     args: &'a EncryptArgs,
-    options: SealOptions,
-    cloud: Cloud,
-    sealers: Sealers,
+    cloud: &'a Cloud,
+    sealers: &'a Sealers,
+    envelopes: Envelopes<'a>,
     forbidden: Forbidden,
     /// The keys as options of a command to be pasted, if they can be.
     named: Option<String>,
@@ -106,27 +119,35 @@ impl Seal<'_> {
         if input.is_dir() {
             return Err(self.is_folder(&job.input));
         }
+        if job.chosen == Chosen::Found && job.input.last().is_some_and(|name| input.is_sealed(name)) {
+            return Ok(Done::left_out(&job.input.name(), Why::Sealed));
+        }
+        if self.args.files.write.force && job.would_replace_an_unsealed_file() {
+            let output = job.output.display();
+            let failure = Failure::new(Exit::Unmet, format!("the output {output} exists, and is not a sealed file"));
+            return Err(failure.hint("name another folder with -o, or rename this file"));
+        }
         let mut supply = input.supply_by(self.args.reading)?;
         let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
         let mode = target.sealed_mode(&input);
         let name = target.name();
         let mut output = target.open(Content::Ciphertext, mode, input.len())?;
         output.keep_time(&job.input, &input);
-        let (sealers, options) = (&self.sealers, &self.options);
         self.cloud.forget();
-        let watch = Watch::new(self.session.progress_of(&input), &job.input.display());
+        let next = self.envelopes.next()?;
+        let watch = Watch::new(self.session.progress_of_one(), &job.input.display());
         let sealed = match self.session.turn_of(&input) {
-            None => self.seal(watch, supply.source(), &mut output, || sealers.envelope(options))?,
+            None => self.seal(watch, supply.source(), &mut output, || next.envelope())?,
             Some(turn) => {
                 // The key comes first: nobody waits for a key service while others wait for the turn.
-                let envelope = sealers.envelope(options)?;
+                let envelope = next.envelope()?;
                 let _taken = turn.take();
                 self.seal(watch, supply.source(), &mut output, || Ok(envelope))?
             }
         };
         let stored = output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
-        Ok(self.done(sealed, name).of(&input).stored(stored))
+        Ok(self.done(sealed, next, name).of(&input).stored(stored))
     }
 
     /// The hint is the line that seals the folder with the same keys. It notices if tar fails. A name that cannot be shown
@@ -135,7 +156,7 @@ impl Seal<'_> {
         let failure = Failure::io("reading the input", io::ErrorKind::IsADirectory.into());
         let folder = match input {
             Place::Path(folder) => folder.to_str().map(|name| Path::new(name.trim_end_matches('/'))),
-            Place::Stream | Place::Object(_) => None,
+            Place::Stream | Place::Below(_) | Place::Object(_) => None,
         };
         failure.hint(match (&self.named, folder.and_then(escape::pasted)) {
             (Some(keys), Some(folder)) => format!(
@@ -152,7 +173,8 @@ impl Seal<'_> {
         // The output is opened first, because without an output no input is needed.
         let mut output = target.open(Content::Ciphertext, 0o600, None)?;
         // The key is next, so that a refusal is reported at once and the command does not run in vain.
-        let envelope = self.sealers.envelope(&self.options)?;
+        let next = self.envelopes.next()?;
+        let envelope = next.envelope()?;
         let mut child = CommandOutput::start(command)?;
         let name = command.first().map(|word| escape::os(word)).unwrap_or_default();
         let watch = Watch::new(self.session.progress, &name);
@@ -162,7 +184,7 @@ impl Seal<'_> {
             .failure()
             .map_or(sealed, |failure| Err(failure.hint(hint(&output, output_name.as_ref().map(Name::text)))))?;
         let stored = output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
-        Ok(self.done(sealed, output_name).stored(stored))
+        Ok(self.done(sealed, next, output_name).stored(stored))
     }
 
     fn seal(
@@ -182,10 +204,10 @@ impl Seal<'_> {
         Ok((sealed, evidence))
     }
 
-    fn done(&self, (sealed, evidence): (Sealed, Evidence), output: Option<Name>) -> Done {
+    fn done(&self, (sealed, evidence): (Sealed, Evidence), next: Next<'_, '_>, output: Option<Name>) -> Done {
         let keys = self.sealers.names().join(", ");
         let note = output.as_ref().map(|output| format!("created {output} for {keys}"));
-        let (request_id, key_material_id) = self.cloud.answered();
+        let (request_id, key_material_id) = next.answered();
         let bytes = Some(sealed.plaintext_len);
         Done { bytes, key: Some(keys), output, request_id, key_material_id, evidence, note, ..Done::default() }
     }

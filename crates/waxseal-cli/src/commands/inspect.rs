@@ -16,6 +16,7 @@ use crate::evidence::pairs_json;
 use crate::exit::Exit;
 use crate::input::Input;
 use crate::keys;
+use crate::many::{Many, Takes, read_only};
 use crate::once;
 use crate::place::Place;
 use crate::report::Done;
@@ -23,6 +24,10 @@ use crate::session::Session;
 
 /// Shows each input's header.
 pub(crate) fn run(args: &InspectArgs, session: &Session) -> Result<Exit> {
+    if let Some(many) = Many::of(&args.many, &args.inputs, Takes::Sealed)? {
+        once::check(&many.streams(), [])?;
+        return many.each(session, false, Exit::Done, read_only, |found| inspect(&found.place, session));
+    }
     let inputs: Vec<Place> = args.inputs.iter().map(|name| Place::input(name)).collect();
     once::check(&inputs, [])?;
     Ok(session.each(&inputs, Place::name, |input| inspect(input, session)))

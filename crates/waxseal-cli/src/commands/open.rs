@@ -73,7 +73,7 @@ impl<'a> Open<'a> {
     /// Opens `input` into `sink`, and reports which key opened it.
     pub(crate) fn open_into(&self, name: &str, input: &Input, sink: Sink<'_>) -> Result<Done> {
         self.cloud.forget();
-        let watch = Watch::new(self.session.progress_of(input), name).in_turn(self.session.turn_of(input));
+        let watch = Watch::new(self.session.progress_of_one(), name).in_turn(self.session.turn_of(input));
         let opened = self.session.engine.open(input.supply().source(), sink, &self.openers(), &self.demands, &watch);
         let seen = watch.finish();
         match opened {

@@ -15,6 +15,7 @@ mod opening;
 mod passphrase;
 mod provider;
 mod sealing;
+mod shared;
 mod spec;
 
 use waxseal::format::{Binding, Slot};
@@ -24,6 +25,7 @@ pub(crate) use self::kms::Cloud;
 pub(crate) use self::opening::{FIND, Opening, Origin, key_of};
 pub(crate) use self::provider::{KeySpec, Keyring, Provider, Sisters, SlotTest, Sources, ToSeal, Turn, Unseen};
 pub(crate) use self::sealing::{Sealers, Sealing, remark};
+pub(crate) use self::shared::{Envelopes, Next};
 pub(crate) use self::spec::parse;
 
 use super::input::Identity;

@@ -1,5 +1,6 @@
 //! The keys that seal a file.
 
+use waxseal::envelope::Batch;
 use waxseal::format::SlotKind;
 use waxseal::keys::KeySealer;
 use waxseal::{Envelope, SealOptions};
@@ -61,8 +62,21 @@ impl Sealers {
 
     /// A new envelope, with a slot for each key.
     pub(crate) fn envelope(&self, options: &SealOptions) -> waxseal::Result<Envelope> {
-        let sealers: Vec<&dyn KeySealer> = self.0.iter().map(|key| key.sealer.as_ref()).collect();
-        Envelope::new(&sealers, options)
+        Envelope::new(&self.all(), options)
+    }
+
+    /// One data key for several files.
+    pub(super) fn batch(&self, options: &SealOptions) -> waxseal::Result<Batch<'_>> {
+        Batch::new(&self.all(), options)
+    }
+
+    /// Whether a key service makes the data key.
+    pub(super) fn make_data_keys(&self) -> bool {
+        self.0.iter().any(|key| key.sealer.makes_data_keys())
+    }
+
+    fn all(&self) -> Vec<&dyn KeySealer> {
+        self.0.iter().map(|key| key.sealer.as_ref()).collect()
     }
 
     /// A warning about these keys together. Any one of them opens the file, so the weakest decides.

@@ -24,7 +24,7 @@ use crate::keys::{Keyring, Sealers, Sealing, key_of};
 use crate::once;
 use crate::output::Content;
 use crate::place::Place;
-use crate::plan::{self, Job, Naming};
+use crate::plan::{self, Job};
 use crate::progress::Watch;
 use crate::report::Done;
 use crate::session::{Session, durability};
@@ -36,7 +36,7 @@ pub(crate) fn run(args: ResealArgs, session: &Session) -> Result<Exit> {
         keys, from, pairs, set_context, set_label, unset, suite, output, write, input, kms, accounts, ..
     } = args;
     let changes = Changes::parse(&set_context, &set_label, unset)?;
-    let job = Job { input: Place::input(&input), output: Place::output(&output), naming: Naming::Given };
+    let job = Job::named(Place::input(&input), Place::output(&output));
     let inputs = [job.input.clone()];
     let sealing = Sealing::named(&keys)?;
     let open_args = OpenArgs { keys: KeyArgs { keys: from }, kms, accounts };

@@ -58,7 +58,7 @@ enum Which {
 
 impl<'a> Keys<'a> {
     /// Parses all arguments first, and then reads the keys and resolves the aliases of keys to remove.
-    pub(super) fn load(args: &'a RewrapArgs, session: &Session) -> Result<Self> {
+    pub(super) fn load(args: &'a RewrapArgs, inputs: &[Place], session: &Session) -> Result<Self> {
         let parse = |key: &std::ffi::OsString| keys::parse(key);
         let to = args.to.as_ref().map(parse).transpose()?;
         let add = args.add.iter().map(parse).collect::<Result<Vec<_>>>()?;
@@ -74,15 +74,14 @@ impl<'a> Keys<'a> {
             .hint("allow this with --allow-unwrap; if a local key opens the file, also name it with -k"));
         }
         let going = || from.iter().chain(&remove).filter_map(Named::key);
-        let inputs: Vec<_> = args.inputs.iter().map(|name| Place::input(name)).collect();
-        once::check(&inputs, to.iter().chain(&add).chain(going()).chain(opening.specs()))?;
+        once::check(inputs, to.iter().chain(&add).chain(going()).chain(opening.specs()))?;
         let forbidden = forbidden(to.iter().chain(&add).chain(going()).chain(opening.specs()));
         let cloud = Cloud::new(&args.open.kms)?;
         let ring = Keyring { cloud: &cloud, reporter: &session.reporter };
         let named = opening.origin() == Origin::Named;
         // Without a name, a repair uses no key, because it must not guess one.
         let needed = args.allow_unwrap || (args.repair && named);
-        let load = || opening.load(&ring).map_err(|failure| hint_for_lost_key(failure, &inputs));
+        let load = || opening.load(&ring).map_err(|failure| hint_for_lost_key(failure, inputs));
         let openers = if needed { load()? } else { Vec::new() };
         let seal = |key: &KeySpec| key.to_seal(&ring);
         let sealers = to.as_ref().map(seal).transpose()?;

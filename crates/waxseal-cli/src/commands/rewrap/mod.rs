@@ -2,6 +2,7 @@
 
 mod keys;
 mod new_key;
+mod seen;
 mod told;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use waxseal::keys::KeyOpener;
 use waxseal::rewrap::{DiskFile, InPlace, Plan, Report, Request, rewrap_stream};
 
 use self::keys::Keys;
+use self::seen::Seen;
 use crate::Result;
 use crate::args::RewrapArgs;
 use crate::clock::{Began, Spent};
@@ -25,10 +27,11 @@ use crate::escape::{self, Name};
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::many::{Found, Many, Takes};
 use crate::output::{Content, foreign_link};
-use crate::parallel;
+use crate::parallel::{self, Common};
 use crate::place::Place;
-use crate::plan::{self, Job, Naming};
+use crate::plan::{self, Job};
 use crate::progress::Count;
 use crate::prompt;
 use crate::report::{Done, Reporter};
@@ -39,20 +42,24 @@ use crate::store::ObjectName;
 /// Rewraps each input, or a copy of the one.
 pub(crate) fn run(args: &RewrapArgs, session: &Session) -> Result<Exit> {
     let inputs: Vec<Place> = args.inputs.iter().map(|name| Place::input(name)).collect();
-    check(args, &inputs)?;
-    let keys = Keys::load(args, session)?;
+    let many = Many::of(&args.many, &args.inputs, Takes::Sealed)?;
+    check(args, &inputs, many.is_some())?;
+    let keys = Keys::load(args, &many.as_ref().map_or(inputs.clone(), Many::streams), session)?;
     let new_keys = keys.new_keys();
     let request = keys.request(&new_keys);
     let rewrap = Rewrap { args, request, openers: keys.openers(), keys: &keys, remark: OnceLock::new() };
     let exit = match (&args.output, inputs.as_slice()) {
         (Some(output), [input]) => {
-            let job = Job { input: input.clone(), output: Place::output(output), naming: Naming::Given };
+            let job = Job::named(input.clone(), Place::output(output));
             let (result, warnings) = rewrap.copy(&job, &keys, &session.reporter);
             warnings.iter().for_each(|warning| session.reporter.warn(warning));
             let result = result.map(|done| keys.with_materials(done));
             session.reporter.finished(Some(&input.name()), result)
         }
-        _ => rewrap.all(&inputs, session),
+        _ => match many {
+            Some(many) => rewrap.found(many, session)?,
+            None => rewrap.all(&inputs, session),
+        },
     };
     if let Some(remark) = rewrap.remark.get().filter(|_| session.reporter.is_watched()) {
         session.reporter.remark(remark);
@@ -86,7 +93,7 @@ fn are_one(one: &Place, other: &Place) -> bool {
 
 /// Whether a change of one file also changes the other. Some network and user-space file systems give the same number
 /// to two files, and such a file must not be left out.
-fn have_one_front(one: &Path, other: &Path) -> bool {
+pub(super) fn have_one_front(one: &Path, other: &Path) -> bool {
     let front = |path: &Path| -> std::io::Result<Vec<u8>> {
         let mut front = Vec::new();
         File::open(path)?.take(FRONT_LEN as u64).read_to_end(&mut front)?;
@@ -96,8 +103,8 @@ fn have_one_front(one: &Path, other: &Path) -> bool {
 }
 
 /// Checks the arguments without looking at the files' content.
-fn check(args: &RewrapArgs, inputs: &[Place]) -> Result<()> {
-    if args.output.is_some() && inputs.len() > 1 {
+fn check(args: &RewrapArgs, inputs: &[Place], is_many: bool) -> Result<()> {
+    if args.output.is_some() && (inputs.len() > 1 || is_many) {
         return Err(
             Failure::usage("several inputs cannot go to one output").hint("without -o, each file is changed in place")
         );
@@ -131,11 +138,11 @@ struct Rewrap<'a> {
 impl Rewrap<'_> {
     /// Processes several inputs at once, and reports each when it is finished.
     fn all(&self, inputs: &[Place], session: &Session) -> Exit {
-        let count = Count::new(session.progress, inputs.len());
+        let count = Count::new(session.progress, Some(inputs.len()));
         let mut summary = told::Summary::default();
         let mut exit = Exit::Done;
         let work = |names: &Vec<&Place>, tell: &mut dyn FnMut((Name, Spent, Told))| self.file(names, tell);
-        parallel::over(&by_file(inputs), work, |(file, spent, (result, warnings))| {
+        parallel::over(session.at_once(true), &by_file(inputs), work, |(file, spent, (result, warnings))| {
             summary.add(&result);
             let result = result.map(|done| told::audible(self.keys.with_materials(done), &session.reporter));
             exit = exit.graver(count.finished(|| {
@@ -148,6 +155,27 @@ impl Rewrap<'_> {
             session.reporter.remark(&summary.to_string());
         }
         exit
+    }
+
+    /// Processes what is found, and each file once.
+    fn found(&self, many: Many, session: &Session) -> Result<Exit> {
+        let seen = Seen::default();
+        let claims = |found: &Found| {
+            let file = found.place.identity().and_then(Common::of);
+            parallel::in_common(&found.place, Some(&found.place)).into_iter().chain(file).collect()
+        };
+        let work = |found: &Found| {
+            if let Some(first) = seen.before(&found.place) {
+                return Ok(told::same_file(&found.place.name(), &first));
+            }
+            let (result, warnings) = self.in_place(&found.place);
+            warnings.iter().for_each(|warning| session.reporter.warn(warning));
+            if result.as_ref().is_ok_and(|done| done.shortfall.is_none()) {
+                seen.remember(&found.place);
+            }
+            result.map(|done| told::audible(self.keys.with_materials(done), &session.reporter))
+        };
+        many.each(session, true, Exit::Done, claims, work)
     }
 
     /// One file, by all of its names.
@@ -178,7 +206,11 @@ impl Rewrap<'_> {
         let name = place.display();
         let mut repaired = None;
         let changed = match place {
-            Place::Path(path) => self.change(path, &mut repaired),
+            Place::Path(path) => input_at(path).and_then(|there| self.change(there, &name, &mut repaired)),
+            Place::Below(entry) => {
+                let there = entry.destination().map_err(|error| Failure::io("looking at the input", error));
+                there.and_then(|there| self.change(there, &name, &mut repaired))
+            }
             Place::Object(object) => self.change_object(object),
             Place::Stream => Err(never_in_place()),
         };
@@ -197,13 +229,13 @@ impl Rewrap<'_> {
 
     /// `repaired` describes the bytes that a repair overwrote or may have overwritten. It is reported even if a later
     /// step fails.
-    fn change(&self, path: &Path, repaired: &mut Option<told::Repaired>) -> Result<Changed> {
-        let file = DiskFile::at(input_at(path)?)?.with_temporaries(Arc::new(Registered));
+    fn change(&self, there: Destination, name: &str, repaired: &mut Option<told::Repaired>) -> Result<Changed> {
+        let file = DiskFile::at(there)?.with_temporaries(Arc::new(Registered));
         let mut file = InPlace::begin(file)?;
         let warnings = file.header().warnings();
         let repair = if self.args.repair { Some(file.plan_repair(&self.openers)?) } else { None };
         // All checks come before the first write. The plan stays valid, because a repair changes no slot.
-        let plan = self.plan(file.header(), &escape::path(path))?;
+        let plan = self.plan(file.header(), name)?;
         let evidence = Evidence::of(&file.header().bank().binding, plan.slots());
         let repairs = repair.as_ref().map(|repair| file.repair_copies(repair)).transpose()?.unwrap_or(false);
         if repairs || file.copies(&plan)? {

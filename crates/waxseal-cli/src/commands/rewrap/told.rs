@@ -14,6 +14,7 @@ use crate::escape::{self, Name};
 use crate::evidence::Evidence;
 use crate::failure::Failure;
 use crate::report::{Done, Reporter};
+use crate::walk::Why;
 
 /// The parts that a repair replaced, or may have replaced, and where their old bytes are saved.
 pub(super) struct Repaired {
@@ -111,6 +112,13 @@ pub(super) fn again(file: &str, first: &str, result: &Result<Done>) -> Result<Do
     let more = value.as_object().cloned().unwrap_or_default();
     let stdout = Some(format!("{file}: unchanged: the same file as {first}\n"));
     Ok(Done { more, stdout, ..Done::default() })
+}
+
+/// The same for an input that was found.
+pub(super) fn same_file(file: &Name, first: &Name) -> Done {
+    let mut done = Done::left_out(file, Why::SameFile);
+    done.more.insert("same_file_as".to_owned(), first.text().into());
+    done
 }
 
 /// With `--quiet`, an unchanged file is not reported.

@@ -11,6 +11,7 @@ use crate::Result;
 use crate::args::VerifyArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::many::{Many, Takes, read_only};
 use crate::place::Place;
 use crate::report::Done;
 use crate::session::Session;
@@ -44,18 +45,25 @@ impl Checked {
 
 /// Verifies each input.
 pub(crate) fn run(args: &VerifyArgs, session: &Session) -> Result<Exit> {
-    let inputs: Vec<Place> = args.inputs.iter().map(|name| Place::input(name)).collect();
+    let many = Many::of(&args.many, &args.inputs, Takes::Sealed)?;
+    let named = || args.inputs.iter().map(|name| Place::input(name)).collect();
+    let inputs: Vec<Place> = many.as_ref().map_or_else(named, Many::streams);
+    // Who asks for a check must not take it for granted if nothing was checked.
+    let each = |check: &(dyn Fn(&Place) -> Result<Done> + Sync)| match many {
+        Some(many) => many.each(session, true, Exit::Unmet, read_only, |found| check(&found.place)),
+        None => Ok(session.each_at_once(&inputs, true, place, check)),
+    };
     #[cfg(feature = "aws-kms")]
     if args.dry_run {
         let check = dry_run::DryRun::new(args, &inputs, session)?;
         let ask = |input: &Place| Checked::DryRun.told(check.file(input));
-        return Ok(session.each_at_once(&inputs, true, place, ask));
+        return each(&ask);
     }
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
-    Ok(match args.quick {
-        true => session.each_at_once(&inputs, true, place, |input| Checked::Quick.told(quick(input, &open))),
-        false => session.each_at_once(&inputs, true, place, |input| Checked::All.told(all(input, &open))),
-    })
+    match args.quick {
+        true => each(&|input| Checked::Quick.told(quick(input, &open))),
+        false => each(&|input| Checked::All.told(all(input, &open))),
+    }
 }
 
 /// Nothing is written anywhere.

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fmt;
 
 use waxseal::format::{Binding, Slot, SlotKind};
-use waxseal::keys::KeyOpener;
+use waxseal::keys::{BatchOpener, KeyOpener};
 use waxseal_aws_kms::{KeyArn, KmsKey, KmsKeyName, KmsOpener, looks_like_kms_blob};
 
 pub(crate) use self::cloud::Cloud;
@@ -39,7 +39,7 @@ impl Provider for AwsKms {
     /// The keys of the allowed accounts, whatever the variable names.
     fn offered(&self, args: &AccountArgs, ring: &Keyring<'_>) -> Result<Vec<Box<dyn KeyOpener>>> {
         let openers = ring.cloud.openers_by_account(args, ring.reporter)?;
-        Ok(openers.into_iter().map(|opener| Box::new(opener) as Box<dyn KeyOpener>).collect())
+        Ok(openers.into_iter().map(for_batches).collect())
     }
 
     fn by_hand(&self, slot: &Slot, binding: &Binding) -> Option<String> {
@@ -49,6 +49,11 @@ impl Provider for AwsKms {
     fn foreign(&self, start: &[u8]) -> Option<&'static str> {
         looks_like_kms_blob(start).then_some("it looks like a blob of `aws kms encrypt`: use `waxseal direct decrypt`")
     }
+}
+
+/// Files that share a data key cost one call in a run.
+fn for_batches(opener: KmsOpener) -> Box<dyn KeyOpener> {
+    Box::new(BatchOpener::new(opener))
 }
 
 /// The key in KMS that `text` names; `None` for a key of another kind.
@@ -77,7 +82,7 @@ impl Key for InKms {
 
     /// If the key is only offered, its account decides, and not its name.
     fn to_open(&self, origin: Origin, ring: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>> {
-        let opener = || Box::new(KmsOpener::named(ring.cloud.kms(), self.0.clone())) as Box<dyn KeyOpener>;
+        let opener = || for_batches(KmsOpener::named(ring.cloud.kms(), self.0.clone()));
         Ok((origin == Origin::Named).then(opener))
     }
 
