@@ -11,6 +11,7 @@
 //! | read parts of a file | [`OpenReaderAt`] |
 //! | pipes and streams on up to 8 cores, or your own threads | [`engine::Engine`] |
 //! | seal a file from mapped memory | [`engine::Source::Mapped`], [`io::MappedFile`] |
+//! | a stream or a range in a program on tokio | the module `aio` (feature `tokio`) |
 //! | bytes that are in no file on this machine | [`container`]: the same without any I/O |
 //! | a key in a local file | [`keys::KeyFile`] |
 //! | a passphrase | [`keys::Passphrase`], [`keys::PassphraseOpener`] |
@@ -111,9 +112,13 @@
 //! `pure-rust`, or without both, the AEADs are pure Rust, and give the same bytes. Only a build without `aws-lc` and
 //! `ring` needs no C compiler.
 //!
+//! The feature `tokio` adds the module `aio`, for programs on tokio.
+//!
 //! The library installs no signal handler, prints nothing and changes no state of the process. In this crate, only
 //! [`engine`] and [`salvage()`] start threads. [`encrypt_file`] and [`decrypt_file`] use the engine.
 
+#[cfg(feature = "tokio")]
+pub mod aio;
 pub mod container;
 pub mod engine;
 pub mod envelope;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// The modules of the library and the crates that use it. Each may import those before it. Modules on one line may not
 /// import each other.
-const ORDER: [&[&str]; 16] = [
+const ORDER: [&[&str]; 17] = [
     &["error"],
     &["io"],
     &["secret"],
@@ -20,6 +20,7 @@ const ORDER: [&[&str]; 16] = [
     &["container"],
     &["stream"],
     &["seek"],
+    &["aio"],
     &["engine"],
     &["files"],
     &["rewrap", "salvage"],
