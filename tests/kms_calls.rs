@@ -7,12 +7,13 @@ mod support;
 use sdk::{binding, kms, kms_in, name, refusal};
 use serde_json::json;
 use support::{ACCOUNT, CountingProxy, REGION, counting_proxy, shared_moto};
-use waxseal::Envelope;
+use waxseal::container::{Opening, Sealing};
 use waxseal::envelope::SealOptions;
 use waxseal::error::{Naming, ProviderCause, Remedy, Result};
-use waxseal::format::{Binding, Slot, SlotKind};
+use waxseal::format::{Binding, Front, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::secret::DataKey;
+use waxseal::{Demands, Envelope};
 use waxseal_aws_kms::{AccountRule, KeyArn, KmsKey, KmsOpener, SourceRule};
 
 fn proxy() -> CountingProxy {
@@ -258,6 +259,28 @@ fn a_caller_inside_tokio_may_block_and_may_await() {
         let (rotated, _) = kms.reencrypt_async(&wrapped, &binding, &name(&key)).await.unwrap();
         assert!(opener.open(&rotated, &binding).unwrap().expose() == data_key.expose());
     });
+}
+
+/// The traits of the library for key services that answer asynchronously.
+#[test]
+fn an_envelope_may_await() {
+    let (proxy, aws) = (proxy(), shared_moto().aws());
+    let key = aws.create_key();
+    let kms = kms(&proxy.url);
+    let (sealer, opener) = (KmsKey::new(&kms, name(&key)), KmsOpener::named(&kms, name(&key)));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (envelope, opened) = runtime.block_on(async {
+        let envelope = Envelope::new_async(&[&sealer], &SealOptions::new()).await.unwrap();
+        let mut file = Vec::new();
+        let mut sealing = Sealing::new(envelope);
+        sealing.push(b"text", &mut file).unwrap();
+        let slots = sealing.envelope().slots().to_vec();
+        sealing.finish(&mut file).unwrap();
+        let opening = Opening::read(Front::new(file), &Demands::new()).unwrap();
+        (slots, opening.open_async(&[&opener]).await.unwrap())
+    });
+    assert_eq!((envelope[0].key_id.as_str(), opened.by().key.as_str()), (key.as_str(), key.as_str()));
+    assert_eq!(proxy.take(), ["GenerateDataKey", "Decrypt"]);
 }
 
 #[test]

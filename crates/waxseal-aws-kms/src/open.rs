@@ -10,7 +10,7 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{EncapsulationAlgorithmSpec, EncryptionAlgorithmSpec};
 use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy, Result};
 use waxseal::format::{Binding, Slot, SlotKind};
-use waxseal::keys::{KeyOpener, public};
+use waxseal::keys::{AsyncKeyOpener, BoxFuture, KeyOpener, public};
 use waxseal::secret::DataKey;
 use waxseal_aws::name::is_account;
 
@@ -119,7 +119,7 @@ impl KmsOpener {
     /// The slot's key, and what may be asked to open the slot.
     async fn asks(&self, slot: &Slot) -> Result<(KeyArn, Vec<Ask>)> {
         let arn = KeyArn::parse(&slot.key_id)?;
-        if !self.matches(slot) {
+        if !KeyOpener::matches(self, slot) {
             return Err(not_allowed(&arn, "the key was not named, and its account is not allowed"));
         }
         let asks = match &self.rule {
@@ -290,6 +290,20 @@ fn wrong_as_other_key(error: Error) -> Error {
     match &error {
         Error::Provider(provider) if provider.cause == ProviderCause::WrongCiphertext => as_other_key(error),
         _ => error,
+    }
+}
+
+impl AsyncKeyOpener for KmsOpener {
+    fn name(&self) -> String {
+        KeyOpener::name(self)
+    }
+
+    fn matches(&self, slot: &Slot) -> bool {
+        KeyOpener::matches(self, slot)
+    }
+
+    fn open<'a>(&'a self, slot: &'a Slot, binding: &'a Binding) -> BoxFuture<'a, Result<DataKey>> {
+        Box::pin(self.open_async(slot, binding))
     }
 }
 

@@ -8,7 +8,7 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use waxseal::error::Result;
 use waxseal::format::{Binding, KMS_WRAPPED_MAX, Pairs, Slot, SlotKind};
-use waxseal::keys::KeySealer;
+use waxseal::keys::{AsyncKeySealer, BoxFuture, KeySealer};
 use waxseal::secret::DataKey;
 use zeroize::Zeroizing;
 
@@ -93,6 +93,24 @@ impl KeySealer for KmsKey {
     fn wrap(&self, data_key: &DataKey, binding: &Binding) -> Result<Slot> {
         let (this, data_key, context) = (self.clone(), DataKey::from_slice(data_key.expose())?, context(binding));
         self.kms.block_on(async move { this.encrypt(&data_key, context).await })
+    }
+}
+
+impl AsyncKeySealer for KmsKey {
+    fn name(&self) -> String {
+        KeySealer::name(self)
+    }
+
+    fn makes_data_keys(&self) -> bool {
+        true
+    }
+
+    fn generate<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(DataKey, Slot)>> {
+        Box::pin(self.generate_async(binding))
+    }
+
+    fn wrap<'a>(&'a self, data_key: &'a DataKey, binding: &'a Binding) -> BoxFuture<'a, Result<Slot>> {
+        Box::pin(self.wrap_async(data_key, binding))
     }
 }
 
