@@ -11,8 +11,12 @@
 //!
 //! Every answer is compared with what was asked for, and has a limit before anything is allocated for it: who answers
 //! need not be S3, and stores differ in what they keep.
+//!
+//! Programs on tokio use [`UploadWriter`] and [`StreamReader`] with the writers and readers of [`waxseal::aio`]. An
+//! [`Object`] is a [`waxseal::aio::ReadRange`].
 
 mod again;
+mod aio;
 mod attempt;
 mod attributes;
 mod client;
@@ -35,6 +39,7 @@ mod server;
 mod unsigned;
 mod upload;
 
+pub use aio::{StreamReader, UploadWriter};
 pub use attributes::UPLOAD_MARK;
 pub use client::S3;
 pub use config::{S3Config, S3Timeouts};
