@@ -133,8 +133,8 @@ fn the_bytes_that_a_repair_replaced_are_told() {
     file[100..300].fill(0xff);
     place.write("in.wax", &file);
     place.fails(&["rewrap", "--repair", "--remove", "slot:0", "in.wax"], 2, &["last key"]);
-    assert!(place.read("in.wax") == file, "refused before anything is written");
-    assert_eq!(place.names(), ["in.wax", "k"], "no replaced bytes are kept");
+    assert!(place.read("in.wax") == file, "a refused repair has changed the file");
+    assert_eq!(place.names(), ["in.wax", "k"], "replaced bytes were kept");
     let ran = place.ok(&["rewrap", "-q", "--repair", "in.wax"]);
     assert!(ran.text().contains("in.wax.replaced-bank0"), "{}", ran.text());
     let ran = place.ok(&["rewrap", "-q", "in.wax"]);
