@@ -116,7 +116,7 @@ fn the_night_of_the_documentation() {
         shapes
     };
     assert_eq!(sorted(&log), sorted(block));
-    // KMS counts the same calls as the document says, so the request ids can be compared with its log.
+    // KMS received this number of calls. The request ids of the report can be compared with KMS's own log.
     let calls = server.calls();
     let seen = |operation: &str| calls.iter().filter(|call| call["Operation"] == operation).count();
     assert_eq!((seen("GenerateDataKey"), seen("ReEncrypt")), (5, 2));

@@ -72,7 +72,7 @@ fn a_closed_stdout_loses_nothing_unsaid() {
         let ran = sh(&place, &format!("waxseal {command} >&-"));
         assert_eq!(ran.code, Some(7), "{command}: {}", ran.stderr);
         assert!(ran.stderr.contains("stdout is closed"), "{command}: {}", ran.stderr);
-        // If the user does not want the output, /dev/null is the way to say so.
+        // A user who does not want the output can redirect it to /dev/null.
         assert_eq!(sh(&place, &format!("waxseal {command} >/dev/null")).code, Some(0), "{command}");
     }
     // If the output goes to a file, stdout is not needed.
@@ -109,7 +109,7 @@ fn one_stream_is_not_read_for_two_things() {
     sh(&place, "waxseal encrypt -k file:fifo -o g.wax fifo").failed(2, &["the same stream"]);
     sh(&place, "waxseal encrypt -k file:fifo -k passphrase:file=./fifo -o g.wax k").failed(2, &["the same stream"]);
     assert_eq!(place.names(), ["f.wax", "fifo", "k", "pass"]);
-    // If each stream has one purpose, there is no error.
+    // Stdin has only one purpose here, so there is no error.
     assert_eq!(sh(&place, "cat k | waxseal encrypt -k file:/dev/stdin -o g.wax pass").code, Some(0));
     let two = "cat k | waxseal encrypt -k file:/dev/stdin -o h.wax --from-command -- echo content";
     assert_eq!(sh(&place, two).code, Some(0));
