@@ -100,7 +100,7 @@ fn a_command_that_fails_leaves_a_stream_that_no_reader_accepts() {
             assert!([Some(3), Some(4)].contains(&code), "{bytes}: {code:?}");
         }
     }
-    // The command's stderr is passed through.
+    // What the command prints on stderr is passed through.
     let ran = seal("echo sorry >&2; exit 3");
     assert!(ran.stderr.starts_with("sorry\n"), "{}", ran.stderr);
     // The data goes to stdout, so the lines of `--json` go to stderr.
