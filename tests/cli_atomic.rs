@@ -1,4 +1,5 @@
-//! Success or nothing where the folder, the name or the file system is not what it was, or not one's own.
+//! A run leaves its complete output or nothing. The tests change folders and links during the run, use links of another
+//! user, and write to mount points and block devices.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stderr, reason = "says what could not be tried, and figures")]
@@ -18,7 +19,7 @@ use skipped::skipped;
 
 const ENCRYPT: [&str; 4] = ["encrypt", "-f", "-k", "file:k"];
 
-/// Whether the test can go on: it needs root's rights.
+/// Whether this process is root. If it is not, the test is reported as skipped.
 fn needs_root(test: &str) -> bool {
     if !is_root() {
         skipped(test, "it needs root");
@@ -26,7 +27,7 @@ fn needs_root(test: &str) -> bool {
     is_root()
 }
 
-/// Starts an encryption of stdin into `output` in the folder `d`, and waits until the file is being made.
+/// Starts an encryption of stdin into `output` in the folder `d`, and waits until the program writes the file.
 fn begun(place: &Place, output: &str) -> Child {
     fs::create_dir(place.path("d")).unwrap();
     let mut command = place.command(&[&ENCRYPT[..], &["-o", output]].concat());
@@ -48,7 +49,8 @@ fn told_to(child: Child, signal: &str) -> Ran {
     child.wait_with_output().unwrap().into()
 }
 
-/// The folder is renamed meanwhile, and another put in its place: what is cleaned up is what was made.
+/// During the run, the folder is renamed and a new folder gets its name. The program removes its own file from the
+/// renamed folder.
 #[test]
 fn a_folder_that_is_renamed_keeps_nothing() {
     let place = Place::new();
@@ -72,7 +74,7 @@ fn a_folder_that_is_linked_elsewhere_gets_what_was_begun_in_it() {
     place.ok(&["verify", "-k", "file:k", "e/out.wax"]);
 }
 
-/// A file without a name goes with its process, however that ends.
+/// The kernel removes a file without a name when its process ends, even after SIGKILL.
 #[test]
 fn a_killed_run_leaves_nothing_of_a_new_file() {
     let place = Place::new();
@@ -85,7 +87,7 @@ fn a_killed_run_leaves_nothing_of_a_new_file() {
     assert_eq!(names(place.path("d")), [""; 0]);
 }
 
-/// A folder like `/tmp`, with a link of somebody else's in it that leads to `secret/file`.
+/// A folder like `/tmp`. It contains a link to `secret/file` that belongs to another user.
 fn shared(place: &Place, link: &str) {
     for (folder, mode) in [("shared", 0o1777), ("secret", 0o700)] {
         fs::create_dir_all(place.path(folder)).unwrap();
@@ -105,7 +107,7 @@ fn a_link_of_somebody_else_in_a_shared_folder_is_not_followed() {
     place.sealed("in.wax", b"content");
     place.write("in", "content");
     shared(&place, "shared/link");
-    // Behind a link of our own, too.
+    // A link of this user that leads to the other user's link.
     symlink("shared/link", place.path("own")).unwrap();
     symlink("../secret/new", place.path("shared/dangling")).unwrap();
     lchown(place.path("shared/dangling"), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -127,7 +129,7 @@ fn a_link_of_somebody_else_in_a_shared_folder_is_not_followed() {
     }
     assert_eq!(place.read("secret/file"), b"precious");
     assert!(!place.exists("secret/new") && !place.exists("other"));
-    // A link of the folder's owner counts, and one of our own.
+    // A link is followed if it belongs to the folder's owner, or to the user who runs the program.
     lchown(place.path("shared/link"), Some(0), Some(0)).unwrap();
     place.ok(&["encrypt", "-f", "-k", "file:k", "-o", "shared/link", "in"]);
     assert_eq!(place.read("secret/file").len(), sealed_len(7));
@@ -144,7 +146,7 @@ fn generated(place: &Place, link: &str) {
     ran.failed(2, &["symbolic link", "65534"]);
 }
 
-/// A process group that ends with this.
+/// A process group. Drop kills it.
 struct Group(Child);
 
 impl Drop for Group {
@@ -155,7 +157,8 @@ impl Drop for Group {
     }
 }
 
-/// Somebody else swaps a file of theirs and a link to one of ours as fast as they can. How often ours was replaced.
+/// Another user swaps their own file and a link to root's file as fast as possible. Returns how often root's file was
+/// replaced.
 fn race(runs: usize) -> usize {
     let place = Place::new();
     place.write("in", "content");
@@ -176,12 +179,12 @@ fn race(runs: usize) -> usize {
             replaced += 1;
             place.write("secret/file", &secret);
         }
-        // Ours by now, and root's: the other cannot move it away in a sticky folder.
+        // If the run has created this file, it belongs to root, and the other user cannot rename it in a sticky folder.
         let _ = fs::remove_file(folder.join("x"));
     }
     drop(other);
     eprintln!("{runs} runs against a swapped link, {replaced} replaced a file; exit codes: {ends:?}");
-    assert!(ends.len() > 1, "nothing was ever met: {ends:?}");
+    assert!(ends.len() > 1, "all runs ended in the same way: {ends:?}");
     replaced
 }
 
@@ -236,7 +239,7 @@ fn a_mount_point_is_recognised_before_the_work() {
     place.fails(&[&ENCRYPT[..], &command].concat(), 7, &words);
     assert!(!place.exists("ran"));
     place.fails(&["decrypt", "-f", "-k", "file:k", "-o", "out.wax", "sealed.wax"], 7, &words);
-    // The way out.
+    // The command in the hint works.
     let out = File::create(place.path("out.wax")).unwrap();
     assert!(place.command(&["encrypt", "-k", "file:k", "-o", "-", "in"]).stdout(out).status().unwrap().success());
     place.ok(&["verify", "-k", "file:k", "out.wax"]);
@@ -246,7 +249,7 @@ fn a_mount_point_is_recognised_before_the_work() {
     assert!(place.names().iter().all(|name| !name.starts_with(".waxseal")));
 }
 
-/// A disk of 1 MiB.
+/// A loop device of 1 MiB. Drop detaches it.
 struct Disk(String);
 
 impl Disk {
@@ -281,11 +284,13 @@ fn a_block_device_is_overwritten_with_force_alone() {
         place.write("copy.wax", &now[..sealed_len(50_000)]);
         place.ok(&["verify", "-k", "file:k", "copy.wax"]);
     }
-    // What was synced stands in the image, whatever the device's cache holds.
+    // The run without `--no-sync` has synced the device, so its bytes are in the image and not only in the device's
+    // cache.
     assert!(fs::read(place.path("image")).unwrap()[..8] != before[..8]);
 }
 
-/// A folder that one may write to, but not read, cannot be opened to be synced.
+/// If the user can write to a folder but not read it, the program cannot open the folder to sync it. The output is
+/// still written.
 #[test]
 fn a_folder_that_may_not_be_read_takes_an_output() {
     let place = Place::new();
@@ -298,7 +303,7 @@ fn a_folder_that_may_not_be_read_takes_an_output() {
     assert_eq!(names(place.path("box")), ["k"]);
 }
 
-/// `/dev/fd/3` is a link of the system's own: to a pipe, which has no path.
+/// `/dev/fd/3` is a link that the kernel provides. Here it leads to a pipe, which has no path.
 #[test]
 fn a_descriptor_by_its_path_is_an_output() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! `--from-command`, signals, and tar: other programs around this one.
+//! `encrypt --from-command`, signals, and this program as a filter of tar.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -25,7 +25,7 @@ fn what_a_command_prints_is_sealed() {
     let ran = place.ok(&from_command(&["--", "cat", "in"]));
     assert_eq!((ran.stdout.as_slice(), ran.stderr.as_str()), (&b""[..], ""));
     assert!(place.ok(&["decrypt", "-k", "file:k", "-o", "-", "out.wax"]).stdout == place.read("in"));
-    // The command's own options are its own.
+    // Options after `--` belong to the command.
     place.ok(&[
         &["encrypt", "-f", "-k", "file:k", "-o", "out.wax", "--from-command", "--"][..],
         &["printf", "%s-%s", "-k", "--json"],
@@ -57,7 +57,7 @@ fn a_command_that_fails_leaves_no_output_and_the_old_file() {
     place.fails(&sh("true"), 8, &["exists"]);
     fs::remove_file(place.path("out.wax")).unwrap();
     place.fails(&from_command(&["--", "no-such-command"]), 9, &["no-such-command", "could not be started"]);
-    // It closes its output and fails afterwards.
+    // The command closes its output and then fails.
     place.fails(&sh("echo whole; exec >&-; sleep 0.2; exit 5"), 9, &["exit status 5"]);
     assert_eq!(place.names(), ["k"]);
 }
@@ -66,7 +66,7 @@ fn a_command_that_fails_leaves_no_output_and_the_old_file() {
 fn from_command_is_used_rightly_or_not_at_all() {
     let place = Place::new();
     place.fails(&from_command(&[]), 2, &["needs a command", "hint: "]);
-    // Without `--` the command's options would be taken for ours.
+    // Without `--`, the program would take the command's options as its own.
     place.fails(&from_command(&["touch", "-f", "ran"]), 2, &["after `--`", "hint: "]);
     place.fails(&from_command(&["touch", "--", "touch", "ran"]), 2, &["after `--`"]);
     place.fails(&["encrypt", "-k", "file:k", "--from-command", "--", "true"], 2, &["--output"]);
@@ -77,10 +77,10 @@ fn from_command_is_used_rightly_or_not_at_all() {
         &["key file"],
     );
     place.fails(&["encrypt", "-k", "file:no", "-o", "x", "--from-command", "--", "touch", "ran"], 7, &[]);
-    assert_eq!(place.names(), ["k"], "the command is not run in vain");
+    assert_eq!(place.names(), ["k"], "the command has run");
 }
 
-/// What was written lacks the last chunk, however much that was: no reader takes it for whole.
+/// The output lacks the last chunk, whatever its length, so no reader accepts it as complete.
 #[test]
 fn a_command_that_fails_leaves_a_stream_that_no_reader_accepts() {
     let place = Place::new();
@@ -100,16 +100,16 @@ fn a_command_that_fails_leaves_a_stream_that_no_reader_accepts() {
             assert!([Some(3), Some(4)].contains(&code), "{bytes}: {code:?}");
         }
     }
-    // What it says passes through.
+    // What the command prints on stderr is passed through.
     let ran = seal("echo sorry >&2; exit 3");
     assert!(ran.stderr.starts_with("sorry\n"), "{}", ran.stderr);
-    // The lines of `--json` are not where the data is.
+    // The data goes to stdout, so the lines of `--json` go to stderr.
     let args = ["encrypt", "--json", "-k", "file:k", "-o", "-", "--from-command", "--", "sh", "-c", "echo x; exit 3"];
     let ran = place.run(&args);
     assert!(ran.code == Some(9) && ran.stderr.contains("\"kind\":\"command-failed\""), "{}", ran.stderr);
 }
 
-/// A signal that comes while the command runs withholds the last chunk too.
+/// If a signal comes while the command runs, the last chunk is not written either.
 #[test]
 fn a_signal_withholds_the_last_chunk() {
     let place = Place::new();
@@ -134,7 +134,7 @@ fn a_signal_withholds_the_last_chunk() {
     }
 }
 
-/// A disk that fills up ends the command too, and the failure is the disk's.
+/// If the disk is full, the program also ends the command. The error is the full disk, and not the command's end.
 #[test]
 fn our_own_failure_ends_the_command() {
     let place = Place::new();
@@ -158,7 +158,7 @@ fn our_own_failure_ends_the_command() {
 struct Running(Child);
 
 impl Running {
-    /// Waits until a file is being made in the folder: work has begun.
+    /// Starts `command`, and waits until it writes its output file.
     fn start(place: &Place, command: &mut Command) -> Self {
         let child = command.stderr(Stdio::piped()).spawn().unwrap();
         place.wait_for_writing("");
@@ -213,13 +213,13 @@ fn a_signal_ends_the_command_too() {
     let proc = format!("/proc/{}/stat", pid.trim());
     let alive = || fs::read_to_string(&proc).is_ok_and(|stat| !stat.contains(") Z "));
     while alive() {
-        assert!(Instant::now() < deadline, "the command runs on");
+        assert!(Instant::now() < deadline, "the command still runs");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(place.names(), ["k", "pid"]);
 }
 
-/// `nohup` and background jobs have signals ignored, and want it to stay so.
+/// `nohup` and shells start some programs with ignored signals. The program must not handle these signals.
 #[test]
 fn an_ignored_signal_stays_ignored() {
     let place = Place::new();
@@ -273,7 +273,7 @@ fn tar_creates_and_extracts_with_the_same_line() {
         assert!(listed.contains("folder/sub/b"));
         fs::remove_dir_all(place.path("out")).unwrap();
     }
-    // Pairs are demands when tar extracts.
+    // When tar reads the archive, the program decrypts, and the pairs of `-c` are demands.
     let program = format!("--use-compress-program={WAXSEAL} encrypt -k file:k -c env=test");
     let output = Command::new("tar").args([&program, "-tf", "folder.tar.wax"]).current_dir(place.path("")).output();
     assert!(!output.unwrap().status.success());

@@ -1,4 +1,4 @@
-//! What remains of a run for those who look at it later: the lines of `--report`, and unmet demands.
+//! What a run leaves for a later check: the lines of `--report`, and the messages about unmet demands.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -84,7 +84,7 @@ fn an_unmet_demand_says_what_the_file_has() {
     assert!(ran.stderr.contains(r#"no label "hots" but "host=db2"#) && !ran.stderr.contains('\u{202e}'));
 }
 
-/// The log of the night in docs/evidence.md is what the program prints, apart from times, ids and lengths.
+/// The example log in docs/evidence.md is what the program prints. Times, ids and lengths may differ.
 #[cfg(feature = "aws-kms")]
 #[test]
 fn the_night_of_the_documentation() {
@@ -116,13 +116,13 @@ fn the_night_of_the_documentation() {
         shapes
     };
     assert_eq!(sorted(&log), sorted(block));
-    // What the request ids prove: the calls that KMS itself has seen.
+    // KMS received this number of calls. The request ids of the report can be compared with KMS's own log.
     let calls = server.calls();
     let seen = |operation: &str| calls.iter().filter(|call| call["Operation"] == operation).count();
     assert_eq!((seen("GenerateDataKey"), seen("ReEncrypt")), (5, 2));
 }
 
-/// A line without what differs from run to run: each word that has a digit.
+/// Replaces each word that has a digit, because these words differ from run to run.
 #[cfg(feature = "aws-kms")]
 fn shape(line: &str) -> String {
     let words = line.split(' ').map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word });

@@ -1,4 +1,4 @@
-//! Files as people expect them: times, existing outputs, folders, names for pipes, and what file(1) says.
+//! What users expect of files: times, existing outputs, folders, names for pipes, and what file(1) prints.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use cli_support::{Place, WAXSEAL, feed, noise};
 use serde_json::Value;
 
-/// Long ago, with nanoseconds.
+/// A time long ago that has nanoseconds.
 fn then() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::new(1_000_000_007, 123_456_789)
 }
@@ -43,7 +43,8 @@ fn named_files_keep_their_time() {
             assert_eq!(modified(&place, "out"), then());
         }
     }
-    // A pipe has no time, and a file that is only redirected has no name.
+    // A pipe has no modification time. If a file is redirected to stdin, its time is not used, because the user has not
+    // named it.
     let started = SystemTime::now() - Duration::from_secs(60);
     place.ok(&["encrypt", "-f", "-k", "file:k", "-o", "in.wax", "--from-command", "--", "cat", "in"]);
     assert!(modified(&place, "in.wax") > started);
@@ -51,7 +52,7 @@ fn named_files_keep_their_time() {
     let ran = place.command(&["encrypt", "-f", "-k", "file:k", "-o", "in.wax"]).stdin(stdin).output().unwrap();
     assert_eq!(ran.status.code(), Some(0));
     assert!(modified(&place, "in.wax") > started);
-    // The new data key is new.
+    // A resealed file gets the current time, because its data key is new.
     set_modified(&place, "in.wax", then());
     place.ok(&["reseal", "--from", "file:k", "-k", "file:k", "-o", "new.wax", "in.wax"]);
     assert!(modified(&place, "new.wax") > started);
@@ -75,10 +76,10 @@ fn existing_outputs_are_skipped() {
     assert_eq!(place.read("a.wax"), before);
     place.ok(&["decrypt", "--skip-existing", "-k", "file:k", "a.wax", "c.wax"]);
     fs::remove_file(place.path("c")).unwrap();
-    // Even the key is not needed for what is there; for the rest it is.
+    // The first output exists and is skipped. The second one is missing and is written.
     place.ok(&["decrypt", "--skip-existing", "-k", "file:k", "a.wax", "c.wax"]);
     assert_eq!(place.read("c"), b"c");
-    // A folder of that name is no output, and there is nothing to skip on stdout.
+    // A folder with the output's name is not an existing output. Stdout never counts as an existing output.
     fs::create_dir(place.path("d.wax")).unwrap();
     place.write("d", "d");
     place.fails(&["encrypt", "--skip-existing", "-k", "file:k", "d"], 2, &["folder"]);
@@ -86,7 +87,7 @@ fn existing_outputs_are_skipped() {
     place.fails(&["encrypt", "--skip-existing", "-f", "-k", "file:k", "a"], 2, &["--force"]);
 }
 
-/// A power cut can leave an empty file, where the file system knows no better way to reserve a name.
+/// On some file systems, only an empty file can reserve a name. There, a power cut can leave an empty output.
 #[test]
 fn an_empty_output_is_not_skipped_unless_it_is_all() {
     let place = Place::new();
@@ -100,7 +101,7 @@ fn an_empty_output_is_not_skipped_unless_it_is_all() {
     place.fails(&["decrypt", "--skip-existing", "-k", "file:k", "a.sealed.wax"], 8, &["a.sealed exists"]);
     let ran = place.ok(&["decrypt", "--json", "--skip-existing", "-k", "file:k", "empty.sealed.wax"]);
     assert_eq!(json_of(&ran.text())[0]["skipped"], true);
-    // Nothing is known of the input.
+    // Without a readable input, the program cannot know whether an empty output is complete.
     place.fails(&["decrypt", "--skip-existing", "-k", "file:k", "-o", "empty.sealed", "missing"], 10, &["missing"]);
     place.fails(
         &["decrypt", "--skip-existing", "-k", "file:k", "-o", "empty.sealed", "a"],
@@ -121,7 +122,7 @@ fn a_folder_gets_the_line_that_seals_it() {
         "{}",
         ran.stderr
     );
-    // It is a line that can be pasted.
+    // A user can paste the line into a shell.
     let line = line.replacen("waxseal", WAXSEAL, 1);
     let ended = Command::new("sh").args(["-c", &line]).current_dir(place.path("")).status().unwrap();
     assert!(ended.success());
@@ -130,7 +131,8 @@ fn a_folder_gets_the_line_that_seals_it() {
     assert!(got.stdout == noise(100_000));
 }
 
-/// A name with a hyphen at its start is no option, and what cannot be shown as it is is not in the line.
+/// A name that starts with a hyphen must not be taken as an option. The line has placeholders for names that cannot be
+/// printed unchanged.
 #[test]
 fn the_line_of_a_folder_can_be_pasted_or_has_words() {
     let place = Place::new();
@@ -152,7 +154,7 @@ fn the_line_of_a_folder_can_be_pasted_or_has_words() {
     assert!(place.exists("-x y.tar.wax"));
 }
 
-/// Only who encrypts a folder is told to pack it.
+/// Only `encrypt` with a folder as its input prints the hint to pack the folder.
 #[test]
 fn a_folder_elsewhere_is_not_to_be_packed() {
     let place = Place::new();
@@ -190,7 +192,7 @@ fn a_pipe_can_have_a_name() {
     place.fails(&["encrypt", "--name", "other", "-k", "file:k", "in"], 2, &["--name is for an input from stdin"]);
 }
 
-/// The producer has much more to give, and waits for ever. What is asked for comes all the same.
+/// The producer writes a part of the file and keeps the pipe open. `cat` must end when it has the range.
 #[test]
 fn cat_stops_reading_a_stream_when_it_has_the_range() {
     let place = Place::new();
@@ -212,7 +214,7 @@ fn cat_stops_reading_a_stream_when_it_has_the_range() {
             let start = &sealed[..end];
             scope.spawn(move || {
                 let _ = stdin.write_all(start);
-                // The producer's end stays open until the other one has ended.
+                // The write end of the pipe stays open until `cat` has ended.
                 let _ = is_done.recv();
             });
             let ended = child.wait_with_output().unwrap();
@@ -222,13 +224,13 @@ fn cat_stops_reading_a_stream_when_it_has_the_range() {
         assert_eq!(ended.status.code(), Some(0));
         assert!(ended.stdout == content[range]);
     }
-    // What lies in the range is authenticated, and a stream that ends in it says so.
+    // The chunks of the range are authenticated. If the stream ends in the range, this is an error.
     let mut altered = sealed.clone();
     altered[150_000] ^= 1;
     let args = ["cat", "-k", "file:k", "--range", "0..100000", "-"];
     feed(&mut place.command(&args), &altered).failed(4, &["-: "]);
     feed(&mut place.command(&args), &sealed[..150_000]).failed(4, &["-: "]);
-    // Beyond the end there is nothing, and the end is authenticated.
+    // If the range goes beyond the end of the file, the end must be authentic.
     let args = ["cat", "-k", "file:k", "--range", "8999990..9999999", "-"];
     let ran = feed(&mut place.command(&args), &sealed);
     assert!(ran.code == Some(0) && ran.stdout == content[8_999_990..]);

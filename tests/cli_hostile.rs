@@ -1,4 +1,4 @@
-//! Inputs that change while they are read, and files that are not whole when a copy is to take their place.
+//! Inputs that change while they are read, and incomplete files that a rewrap would replace by a copy.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,11 +11,12 @@ use std::process::Stdio;
 
 use cli_support::{Place, Ran, noise};
 
-/// Runs the program, which writes to a pipe, and does `change` once it has begun and the pipe is full.
+/// Runs the program with a pipe as its stdout. Calls `change` after the first byte and before the last one.
 fn changed_meanwhile(place: &Place, args: &[&str], change: impl FnOnce()) -> Ran {
     let mut command = place.command(args);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The first byte comes after the input was looked at; the last cannot come before the pipe is emptied.
+    // The program checks the input's metadata before it writes the first byte. It cannot write the last byte before the
+    // pipe is emptied.
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0]).unwrap();
     change();
@@ -24,7 +25,7 @@ fn changed_meanwhile(place: &Place, args: &[&str], change: impl FnOnce()) -> Ran
     child.wait_with_output().unwrap().into()
 }
 
-/// Another byte of the same file, and the time of modification as if nothing had been.
+/// Changes some bytes of the file, and sets its modification time back.
 fn rewrite(place: &Place, name: &str) {
     let file = File::options().write(true).open(place.path(name)).unwrap();
     let modified = file.metadata().unwrap().modified().unwrap();
@@ -48,7 +49,7 @@ fn a_copy_of_a_file_that_changes_is_an_error() {
     let args = ["rewrap", "--allow-unwrap", "-k", "file:k", "--add", "file:k2", "-o", "-", "f.wax"];
     let ran = changed_meanwhile(&place, &args, || rewrite(&place, "f.wax"));
     ran.failed(7, &["changed while it was read"]);
-    // And one that somebody still appends to.
+    // The same for a file to which somebody still appends.
     let grow = || {
         let mut file = File::options().append(true).open(place.path("f.wax")).unwrap();
         file.write_all(b"more").unwrap();
@@ -56,7 +57,7 @@ fn a_copy_of_a_file_that_changes_is_an_error() {
     changed_meanwhile(&place, &args, grow).failed(7, &["changed while it was read"]);
 }
 
-/// What is to be copied must be whole: with a key, its end tells.
+/// Only a complete file is copied. With a key, the program can check the file's end.
 #[test]
 fn a_file_that_is_not_whole_is_not_copied() {
     let place = Place::new();
@@ -69,14 +70,14 @@ fn a_file_that_is_not_whole_is_not_copied() {
     let names = place.names();
     place.fails(&args, 4, &["--yes"]);
     assert!(place.read("in.wax") == cut && place.names() == names);
-    // Who knows better may say so.
+    // With `--yes`, the user accepts an incomplete file.
     let confirmed: Vec<_> = args.iter().map(String::as_str).chain(["--yes"]).collect();
     place.ok(&confirmed);
     let after = place.read("in.wax");
     assert!(after.len() > cut.len() && after.ends_with(&cut[cut.len() - 50_000..]));
 }
 
-/// A whole file may be open elsewhere: nobody who writes waxseal files goes on behind their end.
+/// Another process may have a complete file open, because no program appends to a complete waxseal file.
 #[test]
 fn a_whole_file_is_copied_though_somebody_has_it_open() {
     let place = Place::new();

@@ -61,7 +61,7 @@ fn one_line_for_each_input() {
     place.write("b", noise(200));
     let ran = place.ok(&["encrypt", "--json", "-k", "file:k", "a", "b"]);
     assert_eq!(ran.stderr, "");
-    // Each line comes as its input is finished.
+    // Each line is printed when its input is finished, so the order can differ.
     let in_order = |text: &str| {
         let mut told = lines(text);
         told.sort_by_key(|line| line["file"].as_str().unwrap().to_owned());
@@ -139,7 +139,7 @@ fn warnings_are_in_the_line() {
     assert_eq!(ran.stderr, "");
 }
 
-/// Commands that work on files, each with success and failure: [`Place`] checks every line against the schema.
+/// Commands that work on files, each with a success and a failure. [`Place`] checks every line against the schema.
 #[test]
 fn every_line_is_as_the_schema_says() {
     use std::sync::atomic::Ordering;
@@ -205,7 +205,7 @@ fn the_schema_refuses_what_is_wrong() {
     assert!(schema_check(&line).is_err());
 }
 
-/// `file` is for people: what it does not give, `file_bytes` does.
+/// `file` is the name as people can read it. If this differs from the name, `file_bytes` has the name's bytes.
 #[test]
 fn a_name_that_is_no_text_can_be_had() {
     use std::ffi::OsStr;
@@ -243,7 +243,7 @@ fn a_name_that_is_no_text_can_be_had() {
     }
 }
 
-/// A letter that nobody sees makes two names look alike.
+/// With an invisible character, two names would look the same. The program shows such a character as an escape.
 #[test]
 fn names_that_look_alike_do_not() {
     let place = Place::new();
@@ -322,7 +322,7 @@ fn inspect_tells_a_foreign_payload() {
     place.fails(&["verify", "-k", "file:k", "in.wax"], 4, &["salt and commitment"]);
 }
 
-/// A header whose every visible part was chosen by an enemy.
+/// An attacker has chosen every part of the header that is shown.
 #[test]
 fn hostile_headers_are_escaped() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! Keys: which are used, and which are tried.
+//! Which keys seal a file, and which keys are tried to open it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -171,7 +171,7 @@ fn a_group_that_is_this_process_own_is_not_others() {
     owned(NOBODY, 0);
     assert!(!warned(place.unprivileged(&args)), "the group is root's");
     owned(NOBODY, NOBODY - 1);
-    assert!(warned(place.unprivileged(&args)), "the group is of others");
+    assert!(warned(place.unprivileged(&args)), "other users are in the group");
 }
 
 /// A new key does not open existing files. The user must find the old key.
@@ -200,7 +200,7 @@ fn a_missing_key_file_is_not_answered_with_a_new_key_when_opening() {
         assert!(!ran.stderr.contains("key new"), "{}", ran.stderr);
     }
     assert!(!place.fails(&["key", "show", "file:lost"], 7, &["lost"]).stderr.contains("key new"));
-    // A file that holds no key, and one that is offered.
+    // The same if the file exists but contains no key, and if `WAXSEAL_KEY` offers a missing file.
     assert!(!place.fails(&["verify", "-k", "file:in", "in.wax"], 2, &["inspect"]).stderr.contains("key new"));
     let ran: Ran = place.command(&["verify", "in.wax"]).env("WAXSEAL_KEY", "file:lost").output().unwrap().into();
     ran.failed(5, &["lost", id, "key show file:PATH"]);
@@ -257,7 +257,7 @@ fn a_passphrase_file_that_cannot_be_typed_is_warned_of_when_it_seals() {
     assert!(place.ok(&args).stderr.contains("cannot be typed"));
 }
 
-/// What is meant is called by its name, in warnings and in errors.
+/// Warnings and errors say whether a file is a key file or a passphrase file.
 #[test]
 fn a_passphrase_file_is_not_called_a_key_file() {
     let place = Place::new();
@@ -327,7 +327,8 @@ fn an_altered_slot() {
     place.fails(&["verify", "-k", "file:k", "bad.wax"], 4, &["slot 0"]);
 }
 
-/// Runs its arguments on a terminal of their own, types a line of stdin at each question, and tells what it saw.
+/// Runs its arguments on their own terminal, and types a line of stdin at each question. Prints the number of
+/// questions, the number of successes, and whether an answer was shown.
 const ON_A_TERMINAL: &str = r#"
 import os, pty, re, signal, sys
 signal.alarm(60)

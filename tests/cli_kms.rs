@@ -1,4 +1,4 @@
-//! The command line with keys in AWS KMS, against emulators, every call counted.
+//! The program with keys in AWS KMS. Emulators take the place of KMS, and a proxy counts every call.
 #![cfg(feature = "aws-kms")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -50,7 +50,7 @@ fn one_call_to_seal_and_one_to_open() {
     cloud.proxy.take();
     let part = cloud.ok(&["cat", "-k", "alias/cli-one", "--range", "5..9", "in.wax"]);
     assert_eq!((part.stdout.as_slice(), cloud.proxy.take()), (&content[5..9], vec!["Decrypt".to_owned()]));
-    // A condition that is not met costs no call.
+    // If a demand is not met, no call is made.
     assert_eq!(cloud.run(&["verify", "-k", "alias/cli-one", "-c", "env=test", "in.wax"]).code, Some(8));
     cloud.ok(&["inspect", "in.wax"]);
     assert!(cloud.proxy.take().is_empty());
@@ -64,7 +64,7 @@ fn several_keys_and_the_variable() {
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", "alias/cli-a", "-k", "alias/cli-b", "-k", "file:k", "in"]);
     assert_eq!(cloud.proxy.take(), ["GenerateDataKey", "Encrypt"]);
-    // KMS makes the data key whatever was named before it, and the slots stand as named.
+    // KMS generates the data key even if a local key is named first. The slots keep the order of the command line.
     let told = cloud.json(&["encrypt", "--json", "-k", "file:k", "-k", "alias/cli-a", "-o", "local-first.wax", "in"]);
     assert_eq!(cloud.proxy.take(), ["GenerateDataKey"]);
     assert!(told["aws_request_id"].is_string(), "{told}");
@@ -74,14 +74,14 @@ fn several_keys_and_the_variable() {
         cloud.ok(&["verify", "-k", key, "local-first.wax"]);
     }
     cloud.proxy.take();
-    // Local keys come first and cost no call.
+    // Local keys are tried first, so no call is made.
     cloud.ok(&["verify", "-k", "alias/cli-b", "-k", "file:k", "in.wax"]);
     let offered = cloud.command(&["verify", "in.wax"]).env("WAXSEAL_KEY", "alias/elsewhere,file:k").output().unwrap();
     assert!(offered.status.success() && cloud.proxy.take().is_empty());
     let sealed = cloud.command(&["encrypt", "-f", "in"]).env("WAXSEAL_KEY", "alias/cli-b").output().unwrap();
     assert!(sealed.status.success());
     assert_eq!(cloud.proxy.take(), ["GenerateDataKey"]);
-    // The variable never filters on opening.
+    // For opening, the variable only offers keys. It does not exclude others.
     let opened = cloud.command(&["verify", "in.wax"]).env("WAXSEAL_KEY", "alias/cli-a").output().unwrap();
     assert!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));
 }
@@ -103,9 +103,9 @@ fn only_accounts_that_count_are_called() {
     ran.failed(5, &["no key", &arn]);
     assert!(cloud.proxy.take().is_empty());
     let ran = cloud.ok(&["verify", "-q", "--any-account", "in.wax"]);
-    assert!(ran.stderr.contains("warning") && ran.stderr.contains("--any-account"), "it is said loudly");
+    assert!(ran.stderr.contains("warning") && ran.stderr.contains("--any-account"), "no warning with `-q`");
     assert_eq!(cloud.proxy.take(), ["Decrypt"]);
-    // Somebody else's key under -k of ours: no call at all.
+    // The file's key is not the one that `-k` names, so no call is made.
     let other = key("alias/cli-account-2");
     cloud.run(&["verify", "-k", &other, "in.wax"]).failed(5, &[&arn]);
     assert!(cloud.proxy.take().is_empty());
@@ -122,14 +122,14 @@ fn failures_have_causes_and_hints() {
     cloud.place.write("in", "content");
     cloud.ok(&["encrypt", "-k", &arn, "in"]);
     cloud.place.write("in.wax.old", cloud.place.read("in.wax"));
-    // The emulator lets disabled keys decrypt; KMS does not.
+    // KMS refuses calls with a disabled key. The emulator does not, so the proxy answers.
     let disabled = || Fault::refusal("DisabledException", &format!("{arn} is disabled."));
     cloud.proxy.fail_on("Decrypt", disabled());
     cloud.run(&["decrypt", "-f", "-k", &arn, "in.wax"]).failed(5, &["disabled", "hint: "]);
     cloud.proxy.fail_on("GenerateDataKey", disabled());
     cloud.run(&["encrypt", "-f", "-k", &arn, "in"]).failed(5, &["disabled", "hint: "]);
     cloud.run(&["encrypt", "-f", "-k", "alias/nowhere", "in"]).failed(5, &[REGION]);
-    // Each of two runs asks again until its time is up.
+    // Each of the two runs repeats its call until its time is over.
     for _ in 0..200 {
         cloud.proxy.fail_on("Decrypt", Fault::refusal("ThrottlingException", "Rate exceeded"));
     }
@@ -155,7 +155,7 @@ fn rewrap_is_reencrypt_and_nothing_else() {
     cloud.ok(&["encrypt", "-k", "alias/cli-old", "-c", "env=prod", "in"]);
     let before = cloud.place.read("in.wax");
     cloud.proxy.take();
-    // By ARN nothing else is asked; `--to` an alias, whose account counts must be known.
+    // If ARNs name the keys, no other call is made. If only an alias is named, the caller's account must be known.
     let told = cloud.json(&["rewrap", "--json", "--to", &new, "-o", "copy.wax", "in.wax"]);
     assert_eq!(
         (&told["new_key"], cloud.proxy.take()),
@@ -168,21 +168,21 @@ fn rewrap_is_reencrypt_and_nothing_else() {
     assert_eq!((&told["outcome"], &told["old_key"], &told["new_key"]), (&json!("changed"), &json!(old), &json!(new)));
     assert!(told["aws_request_id"].is_string() && told["changes"][0]["aws_request_id"].is_string(), "{told}");
     let after = cloud.place.read("in.wax");
-    assert!(after[8192..] == before[8192..], "the payload is the same");
+    assert!(after[8192..] == before[8192..], "the payload has changed");
     let header = &after[..8192];
-    assert!(!header.windows(old.len()).any(|window| window == old.as_bytes()), "the retired key is named nowhere");
+    assert!(!header.windows(old.len()).any(|window| window == old.as_bytes()), "the header still names the old key");
     assert!(cloud.ok(&["decrypt", "-k", &new, "-o", "-", "in.wax"]).stdout == content);
     cloud.run(&["verify", "-k", &old, "in.wax"]).failed(5, &[&new]);
     cloud.proxy.take();
-    // Already as asked: by ARN that costs no call.
+    // The slot already has this key. With an ARN, no call is needed to find this out.
     let again = cloud.ok(&["rewrap", "--to", &new, "in.wax"]);
     assert_eq!((again.text().as_str(), cloud.proxy.take().len()), ("in.wax: unchanged\n", 0));
     let again = cloud.json(&["rewrap", "--json", "--to", "alias/cli-new", "in.wax"]);
     assert_eq!(again["outcome"], "unchanged");
     assert!(cloud.place.read("in.wax") == after);
-    // With --from, another key than the file's is no slot.
+    // `--from` names a key for which the file has no slot.
     cloud.run(&["rewrap", "--from", &old, "--to", &old, "in.wax"]).failed(2, &["no slot belongs to"]);
-    // A rotation that is resumed finds the files that it has reached.
+    // If a rotation is started again, it recognizes the files that are done.
     cloud.proxy.take();
     let resumed = cloud.ok(&["rewrap", "--from", "alias/cli-old", "--to", "alias/cli-new", "in.wax", "copy.wax"]);
     assert_eq!(resumed.text().matches(": unchanged").count(), 2, "{}", resumed.stderr);
@@ -220,7 +220,7 @@ fn rewrap_to_other_kinds_takes_leave() {
     cloud.ok(&["verify", "-k", "file:k", "in.wax"]);
 }
 
-/// An ARN is the key that it names, also where another region is chosen for the calls.
+/// An ARN names exactly this key, even if `--region` selects another region for the calls.
 #[test]
 fn a_key_that_goes_is_named_by_its_arn_as_it_stands() {
     let cloud = moto();
@@ -247,7 +247,8 @@ fn a_key_that_goes_is_named_by_its_arn_as_it_stands() {
     assert!(cloud.proxy.take().is_empty());
 }
 
-/// What is added is wrapped from a data key that is known to be the file's; KMS rewraps whatever a slot holds.
+/// A key is added only after the data key was checked with the file. ReEncrypt alone would rewrap any content of the
+/// slot.
 #[test]
 fn a_key_is_added_only_with_the_data_key_checked() {
     let cloud = moto();
@@ -329,7 +330,8 @@ fn with_several_kms_slots_to_needs_from() {
     cloud.run(&["verify", "-k", &one, "in.wax"]).failed(5, &[]);
 }
 
-/// A header that names a stranger's key: rotating must not tell the stranger.
+/// The header names a key of an unknown account. A rewrap must not call this key, because that account would see the
+/// call.
 #[test]
 fn a_strangers_key_is_not_called_by_a_rewrap() {
     let cloud = moto();
@@ -353,11 +355,11 @@ fn a_strangers_key_is_not_called_by_a_rewrap() {
     cloud.run(&["rewrap", "--from", &old, "--to", &new, "in.wax"]).failed(2, &["no slot belongs to"]);
     cloud.run(&["rewrap", "-k", &old, "--to", &new, "in.wax"]).failed(5, &["666666666666"]);
     assert!(cloud.proxy.take().is_empty());
-    // Where nothing names an account, the caller's own is asked for.
+    // If nothing names an account, the program asks for the caller's own.
     let args = ["rewrap", "--from", "slot:0", "--to", "alias/cli-stranger-new", "in.wax"];
     cloud.run(&args).failed(5, &["666666666666", "hint: "]);
     assert_eq!(cloud.proxy.take(), ["GetCallerIdentity"]);
-    // Who names the stranger's key means it.
+    // If the user names the other account's key, the program calls it.
     let theirs = old.replace(ACCOUNT, "666666666666");
     for named in [["--from", theirs.as_str()], ["-k", &theirs], ["--account", "666666666666"]] {
         assert_ne!(cloud.run(&[&["rewrap"][..], &named, &["--to", &new, "in.wax"]].concat()).code, Some(0));
@@ -411,7 +413,7 @@ fn direct_blobs_are_those_of_the_aws_command_line() {
     cloud.place.write("big", noise(4096));
     cloud.ok(&["direct", "encrypt", "-k", "alias/cli-direct", "-o", "x", "big"]);
     assert!(cloud.ok(&["direct", "decrypt", "-o", "-", "x"]).stdout == noise(4096));
-    // Without -k, a stranger's key that answers is refused, and what it gave stays unwritten.
+    // Without `-k`, an answer from a key of another account is refused, and its plaintext is not written.
     let stranger = format!("arn:aws:kms:{REGION}:999999999999:key/1234abcd-12ab-34cd-56ef-1234567890ab");
     let answer = json!({ "KeyId": stranger, "Plaintext": "YSB0b2tlbg==", "EncryptionAlgorithm": "SYMMETRIC_DEFAULT" });
     cloud.proxy.take();
@@ -420,7 +422,7 @@ fn direct_blobs_are_those_of_the_aws_command_line() {
     ran.failed(5, &["a key of account 999999999999", &format!("-k {stranger}")]);
     assert_eq!(cloud.proxy.take(), ["GetCallerIdentity", "Decrypt"]);
     assert!(!cloud.place.exists("strangers"));
-    // The two kinds of files know each other.
+    // Each command recognizes the other command's files, and names the right command.
     cloud.place.sealed("sealed.wax", b"content");
     cloud.run(&["direct", "decrypt", "-o", "-", "sealed.wax"]).failed(2, &["waxseal decrypt"]);
     cloud.place.write("aws.blob", [&[1, 2, 2, 0, 0x78][..], &noise(150)].concat());
@@ -476,7 +478,7 @@ fn the_life_of_a_key() {
     assert!(!said.as_bytes().windows(32).any(|window| window == secret));
 }
 
-/// The line that `inspect` prints, run by a shell, gives the data key; `spec/reader.py` opens the file with it.
+/// A shell runs the line that `inspect` prints, and gets the data key. `spec/reader.py` opens the file with this key.
 #[test]
 fn the_data_key_can_be_had_by_hand() {
     let cloud = moto();
@@ -506,7 +508,7 @@ fn the_data_key_can_be_had_by_hand() {
     assert!(cloud.place.read("out") == content);
 }
 
-/// A hint that names the wrong key would have the wrong key changed.
+/// If the hint named the wrong key, the user would change the wrong key.
 #[test]
 fn of_two_keys_the_hint_names_the_one_that_failed() {
     let cloud = moto();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::{ACCOUNT, Fault, REGION};
 use waxseal::keys::Recipient;
 
-/// What `key show` lists of the materials: id, state, whether it is there.
+/// The materials that `key show` lists: id, state, and whether the material is imported.
 fn materials(cloud: &Cloud, key: &str) -> Vec<(String, String, Option<bool>)> {
     let shown = cloud.json(&["key", "show", "--json", key]);
     let all = shown["kms_key"]["materials"].as_array().cloned().unwrap_or_default();
@@ -21,7 +21,7 @@ fn materials(cloud: &Cloud, key: &str) -> Vec<(String, String, Option<bool>)> {
     all.iter().map(|one| (text(&one["id"]), text(&one["state"]), one["imported"].as_bool())).collect()
 }
 
-/// Seals for a recipient file alone, as a host without credentials does.
+/// Seals with a recipient file only, like a host without credentials.
 fn seal(cloud: &Cloud, recipient: &str, name: &str, content: &[u8]) {
     cloud.place.write("content", content);
     cloud.proxy.take();
@@ -32,7 +32,7 @@ fn seal(cloud: &Cloud, recipient: &str, name: &str, content: &[u8]) {
     assert_eq!((ran.code, cloud.proxy.take()), (Some(0), Vec::new()), "{}", ran.stderr);
 }
 
-/// A host that makes backups and cannot read them, from the key to the restore.
+/// A host can make backups but not read them. The test goes from the creation of the key to the restore.
 #[test]
 fn a_host_seals_offline_and_kms_opens() {
     let cloud = Cloud::small();
@@ -95,7 +95,7 @@ fn each_failure_has_its_exit_code() {
             cloud.proxy.fail_on(call, Fault::Answer(200, answer.to_string()));
             assert_eq!(verify(&arn).code, Some(4), "{spec} {secret:?}");
         }
-        // By an alias of another key: the file is whole, and the key is the wrong one.
+        // The alias belongs to another key. The error says that the key is wrong, and not that the file is damaged.
         cloud.ok(&["key", "alias", &alias, other.trim()]);
         verify(&alias).failed(5, &["ARN"]);
         cloud.ok(&["key", "disable", &arn]);
@@ -123,7 +123,7 @@ fn a_recipient_file_is_never_replaced_by_another_key() {
     let printed = cloud.ok(&["key", "public", "alias/2", "-o", "-"]).stdout;
     assert!(Recipient::parse(&printed).is_ok());
 
-    // A key of no use is a usage error; somebody else's in its place is none of the user's doing.
+    // A key of an unsuitable kind is a usage error. An unsound public key in the answer is not the user's error.
     cloud.ok(&["key", "create", "--alias", "alias/symmetric"]);
     cloud.run(&["key", "public", "alias/symmetric", "-o", "new"]).failed(2, &["symmetric"]);
     let answer = json!({ "KeyId": format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/12345678-90ab-cdef-1234-567890abcdef"),
@@ -132,7 +132,7 @@ fn a_recipient_file_is_never_replaced_by_another_key() {
     cloud.proxy.fail_on("GetPublicKey", Fault::Answer(200, answer.to_string()));
     cloud.run(&["key", "public", "alias/1", "-o", "new"]).failed(4, &["sound"]);
     assert!(!cloud.place.exists("new"));
-    // A key with a public half where a symmetric one is needed: the way out is named.
+    // If the key has a public half but a symmetric key is needed, the error names the right command.
     cloud.place.write("in", "content");
     cloud.run(&["encrypt", "-k", "alias/1", "in"]).failed(5, &["waxseal key public alias/1"]);
     for bad in [
@@ -147,7 +147,7 @@ fn a_recipient_file_is_never_replaced_by_another_key() {
     cloud.server().conforms();
 }
 
-/// From the first material to the second, and back from the loss of both.
+/// A key gets a second material, loses both materials, and gets both back.
 #[test]
 fn the_life_of_a_key_with_two_materials() {
     let cloud = Cloud::small();
@@ -159,7 +159,7 @@ fn the_life_of_a_key_with_two_materials() {
     let told = cloud.json(&["encrypt", "--json", "-k", "alias/two", "-o", "one.wax", "in"]);
     assert_eq!(told["key_material_id"], json!(first_id));
 
-    // Other material needs to be called new; it waits for the rotation.
+    // Different material needs `--new-material`. It is not used before the rotation.
     cloud.place.write("second", [0x5a; 32]);
     cloud.run(&["key", "import", "alias/two", "--material", "second"]).failed(5, &["--new-material"]);
     cloud.run(&["key", "rotate", "alias/two"]).failed(5, &["--new-material"]);
@@ -180,7 +180,7 @@ fn the_life_of_a_key_with_two_materials() {
     };
     assert_eq!(materials(&cloud, "alias/two"), states("CURRENT", "PENDING_ROTATION", [true, true]));
 
-    // The rotation: new files are sealed by the new material, and old ones open.
+    // After the rotation, new files are sealed with the new material, and old files still open.
     cloud.proxy.take();
     cloud.ok(&["key", "rotate", "alias/two"]);
     let calls = cloud.proxy.take();
@@ -191,14 +191,14 @@ fn the_life_of_a_key_with_two_materials() {
     cloud.ok(&["verify", "-k", &arn, "one.wax", "two.wax"]);
     let shown = cloud.ok(&["key", "show", &arn]).text();
     assert!(shown.contains("rotated to on demand") && shown.contains("\"2\""), "{shown}");
-    // A ReEncrypt to the same key tells both.
+    // A ReEncrypt reports both materials, the old one and the new one.
     let target = cloud.ok(&["key", "create", "--alias", "alias/target"]).text();
     let told = cloud.json(&["rewrap", "--json", "--from", &arn, "--to", target.trim(), "-o", "moved.wax", "one.wax"]);
     assert_eq!(told["changes"][0]["old_key_material_id"], json!(first_id), "{told}");
     assert_eq!(told["changes"][0]["key_material_id"].as_str().map(str::len), Some(64), "{told}");
     assert_eq!(told["key_material_id"], told["changes"][0]["key_material_id"]);
 
-    // Both materials go. What is missing is told at once after each import, until the key is enabled.
+    // Both materials are deleted. After each import, the program reports which material is still missing.
     for id in [&first_id, &second_id] {
         cloud.ok(&["key", "delete-material", "alias/two", "--key-material-id", id, "--yes"]);
     }

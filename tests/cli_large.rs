@@ -1,4 +1,4 @@
-//! Two gigabytes of real files, by file and by pipe: what comes back is what went in, in bounded memory.
+//! Two GiB of real data go through files and through pipes. The opened data equals the input, and memory is bounded.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -12,11 +12,11 @@ use std::time::Duration;
 use cli_support::Place;
 
 const LEN: u64 = 2 << 30;
-/// 2 banks of 65536, the prelude, and a tag a chunk.
+/// 2 banks of 65536 bytes, the prelude, and one tag for each chunk.
 const SEALED_LEN: u64 = 131_072 + 56 + LEN + 16 * (LEN / 16_384 + 1);
 const MAX_MEMORY: u64 = 64 << 20;
 
-/// The toolchain's own files one after the other, as often as it takes.
+/// Fills `path` with the files of the Rust toolchain, repeated as often as necessary.
 fn real_data(path: &Path) {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc is in the path");
     let root = PathBuf::from(String::from_utf8(sysroot.stdout).unwrap().trim());
@@ -45,7 +45,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Waits for its end; the most memory it was seen to hold, in bytes.
+/// Waits until the process ends. Returns its maximum memory in bytes.
 fn peak_memory(mut child: Child) -> u64 {
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;

@@ -1,4 +1,4 @@
-//! The real program with less than it would take: no thread but its own, little memory, short files.
+//! The real program under limits: one thread, little memory, a maximum length of files.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -13,7 +13,7 @@ use waxseal::keys::{Argon2Cost, KeySealer, Passphrase};
 use waxseal::secret::SecretBytes;
 use waxseal::{SealOptions, SealWriter};
 
-/// The program under a limit of `prlimit`, without root's privileges, to which not all limits apply.
+/// The program under a limit of `prlimit`. It runs without root's privileges, because some limits do not apply to root.
 fn limited(place: &Place, limit: &str, args: &[&str]) -> Command {
     // Puts the program into the folder.
     drop(place.unprivileged::<&str>(&[]));
@@ -32,7 +32,7 @@ fn run(mut command: Command) -> Ran {
     ran
 }
 
-/// As `ulimit -u 1` has it: no second thread, and no child.
+/// Like `ulimit -u 1`: the program can start no second thread and no child.
 fn alone(place: &Place, args: &[&str]) -> Ran {
     run(limited(place, "--nproc=1:1", args))
 }
@@ -41,7 +41,7 @@ fn done(ran: &Ran) {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
 }
 
-/// A folder whose files are the unprivileged user's.
+/// A folder with key files that belong to the unprivileged user.
 fn place() -> Place {
     let place = Place::new();
     for key in ["mine", "next"] {
@@ -67,7 +67,7 @@ fn where_no_thread_can_be_started_one_does_all() {
     done(&part);
     assert!(part.stdout == plain[20_000..70_000]);
     done(&alone(&place, &["inspect", "a.wax"]));
-    // Several files, which several threads would share.
+    // Without the limit, several threads would share several files.
     let change = ["rewrap", "--json", "--allow-unwrap", "-k", "file:mine", "--to", "file:next"];
     let ran = alone(&place, &[&change[..], &["a.wax", "b.wax", "missing", "c.wax"]].concat());
     assert_eq!(ran.code, Some(10), "{}", ran.stderr);
@@ -75,7 +75,7 @@ fn where_no_thread_can_be_started_one_does_all() {
     for name in ["a.wax", "b.wax", "c.wax"] {
         done(&alone(&place, &["verify", "-k", "file:next", name]));
     }
-    // Bytes that were put in, which salvage has to search for.
+    // Bytes are inserted, so salvage has to search for the chunks after them.
     let mut moved = place.read("a.wax");
     moved.splice(1 << 20..1 << 20, noise(777));
     place.write("moved.wax", &moved);
@@ -87,7 +87,7 @@ fn where_no_thread_can_be_started_one_does_all() {
     assert!(!place.names().iter().any(|name| name.ends_with("tmp")), "{:?}", place.names());
 }
 
-/// The thread for AWS KMS cannot be done without: that is an error, and not a bug.
+/// Calls of AWS KMS need a thread. If it cannot be started, this is an error and not a bug.
 #[cfg(feature = "aws-kms")]
 #[test]
 fn where_no_thread_can_be_started_kms_is_an_error() {
@@ -107,8 +107,8 @@ fn where_no_thread_can_be_started_kms_is_an_error() {
     }
 }
 
-/// One more, two more, and so on: whichever of the threads that the AWS library takes is the one that cannot be started,
-/// and whether it looks up a name or reads a file.
+/// The limit grows by one thread at a time, so each thread that the AWS library starts fails once. Some threads look up
+/// a name or read a file.
 #[cfg(feature = "aws-kms")]
 #[test]
 fn where_few_threads_can_be_started_kms_is_an_error() {
@@ -139,7 +139,7 @@ fn where_few_threads_can_be_started_kms_is_an_error() {
     assert!(codes.contains(&7), "{codes:?}");
 }
 
-/// What a file claims by its length takes no room before its end is authenticated.
+/// No disk space is reserved for the length that a file claims before the file's end is authenticated.
 #[test]
 fn a_claimed_length_takes_no_room() {
     let place = Place::new();
@@ -151,7 +151,7 @@ fn a_claimed_length_takes_no_room() {
         [["decrypt", "-k", "file:k", "-o", "out", "f.wax"], ["decrypt", "-fkfile:k", "-q", "-o", "out", "f.wax"]]
     {
         let mut command = Command::new("prlimit");
-        // Longer than this no file becomes, nor may room be got for one.
+        // No file can become longer than this, and space for a longer file cannot be reserved.
         command.arg("--fsize=300000000").arg(cli_support::WAXSEAL).args(args).current_dir(place.path(""));
         let ran = run(command);
         assert_eq!(ran.code, Some(4), "{}", ran.stderr);
@@ -173,7 +173,8 @@ fn hostile_passphrase_slots_share_one_budget() {
     let names: Vec<String> = (0..8).map(|number| format!("{number}.wax")).collect();
     names.iter().for_each(|name| drop(place.write(name, &sealed)));
     let mut command = Command::new("prlimit");
-    // All at once would take 4 GiB. Arenas of the allocator would count, too.
+    // All files at the same time would need 4 GiB. The limit also counts the allocator's arenas, so only one is
+    // allowed.
     command.arg("--as=2147483648").arg(cli_support::WAXSEAL).env("MALLOC_ARENA_MAX", "1").current_dir(place.path(""));
     command.args(["rewrap", "--allow-unwrap", "-k", "passphrase:file=p", "--add", "file:k"]).args(&names);
     command.stdin(Stdio::null());
@@ -183,7 +184,8 @@ fn hostile_passphrase_slots_share_one_budget() {
     }
 }
 
-/// A file of which nearly all is a hole: it ends, though 100 GiB are not read in the time of a test.
+/// Nearly all of the file is a hole. Salvage must skip the hole, because reading 100 GiB would take too long for a
+/// test.
 #[test]
 fn salvage_does_not_read_holes() {
     let place = Place::new();

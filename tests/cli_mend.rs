@@ -123,7 +123,8 @@ fn repair_puts_a_bank_back() {
     assert_eq!(told["outcome"], "unchanged");
 }
 
-/// What a repair overwrites stands nowhere else: a later failure must not hide it. What can be refused is refused first.
+/// The bytes that a repair overwrites are nowhere else, so a later failure must not hide where they are kept. The
+/// program checks for refusals before it writes.
 #[test]
 fn the_bytes_that_a_repair_replaced_are_told() {
     let place = Place::new();
@@ -132,15 +133,15 @@ fn the_bytes_that_a_repair_replaced_are_told() {
     file[100..300].fill(0xff);
     place.write("in.wax", &file);
     place.fails(&["rewrap", "--repair", "--remove", "slot:0", "in.wax"], 2, &["last key"]);
-    assert!(place.read("in.wax") == file, "refused before anything is written");
-    assert_eq!(place.names(), ["in.wax", "k"], "nor is anything kept");
+    assert!(place.read("in.wax") == file, "a refused repair has changed the file");
+    assert_eq!(place.names(), ["in.wax", "k"], "replaced bytes were kept");
     let ran = place.ok(&["rewrap", "-q", "--repair", "in.wax"]);
     assert!(ran.text().contains("in.wax.replaced-bank0"), "{}", ran.text());
     let ran = place.ok(&["rewrap", "-q", "in.wax"]);
     assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""), "quiet");
 }
 
-/// Damages bank 0 of `in.wax`. What that bank is then.
+/// Damages bank 0 of `in.wax`. Returns the damaged bank.
 fn damaged(place: &Place, whole: &[u8], filler: u8) -> Vec<u8> {
     let mut file = whole.to_vec();
     file[100..300].fill(filler);
@@ -158,13 +159,13 @@ fn what_a_repair_replaced_never_replaces_a_file() {
     let told = json_of(&place, &["rewrap", "--repair", "--json", "in.wax"]);
     assert_eq!(told["repaired"][0]["before_file"], "in.wax.replaced-bank0-2");
     assert!(place.read("in.wax.replaced-bank0") == first && place.read("in.wax.replaced-bank0-2") == second);
-    // A link is a name that is taken, wherever it leads.
+    // A symbolic link is a taken name, even if its target does not exist.
     std::os::unix::fs::symlink("elsewhere", place.path("in.wax.replaced-bank0-3")).unwrap();
     damaged(&place, &whole, 3);
     let told = json_of(&place, &["rewrap", "--repair", "--json", "in.wax"]);
     assert_eq!(told["repaired"][0]["before_file"], "in.wax.replaced-bank0-4");
     assert!(!place.exists("elsewhere"));
-    // Where every name is taken, nothing is overwritten: not even the damage.
+    // If every name is taken, nothing is overwritten, not even the damaged bank.
     for number in 5..=100 {
         place.write(&format!("in.wax.replaced-bank0-{number}"), "");
     }
@@ -223,7 +224,7 @@ fn repair_of_the_prelude_takes_a_key() {
     let told = json_of(&place, &["rewrap", "--repair", "-k", "file:k", "--json", "in.wax"]);
     assert_eq!((&told["outcome"], &told["repaired"][0]["part"]), (&json!("repaired"), &json!("salt and commitment")));
     assert!(place.read("in.wax") == whole);
-    // So few bytes are told, and there is no file of them.
+    // The replaced bytes are few. The message contains them, and no file is written.
     place.write("in.wax", &file);
     let ran = place.ok(&["rewrap", "--repair", "-k", "file:k", "in.wax"]);
     assert!(ran.text().contains("were (base64): "), "{}", ran.text());
@@ -289,7 +290,7 @@ fn salvage_never_writes_to_a_pipe_nor_reads_one() {
     assert_eq!(place.names(), ["in.wax", "k", "k2", "text"]);
 }
 
-/// Who shares the data key is not rotated with this file: that is to be known before.
+/// Other files that have the same data key are not changed. The user must confirm this before the rewrap.
 #[test]
 fn a_shared_data_key_asks_to_be_confirmed() {
     let place = Place::new();
@@ -314,7 +315,8 @@ fn a_shared_data_key_asks_to_be_confirmed() {
     assert!(place.ok(&["inspect", "in.wax"]).text().contains("shared with other files"));
 }
 
-/// Who may not give files away: the group is kept where it is one of his, and otherwise no other one gets its rights.
+/// The user cannot give files to other users. The new file keeps the group if the user is a member of it. Otherwise no
+/// other group gets the rights of the old group.
 #[test]
 fn a_new_file_of_another_user() {
     let place = Place::new();
@@ -333,7 +335,7 @@ fn a_new_file_of_another_user() {
         fs::remove_file(place.path("in.wax")).unwrap();
         place.write("in.wax", &sealed);
         if root {
-            // A folder that gives its own group to new files: none of theirs.
+            // A folder with the setgid bit gives its own group to new files. The user is not a member of that group.
             command.gid(own_group);
             chown(place.path("in.wax"), Some(0), Some(12_345)).unwrap();
         }
@@ -346,9 +348,9 @@ fn a_new_file_of_another_user() {
         assert_ne!(new.ino(), old.ino());
         (new.gid() == old.gid(), place.mode("in.wax"))
     };
-    // One of the group, who could not write otherwise.
+    // A member of the group. This user can write the file only as a member.
     assert_eq!(replaced(12_345, 0o2777, 0o660), (true, 0o660));
-    // A stranger.
+    // A user who is not a member of the group.
     let other = if root { (false, 0o666) } else { (true, 0o676) };
     assert_eq!(replaced(cli_support::NOBODY, 0o777, 0o676), other);
 }

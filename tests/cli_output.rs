@@ -1,4 +1,4 @@
-//! Where output goes: success or nothing, and nobody's file is lost.
+//! Where the output goes. A run writes its complete output or nothing, and destroys no other file.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -35,7 +35,7 @@ fn an_existing_output_is_kept_without_force() {
     assert_eq!(place.names(), ["in", "in.wax", "k"]);
 }
 
-/// The output comes into being while the input is still being read.
+/// Another process creates the output while the program still reads its input.
 #[test]
 fn no_clobber_holds_to_the_last_moment() {
     let place = Place::new();
@@ -132,7 +132,7 @@ fn a_fifo_and_a_device_are_written_as_they_are() {
     assert!(fs::metadata("/dev/zero").unwrap().file_type().is_char_device());
 }
 
-/// Written in large pieces and in small ones: the error is met wherever it comes.
+/// The program writes a large output and a small one. It reports the error in both cases.
 #[test]
 fn a_full_disk_is_exit_7() {
     let place = Place::new();
@@ -205,7 +205,7 @@ fn a_folder_that_cannot_be_written_is_exit_7() {
     place.write("in", "content");
     fs::create_dir(place.path("d")).unwrap();
     fs::set_permissions(place.path("d"), Permissions::from_mode(0o555)).unwrap();
-    // Modes do not stop root; the kernel's own folders do.
+    // Root can write in spite of the mode, but not in /proc.
     let output = if is_root() { "/proc/out.wax" } else { "d/out.wax" };
     place.fails(&with(&ENCRYPT, &["-o", output, "in"]), 7, &["waxseal: error: in: "]);
     let ran = place.fails(&with(&ENCRYPT, &["missing"]), 10, &["missing", "does not exist"]);
@@ -251,7 +251,7 @@ fn modes() {
     assert_eq!(place.mode("in.wax"), 0o755);
 }
 
-/// 0640 of one group must not become readable to another.
+/// A file with mode 0640 must not become readable for another group.
 #[test]
 fn a_group_that_changes_takes_its_bits_with_it() {
     if !is_root() {
@@ -278,7 +278,8 @@ fn several_inputs_and_one_output_do_not_go_together() {
     assert_eq!(place.names(), ["a", "b", "k"]);
 }
 
-/// gzip, xz and zstd write beside a named file too. Who waits at a pipe is told; who logs both streams is not.
+/// Like gzip, xz and zstd, the program writes next to a named input. If stdout is a pipe, a note says so, because the
+/// user may expect the data there. If stdout and stderr are the same stream, there is no note.
 #[test]
 fn a_named_input_never_goes_to_stdout() {
     let place = Place::new();
@@ -311,7 +312,7 @@ fn names_that_are_no_text_work() {
     assert_eq!(place.ok(&args).text(), "-\\xff\\u{1b}[31m\\u{a}.wax: ok\n");
 }
 
-/// By `>>` or `1<>` a shell can have stdout be the very file that is read.
+/// With `>>` or `1<>`, a shell can open the input file as stdout.
 #[test]
 fn stdout_is_never_the_input() {
     let place = Place::new();
@@ -332,7 +333,7 @@ fn stdout_is_never_the_input() {
     assert!(place.read("in.wax") == sealed && place.read("in") == b"content");
 }
 
-/// Others write to the same open file: what comes goes to where the cursor stands, and moves it.
+/// Other programs write to the same open file. The program writes at the current offset, and advances it.
 #[test]
 fn stdout_is_written_at_its_cursor() {
     let place = Place::new();

@@ -183,7 +183,7 @@ fn run_until_it_ends(postgres: &Postgres) -> String {
             None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
             None => {
                 server.kill().unwrap();
-                panic!("the server goes on:\n{}", fs::read_to_string(&log).unwrap());
+                panic!("the server still runs:\n{}", fs::read_to_string(&log).unwrap());
             }
         }
     };
@@ -231,8 +231,8 @@ fn a_restore_command_without_the_difference_opens_early() {
     assert_ne!(postgres.sql(ROWS), rows);
 }
 
-/// How PostgreSQL's restore is told of each wrong ending: 1, for which it ends the recovery, is the missing file alone.
-/// Nothing appears where the restored file would be.
+/// The exit code for each failure. PostgreSQL ends the recovery at exit code 1, so only a missing file may have it.
+/// After a failure, the restored file does not exist.
 #[test]
 fn restore_wal_says_1_for_no_other_wrong_ending() {
     key_in_kms();

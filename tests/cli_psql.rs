@@ -106,7 +106,7 @@ fn no_row_of_300_cut_dumps_is_committed() {
     restore_cut_dumps(300);
 }
 
-/// What leads a client to a key service.
+/// The variables that tell a client where the key service is.
 fn service(url: &str) -> [(&'static str, String); 4] {
     [
         ("AWS_ACCESS_KEY_ID", "id"),
@@ -117,8 +117,8 @@ fn service(url: &str) -> [(&'static str, String); 4] {
     .map(|(name, value)| (name, value.to_owned()))
 }
 
-/// Each consumer against each wrong ending: none of them sees a clean end, each ending has its own exit code, and 10
-/// stands for the missing file alone.
+/// Each consumer with each failure. No consumer sees a clean end. Each cause has its own exit code, and only a missing
+/// file has 10.
 #[test]
 fn no_wrong_ending_is_a_clean_end() {
     let (place, postgres, kms) = (Place::new(), Postgres::start(), counting_proxy(&shared_moto().url));
@@ -157,7 +157,7 @@ fn no_wrong_ending_is_a_clean_end() {
         }
     }
     assert_eq!(rows(&postgres), 0);
-    // The same with nothing wrong ends cleanly: each of these consumers would have said so.
+    // Without a failure, each of these consumers sees a clean end. So the test can fail.
     kms.heal();
     for consumer in &consumers[1..] {
         let script = format!("exec {WAXSEAL} decrypt {by_kms} --to-command kms.wax -- {consumer}");
@@ -168,12 +168,12 @@ fn no_wrong_ending_is_a_clean_end() {
     }
 }
 
-/// The producer's side: without a key it does not run, and so no upload is begun with something in it.
+/// Without a key, the producer is not started. So no upload of its data begins.
 #[test]
 fn no_producer_runs_without_a_key() {
     let (place, kms) = (Place::new(), shared_moto());
     let seal = ["encrypt", "-k", "alias/nope", "--kms-timeout", "1", "-o", "-", "--from-command", "--", "touch", "ran"];
-    // Nobody listens at the first one.
+    // Nothing listens at the first URL.
     for (url, code) in [("http://127.0.0.1:1", 6), (&kms.url, 5)] {
         let ran: Ran = place.command(&seal).envs(service(url)).output().unwrap().into();
         assert!(ran.code == Some(code) && ran.stdout.is_empty(), "{url}: {:?} {}", ran.code, ran.stderr);
@@ -213,7 +213,7 @@ fn upload_cut_dumps(cuts: usize) {
             place.command(&["encrypt", "-k", "file:k", "-o", "-", "--from-command", "--", "sh", "-c", &script]);
         let mut seal = seal.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let put = client("put", "t.wax").stdin(seal.stdout.take().unwrap()).status().unwrap();
-        assert!(put.success(), "an upload takes what it gets");
+        assert!(put.success(), "the upload failed");
         assert_eq!(seal.wait().unwrap().code(), Some(if at.is_some() { 9 } else { 0 }));
         let file = File::create(place.path("got.wax")).unwrap();
         assert!(client("get", "t.wax").stdout(file).status().unwrap().success());

@@ -70,7 +70,7 @@ fn a_pair_is_made_whole_or_not_at_all_and_never_overwrites() {
     assert_eq!(place.names(), ["id", "in", "k", "other", "other.pub"]);
 }
 
-/// Two at once: one wins, and the files are one pair.
+/// Two runs create the same pair at the same time. One of them succeeds, and the two files belong together.
 #[test]
 fn of_two_that_make_one_pair_one_wins() {
     for _ in 0..20 {
@@ -100,16 +100,16 @@ fn who_seals_cannot_open() {
     assert_eq!(line["key"], format!("identity {}", identity.id()));
     place.ok(&["key", "new", "--pair", "other"]);
     place.fails(&["verify", "-k", "file:other", "in.wax"], 5, &["no key", "x-wing"]);
-    // The identity seals too.
+    // An identity can also seal.
     place.ok(&["encrypt", "-f", "-k", "file:id", "-k", "file:k", "in"]);
     place.ok(&["verify", "-k", "file:id", "in.wax"]);
     let ran = place.ok(&["verify", "--json", "-k", "file:k", "in.wax"]);
     assert_eq!(json(&ran)["slot_kind"], "keyfile");
-    // One key has one slot.
+    // An identity and its recipient file are one key, and a key can have only one slot.
     place.fails(&["encrypt", "-f", "-k", "file:id", "-k", "file:id.pub", "in"], 2, &[]);
 }
 
-/// Each part of the slot, in turn: the ML-KEM ciphertext, the X25519 key, the message.
+/// Alters each part of the slot in turn: the ML-KEM ciphertext, the X25519 key, and the message.
 #[test]
 fn an_altered_slot_is_tampering() {
     let place = place();
@@ -139,8 +139,8 @@ fn rewrap_takes_recipient_files() {
     place.ok(&["verify", "-k", "file:a", "in.wax"]);
     let before = place.read("in.wax");
     place.ok(&[&add[..], &["--allow-unwrap", "-k", "file:k"]].concat());
-    assert!(place.read("in.wax") == before, "it was there already");
-    // An identity opens, and another's recipient comes in its place.
+    assert!(place.read("in.wax") == before, "the key already had a slot");
+    // The identity opens the file, and the recipient of another identity takes its place.
     place.ok(&["rewrap", "--allow-unwrap", "-k", "file:a", "--from", "file:a.pub", "--to", "file:b.pub", "in.wax"]);
     place.fails(&["verify", "-k", "file:a", "in.wax"], 5, &[]);
     place.ok(&["verify", "-k", "file:b", "in.wax"]);
@@ -149,7 +149,7 @@ fn rewrap_takes_recipient_files() {
         2,
         &["cannot open"],
     );
-    // Whoever only has the public half can take it out again.
+    // The public half of a key is enough to remove the key's slot.
     fs::remove_file(place.path("b")).unwrap();
     place.ok(&["rewrap", "--remove", "file:b.pub", "in.wax"]);
     place.ok(&["verify", "-k", "file:k", "in.wax"]);
@@ -165,7 +165,7 @@ fn in_the_variable_a_recipient_seals_and_is_passed_over() {
     with_variable(&place, "file:id.pub", &["verify", "in.wax"]).failed(5, &["no key"]);
     let ran = with_variable(&place, "file:id.pub, file:id", &["verify", "in.wax"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    // What is no key of any kind is still said.
+    // A file that is not a key of any kind is still an error.
     place.write("bad", "waxseal-recipient-v1:x-wing:0:0:0\n");
     with_variable(&place, "file:bad", &["verify", "in.wax"]).failed(2, &["recipient"]);
 }
@@ -205,7 +205,7 @@ fn key_show_tells_what_is_public() {
         let shown = json(&as_json)["local_key"].clone();
         assert_eq!((&shown["file"], &shown["spec"]), (&Value::from(what), &Value::from("X-Wing")));
         assert_eq!(shown["fingerprint"], identity.recipient().fingerprint());
-        // A lost recipient file can be made from it.
+        // This line is enough to create a lost recipient file again.
         let line = shown["recipient"].as_str().unwrap();
         assert!(Recipient::parse(line.as_bytes()).unwrap() == *identity.recipient());
         assert!(!ran.text().contains(&seed[..16]) && !as_json.text().contains(&seed[..16]));
@@ -239,7 +239,7 @@ fn inspect_shows_how_a_public_keys_slot_is_opened_by_hand() {
     assert!(text.contains("--encryption-algorithm RSAES_OAEP_SHA_256"), "{text}");
 }
 
-/// What a run that succeeds shows on a terminal.
+/// Runs the program on a terminal, and expects success. Returns what the terminal shows.
 fn on_terminal(place: &Place, args: &[&str]) -> String {
     let mut command = Command::new("python3");
     command.arg(root().join("tests/support/terminal.py")).args(["", WAXSEAL]).args(args);
@@ -249,7 +249,7 @@ fn on_terminal(place: &Place, args: &[&str]) -> String {
     ran.text()
 }
 
-/// On a terminal, for people: one key that falls to a quantum computer, and the file does.
+/// On a terminal, there is a remark: a quantum computer that breaks the one RSA slot opens the file.
 #[test]
 fn one_rsa_slot_beside_others_is_remarked_on() {
     let place = place();
@@ -263,10 +263,11 @@ fn one_rsa_slot_beside_others_is_remarked_on() {
     assert!(encrypts(&[&rsa, "file:id.pub"]) && encrypts(&[&ml_kem, &rsa]));
     assert!(!encrypts(&[&ml_kem, "file:id.pub"]) && !encrypts(&[&rsa]));
     let ran = place.ok(&["encrypt", "-f", "-k", &rsa, "-k", "file:id.pub", "in"]);
-    assert!(!ran.stderr.contains("quantum"), "nobody looks");
+    assert!(!ran.stderr.contains("quantum"), "a remark without a terminal");
 }
 
-/// The same where a rewrap brings the two together, in place and in a copy; not where they were together before.
+/// A rewrap makes the same remark if it adds RSA to other slots, in place or in a copy. It makes no remark if the file
+/// had both before.
 #[test]
 fn a_rewrap_that_adds_rsa_to_others_is_remarked_on() {
     let place = place();
@@ -280,14 +281,14 @@ fn a_rewrap_that_adds_rsa_to_others_is_remarked_on() {
     assert_eq!(add(&rsa, &["-o", "copy.wax"]), 1);
     assert_eq!(add(&rsa, &[]), 1);
     place.ok(&["key", "new", "--pair", "other"]);
-    assert_eq!(add("file:other.pub", &[]), 0, "it was so before");
+    assert_eq!(add("file:other.pub", &[]), 0, "the file had both before");
     sealed();
     assert_eq!(add("file:other.pub", &[]), 0);
     let ran = place.ok(&["rewrap", "--allow-unwrap", "-k", "file:k", "--add", &rsa, "in.wax"]);
-    assert!(!ran.stderr.contains("quantum"), "nobody looks");
+    assert!(!ran.stderr.contains("quantum"), "a remark without a terminal");
 }
 
-/// A lost recipient file is made again from its identity.
+/// A lost recipient file can be created again from its identity.
 #[test]
 fn key_public_writes_the_recipient_file_of_an_identity() {
     let place = place();
@@ -301,7 +302,7 @@ fn key_public_writes_the_recipient_file_of_an_identity() {
     place.ok(&["encrypt", "-k", "file:id.pub", "in"]);
     place.ok(&["verify", "-k", "file:id", "in.wax"]);
     assert_eq!(place.ok(&["key", "public", "file:id", "-o", "id.pub"]).text(), "id.pub: unchanged\n");
-    // The public half alone, and never over another file: least of all over the identity.
+    // The command prints only the public half. It never overwrites another file, in particular not the identity.
     let printed = place.ok(&["key", "public", "file:id", "-o", "-"]).stdout;
     assert!(Recipient::parse(&printed).unwrap() == lost && Identity::parse(&printed).is_err());
     let before = place.read("id");
@@ -315,7 +316,7 @@ fn key_public_writes_the_recipient_file_of_an_identity() {
     assert!(!place.exists("new"));
 }
 
-/// The system calls of `args` by which a program reaches the network or opens files, as strace saw them.
+/// Runs the program with `args` under strace. Returns the exit code and the system calls for the network and for files.
 fn traced(place: &Place, args: &[&str]) -> (Option<i32>, String) {
     let log = place.path("trace");
     let mut command = Command::new("strace");
@@ -323,10 +324,10 @@ fn traced(place: &Place, args: &[&str]) -> (Option<i32>, String) {
     command.current_dir(place.path("")).env_remove("WAXSEAL_KEY").env("HOME", place.path("home"));
     command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("AWS_REGION", "eu-west-1").env("AWS_MAX_ATTEMPTS", "1");
     let ran = command.output().expect("this test needs strace");
-    (ran.status.code(), fs::read_to_string(log).expect("what strace has seen"))
+    (ran.status.code(), fs::read_to_string(log).expect("the trace"))
 }
 
-/// No connection, and no look at AWS configuration: what there is in the home folder, nobody reads.
+/// Sealing for recipients makes no connection, and does not read the AWS configuration in the home folder.
 #[cfg(target_os = "linux")]
 #[test]
 fn recipients_alone_are_sealed_to_offline() {
@@ -346,7 +347,7 @@ fn recipients_alone_are_sealed_to_offline() {
         assert!(trace.contains("\"in\""), "the trace is not whole: {trace}");
         assert_eq!(reaches(&trace), None, "{keys:?}: {trace}");
     }
-    // The tracer sees what it is to see.
+    // With a key in KMS, the trace has both. So this test can fail.
     #[cfg(feature = "aws-kms")]
     {
         let (code, trace) = traced(&place, &["encrypt", "-f", "--kms-timeout", "5", "-k", "alias/x", "in"]);
@@ -355,12 +356,12 @@ fn recipients_alone_are_sealed_to_offline() {
     }
 }
 
-/// Runs `script` with X-Wing by other people, and gives the JSON that it prints.
+/// Runs `script` with an independent implementation of X-Wing. Returns the JSON that it prints.
 fn with_noble(place: &Place, name: &str, script: &str, args: &[&str]) -> Vec<u8> {
     const PACKAGE: &str = "@noble/post-quantum@0.7.1";
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("noble");
     fs::create_dir_all(&folder).unwrap();
-    // Test programs may run at once; the others wait here.
+    // Several test programs may run at the same time. The others wait here.
     let lock = File::create(folder.join("lock")).unwrap();
     lock.lock().unwrap();
     let stamp = folder.join("stamp");
@@ -382,7 +383,7 @@ fn with_noble(place: &Place, name: &str, script: &str, args: &[&str]) -> Vec<u8>
     ran.stdout
 }
 
-/// Their key pair from our seed is ours, and they get the secret that opens our slot.
+/// From our seed, the other implementation derives the same key pair. It decapsulates the secret that opens our slot.
 #[test]
 fn another_implementation_of_x_wing_opens() {
     let place = place();
@@ -408,7 +409,8 @@ if (Buffer.from(publicKey).toString("base64") !== line(recipient)[3]) throw new 
 console.log(JSON.stringify([...xWing.decapsulate(new Uint8Array(JSON.parse(sent)), secretKey)]));
 "##;
 
-/// They encapsulate to our recipient file, and the program opens a file whose slot has that encapsulation.
+/// The other implementation encapsulates to our recipient file. The program opens a file whose slot has that
+/// encapsulation.
 #[test]
 fn what_another_implementation_of_x_wing_seals_is_opened() {
     let place = place();
@@ -418,7 +420,7 @@ fn what_another_implementation_of_x_wing_seals_is_opened() {
     assert_eq!(sent.len(), 1120);
     let secret = DataKey::from_slice(&secret).unwrap();
     let identity = Identity::load(place.path("id")).unwrap();
-    // The context is put together here, from the specification alone.
+    // The test builds the context itself, as the specification says.
     let theirs = |sent: &[u8], header: &Header| {
         let bank = header.bank();
         let data_key = identity.open(&bank.slots[0], &bank.binding).unwrap();
@@ -433,7 +435,7 @@ fn what_another_implementation_of_x_wing_seals_is_opened() {
     assert!(place.read("in.wax")[..4096] != before[..4096]);
     let ran = place.ok(&["decrypt", "-k", "file:id", "-o", "-", "in.wax"]);
     assert_eq!(ran.stdout, b"content");
-    // Their secret with another encapsulation, which stands in the context too, opens nothing.
+    // The context contains the encapsulation. So the same secret with another encapsulation opens nothing.
     let mut other = sent.clone();
     other[0] ^= 1;
     place.write("in.wax", &before);

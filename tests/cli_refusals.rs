@@ -1,4 +1,5 @@
-//! What is no whole, authentic file of ours is refused with the exit code of its cause, and gives no output.
+//! A file that is not a complete and authentic waxseal file is refused. The exit code tells the cause, and there is no
+//! output.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -8,7 +9,7 @@ use cli_support::{Place, header_len, noise, sealed_len};
 const DECRYPT: [&str; 3] = ["decrypt", "-k", "file:k"];
 const MIB: usize = 1024 * 1024;
 
-/// Every way to open `file` ends with `code`; no file is left; a pipe gives a prefix of `plain` at most.
+/// Every way to open `file` ends with `code` and leaves no file. A pipe gets at most a prefix of `plain`.
 fn refused(place: &Place, file: &[u8], code: i32, plain: &[u8], words: &[&str]) {
     place.write("bad.wax", file);
     let before = place.names();
@@ -17,7 +18,7 @@ fn refused(place: &Place, file: &[u8], code: i32, plain: &[u8], words: &[&str]) 
     assert_eq!(place.names(), before);
     let piped = place.pipe(&DECRYPT, file);
     piped.failed(code, words);
-    assert!(plain.starts_with(&piped.stdout), "a pipe gave what is no prefix");
+    assert!(plain.starts_with(&piped.stdout), "the pipe's output is not a prefix");
     let verified = place.pipe(&["verify", "-k", "file:k", "-"], file);
     verified.failed(code, words);
     assert!(verified.stdout.is_empty());
@@ -122,7 +123,7 @@ fn a_malformed_header_names_the_field() {
     }
 }
 
-/// SHA-256 of the bank stands in its last 32 bytes; it finds damage and proves nothing.
+/// Writes the SHA-256 of the bank into its last 32 bytes. An attacker can compute it too, so it only detects damage.
 fn checksum(bank: &mut [u8]) {
     use sha2::{Digest, Sha256};
     let (content, sum) = bank.split_at_mut(4096 - 32);
@@ -176,7 +177,7 @@ fn both_banks_damaged_is_exit_3() {
     place.fails(&["inspect", "bad.wax"], 3, &["both copies"]);
 }
 
-/// A file of ours in a file of ours, a block put in front, a block lost: never a second plaintext.
+/// A sealed file inside a sealed file, an inserted block or a lost block never gives a second plaintext.
 #[test]
 fn the_magic_elsewhere_is_refused() {
     let place = Place::new();
@@ -186,7 +187,7 @@ fn the_magic_elsewhere_is_refused() {
     let mut hidden = place.sealed("hidden.wax", &sealed);
     hidden[8192..8200].copy_from_slice(&sealed[..8]);
     refused(&place, &hidden, 3, &[], &["magic"]);
-    // Bank 0 lost, everything else moved to the front.
+    // Bank 0 is removed, so everything after it moves to the front.
     refused(&place, &sealed[4096..], 3, &[], &[]);
 }
 
@@ -214,7 +215,7 @@ fn demands_are_checked_before_any_key() {
     ];
     place.ok(&["key", "new", "stranger"]);
     for (demands, name) in unmet {
-        // With a key that opens nothing: the demand decides first.
+        // The key does not open the file. But the demand is checked first.
         for command in [&["verify"][..], &["decrypt", "-o", "out"], &["cat", "--range", ".."]] {
             let args = [command, &["-k", "file:stranger"], demands, &["in.wax"]].concat();
             let ran = place.fails(&args, 8, &[name, "hint: ", "inspect"]);

@@ -1,4 +1,4 @@
-//! `reseal`: the same content under a new data key, and nothing of it where the old file is not whole.
+//! `reseal` writes the same content with a new data key. If the old file is truncated or altered, there is no new file.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -100,7 +100,8 @@ fn what_is_not_there_is_refused_and_nothing_is_created() {
     assert_eq!(place.names(), ["in", "in.wax", "k", "new", "out.wax"]);
 }
 
-/// A file that is cut or altered anywhere gives no new file, and a stream that nobody accepts.
+/// A file that is truncated or altered anywhere gives no new file. In a stream, it gives an output that no reader
+/// accepts.
 #[test]
 fn an_old_file_that_is_not_whole_gives_no_new_one() {
     let place = place();
@@ -141,7 +142,7 @@ fn pipes_and_outputs_that_fail() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let opened = place.pipe(&["decrypt", "-k", "file:new"], &ran.stdout);
     assert!(opened.stdout == content);
-    // Neither half waits for the other one when that has failed.
+    // If the reading half or the writing half fails, the other one does not wait for it.
     for input in ["old.wax", "-"] {
         let args = ["reseal", "--from", "file:k", "-k", "file:new", "-o", "-", input];
         let mut command = place.command(&args);
@@ -161,7 +162,7 @@ fn the_new_file_is_not_wider_open_than_the_old_one() {
     assert_eq!(place.mode("out.wax") & !0o640, 0);
 }
 
-/// One person leaves: her key opens nothing that is resealed, and the others' keys do.
+/// A key that `-k` does not name cannot open the resealed file. The named keys can open it.
 #[test]
 fn several_keys_open_and_several_seal() {
     let place = place();

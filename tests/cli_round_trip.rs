@@ -1,4 +1,5 @@
-//! What goes in comes out, by file and by pipe, and has the size that the documents state.
+//! The opened data equals the input, through files and through pipes. The sealed file has the size that the documents
+//! state.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -74,7 +75,7 @@ fn stdin_and_stdout_may_be_files() {
     assert!(place.read("out") == content);
 }
 
-/// A stream that somebody else has begun to read, and one that is appended to.
+/// Another program has read the start of the input, or has written the start of the output.
 #[test]
 fn redirections_keep_their_place() {
     let place = Place::new();
@@ -112,7 +113,7 @@ fn many_inputs() {
     };
     place.ok(&with(&["encrypt", "-k", "file:k"], ""));
     let ran = place.ok(&with(&["verify", "-k", "file:k"], ".wax"));
-    // Each is told of as it is finished.
+    // Each file is reported when it is finished, so the order can differ.
     let mut told: Vec<String> = ran.text().lines().map(str::to_owned).collect();
     let mut expected: Vec<String> = names.iter().map(|name| format!("{name}.wax: ok")).collect();
     told.sort();
@@ -152,7 +153,7 @@ fn ranges() {
     }
 }
 
-/// What says that it is empty and is not: every byte that it gives is sealed.
+/// Files in /proc have the length 0, but they are not empty. Every byte of them is sealed.
 #[cfg(target_os = "linux")]
 #[test]
 fn files_without_a_length() {

@@ -1,5 +1,5 @@
-//! Every command, runs that fail among them: no key, data key or passphrase is in what is said, in what other
-//! processes see, or in a file that is not to hold it.
+//! Runs every command, with success and with failure. No key, data key or passphrase is in the output, in what other
+//! processes can see, or in a file that must not contain it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -21,25 +21,25 @@ use waxseal::envelope::read_header_at;
 use waxseal::keys::{KeyFile, KeyOpener as _};
 
 const PASSPHRASE: &str = "Tr0ub4dor&3-and-more";
-/// Files that hold secrets because that is what they are for.
+/// Files whose purpose is to contain a secret.
 const SECRET_FILES: [&str; 7] = ["k", "k2", "k3", "pass", "small", "wrong", "material"];
 
-/// A folder, and everything that was said and seen there.
+/// A folder, the output of all runs in it, and what other processes could see of these runs.
 struct Session {
     place: Place,
-    /// Where AWS is.
+    /// The URL of an emulator of AWS.
     endpoint: Option<String>,
     said: Vec<u8>,
     /// Command lines and environments.
     seen: Vec<u8>,
 }
 
-/// How a run is to end.
+/// How a run must end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ends {
     Well,
     Badly,
-    /// A secret stands in the arguments by mistake, and is not to be repeated.
+    /// The arguments contain a secret by mistake. The output must not repeat it.
     BadlyForItsArguments,
 }
 use Ends::{Badly, BadlyForItsArguments, Well};
@@ -51,13 +51,13 @@ impl Session {
         session
     }
 
-    /// Runs it in every manner of speaking.
+    /// Runs the command with each kind of output: as usual, with `-q` and with `--json`.
     fn run(&mut self, ends: Ends, args: &[&str]) {
         for (round, flags) in [&[][..], &["-q"], &["--json"]].into_iter().enumerate() {
             let (command, rest) = args.split_at(args.iter().position(|arg| *arg == "--").unwrap_or(args.len()));
             let args: Vec<&str> = command.iter().chain(flags).chain(rest).copied().collect();
             let (code, text) = self.run_once(&args, ends);
-            // What is made can be made once.
+            // The second run and the third one may fail, because the output already exists.
             let well = code == Some(0) || round > 0 && ends == Well;
             assert!(well == (ends == Well) && code.is_some_and(|code| code != 1), "{args:?}: {code:?} {text}");
         }
@@ -77,7 +77,7 @@ impl Session {
         (code, String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// With all that could make something below talk.
+    /// Sets every variable that could make a library print more.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.place.command(args);
         #[cfg(feature = "aws-kms")]
@@ -88,10 +88,10 @@ impl Session {
         command
     }
 
-    /// Looks for all there is, and for `more`.
+    /// Searches for all secrets of the folder, and for those in `more`.
     fn assert_nothing_secret(&self, more: &[(String, Vec<u8>)]) {
         let mut secrets = data_keys(&self.place);
-        assert!(secrets.len() > 3, "no files to look at: {}", secrets.len());
+        assert!(secrets.len() > 3, "too few data keys: {}", secrets.len());
         let keys = ["k", "k2"].map(|name| (name.to_owned(), from_hex(&digits_of(&self.place, name))));
         secrets.extend(keys.into_iter().chain(more.iter().cloned()));
         secrets.push(("the passphrase".into(), PASSPHRASE.into()));
@@ -109,7 +109,7 @@ impl Session {
     }
 }
 
-/// Many things to look for at once, by their first bytes. Case is not looked at.
+/// Many byte strings to search for at once, by their first 8 bytes. The search ignores case.
 struct Needles(HashMap<[u8; 8], Vec<(String, Vec<u8>)>>);
 
 impl Needles {
@@ -134,26 +134,26 @@ impl Needles {
     }
 }
 
-/// How it ended, and what other processes could see of it until then.
+/// Waits for the process. Returns its exit code, and what other processes could see of it.
 fn watch(child: &mut Child) -> (Option<i32>, Vec<u8>) {
     let folder = format!("/proc/{}", child.id());
     let mut seen = Vec::new();
     loop {
         for name in ["cmdline", "environ", "comm"] {
-            // The environment of a hardened process is root's alone to see.
+            // Only root can read the environment of a hardened process.
             seen.extend(fs::read(format!("{folder}/{name}")).unwrap_or_default());
             seen.push(0);
         }
         if let Some(status) = child.try_wait().unwrap() {
             return (status.code(), seen);
         }
-        // Of a slow one, what it was at first and is at last will do.
+        // If the process is slow, the first readings and the last one are enough.
         seen.truncate(20_000);
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// How somebody would write a secret, whole or in halves.
+/// The usual ways to write a secret, complete or in halves.
 fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes();
     let list = |bytes: &[u8]| bytes.iter().map(u8::to_string).collect::<Vec<_>>();
@@ -165,7 +165,8 @@ fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         forms.push(("list", list(part).join(", ").into_bytes()));
         forms.push(("list", list(part).join(",").into_bytes()));
     }
-    // Base64 of what begins with it, one or two bytes before it; ends that depend on a neighbour are left out.
+    // In base64, the characters of the secret depend on the number of bytes before it, modulo 3. Characters that also
+    // depend on a neighbouring byte are left out.
     for before in 0..3 {
         let shifted = [vec![0; before], secret.to_vec()].concat();
         let whole =
@@ -205,7 +206,7 @@ fn data_keys(place: &Place) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Sealed files, sound and otherwise, for the commands to meet.
+/// Makes intact and damaged sealed files for the commands.
 fn files(place: &Place) {
     place.write("pass", PASSPHRASE);
     place.write("wrong", "another passphrase");
@@ -296,7 +297,7 @@ fn nothing_secret_is_ever_said() {
     session.assert_nothing_secret(&[("k3".into(), from_hex(&digits_of(&session.place, "k3")))]);
 }
 
-/// The search finds what there is to be found.
+/// Checks the search itself: it finds a secret in each form.
 #[test]
 fn a_secret_that_is_there_is_found() {
     let secret: Vec<u8> = (100..132).collect();
@@ -348,7 +349,7 @@ fn nothing_secret_is_said_with_keys_in_aws_kms() {
             assert_eq!(session.run_once(args, ends).0, Some(0));
         }
     }
-    // What only the other emulator knows.
+    // Only this other emulator supports imported key material.
     let ministack = support::ministack();
     session.endpoint = Some(ministack.url.clone());
     let import = ["key", "import", "alias/import"];

@@ -119,7 +119,8 @@ fn large_ones_among_small_ones() {
     all.iter().zip(plain).for_each(|(name, plain)| assert!(place.read(name) == plain, "{name}"));
 }
 
-/// A program that fills one pipe and then the other one need not wait, and the other files need not wait either.
+/// Streams are read in the order of the command line. So a program can fill one pipe after the other without waiting.
+/// The other files do not wait for the pipes.
 #[cfg(target_os = "linux")]
 #[test]
 fn streams_are_read_in_their_order() {

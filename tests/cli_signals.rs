@@ -1,6 +1,7 @@
-//! Signals: what came before a result was made to count is obeyed, whoever takes it, and nothing is left behind.
+//! Signals. If a signal comes before the output is committed, there is no commit and no temporary file is left. It does
+//! not matter which thread handles the signal.
 //!
-//! A short run by default. The long one, of 2,000 and more runs, with its figures:
+//! By default, the tests make few runs. This command makes more than 2,000 runs, and prints the figures:
 //!
 //! ```sh
 //! cargo test --locked --test cli_signals -- --ignored --nocapture
@@ -24,7 +25,8 @@ use skipped::skipped;
 
 const TERM: i32 = 15;
 
-/// What is told to die: a pipe from a producer into a file, into a stream, or a command of our own.
+/// The processes that get the signal: a producer and the program, which writes to a file (`Pipe`) or to stdout
+/// (`Stream`), or the program and the command that it runs (`Command`).
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Pipe,
@@ -51,11 +53,11 @@ impl Drop for Load {
     }
 }
 
-/// A group of which nobody ends before it is told to.
+/// A process group. None of its processes ends before it gets a signal.
 struct Group {
     leader: Pid,
     members: Vec<Child>,
-    /// What the producer waits for.
+    /// The producer runs until this is closed.
     _held: Option<std::process::ChildStdin>,
 }
 
@@ -66,7 +68,7 @@ impl Group {
             args.push("--no-sync");
         }
         if let Kind::Command = kind {
-            // What ends well when it is told to end has not said all that it had to.
+            // On SIGTERM, the command exits with 0, although its output is incomplete.
             let script = "trap 'exit 0' TERM; cat in; while :; do sleep 0.002; done";
             args.extend(["-o", "db.wax", "--from-command", "--", "sh", "-c", script]);
             let child = place.command(&args).process_group(0).stderr(Stdio::null()).spawn().unwrap();
@@ -89,7 +91,7 @@ impl Group {
         Self { leader, members: vec![sealer, producer], _held }
     }
 
-    /// Tells all to die, and gives how the sealing one ended.
+    /// Sends `signal` to the whole group. Returns the exit status of the program.
     fn end(mut self, signal: Signal) -> ExitStatus {
         kill_process_group(self.leader, signal).unwrap();
         let ends: Vec<_> = self.members.iter_mut().map(|member| member.wait().unwrap()).collect();
@@ -97,14 +99,14 @@ impl Group {
     }
 }
 
-/// `runs` runs that are told to die at some moment. The input never ends before.
+/// Makes `runs` runs. Each gets SIGTERM at another moment, and its input does not end before that.
 fn try_to_commit(kind: Kind, sync: bool, runs: u64, ends: &mut BTreeMap<String, u64>) {
     let place = Place::new();
     place.write("in", noise(if runs.is_multiple_of(2) { 20_000 } else { 5_000_000 }));
     place.write("db.wax", "last night's");
     for run in 0..runs {
         let group = Group::start(&place, kind, sync);
-        // Steps that have no common measure with the program's own.
+        // These steps have no relation to the program's own steps.
         std::thread::sleep(Duration::from_micros(run * 7919 % 17_000));
         let ended = group.end(Signal::TERM);
         let db = place.read("db.wax");
@@ -144,11 +146,11 @@ fn nothing_is_committed_after_a_signal_in_thousands_of_runs() {
     try_all(240);
 }
 
-/// Starts `command`, whose input is held open, and waits until it is at work: its input has been taken.
+/// Starts `command`, keeps its stdin open, and waits until it has read the input.
 fn at_work(command: &mut Command) -> Child {
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(&noise(300_000)).unwrap();
-    // More than a pipe holds was taken: the output has been made.
+    // The program has read more than a pipe can hold, so it has already created its output.
     child
 }
 
@@ -179,7 +181,8 @@ fn every_signal_that_can_be_answered_cleans_up() {
     }
 }
 
-/// Memory that runs out while the output is made is an abort, or an error, and either cleans up.
+/// If the memory is not enough while the output is written, the program aborts or reports an error. It cleans up in
+/// both cases.
 #[test]
 #[cfg(target_os = "linux")]
 fn an_allocation_that_fails_leaves_nothing() {
@@ -202,7 +205,7 @@ fn an_allocation_that_fails_leaves_nothing() {
     assert!(aborted > 0, "no run was short of memory at the right moment");
 }
 
-/// `ulimit -u 1`: no thread can be started, and none is needed to clean up.
+/// With `ulimit -u 1`, no thread can be started. The program needs none to clean up.
 #[test]
 fn signals_work_where_no_thread_can_be_started() {
     let place = Place::new();
@@ -228,7 +231,7 @@ fn signals_work_where_no_thread_can_be_started() {
     }
 }
 
-/// A parent that wants to hear nothing of its children has its own children start so.
+/// If the parent ignores SIGCHLD, the program inherits this. It must still learn how its command ended.
 #[test]
 fn an_ignored_sigchld_hides_no_end() {
     let place = Place::new();
@@ -243,7 +246,8 @@ fn an_ignored_sigchld_hides_no_end() {
     assert_eq!(place.ok(&["decrypt", "-k", "file:k", "-o", "-", "out.wax"]).stdout, b"content\n");
 }
 
-/// The first process of a container is not killed by a signal of its own, and ignores what it does not handle.
+/// The first process of a container ignores every signal that it does not handle. A signal that it sends to itself does
+/// not kill it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_first_process_of_a_container_ends_too() {
@@ -272,7 +276,8 @@ fn the_first_process_of_a_container_ends_too() {
     }
 }
 
-/// Asks for a passphrase on a terminal of its own, presses ctrl-z, goes on, and types it.
+/// Runs the program on its own terminal. At the question for a passphrase, the script types ctrl-z, continues the
+/// program, and then types the passphrase.
 const STOPPED: &str = r#"
 import os, pty, signal, sys, termios, time
 signal.alarm(60)

@@ -1,6 +1,7 @@
-//! Signals while several files are worked on at once: none is committed after one, and nothing is left behind.
+//! Signals while the program works on several files. After a signal, no thread starts another commit, and no temporary
+//! file is left.
 //!
-//! A short run by default. The long one, of 1,600 runs, with its figures:
+//! By default, the tests make few runs. This command makes 1,600 runs, and prints the figures:
 //!
 //! ```sh
 //! cargo test --locked --test cli_signals_several -- --ignored --nocapture
@@ -20,7 +21,8 @@ use cli_support::{Place, WAXSEAL, noise};
 use rustix::process::{Pid, Signal, kill_process};
 
 const FILES: usize = 60;
-/// So many files are worked on at once. Each of them can have put its last question before the signal came.
+/// The maximum number of files that the program works on at the same time. The thread of each of them may have made its
+/// last check for signals just before the signal.
 const AT_ONCE: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +33,7 @@ enum Kind {
     Rewrap,
 }
 
-/// Files to work on, and what they are made from again for each run.
+/// The files that the program works on, and the contents to restore them before each run.
 struct Ground {
     place: Place,
     kind: Kind,
@@ -71,7 +73,7 @@ impl Ground {
         Self { place, kind, plain: contents, sealed: whole, args }
     }
 
-    /// As before a run.
+    /// Restores the files to their state before a run.
     fn prepare(&self) {
         for number in 0..FILES {
             match self.kind {
@@ -83,7 +85,7 @@ impl Ground {
         }
     }
 
-    /// A run that heeds all signals, also where its caller ignores some.
+    /// Starts a run that handles all signals, even if the caller of the test ignores some.
     fn start(&self) -> Child {
         let mut command = Command::new("env");
         command.args(["--default-signal=HUP,INT,TERM", WAXSEAL]).args(&self.args);
@@ -91,7 +93,7 @@ impl Ground {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    /// The numbers of the outputs that are there.
+    /// The numbers of the outputs that exist.
     fn outputs(&self) -> Vec<usize> {
         let is_there = |number: &usize| match self.kind {
             Kind::Encrypt => self.place.exists(&sealed(*number)),
@@ -101,7 +103,7 @@ impl Ground {
         (0..FILES).filter(is_there).collect()
     }
 
-    /// Whether everything is whole that is there, and there is nothing else.
+    /// Checks that every existing file is complete, and that there are no other files.
     fn check(&self, told: &str) {
         let names = self.place.names();
         let known = |name: &String| name == "k" || name == "k2" || name.ends_with(".txt") || name.ends_with(".txt.wax");
@@ -121,11 +123,11 @@ impl Ground {
     }
 }
 
-/// Stops all threads of `child`, and returns whether it has stopped, and not ended before.
+/// Stops all threads of `child`. Returns false if it ended before that.
 fn stopped(child: &Child) -> bool {
     let pid = Pid::from_child(child);
     kill_process(pid, Signal::STOP).unwrap();
-    // Told when the last thread has stopped. What has ended stays to be waited for.
+    // Looks at the state until all threads have stopped. A process that has ended is a zombie until it is waited for.
     let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
     let state = || stat().rsplit(") ").next().and_then(|rest| rest.chars().next());
     loop {
@@ -141,15 +143,15 @@ fn stopped(child: &Child) -> bool {
     }
 }
 
-/// What came of some runs.
+/// The results of many runs.
 #[derive(Default)]
 struct Tally {
     ends: BTreeMap<String, u64>,
-    /// How many files were committed after the signal had been sent, by threads that had asked before it was.
+    /// How many files were committed after the signal. Their threads had checked for signals before it.
     late: BTreeMap<usize, u64>,
 }
 
-/// One run that gets `signal` after `delay`, all at once (`stop`) or while its threads run.
+/// One run that gets `signal` after `delay`. With `stop`, all its threads are stopped when the signal comes.
 fn run(ground: &Ground, signal: Signal, delay: Duration, stop: bool, tally: &mut Tally) {
     ground.prepare();
     let mut child = ground.start();
@@ -165,14 +167,14 @@ fn run(ground: &Ground, signal: Signal, delay: Duration, stop: bool, tally: &mut
     let late = ground.outputs().len() - before;
     let told = format!("{:?}, {signal:?} after {delay:?}: {ended}, {late} late", ground.args);
     assert!(ended.success() || ended.signal() == Some(signal.as_raw()), "{told}");
-    assert!(!(is_stopped && ended.success()), "{told}: the signal was not heeded");
+    assert!(!(is_stopped && ended.success()), "{told}: the signal was ignored");
     assert!(late <= AT_ONCE, "{told}");
     ground.check(&told);
     *tally.ends.entry(format!("{:?}: {ended}", ground.kind)).or_default() += 1;
     *tally.late.entry(late).or_default() += 1;
 }
 
-/// `runs` of each kind, synced and not.
+/// Makes `runs` runs of each kind, with and without sync.
 fn try_all(runs: usize) {
     let mut tally = Tally::default();
     for kind in [Kind::Encrypt, Kind::Decrypt, Kind::Verify, Kind::Rewrap] {

@@ -1,4 +1,4 @@
-//! Stdin and stdout in the states in which other programs leave them: closed, without waiting, used for two things.
+//! Stdin and stdout as other programs may leave them: closed, non-blocking, or used for two purposes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use cli_support::{Place, Ran, WAXSEAL, noise};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-/// Runs `waxseal LINE` through a shell, which alone can close a descriptor.
+/// Runs `line` in a shell, because only a shell can close a descriptor.
 fn sh(place: &Place, line: &str) -> Ran {
     let mut command = Command::new("sh");
     command.args(["-c", &line.replace("waxseal", WAXSEAL)]).current_dir(place.path("")).env_remove("WAXSEAL_KEY");
@@ -40,7 +40,7 @@ fn a_closed_stdin_is_no_empty_input() {
 fn dev_null_is_an_empty_input() {
     let place = Place::new();
     assert_eq!(sh(&place, "waxseal encrypt -k file:k -o e.wax </dev/null").code, Some(0));
-    // As Python's subprocess.DEVNULL and systemd have it.
+    // Python's subprocess.DEVNULL and systemd open it for reading and writing.
     assert_eq!(sh(&place, "waxseal encrypt -k file:k -o f.wax <>/dev/null").code, Some(0));
     for name in ["e.wax", "f.wax"] {
         assert!(place.ok(&["decrypt", "-k", "file:k", "-o", "-", name]).stdout.is_empty());
@@ -72,10 +72,10 @@ fn a_closed_stdout_loses_nothing_unsaid() {
         let ran = sh(&place, &format!("waxseal {command} >&-"));
         assert_eq!(ran.code, Some(7), "{command}: {}", ran.stderr);
         assert!(ran.stderr.contains("stdout is closed"), "{command}: {}", ran.stderr);
-        // Whoever wants nothing of it says so.
+        // A user who does not want the output can redirect it to /dev/null.
         assert_eq!(sh(&place, &format!("waxseal {command} >/dev/null")).code, Some(0), "{command}");
     }
-    // What goes to a file needs no stdout.
+    // If the output goes to a file, stdout is not needed.
     assert_eq!(sh(&place, "waxseal encrypt -k file:k f2 >&-").code, Some(0));
     assert_eq!(sh(&place, "waxseal decrypt -k file:k f.wax >&- 2>&- <&-").code, Some(0));
     assert_eq!(place.read("f"), b"content");
@@ -109,7 +109,7 @@ fn one_stream_is_not_read_for_two_things() {
     sh(&place, "waxseal encrypt -k file:fifo -o g.wax fifo").failed(2, &["the same stream"]);
     sh(&place, "waxseal encrypt -k file:fifo -k passphrase:file=./fifo -o g.wax k").failed(2, &["the same stream"]);
     assert_eq!(place.names(), ["f.wax", "fifo", "k", "pass"]);
-    // One for each is fine.
+    // Stdin has only one purpose here, so there is no error.
     assert_eq!(sh(&place, "cat k | waxseal encrypt -k file:/dev/stdin -o g.wax pass").code, Some(0));
     let two = "cat k | waxseal encrypt -k file:/dev/stdin -o h.wax --from-command -- echo content";
     assert_eq!(sh(&place, two).code, Some(0));
@@ -144,7 +144,7 @@ fn a_file_that_is_called_like_stdout_is_a_file() {
     assert_eq!(place.names(), ["-", "-.wax", "k"]);
 }
 
-/// Whoever made the pipe may have made it non-blocking, as Node.js and many an event loop do.
+/// The process that made the pipe may have made it non-blocking, as Node.js and many event loops do.
 #[test]
 fn what_would_block_is_waited_for() {
     let place = Place::new();
@@ -168,7 +168,7 @@ fn what_would_block_is_waited_for() {
     assert!(through_slow_pipes(&place, &["cat", "-k", "file:k", "--range", "..", "x.wax"], b"") == content);
 }
 
-/// Both ends that the program has are non-blocking, and the other sides take their time.
+/// The program's ends of both pipes are non-blocking. The processes at the other ends are slow.
 fn through_slow_pipes(place: &Place, args: &[&str], input: &[u8]) -> Vec<u8> {
     let pipe = || {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();

@@ -118,7 +118,7 @@ fn the_terminal_is_as_before() {
         assert_eq!(seen.code, Some(code), "{answers:?}: {}", seen.text());
         assert!(seen.text().contains(words), "{answers:?}: {}", seen.text());
         assert!(seen.terminal.starts_with("settings: as before"), "{answers:?}: {}", seen.terminal);
-        // Behind ctrl-c and ctrl-d, the script's own newline is.
+        // After ctrl-c or ctrl-d, the newline that the script types may be left.
         let left = seen.terminal.trim().ends_with("left: 0") || seen.terminal.trim().ends_with("left: 1");
         assert!(left && !seen.shows(b"half") && !seen.shows(b"secret"), "{answers:?}: {}", seen.terminal);
         assert!(!place.exists("in.wax"));
@@ -162,7 +162,7 @@ fn a_passphrase_is_generated_where_none_is_typed() {
         let shown: Vec<&str> = text.split_whitespace().filter(is_one).collect();
         let [passphrase] = shown[..] else { panic!("{text}") };
         assert!(passphrase.bytes().all(|byte| b"-0123456789abcdefghjkmnpqrstvwxyz".contains(&byte)), "{passphrase}");
-        assert!(place.read("said").is_empty(), "what is redirected may be kept");
+        assert!(place.read("said").is_empty(), "the passphrase may be in a file");
         assert!(!text.contains("repeat the passphrase") && !text.contains("fewer than"), "{text}");
         place.write("pass", passphrase);
         place.ok(&BY_FILE);
@@ -206,7 +206,7 @@ fn help_is_coloured_where_that_is_wanted() {
     }
 }
 
-/// All bytes divided by half a second, because no bar is drawn before that time. No rate can be higher.
+/// No bar is drawn in the first half second. So no rate can be higher than all bytes divided by half a second.
 #[test]
 fn the_first_rate_of_the_bar_is_one_that_can_be() {
     const PART: usize = 32 << 20;
@@ -230,7 +230,8 @@ fn the_first_rate_of_the_bar_is_one_that_can_be() {
     assert!(rates.iter().all(|rate| *rate <= MOST), "{rates:?}: {text:?}");
 }
 
-/// What is drawn for several files is gone before the question. Streams are read in their order.
+/// The progress bar of several files is erased before the question. The two pipes are read in the order of the command
+/// line.
 #[test]
 fn a_question_has_a_line_of_its_own() {
     let place = Place::new();

@@ -45,8 +45,8 @@ impl Cloud {
     }
 }
 
-/// How many programs run at the same time. `WAXSEAL_THROTTLED_RUNS` sets a larger number, for which a usual run of the
-/// tests has no time.
+/// How many programs run at the same time. `WAXSEAL_THROTTLED_RUNS` sets a larger number, which takes too long for a
+/// usual run of the tests.
 fn runs() -> usize {
     std::env::var("WAXSEAL_THROTTLED_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(60)
 }
@@ -105,12 +105,13 @@ fn a_quota_that_never_has_room_is_exit_6_when_the_time_is_up() {
     assert_eq!((&told["exit"], &told["kind"]), (&6.into(), &"unavailable".into()));
 }
 
-/// At least half of the time was used: the last attempt is a random part of what is left before its end.
+/// Whether at least half of the time was used. The pauses are random, so the last attempt can come long before the time
+/// is over.
 fn ran_out(took: Duration, seconds: u64) -> bool {
     took >= Duration::from_secs(seconds) / 2
 }
 
-/// With a number of attempts, exactly so many calls are sent.
+/// If a number of attempts is given, exactly this number of calls is sent.
 #[test]
 fn a_number_of_attempts_that_is_given_counts() {
     let cloud = Cloud::new();

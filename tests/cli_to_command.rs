@@ -88,7 +88,7 @@ fn what_is_not_whole_has_no_end() {
             assert!(!place.exists("done"), "{number} {input} {script}: a clean end");
             // The command may have been killed before it wrote this.
             let pid = fs::read_to_string(place.path("pid")).unwrap_or_default();
-            assert!(pid.is_empty() || !runs(pid.trim()), "{number} {input}: it runs on");
+            assert!(pid.is_empty() || !runs(pid.trim()), "{number} {input}: it still runs");
         }
     }
 }
@@ -152,7 +152,7 @@ fn the_commands_own_failure_is_9() {
     let script = "exec 3<&0; sh -c 'echo $$ > pid; exec sleep 1000 <&3' & exit 6";
     place.fails(&sh("in.wax", script), 9, &["exit status 6"]);
     let left = fs::read_to_string(place.path("pid")).unwrap_or_default();
-    assert!(left.is_empty() || !runs(left.trim()), "it runs on");
+    assert!(left.is_empty() || !runs(left.trim()), "it still runs");
 }
 
 #[test]
@@ -193,7 +193,7 @@ impl Running {
         stdin.write_all(&sealed[..5_000_000]).unwrap();
         wait_until("the command got nothing", || fs::metadata(place.path("part")).is_ok_and(|part| part.len() > 0));
         if script == DAEMON {
-            // Its parent writes the number, perhaps after the first bytes have come.
+            // The parent of this process writes the number, perhaps after the first bytes have come.
             number_in(place, "pid");
         }
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
@@ -226,10 +226,10 @@ fn no_death_of_ours_is_a_clean_end() {
             let ran = running.end();
             assert!(ran.signal.is_some(), "{signal}: {:?}", ran.code);
             // The pipe is closed when the guard ends, and not earlier.
-            wait_until("the guard runs on", || !runs(&guard));
+            wait_until("the guard still runs", || !runs(&guard));
             assert!(!place.exists("done"), "{signal} {script}: a clean end");
             if script == DAEMON {
-                assert!(!runs(&number_in(&place, "pid")), "{signal}: it runs on");
+                assert!(!runs(&number_in(&place, "pid")), "{signal}: it still runs");
             }
         }
     }
@@ -253,7 +253,7 @@ fn the_guards_death_is_no_clean_end() {
         assert!([Some(4), Some(7), Some(9)].contains(&ran.code), "{:?} {}", ran.code, ran.stderr);
         assert!(!place.exists("done"), "{script}: a clean end");
         if script == DAEMON {
-            assert!(!runs(&number_in(&place, "pid")), "it runs on");
+            assert!(!runs(&number_in(&place, "pid")), "it still runs");
         }
     }
 }

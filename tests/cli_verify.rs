@@ -1,4 +1,4 @@
-//! `verify`: what its quick kinds check, what they do not, and what they cost.
+//! `verify --quick` and `verify --dry-run`: what they check, what they do not check, and what they cost.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -22,14 +22,14 @@ use waxseal::{Envelope, SealOptions};
 
 const CHUNK: u64 = 16_384;
 const SEALED_CHUNK: u64 = CHUNK + 16;
-/// So many chunks has a file of 8 GiB before its last one.
+/// The number of chunks before the last one in a file of 8 GiB.
 const MANY: u64 = (8 << 30) / CHUNK;
 
 fn json_of(ran: &Ran) -> Value {
     serde_json::from_str(&ran.text()).unwrap()
 }
 
-/// A file of 8 GiB: its header, a hole, and the last chunk. Where the last chunk begins.
+/// Makes a file of 8 GiB that has only a header, a hole and the last chunk. Returns the offset of the last chunk.
 fn large_file(place: &Place, name: &str) -> u64 {
     let key = KeyFile::load(place.path("k")).unwrap();
     let envelope = Envelope::new(&[&key], &SealOptions::default()).unwrap();
@@ -47,7 +47,8 @@ fn large_file(place: &Place, name: &str) -> u64 {
     end
 }
 
-/// Runs it, and gives the bytes that it read as well. A shell's counters hold those of the children that have ended.
+/// Runs the program. Also returns the number of bytes that it read. A shell's counters include those of its children
+/// that have ended.
 fn counted(place: &Place, args: &[&str]) -> (Ran, u64) {
     let script = r#""$@"; code=$?; cat /proc/$$/io >io; exit $code"#;
     let mut command = Command::new("sh");
@@ -67,7 +68,7 @@ fn quick_reads_the_header_and_the_end() {
         let (_, without) = counted(&place, &["--version"]);
         let (ran, read) = counted(&place, &args);
         assert!(read - without < 400_000, "{read} - {without}");
-        assert!(read > 131_072, "the counter counts");
+        assert!(read > 131_072, "the counter does not count");
         ran
     } else {
         skipped::skipped("quick_reads_the_header_and_the_end: the count", "there is no /proc/self/io");
@@ -106,7 +107,7 @@ fn quick_finds_another_end_another_length_and_another_key() {
     place.fails(&quick, 4, &["hint: "]);
 }
 
-/// What quick does not look at, and says so.
+/// `--quick` does not check every chunk, and says so.
 #[test]
 fn quick_is_not_all() {
     let place = Place::new();
@@ -118,7 +119,7 @@ fn quick_is_not_all() {
     place.ok(&["verify", "--quick", "-k", "file:k", "in.wax"]);
     let ran = place.run(&["verify", "--json", "-k", "file:k", "in.wax"]);
     assert_eq!((&json_of(&ran)["exit"], &json_of(&ran)["checked"]), (&json!(4), &json!("all")));
-    // The commitment stands before the chunks and is looked at.
+    // The commitment is before the chunks. `--quick` checks it.
     file[8192 + 24] ^= 1;
     place.write("in.wax", &file);
     place.fails(&["verify", "--quick", "-k", "file:k", "in.wax"], 4, &["rewrap --repair"]);
@@ -130,7 +131,7 @@ fn a_stream_has_no_end_to_look_at() {
     let file = place.sealed("in.wax", b"content");
     let ran = place.pipe(&["verify", "--quick", "-k", "file:k", "-"], &file);
     ran.failed(2, &["stream", "hint: "]);
-    // A file at stdin is a file.
+    // If stdin is a file, its end can be checked.
     let mut command = place.command(&["verify", "--quick", "-k", "file:k", "-"]);
     assert!(command.stdin(File::open(place.path("in.wax")).unwrap()).status().unwrap().success());
 }
@@ -146,7 +147,7 @@ mod dry_run {
     use waxseal::SealWriter;
     use waxseal::keys::{KeySealer, Recipient};
 
-    /// What `run` asks KMS for, each with DryRun.
+    /// The calls that `run` makes. Each of them must have DryRun.
     #[track_caller]
     fn calls_of(cloud: &Cloud, run: impl FnOnce()) -> Vec<String> {
         let before = cloud.server().calls().len();
@@ -162,7 +163,7 @@ mod dry_run {
         asked
     }
 
-    /// A new key's ARN, and a file `NAME.wax` that is sealed for it.
+    /// Creates a key, and seals a file `NAME.wax` for it. Returns the key's ARN.
     fn sealed(cloud: &Cloud, name: &str) -> String {
         let arn = cloud.server().aws().create_key();
         cloud.place.write(name, noise(50_000));
@@ -182,13 +183,13 @@ mod dry_run {
             assert_eq!(told["warnings"], json!([]));
         });
         assert_eq!(asked, [decrypt.as_str()]);
-        // By the account, and with a demand.
+        // Without `-k`, the account decides. The demand is met.
         let asked = calls_of(&cloud, || {
             let ran = cloud.ok(&["verify", "--dry-run", "-c", "env=prod", "in.wax"]);
             assert!(ran.text().contains("permitted") && ran.text().contains("not checked"), "{}", ran.text());
         });
         assert_eq!(asked, [decrypt.as_str()]);
-        // What is to be refused before any call.
+        // These command lines are refused before any call.
         let asked = calls_of(&cloud, || {
             cloud.run(&["verify", "--dry-run", "-c", "env=test", "in.wax"]).failed(8, &[]);
             cloud.run(&["verify", "--dry-run", "--account", "210987654321", "in.wax"]).failed(5, &["hint: "]);
@@ -196,7 +197,7 @@ mod dry_run {
             assert_eq!(cloud.run(&["verify", "--dry-run", "--quick", "in.wax"]).code, Some(2));
         });
         assert!(asked.is_empty(), "{asked:?}");
-        // Nothing but the header is looked at, so that the front of a file is enough.
+        // Only the header is read, so the start of a file is enough.
         let front = &cloud.place.read("in.wax")[..9000];
         cloud.place.write("front", front);
         cloud.ok(&["verify", "--dry-run", "-k", &arn, "front"]);
@@ -218,7 +219,7 @@ mod dry_run {
         assert_eq!(asked.len(), 1);
         cloud.server().aws().kms("EnableKey", &json!({ "KeyId": arn }));
         cloud.ok(&verify);
-        // A slot of another file: its encryption context is another one.
+        // The header gets another encryption context, so the slot is like one from another file.
         let mut file = cloud.place.read("in.wax");
         for bank in [0, 4096] {
             use sha2::{Digest, Sha256};
@@ -245,7 +246,7 @@ mod dry_run {
             cloud.run(&["verify", "--dry-run", "-k", &arn, "local.wax"]).failed(8, &["not checked", "keyfile"]);
         });
         assert!(asked.is_empty());
-        // One file that is not checked does not keep others from it.
+        // If one file cannot be checked, the others still are.
         let ran = cloud.run(&["verify", "--dry-run", "-k", &arn, "local.wax", "in.wax"]);
         ran.failed(8, &["local.wax"]);
         assert!(ran.text().contains("in.wax: permitted"));
@@ -267,7 +268,7 @@ mod dry_run {
             assert!(told["warnings"][0].as_str().unwrap().contains("disabled"), "{told}");
         });
         assert_eq!(asked, [call(&one), call(&two)]);
-        // A key that was not named is not asked.
+        // A key that was not named is not called.
         assert_eq!(
             calls_of(&cloud, || cloud.run(&["verify", "--dry-run", "-k", &one, "in.wax"]).failed(5, &[])),
             [call(&one)]
@@ -295,7 +296,7 @@ mod dry_run {
             cloud.server().fail(operation, "AccessDeniedException", 1);
             let denied = || cloud.run(&["verify", "--dry-run", "in.wax"]).failed(5, &[&format!("kms:{operation}")]);
             assert_eq!(calls_of(&cloud, denied), call);
-            // KMS does not compare an alias with the slot: whoever relies on the answer is told.
+            // KMS does not compare an alias with the slot, so there is a warning.
             let alias = format!("alias/{}", spec.to_lowercase());
             aws.alias(&alias, &arn);
             let told = json_of(&cloud.ok(&["verify", "--json", "--dry-run", "-k", &alias, "in.wax"]));
@@ -304,7 +305,7 @@ mod dry_run {
         cloud.server().conforms();
     }
 
-    /// A server that opens the slot all the same: its answer is wiped, and said to have come.
+    /// The server ignores DryRun and returns the data key. The program wipes the answer, and warns.
     #[test]
     fn a_server_without_dry_run_is_told_of() {
         let cloud = Cloud::with(moto());

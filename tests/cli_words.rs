@@ -1,4 +1,4 @@
-//! What the program says where something else than it has the say: a file that changes, a service's own words.
+//! Messages about causes outside of the program: a file that changes, and the text of a service.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli_support;
@@ -10,12 +10,12 @@ use std::process::Stdio;
 
 use cli_support::{Place, Ran, noise};
 
-/// A log that somebody still writes to can be sealed, in another way: the hint says which.
+/// If a program still writes to a log, the log can be sealed in another way. The hint says how.
 #[test]
 fn a_file_that_grows_is_told_of_with_a_way_out() {
     let place = Place::new();
     let path = place.write("log", noise(8 << 20));
-    // The program waits for whoever reads its output, in the middle of its input.
+    // In the middle of its input, the program waits until its output is read.
     let mut child = place
         .command(&["encrypt", "-k", "file:k", "-o", "-", "log"])
         .stdout(Stdio::piped())
@@ -30,7 +30,7 @@ fn a_file_that_grows_is_told_of_with_a_way_out() {
     ran.failed(7, &["the input changed while it was read", "hint: ", "`cat FILE | waxseal encrypt ", "snapshot"]);
 }
 
-/// AWS's messages have line ends at times: they are one sentence here, and no `\u{a}`.
+/// Some messages of AWS contain line ends. The program prints them on one line, without `\u{a}`.
 #[cfg(feature = "aws-kms")]
 #[test]
 fn the_words_of_a_service_stand_on_one_line() {

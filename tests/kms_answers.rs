@@ -1,4 +1,4 @@
-//! What comes of each answer that KMS can give, and of none: by a proxy that answers in its stead.
+//! The result for each answer that KMS can give, and for no answer. A proxy answers in place of KMS.
 
 #[path = "support/sdk.rs"]
 mod sdk;
@@ -25,7 +25,7 @@ fn slot(key: &str) -> Slot {
     Slot { kind: SlotKind::AWS_KMS, key_id: key.into(), wrapped: vec![9; 180] }
 }
 
-/// Nothing stands behind it: what is not scripted fails.
+/// There is no server behind this proxy. A call without a prepared answer fails.
 fn proxy() -> CountingProxy {
     counting_proxy("http://127.0.0.1:1")
 }
@@ -99,7 +99,7 @@ fn a_rotation_that_comes_from_or_goes_to_another_key() {
         (json!({ "SourceKeyId": from, "KeyId": from, "CiphertextBlob": blob }), false),
         (json!({ "KeyId": to, "CiphertextBlob": blob }), false),
         (json!({ "SourceKeyId": from, "KeyId": to }), false),
-        // The wrapped key of the slot that was to be replaced, and one that no slot can hold.
+        // The wrapped key of the old slot, and one that is too long for a slot.
         (json!({ "SourceKeyId": from, "KeyId": to, "CiphertextBlob": STANDARD.encode([9; 180]) }), false),
         (json!({ "SourceKeyId": from, "KeyId": to, "CiphertextBlob": STANDARD.encode([8; 6145]) }), false),
     ];
@@ -118,7 +118,7 @@ fn a_rotation_that_comes_from_or_goes_to_another_key() {
     }
 }
 
-/// The new slot may be about to replace the only one: KMS is asked whether it opens.
+/// The new slot may replace the only slot, so the library asks KMS whether the new one opens.
 #[test]
 fn a_rotation_whose_result_does_not_open() {
     let (from, to) = (arn(REGION, ID), arn(REGION, &ID.replace('1', "2")));
@@ -142,7 +142,7 @@ fn a_rotation_whose_result_does_not_open() {
     }
 }
 
-/// Each refusal is an event in an audit log, and perhaps an alarm.
+/// Each refusal is an event in an audit log and may raise an alarm. So the library asks only once for each key.
 #[test]
 fn who_may_not_decrypt_is_refused_once_a_key() {
     let (from, to) = (arn(REGION, ID), arn(REGION, &ID.replace('1', "2")));
@@ -156,7 +156,7 @@ fn who_may_not_decrypt_is_refused_once_a_key() {
     assert_eq!(proxy.take(), ["ReEncrypt", "Decrypt", "ReEncrypt"]);
 }
 
-/// A captive portal or a proxy answers in AWS's place: a trouble that passes, with a sentence that says so.
+/// A captive portal or a proxy answers in place of AWS. This is a temporary failure, and the message says so.
 #[test]
 fn what_is_not_an_answer_of_aws() {
     let key = arn(REGION, ID);
@@ -217,7 +217,7 @@ fn every_refusal_has_its_cause_and_a_remedy() {
         ),
     ] {
         let proxy = proxy();
-        // A skewed clock is corrected by the SDK, which then tries again.
+        // If the clock is wrong, the SDK corrects the time and tries again. So there are several refusals.
         proxy.fail(vec![Fault::refusal(code, words); 3]);
         let error = refusal(KmsOpener::named(&kms(&proxy.url), name(&key)).open(&slot(&key), &binding(&[])));
         assert_eq!(error.cause, cause, "{code}: {error}");
@@ -230,7 +230,7 @@ fn every_refusal_has_its_cause_and_a_remedy() {
 #[test]
 fn what_may_pass_is_tried_again() {
     let key = arn(REGION, ID);
-    // With the caller's own client its policy counts, also where AWS throttles.
+    // The caller made the client, so the client's retry policy applies, even if AWS throttles.
     let throttled = Fault::refusal("ThrottlingException", "Rate exceeded");
     let broken = Fault::Answer(503, "<html>".into());
     for (fault, cause) in [
@@ -262,7 +262,7 @@ fn nothing_listens() {
 #[test]
 fn a_sister_region_answers() {
     let (home, sister) = (arn(REGION, MRK), arn("eu-central-1", MRK));
-    // Named: the sister alone is called, and has to be what answers.
+    // The replica is named. Only this replica is called, and the answer must have its ARN.
     let proxy = proxy();
     let opener = KmsOpener::named(&kms(&proxy.url), name(&sister));
     proxy.fail([data_key(&sister, 32), data_key(&home, 32)]);
@@ -270,7 +270,8 @@ fn a_sister_region_answers() {
     assert_eq!(refusal(opener.open(&slot(&home), &binding(&[]))).cause, ProviderCause::BadAnswer);
     assert_eq!(proxy.take(), ["Decrypt"; 2]);
 
-    // Not named, or named by its home: the home first, and the caller's region when that does not answer.
+    // Nothing is named, or the key in its home region. The home region is called first. If it does not answer, the
+    // caller's region is called.
     let near = kms_in(&proxy.url, "eu-central-1");
     let by_account = KmsOpener::by_account(&near, AccountRule::Ids(vec![ACCOUNT.into()])).unwrap();
     for opener in [&by_account[1], &KmsOpener::named(&near, name(&home))] {
@@ -285,12 +286,12 @@ fn a_sister_region_answers() {
         proxy.fail([broken.clone(), broken.clone(), broken, data_key(&sister, 32)]);
         assert!(opener.open(&slot(&home), &binding(&[])).is_ok());
         assert_eq!(proxy.take(), ["Decrypt"; 4]);
-        // A refusal is an answer.
+        // A refusal is an answer, so the other region is not called.
         proxy.fail([Fault::refusal("AccessDeniedException", "no")]);
         assert_eq!(refusal(opener.open(&slot(&home), &binding(&[]))).cause, ProviderCause::Denied);
         assert_eq!(proxy.take(), ["Decrypt"]);
     }
-    // A key of one region has no sister.
+    // A single-Region key has no replica.
     let single = arn(REGION, ID);
     proxy.fail(vec![Fault::Cut; 3]);
     let result = KmsOpener::named(&near, name(&single)).open(&slot(&single), &binding(&[]));
@@ -344,7 +345,7 @@ fn sts_decides() {
     assert_eq!(error.remedy, Some(Remedy::SkipIdentity(naming)));
 }
 
-/// The key's material is not in KMS: what to look at is the store that has it.
+/// The key's material is not in KMS. So the user must check the key store that has it.
 #[test]
 fn a_key_store_outside_of_kms_is_named() {
     let key = arn(REGION, ID);
@@ -358,6 +359,6 @@ fn a_key_store_outside_of_kms_is_named() {
             assert_eq!(error.cause, ProviderCause::Rejected);
             assert!(error.remedy == Some(Remedy::ConnectKeyStore), "{error:?}");
         }
-        assert_eq!(proxy.take(), ["GenerateDataKey", "Decrypt"], "once each");
+        assert_eq!(proxy.take(), ["GenerateDataKey", "Decrypt"], "each is called once");
     }
 }

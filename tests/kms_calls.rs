@@ -1,4 +1,4 @@
-//! Which calls reach KMS, and which never do; against an emulator of AWS, through a proxy that counts.
+//! Which calls reach KMS, and which never do. A proxy in front of an emulator counts them.
 
 #[path = "support/sdk.rs"]
 mod sdk;
@@ -25,7 +25,7 @@ fn sealed(key: &str, binding: &Binding) -> (DataKey, Slot) {
     KmsKey::new(&kms(&shared_moto().url), name(key)).generate(binding).expect("sealing")
 }
 
-/// What a reader does with one opener and one slot.
+/// Opens a slot as a reader does: only if the opener matches.
 fn open(opener: &KmsOpener, slot: &Slot, binding: &Binding) -> Option<Result<DataKey>> {
     opener.matches(slot).then(|| opener.open(slot, binding))
 }
@@ -80,7 +80,7 @@ fn the_context_is_the_pairs_and_the_data_keys_name() {
     let answer = aws.kms("Decrypt", &json!({ "CiphertextBlob": blob, "EncryptionContext": context }));
     assert_eq!(answer["KeyId"], json!(key));
 
-    // Another pair, or another data key's name, is another context.
+    // A different pair or a different data key id gives a different context.
     let opener = KmsOpener::named(&kms(&shared_moto().url), name(&key));
     for other in
         [binding(&["env=prod", "host=db1"]), Binding { context: binding(&["env=test"]).context, ..sealed_with }]
@@ -109,7 +109,7 @@ fn an_alias_that_points_elsewhere_does_not_open() {
     aws.alias("alias/moved", &new);
     let binding = binding(&[]);
     let (_, slot) = sealed(&old, &binding);
-    // KMS itself refuses (IncorrectKeyException); the emulator answers with the other key.
+    // KMS refuses with IncorrectKeyException. The emulator answers with the other key.
     let result = KmsOpener::named(&kms(&proxy.url), name("alias/moved")).open(&slot, &binding);
     let cause = refusal(result).cause;
     assert!(
@@ -130,10 +130,10 @@ fn without_a_name_only_the_callers_own_account_opens() {
     let (data_key, slot) = sealed(&key, &binding);
     let kms = kms(&proxy.url);
     let own = KmsOpener::by_account(&kms, AccountRule::Own).unwrap();
-    assert_eq!(own.iter().filter(|opener| opener.matches(&slot)).count(), 1, "one opener is for a slot");
+    assert_eq!(own.iter().filter(|opener| opener.matches(&slot)).count(), 1, "exactly one opener matches a slot");
     assert!(own[0].open(&slot, &binding).unwrap().expose() == data_key.expose());
     assert_eq!(proxy.take(), ["GetCallerIdentity", "Decrypt"]);
-    // The caller stays who it is.
+    // The caller's identity does not change, so it is asked for only once.
     own[0].open(&slot, &binding).unwrap();
     assert_eq!(proxy.take(), ["Decrypt"]);
 
@@ -163,7 +163,7 @@ fn named_accounts_need_no_sts_and_hostile_regions_no_call() {
     assert!(others.iter().all(|opener| !opener.matches(&slot)));
     assert!(KmsOpener::by_account(&kms, AccountRule::Ids(vec!["1234".into()])).is_err());
 
-    // All of these are key ARNs by the format's grammar.
+    // With each of these regions, the text is a key ARN by the format's grammar.
     for hostile in ["x", "evil-1", "eu-west-1-evil-example", "cn-north-1", "1", "--", "us-gov-west-1"] {
         let slot = Slot { key_id: key.replace(REGION, hostile), ..slot.clone() };
         assert!(waxseal::format::is_kms_key_arn(&slot.key_id));
@@ -189,8 +189,8 @@ fn a_multi_region_key_is_called_in_the_region_that_is_named() {
         KmsOpener::named(&kms(&proxy.url), name(&sister)),
         KmsOpener::named(&kms_in(&proxy.url, "eu-central-1"), name(id)),
     ] {
-        // The emulator finds the key in that region, but cannot open what its multi-Region keys have wrapped:
-        // what comes of the answer is in `kms_answers.rs`.
+        // The emulator finds the key in that region, but cannot open what its multi-Region keys have wrapped.
+        // `kms_answers.rs` tests the result of the answer.
         let error = refusal(open(&opener, &slot, &binding).expect("a match"));
         assert_ne!(error.cause, ProviderCause::NotFound, "{error}");
         assert_eq!(proxy.take(), ["Decrypt"]);
@@ -309,12 +309,12 @@ fn a_stranger_s_key_is_no_source_of_a_reencrypt() {
     let error = refusal(rule.check(&slot(&theirs), &kms));
     assert_eq!(error.cause, ProviderCause::NotAllowed, "{error}");
     rule.check(&slot(&own), &kms).unwrap();
-    assert_eq!(proxy.take(), ["GetCallerIdentity"], "asked once a handle");
+    assert_eq!(proxy.take(), ["GetCallerIdentity"], "one call for each handle");
 
     SourceRule::new(AccountRule::Own, vec![arn(&theirs)]).check(&slot(&theirs), &kms).unwrap();
     SourceRule::new(AccountRule::Any, Vec::new()).check(&slot(&theirs), &kms).unwrap();
     let ids = SourceRule::new(AccountRule::Ids(vec![ACCOUNT.into()]), vec![arn(&own)]);
     ids.check(&slot(&own), &kms).unwrap();
     assert_eq!(refusal(ids.check(&slot(&theirs), &kms)).cause, ProviderCause::NotAllowed);
-    assert!(proxy.calls().is_empty(), "nobody is asked where the key or its account is named");
+    assert!(proxy.calls().is_empty(), "a call, although the key or its account is named");
 }

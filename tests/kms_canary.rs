@@ -1,5 +1,5 @@
-//! No secret is ever said, whatever a key service answers: secrets that are known go into every call, the endpoint
-//! lies in every way, and all that the real program prints and all that the library's errors hold is searched.
+//! No secret is ever printed, whatever a key service answers. Known secrets go into every call, and the endpoint gives
+//! every kind of wrong answer. The tests search the output of the real program and the errors of the library.
 #![cfg(feature = "aws-kms")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -26,7 +26,7 @@ use waxseal::secret::{DataKey, SecretBytes};
 use waxseal_aws_kms::{KmsKey, KmsOpener};
 
 const ID: &str = "12345678-90ab-cdef-1234-567890abcdef";
-/// So much of a secret is a find: each half is looked for.
+/// The tests search for each half of a secret, so they also find a part of it.
 const HALF: usize = 16;
 
 fn arn() -> String {
@@ -37,17 +37,17 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A secret as a text might have it: raw, in hexadecimal, in base64, as a list of numbers.
+/// The forms in which a text may have a secret: raw, in hexadecimal, in base64, and as a list of numbers.
 fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms: Vec<Vec<u8>> = Vec::new();
     for half in secret.chunks(HALF) {
         let list: Vec<String> = half.iter().map(u8::to_string).collect();
         forms.extend([half.to_vec(), hex(half).into_bytes(), list.join(", ").into(), list.join(",").into()]);
-        // The same as an id: with dashes.
+        // In hexadecimal with dashes, like an id.
         forms.push(format!("{}-{}", hex(&half[..4]), hex(&half[4..6])).into_bytes());
     }
     for before in 0..3_usize {
-        // Cut to what does not depend on what stands beside it.
+        // Only the bytes whose base64 does not depend on their neighbours.
         let (from, to) = ((3 - before) % 3, (3 - before) % 3 + 27);
         forms.push(STANDARD_NO_PAD.encode(&secret[from..to]).into_bytes());
         forms.push(URL_SAFE_NO_PAD.encode(&secret[from..to]).into_bytes());
@@ -65,12 +65,12 @@ fn assert_silent(place: &str, text: &[u8], secret: &[u8]) {
     }
 }
 
-/// An SDK's form of a refusal.
+/// A refusal in the form that the SDK expects.
 fn refusal(code: &str, message: &str) -> Reply {
     Reply::Bytes(http(400, &[], json!({ "__type": code, "message": message }).to_string()))
 }
 
-/// Every way to answer wrongly, most of them with the secret inside.
+/// All kinds of wrong answers. Most of them contain the secret.
 fn lies(secret: &[u8]) -> Vec<(&'static str, Reply)> {
     let base64 = STANDARD.encode(secret);
     let shifted = STANDARD.encode([b"x", secret].concat());
@@ -136,7 +136,7 @@ fn lies(secret: &[u8]) -> Vec<(&'static str, Reply)> {
     lies
 }
 
-/// Endpoints that are none, or where nobody is.
+/// Texts that are not endpoints, and endpoints where nothing listens.
 const ENDPOINTS: [&str; 13] = [
     "http://127.0.0.1:1",
     "localhost:4566",
@@ -153,10 +153,10 @@ const ENDPOINTS: [&str; 13] = [
     "https://127.0.0.1:1/%zz?x#y",
 ];
 
-/// What is called, and what in it is secret.
+/// A command line, and the secret in its call.
 struct Case {
     args: Vec<String>,
-    /// The call that is answered by lies; others are answered well.
+    /// The call that gets wrong answers. The other calls get right ones.
     operation: &'static str,
     secret: Vec<u8>,
 }
@@ -207,7 +207,7 @@ impl Cases {
         command
     }
 
-    /// Runs as a person and as a script would see it.
+    /// Runs with the output for people and with the output for scripts.
     fn assert_silent(&self, case: &Case, what: &str, endpoint: &str) {
         for json in [false, true] {
             let mut command = self.command(case, endpoint);
@@ -221,7 +221,7 @@ impl Cases {
     }
 }
 
-/// By the key file that opens the file.
+/// The data key of the file `name`, from the key file `k`.
 fn data_key(place: &Place, name: &str) -> Vec<u8> {
     let bytes = place.read(name);
     let mut read = |buffer: &mut [u8], at: u64| bytes.get(usize::try_from(at).unwrap()..).unwrap_or(&[]).read(buffer);
@@ -256,10 +256,11 @@ fn no_secret_is_said_by_the_program() {
             });
         }
     });
-    assert!(cases.place.read("f.wax") == before, "a failed rewrap leaves the file as it was");
+    assert!(cases.place.read("f.wax") == before, "a failed rewrap has changed the file");
 }
 
-/// Of the answer to an import nothing is used, and what `direct decrypt` gives may have any length.
+/// Whether the command must fail after this answer. `key import` uses nothing of the answer, and `direct decrypt`
+/// accepts any length.
 fn is_failure(operation: &str, what: &str) -> bool {
     let unused = ["wrong types", "not base64", "no key's name", "another key", "another length", "the state of a key"];
     match operation {
@@ -285,7 +286,7 @@ fn no_secret_is_in_an_error_of_the_library() {
     let slot = Slot { kind: SlotKind::AWS_KMS, key_id: arn(), wrapped: vec![9; 180] };
     for (what, reply) in lies(&secret) {
         if matches!(reply, Reply::Hang(_) | Reply::Drip(_)) {
-            // The caller's own clients wait as long as they please.
+            // Clients that the caller made have no timeout here, so the call would not end.
             continue;
         }
         let liar = liar(move |_| reply.clone());
@@ -311,7 +312,7 @@ fn no_secret_is_in_an_error_of_the_library() {
     }
 }
 
-/// No answer is read beyond a limit: whoever sends more is left.
+/// The program reads an answer only up to a limit. Then it closes the connection.
 #[test]
 fn an_endless_answer_is_left() {
     let cases = Cases::new();
@@ -323,6 +324,6 @@ fn an_endless_answer_is_left() {
     command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
     let ran: cli_support::Ran = command.output().unwrap().into();
     ran.failed(6, &["longer than any of AWS's", "hint: "]);
-    // What was under way in the system's buffers.
+    // The kernel's buffers can have taken more than the program has read.
     assert!(liar.sent() < 32 << 20, "{} bytes were sent", liar.sent());
 }

@@ -1,5 +1,5 @@
-//! AWS's configuration by the real program: what counts, what is refused and by which name, and that none of it ends
-//! as a bug. All of it on 127.0.0.1.
+//! AWS's configuration with the real program: which settings are used, which are refused, and how the message names
+//! them. No configuration ends as a bug. All servers are on 127.0.0.1.
 #![cfg(all(unix, feature = "aws-kms"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use cli_support::Place;
 use support::clear_aws_environment;
 
-/// Nobody answers there.
+/// Nothing listens there.
 const NOBODY_THERE: &str = "http://127.0.0.1:1";
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDENVIRONMENT"), ("AWS_SECRET_ACCESS_KEY", "secret")];
 
@@ -69,14 +69,15 @@ fn place() -> Place {
     place
 }
 
-/// With `text` as the file of profiles.
+/// The same with `text` as the configuration file.
 fn seal_with(text: &str, options: &[&str], variables: &[(&str, &str)]) -> End {
     let place = place();
     let config = place.write("config", text);
     seal(&place, options, &[&[("AWS_CONFIG_FILE", config.to_str().unwrap())], variables].concat())
 }
 
-/// An AWS of three answers: credentials by role, credentials of a container, and no to everything else.
+/// A fake AWS with three answers: the credentials of a role, the credentials of a container, and a refusal of
+/// everything else.
 struct Aws {
     url: String,
     /// The access keys that signed, in order, with the first line of the request.
@@ -159,7 +160,7 @@ fn empty_is_unset_and_legacy_is_standard() {
         ("AWS_MAX_ATTEMPTS", ""),
         ("AWS_RETRY_MODE", ""),
         ("AWS_RETRY_MODE", "legacy"),
-        // Nobody waits for so many, and nothing is to be reckoned for each.
+        // With this maximum number, the program must not compute anything in advance for each attempt.
         ("AWS_MAX_ATTEMPTS", "4294967295"),
         ("AWS_RETRY_MODE", "Adaptive"),
         ("AWS_SESSION_TOKEN", ""),
@@ -209,7 +210,7 @@ fn what_cannot_be_used_is_named() {
         let unset = [("AWS_ENDPOINT_URL", ""), ("AWS_MAX_ATTEMPTS", ""), ("AWS_REGION", "")];
         seal_with(&text, &[], &[&KEYS[..], &unset].concat()).is(2, &[key, "\"default\""]);
     }
-    // A key that a variable replaces does not count.
+    // If a variable replaces a setting of the file, the setting is not checked.
     seal_with("[default]\nmax_attempts = x\nregion = x\nendpoint_url = x\n", &[], &KEYS).is(6, &[]);
     seal_with("[default]\nservices = s\n[services s]\nkms =\n  endpoint_url = x\n", &[], &KEYS)
         .is(2, &["kms", "\"s\""]);
@@ -242,7 +243,7 @@ fn opening_says_it_as_sealing_does() {
         run(&["verify", "in.wax"], &bundle).is(2, &["AWS_CA_BUNDLE"]);
         run(&["verify", "--dry-run", "in.wax"], &bundle).is(2, &["AWS_CA_BUNDLE"]);
     }
-    assert_eq!(aws.signed().len(), before, "nobody was asked");
+    assert_eq!(aws.signed().len(), before, "a call was made");
     run(&["decrypt", "-k", ARN, "-o", "-", "in.wax"], &[]).is(0, &[]);
 }
 
@@ -266,7 +267,7 @@ fn credentials_with_a_line_end_are_a_failure_of_the_credentials() {
     ended(latin1).is(5, &["AWS_SESSION_TOKEN"]);
     let profile = "[default]\naws_access_key_id = a\u{1}\naws_secret_access_key = s\n";
     seal_with(profile, &[], &[]).is(5, &["aws_access_key_id", "default"]);
-    // Whoever gives them.
+    // The same if a process gives the credentials.
     let script = place.write("give", "printf '{\"Version\":1,\"AccessKeyId\":\"x\\\\r\",\"SecretAccessKey\":\"s\"}'\n");
     let process = format!("[default]\ncredential_process = sh {}\n", script.display());
     let end = seal_with(&process, &[], &[]);
@@ -293,12 +294,12 @@ fn what_the_command_line_names_wins() {
     assert_eq!(signed(&["--profile", "with blanks"], &KEYS), ["AKIDBLANKS"]);
     assert_eq!(signed(&["--profile", "role"], &KEYS), ["role by AKIDPROD", "AKIDROLE"]);
     assert_eq!(signed(&["--profile", "of-environment"], &KEYS), ["role by AKIDENVIRONMENT", "AKIDROLE"]);
-    // Without it the environment's keys win, as for every AWS tool.
+    // Without `--profile`, the keys of the environment are used, as in every AWS tool.
     assert_eq!(signed(&[], &[KEYS[0], KEYS[1], ("AWS_PROFILE", "prod")]), ["AKIDENVIRONMENT"]);
     assert_eq!(signed(&[], &[("AWS_PROFILE", "prod")]), ["AKIDPROD"]);
     assert_eq!(signed(&[], &[("AWS_DEFAULT_PROFILE", "prod")]), ["AKIDPROD"]);
     assert_eq!(signed(&[], &[]), ["AKIDDEFAULT"]);
-    // A broken variable that the command line makes meaningless is no failure.
+    // If an option takes the place of a variable, the variable may be invalid.
     assert_eq!(signed(&["--profile", "prod"], &[("AWS_ACCESS_KEY_ID", "x\r")]), ["AKIDPROD"]);
     assert_eq!(signed(&["--region", "us-east-1"], &[("AWS_REGION", "x")]), ["AKIDDEFAULT"]);
 }
@@ -323,7 +324,7 @@ fn a_role_with_mfa_needs_a_session() {
     let text = "[profile m]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = b\n\
                 mfa_serial = arn:aws:iam::123456789012:mfa/u\n[profile b]\naws_access_key_id = A\naws_secret_access_key = s\n";
     seal_with(text, &["--profile", "m"], &[]).is(5, &["mfa_serial", "a session is needed", "export-credentials"]);
-    // Its credentials are not used.
+    // The environment has keys, so the credentials of the profile are not used.
     seal_with(text, &[], &[KEYS[0], KEYS[1], ("AWS_PROFILE", "m")]).is(6, &[]);
 }
 
@@ -333,7 +334,7 @@ fn fips_and_dual_stack_with_an_own_endpoint() {
     for name in ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"] {
         seal(&place, &[], &[&KEYS[..], &[(name, "true")]].concat()).is(2, &[name, "AWS_ENDPOINT_URL"]);
         let ignored = [("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"), (name, "true")];
-        // By the proxy to AWS's own endpoint; nobody is there.
+        // The proxy should connect to AWS's own endpoint. But no proxy listens there.
         seal(&place, &[], &[&KEYS[..], &ignored].concat()).is(6, &[]);
     }
     let text =
@@ -371,7 +372,7 @@ fn credentials_of_containers_and_web_identities() {
     assert_eq!(signed(process, &[]), ["AKIDPROCESS"]);
 }
 
-/// The file that `aws login` leaves, named by the SHA-256 of the session.
+/// `aws login` leaves this file. Its name is the SHA-256 of the session.
 #[test]
 fn a_profile_of_aws_login() {
     let place = place();
@@ -459,7 +460,8 @@ const VALUES: &[&[u8]] = &[
     b"/",
 ];
 
-/// Some hundreds of what the library's own test tries by thousands. What comes must be an answer: never a bug.
+/// Some hundreds of the thousands of cases in the library's own test. Each must end with an error for the user, and not
+/// as a bug.
 #[test]
 fn a_sample_of_configurations_by_the_program() {
     let place = place();
@@ -467,7 +469,7 @@ fn a_sample_of_configurations_by_the_program() {
     for (at, name) in VARIABLES.iter().enumerate() {
         for (turn, value) in VALUES.iter().enumerate() {
             let mut case = vec![(*name, *value)];
-            // A second one beside every other.
+            // Every other case has a second variable.
             if (at + turn) % 2 == 1 {
                 case.push((
                     VARIABLES[(at * 7 + turn * 5 + 1) % VARIABLES.len()],

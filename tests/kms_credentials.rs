@@ -1,4 +1,5 @@
-//! Credentials that cannot be had: what of that passes, what is remembered, and what is ended.
+//! Credentials that cannot be loaded: which failures are temporary, which failures are remembered, and which processes
+//! are ended.
 #![cfg(feature = "aws-kms")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -64,8 +65,8 @@ fn a_passing_trouble_of_the_source_is_exit_6() {
         let answer = http(status, &[], &body);
         let sts = liar(move |_| Reply::Bytes(answer.clone()));
         web_identity(&place, &sts.url).failed(exit, &["the AWS credentials cannot be loaded", "hint: "]);
-        assert!(!sts.take().is_empty(), "STS was asked");
-        // The container's endpoint: what it says of a refusal has no form.
+        assert!(!sts.take().is_empty(), "STS was not asked");
+        // The endpoint of a container has no defined form for a refusal.
         let answer = http(status, &[], &body);
         let container = liar(move |_| Reply::Bytes(answer.clone()));
         let ran = encrypt(&place, &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &container.url)]);
@@ -80,7 +81,7 @@ fn a_passing_trouble_of_the_source_is_exit_6() {
     encrypt(&place, &nobody).failed(6, &["refused", "hint: "]);
     let metadata = [("AWS_EC2_METADATA_DISABLED", ""), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")];
     encrypt(&place, &metadata).failed(6, &["metadata service", "hint: "]);
-    // Nothing is configured: no trouble that passes.
+    // Nothing is configured, so this failure is not temporary.
     encrypt(&place, &[]).failed(5, &["there are no AWS credentials", "hint: "]);
 }
 
@@ -104,7 +105,7 @@ fn a_failure_is_remembered_for_the_run() {
     assert_eq!(sts.take().len(), 1, "STS is asked once");
 }
 
-/// Each slot of a hostile file could have it asked again, and waited for.
+/// Otherwise each slot of a hostile file could cause another call, and another wait.
 #[test]
 fn who_the_caller_is_is_asked_once_even_in_vain() {
     let place = Place::new();
@@ -149,7 +150,7 @@ fn a_refusal_is_told_before_the_command_runs() {
     assert!(!place.exists("ran") && !place.exists("out.wax"));
 }
 
-/// A producer that has not spoken yet, and holds its end of the pipe.
+/// The producer has written nothing yet, and keeps its end of the pipe open.
 #[test]
 fn a_refusal_is_told_before_the_producer_speaks() {
     let place = Place::new();
@@ -166,7 +167,7 @@ fn a_refusal_is_told_before_the_producer_speaks() {
 mod credential_process {
     use super::*;
 
-    /// A profile whose command notes that it was started, and hangs.
+    /// A profile with a credential process that records its start and then hangs.
     fn hanging(place: &Place) -> String {
         let script = "echo $$ >> started; sleep 300 & wait";
         place.write("hang.sh", script);
@@ -179,7 +180,7 @@ mod credential_process {
         String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// Neither it nor what it has started is there any more.
+    /// Waits until the credential process and its children have ended.
     fn assert_ended(place: &Place) {
         let here = place.path("").canonicalize().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -192,7 +193,7 @@ mod credential_process {
             if left.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "still there: {left:?}");
+            assert!(Instant::now() < deadline, "still running: {left:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -1,4 +1,4 @@
-//! AWS's standard configuration: each test runs again in a process of its own, with an environment of its own.
+//! AWS's standard configuration. Each test runs again in its own process with its own environment.
 
 #[path = "support/sdk.rs"]
 mod sdk;
@@ -20,7 +20,7 @@ use waxseal::secret::DataKey;
 use waxseal_aws_kms::{AccountRule, KeyOrigin, KeyRegions, Kms, KmsConfig, KmsKey, KmsOpener, KmsTimeouts};
 
 const CREDENTIALS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "secret")];
-/// A key's name for the child.
+/// The variable with the key's name for the child.
 const KEY: &str = "TEST_KEY";
 
 fn key() -> String {
@@ -59,11 +59,11 @@ fn open_own(key: &str) -> Result<DataKey> {
 #[test]
 fn by_variables_and_without_a_home() {
     if in_child() {
-        // Neither a home nor a region: the key's ARN states it.
+        // There is no home folder, and no region except the one in the key's ARN.
         assert!(std::env::var_os("HOME").is_none() && std::env::var_os("AWS_REGION").is_none());
         let started = Instant::now();
         round_trip(&kms(KmsConfig::new()), &key());
-        assert!(started.elapsed() < Duration::from_secs(5), "something was waited for: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "the calls waited for something: {:?}", started.elapsed());
         let bare = KmsKey::new(&kms(KmsConfig::new()), name("alias/bare"));
         let Err(Error::Setting { remedy, .. }) = bare.generate(&binding(&[])) else {
             panic!("an alias needs a region")
@@ -105,7 +105,7 @@ fn the_region_that_is_chosen_counts_for_multi_region_keys_alone() {
         let kms = kms(in_region("eu-central-1"))
             .listening(move |call| sink.lock().unwrap().push((call.key.clone(), call.region.clone())));
         let sister = key().replace(REGION, "eu-central-1");
-        // A script stands behind the endpoint.
+        // The server at the endpoint gives prepared answers.
         let sealer = KmsKey::new(&kms, name(&key()));
         let (_, slot) = sealer.generate(&binding(&[])).unwrap();
         assert_eq!(slot.key_id, sister);
@@ -135,7 +135,7 @@ fn the_region_that_is_chosen_counts_for_multi_region_keys_alone() {
     run_in_child("the_region_that_is_chosen_counts_for_multi_region_keys_alone", &[&CREDENTIALS[..], &more].concat());
 }
 
-/// No replica of the key can be there. That is a wrong setting, and no bug.
+/// Another partition cannot have a replica of the key. This is a wrong setting and not a bug.
 #[test]
 fn a_chosen_region_of_another_partition_is_refused_without_a_call() {
     if in_child() {
@@ -206,7 +206,7 @@ fn credentials_that_state_their_account() {
                 open_own(&key).unwrap();
                 assert!(
                     started.elapsed() < Duration::from_millis(1900),
-                    "one after the other: {:?}",
+                    "the calls were made one after the other: {:?}",
                     started.elapsed()
                 );
             }
@@ -241,11 +241,11 @@ fn credentials_that_state_their_account() {
         calls.sort();
         calls
     };
-    // Both at once.
+    // Both calls are made at the same time.
     assert_eq!(run(ACCOUNT, ACCOUNT, "opens"), ["Decrypt", "GetCallerIdentity"]);
-    // What the credentials state is not enough for the data key to be handed out.
+    // The account in the credentials is not enough. STS must confirm it before the data key is returned.
     assert_eq!(run(ACCOUNT, "210987654321", "not by STS"), ["Decrypt", "GetCallerIdentity"]);
-    // Somebody else's key: nobody is asked.
+    // The key belongs to another account, so no call is made.
     assert!(run("210987654321", ACCOUNT, "another's").is_empty());
 }
 
@@ -262,7 +262,7 @@ fn tls_by_a_proxy_with_a_bundle() {
     let server = moto_tls(&certificates);
     let tunnel = tunnel(server.address());
     let bundle = certificates.bundle();
-    // The endpoint is AWS's own, found by the SDK; the proxy leads it to the emulator.
+    // The SDK chooses AWS's own endpoint. The proxy connects it to the emulator.
     let more =
         [("HTTPS_PROXY", tunnel.url.as_str()), ("AWS_CA_BUNDLE", bundle.to_str().unwrap()), ("AWS_REGION", REGION)];
     run_in_child("tls_by_a_proxy_with_a_bundle", &[&CREDENTIALS[..], &more].concat());

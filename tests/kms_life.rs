@@ -1,5 +1,4 @@
-//! The life of a key, with material of its owner's; and bytes through KMS itself, with the AWS command line at
-//! the other end.
+//! The life of a key with imported material. The tests also compare direct encryption by KMS with the AWS command line.
 
 #[path = "support/sdk.rs"]
 mod sdk;
@@ -50,7 +49,7 @@ fn a_key_with_material_of_its_own() {
     assert_eq!(kms.show_key(&alias).unwrap().state, "PendingImport");
     assert_eq!(kms.key_arn(&alias).unwrap(), arn);
 
-    // Before the import nothing can be sealed, and the error says what helps.
+    // Before the import, nothing can be sealed. The error says what to do.
     let binding = binding(&["env=prod"]);
     let error = refusal(KmsKey::new(&kms, named.clone()).generate(&binding));
     assert_eq!(error.cause, ProviderCause::PendingImport, "{error}");
@@ -66,11 +65,12 @@ fn a_key_with_material_of_its_own() {
     let opener = KmsOpener::named(&kms, named.clone());
     assert!(opener.open(&slot, &binding).unwrap().expose() == data_key.expose());
 
-    // Without its material the key opens nothing.
+    // Without its material, the key opens nothing.
     assert_eq!(kms.delete_material(&alias, None).unwrap(), arn);
     assert_eq!(refusal(opener.open(&slot, &binding)).cause, ProviderCause::PendingImport);
 
-    // Other material is refused in KMS's words (the emulator would take it); the same opens old files again.
+    // KMS refuses different material, and the error contains its message. The emulator would accept it, so the proxy
+    // answers. With the old material, old files open again.
     let words = "The key material does not match";
     proxy.fail_on("ImportKeyMaterial", Fault::refusal("IncorrectKeyMaterialException", words));
     let error = refusal(kms.import_material(&named, &secret(&[0x5b; 32]), &ImportOptions::new()));
@@ -121,7 +121,7 @@ fn what_cannot_be_imported_is_refused_before_any_call() {
     }
     assert!(proxy.calls().is_empty());
 
-    // A key of KMS's own material takes none.
+    // If KMS has generated a key's material, no material can be imported.
     let own = name(&shared_moto().aws().create_key());
     let error = refusal(kms.import_material(&own, &secret(&[1; 32]), &ImportOptions::new()));
     assert_eq!(error.cause, ProviderCause::WrongKeyType, "{error}");
@@ -174,7 +174,7 @@ fn bytes_through_kms_itself_are_those_of_the_aws_command_line() {
     use base64::Engine as _;
     let base64 = base64::engine::general_purpose::STANDARD;
 
-    // Ours, read by theirs.
+    // The library encrypts, and the AWS command line decrypts.
     let (blob, arn) = kms.direct_encrypt(&name(&key), &secret(b"token"), &context).unwrap();
     assert_eq!(arn.to_string(), key);
     std::fs::write(path("ours"), &blob).unwrap();
@@ -185,7 +185,7 @@ fn bytes_through_kms_itself_are_those_of_the_aws_command_line() {
     ));
     assert_eq!(base64.decode(text).unwrap(), b"token");
 
-    // Theirs, read by ours; with a key named or without.
+    // The AWS command line encrypts, and the library decrypts, with and without a named key.
     std::fs::write(path("token"), b"other token").unwrap();
     let text = output(aws_cli(
         server,

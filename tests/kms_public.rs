@@ -1,5 +1,4 @@
-//! Keys with a public half (kinds 4 and 5), against the small KMS: what is called, what is sent, and what comes of each
-//! answer.
+//! Keys with a public half (kinds 4 and 5) and the small KMS: the calls, the requests, and the result of each answer.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/sdk.rs"]
@@ -21,7 +20,7 @@ use waxseal_aws_kms::{AccountRule, Kms, KmsOpener, NewKey};
 const SPECS: [PublicKeySpec; 4] =
     [PublicKeySpec::MlKem768, PublicKeySpec::MlKem1024, PublicKeySpec::Rsa3072, PublicKeySpec::Rsa4096];
 
-/// The small KMS, with a proxy before it that counts and answers in its stead.
+/// The small KMS behind a proxy. The proxy counts the calls, and can answer in place of KMS.
 struct Cloud {
     server: Server,
     proxy: CountingProxy,
@@ -81,7 +80,7 @@ fn opening_is_one_call_and_sealing_is_none() {
         assert_eq!((&made["KeySpec"], &made["KeyUsage"]), (&json!(spec.name()), &json!(usage)));
         let binding = binding(&["env=prod"]);
         let (data_key, slot) = sealed(&recipient, &binding);
-        assert!(cloud.proxy.take().is_empty(), "sealing makes no call");
+        assert!(cloud.proxy.take().is_empty(), "sealing has made a call");
 
         let arn = recipient.key_id();
         let alias_arn = format!("arn:aws:kms:{REGION}:{ACCOUNT}:{alias}");
@@ -99,7 +98,8 @@ fn opening_is_one_call_and_sealing_is_none() {
     cloud.server.conforms();
 }
 
-/// Pairs are for slots of kind 1 alone: KMS refuses them for such keys, and its log would hold them.
+/// Only slots of kind 1 send pairs to KMS. KMS refuses pairs for keys with a public half, and its log would contain
+/// them.
 #[test]
 fn no_encryption_context_is_sent_for_kinds_4_and_5() {
     let cloud = Cloud::new();
@@ -116,7 +116,7 @@ fn no_encryption_context_is_sent_for_kinds_4_and_5() {
             let key = recipient.key_id();
             json!({ "KeyId": key, "CiphertextBlob": sent, "EncryptionAlgorithm": "RSAES_OAEP_SHA_256" })
         };
-        assert_eq!(cloud.server.last_body(operation(spec)), expected, "that, and nothing else");
+        assert_eq!(cloud.server.last_body(operation(spec)), expected, "another request");
     }
     cloud.server.conforms();
 }
@@ -132,7 +132,7 @@ fn without_a_name_the_account_rule_holds() {
     assert!(own[0].matches(&slot) && own[0].open(&slot, &binding).unwrap().expose() == data_key.expose());
     assert_eq!(cloud.proxy.take(), ["GetCallerIdentity", "Decapsulate"]);
 
-    // A stranger's key is not called, and neither is one that was not named, nor a region that is none.
+    // The library calls no key of another account, no key that was not named, and no region that does not exist.
     for (from, to) in [(ACCOUNT, "210987654321"), (REGION, "evil-1")] {
         let foreign = Slot { key_id: slot.key_id.replace(from, to), ..slot.clone() };
         assert_eq!(refusal(own[0].open(&foreign, &binding)).cause, ProviderCause::NotAllowed, "{to}");
@@ -159,7 +159,7 @@ fn an_altered_or_grafted_slot_does_not_open() {
             wrapped[at] ^= 1;
             opener.open(&Slot { wrapped, ..slot.clone() }, &binding)
         };
-        // KMS tells that a ciphertext of RSA is altered, and of ML-KEM never.
+        // KMS detects an altered RSA ciphertext, but never an altered ML-KEM ciphertext.
         if spec.kind() == SlotKind::AWS_KMS_ML_KEM {
             is_altered(flipped(0));
         } else {
@@ -171,7 +171,7 @@ fn an_altered_or_grafted_slot_does_not_open() {
             is_altered(flipped(at));
         }
         is_altered(opener.open(&slot, &sdk::binding(&["env=prod"])));
-        // Its message after another encapsulation of the same key.
+        // The slot's message after the encapsulation of another slot of the same key.
         let (_, other) = sealed(&recipient, &binding);
         let grafted = [&other.wrapped[..sent], &slot.wrapped[sent..]].concat();
         is_altered(opener.open(&Slot { wrapped: grafted, ..slot.clone() }, &binding));
@@ -202,7 +202,7 @@ fn answers_that_are_not_to_the_question() {
             assert!(error.cause == ProviderCause::BadAnswer && error.tampered(), "{error}");
             assert!(error.message.contains(words), "{error}");
         }
-        // 32 bytes that are another secret are found by the message.
+        // If KMS returns another secret of 32 bytes, the slot's message does not authenticate.
         let answer = json!({ "KeyId": recipient.key_id(), field: STANDARD.encode([7; 32]) });
         cloud.proxy.fail_on(operation(spec), Fault::Answer(200, answer.to_string()));
         is_altered(cloud.named(recipient.key_id()).open(&slot, &binding));
@@ -241,7 +241,7 @@ fn a_refusal_is_no_alteration() {
     cloud.server.conforms();
 }
 
-/// An alias or a bare id may be another key's: then the file is not to blame.
+/// An alias or a bare id may belong to another key. The error then says so, and not that the file is altered.
 #[test]
 fn an_alias_that_points_elsewhere_is_another_key() {
     let cloud = Cloud::new();
@@ -311,7 +311,8 @@ fn with(new: &NewKey, change: impl FnOnce(&mut NewKey)) -> NewKey {
     new
 }
 
-/// Who answers in KMS's place must not be able to give a key of another kind, or of nobody's.
+/// An attacker who answers in place of KMS must not be able to return a key of another kind, or a key with no ARN or
+/// another ARN.
 #[test]
 fn a_public_key_is_of_the_kind_that_the_answer_states() {
     let cloud = Cloud::new();

@@ -1,4 +1,4 @@
-//! The requests themselves, field by field, with the SDK's own mocks; and AWS's documented behaviour where the
+//! Checks every field of the requests with the SDK's own mocks. Also checks AWS's documented behaviour where the
 //! emulators differ from it.
 
 #[path = "support/sdk.rs"]
@@ -135,7 +135,7 @@ fn re_encrypt_sends_one_context_both_ways() {
             }
         });
     let key = other.clone();
-    // Whether the new slot opens is asked without a plaintext in the answer.
+    // With DryRun, KMS says whether the new slot opens, and returns no plaintext.
     let dry_run = mock!(Client::decrypt)
         .match_requests(move |request| {
             request.dry_run() == Some(true)
@@ -149,7 +149,7 @@ fn re_encrypt_sends_one_context_both_ways() {
     assert_eq!(dry_run.num_calls(), 1);
 }
 
-/// KMS says so of an alias that was pointed elsewhere; the emulators do not.
+/// KMS returns this error if the alias now points to another key. The emulators do not.
 #[test]
 fn the_key_under_an_alias_is_another() {
     let rule = mock!(Client::decrypt).then_error(|| {

@@ -1,4 +1,4 @@
-//! The tests' own small KMS, held against AWS's model and against another client, so that its mistakes show.
+//! Checks the tests' own small KMS with AWS's model and with another client, to find its mistakes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;

@@ -26,7 +26,7 @@ pub fn container(data: &[u8]) {
     let payload = begin(&file).map(Opened::into_payload).unwrap();
     hostile_lengths(&payload, ranges);
     let Ok(end) = payload.end(file.len() as u64) else {
-        return assert!(serial.error.is_some(), "a sound file has no end");
+        return assert!(serial.error.is_some(), "the end of a sound file is not found");
     };
     let Ok(plaintext) = payload.with_end(&end, part(&file, end.range.clone())) else {
         return assert!(serial.error.is_some(), "the end of a sound file does not open");
@@ -56,7 +56,7 @@ fn in_order(payload: Payload, file: &[u8], serial: &Outcome) {
             Ok(plain) => out.extend_from_slice(plain),
             Err(_) => {
                 assert!(serial.error.is_some() && sealed.iter().all(|byte| *byte == 0), "a sound chunk is refused");
-                assert!(chunks.open(&mut now.to_vec()).is_err() && !chunks.ended(), "a failure is final");
+                assert!(chunks.open(&mut now.to_vec()).is_err() && !chunks.ended(), "a reader goes on after a failure");
                 return assert!(out == serial.plaintext, "another prefix");
             }
         }
@@ -97,7 +97,7 @@ fn one_range(plaintext: &Plaintext, plain: Range<u64>, file: &[u8], serial: &Out
     assert!(sealed.start <= sealed.end && sealed.end <= file.len() as u64, "bytes beyond the end");
     let bytes = part(file, sealed);
     if let Some(short) = bytes.get(1..) {
-        assert!(plaintext.open_range(plain.clone(), short).is_err(), "from fewer bytes than it takes");
+        assert!(plaintext.open_range(plain.clone(), short).is_err(), "a range opens from too few bytes");
     }
     assert!(matches!(plaintext.open_range(plain.clone(), &[bytes, &[0]].concat()), Err(Error::ApiMisuse(_))));
     let Ok(got) = plaintext.open_range(plain.clone(), bytes) else {
@@ -108,6 +108,6 @@ fn one_range(plaintext: &Plaintext, plain: Range<u64>, file: &[u8], serial: &Out
     assert_eq!(got.len(), end.saturating_sub(start));
     // After the position where the serial reader failed, there is nothing to compare.
     if let Some(known) = serial.plaintext.get(start..end) {
-        assert!(known == got, "another range");
+        assert!(known == got, "the range has other bytes");
     }
 }

@@ -70,12 +70,12 @@ fn whole(file: Vec<u8>) {
         [true, true] => usize::from(newer),
         [true, false] => 0,
         [false, true] => 1,
-        [false, false] => panic!("no bank, and yet a header"),
+        [false, false] => panic!("a header without a valid bank"),
     };
-    assert_eq!(usize::from(header.bank().number.get()), counts, "the other bank counts");
+    assert_eq!(usize::from(header.bank().number.get()), counts, "the wrong bank is used");
     let elsewhere = LENGTHS.iter().filter(|place| file.get(**place..**place + 8) == Some(&MAGIC));
     let elsewhere: Vec<_> = elsewhere.collect();
-    assert!(elsewhere.is_empty() || elsewhere == [&len], "the magic stands elsewhere too");
+    assert!(elsewhere.is_empty() || elsewhere == [&len], "the magic is also at another place");
     let differ = states == [true, true]
         && (generation(0) != generation(len)
             || file[20..22] != file[len + 20..len + 22]

@@ -138,12 +138,12 @@ pub fn check_authentic(recipe: &Recipe<'_>, file: &[u8], opened: &Outcome) {
     match &opened.error {
         None => {
             let known = base.versions.iter().find(|(plaintext, _)| *plaintext == opened.plaintext);
-            let (_, payload) = known.expect("another plaintext came out");
+            let (_, payload) = known.expect("the output is another plaintext");
             assert!(file.ends_with(payload), "an altered payload opened");
         }
         Some(_) => {
             let known = base.versions.iter().any(|(plaintext, _)| plaintext.starts_with(&opened.plaintext));
-            assert!(known, "what came out before the failure is not a beginning");
+            assert!(known, "the output before the failure is not a prefix");
         }
     }
 }
@@ -220,7 +220,7 @@ pub fn split(data: &[u8]) {
     let mut out = sizes.iter().rev().cycle();
     let parts = drain(OpenReader::new(pieces, &openers(), &Demands::default()), || size_of_piece(out.next()));
     assert_eq!(parts.error, whole.error);
-    assert!(parts.plaintext == whole.plaintext, "other bytes by pieces");
+    assert!(parts.plaintext == whole.plaintext, "pieces give other bytes");
 }
 
 /// The engine's output is the serial reader's, or a part from its start before a failure.

@@ -55,7 +55,7 @@ fn pairs(lines: &[&str]) {
     given.sort();
     assert_eq!(sorted, given, "a pair was changed");
     let owned = given.into_iter().rev().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    assert_eq!(Pairs::new(owned).unwrap(), pairs, "the order given matters");
+    assert_eq!(Pairs::new(owned).unwrap(), pairs, "the result depends on the order");
 }
 
 fn broken(lines: &[&str]) -> bool {

@@ -65,7 +65,7 @@ fn hiding(inner_len: u32, outer_len: u32) -> Base {
     base
 }
 
-/// Two files with one data key and one author, mixed: bank 1 and the rest are from the other file.
+/// A mix of two files that one writer made with one data key. Bank 1 and everything after it are from the second file.
 fn mixed() -> Base {
     let one = make(1, 4096, 40);
     let two =

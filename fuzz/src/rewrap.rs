@@ -112,14 +112,14 @@ pub fn rewrap(data: &[u8]) {
     let done = in_place(MemoryFile { disk: disk.clone(), number: 0 }, deed);
     let after = disk.borrow().files[disk.borrow().named].clone();
     if done.is_err() {
-        assert!(after == before, "a deed that failed has changed the file");
+        assert!(after == before, "a failed operation has changed the file");
         return;
     }
     check(&recipe, &before, &after, deed);
     if !matches!(deed, Deed::Repair | Deed::RepairWithKeys) {
         let mut passed = Vec::new();
         let report = rewrap_stream(&mut before.as_slice(), &mut passed, |header| plan(header, deed));
-        assert!(report.is_ok(), "a stream is refused what a file is not");
+        assert!(report.is_ok(), "the operation fails only if the output is a stream");
         check(&recipe, &before, &passed, deed);
     }
 }
@@ -174,6 +174,6 @@ fn check(recipe: &Recipe<'_>, before: &[u8], after: &[u8], deed: Deed) {
     check_authentic(recipe, after, &opens);
     let kept = new.bank().slots.iter().any(|slot| openers().iter().any(|key| key.matches(slot)));
     if opened.error.is_none() && kept {
-        assert!(opens.error.is_none() && opens.plaintext == opened.plaintext, "the file opens no more");
+        assert!(opens.error.is_none() && opens.plaintext == opened.plaintext, "the file no longer opens");
     }
 }

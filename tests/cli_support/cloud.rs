@@ -1,4 +1,4 @@
-//! The program in a folder of its own, and KMS behind a proxy that counts its calls.
+//! The program in its own folder, and KMS behind a proxy that counts the calls.
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -16,18 +16,18 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    /// KMS is a server that others use too.
+    /// KMS is a server that other tests also use.
     pub(crate) fn at(url: &str) -> Self {
         Self { place: Place::new(), proxy: counting_proxy(url), own: None }
     }
 
-    /// KMS is `server`, for this test alone.
+    /// KMS is `server`, which only this test uses.
     pub(crate) fn with(server: Server) -> Self {
         let cloud = Self::at(&server.url);
         Self { own: Some(server), ..cloud }
     }
 
-    /// With a small KMS of its own.
+    /// KMS is a new small KMS.
     pub(crate) fn small() -> Self {
         Self::with(small_kms())
     }
@@ -65,7 +65,7 @@ impl Cloud {
         serde_json::from_str(&ran.text()).unwrap_or_else(|error| panic!("{args:?}: {error}: {}", ran.stderr))
     }
 
-    /// What the last call of `operation` asked for.
+    /// The body of the last request for `operation`.
     pub(crate) fn last_body(&self, operation: &str) -> Value {
         self.server().last_body(operation)
     }

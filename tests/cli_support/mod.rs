@@ -1,4 +1,4 @@
-//! Runs the real program in a folder of its own.
+//! Runs the real program in its own folder.
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -17,8 +17,8 @@ use tempfile::TempDir;
 
 pub(crate) const WAXSEAL: &str = env!("CARGO_BIN_EXE_waxseal");
 
-/// The start of a script in Python that has the program on a terminal of its own: what that shows, until its last
-/// process has ended.
+/// The start of a Python script that runs the program on its own terminal. `pieces` yields what the terminal shows,
+/// until its last process has ended.
 pub(crate) const PIECES: &str = r#"
 import os
 def pieces(terminal):
@@ -86,7 +86,7 @@ impl Place {
         names
     }
 
-    /// Whether some process is making a file in `folder` of this one: a file without a name, or with a temporary one.
+    /// Whether a process writes a new file in `folder`: one without a name, or with a temporary name.
     pub(crate) fn is_written_to(&self, folder: &str) -> bool {
         let folder = self.path(folder).canonicalize().unwrap();
         let is_made = |path: &Path| {
@@ -102,7 +102,7 @@ impl Place {
                 .any(|open| fs::read_link(open).is_ok_and(|path| is_made(&path)))
     }
 
-    /// Waits until a file is being made in `folder`.
+    /// Waits until a process writes a new file in `folder`.
     pub(crate) fn wait_for_writing(&self, folder: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.is_written_to(folder) {
@@ -111,20 +111,20 @@ impl Place {
         }
     }
 
-    /// The program in this folder, with nothing of the caller's environment that it heeds, and no terminal.
+    /// The program in this folder, without the caller's `WAXSEAL_KEY`, and with an empty stdin.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(WAXSEAL);
         command.args(args).current_dir(self.dir.path()).env_remove("WAXSEAL_KEY").stdin(Stdio::null());
         command
     }
 
-    /// As [`Place::command`], without root's privileges. The folder is everybody's from then on, as is the program that
-    /// is put into it; the files are whose they were.
+    /// The same as [`Place::command`], without root's privileges. The program is copied into the folder, and every user
+    /// may write to the folder. The files keep their owners.
     pub(crate) fn unprivileged<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let program = self.path("waxseal");
         if !program.exists() {
-            // By another process: a child that another test has just started would hold what this one has open for
-            // writing, and what is open for writing cannot be run.
+            // Another process copies the program. Otherwise a child of another test could inherit the descriptor, and a
+            // file that is open for writing cannot be run.
             assert!(Command::new("cp").arg(WAXSEAL).arg(&program).status().unwrap().success());
             fs::set_permissions(self.path(""), fs::Permissions::from_mode(0o777)).unwrap();
         }
@@ -152,15 +152,15 @@ impl Place {
         feed(&mut self.command(args), input)
     }
 
-    /// Runs, expects this exit code and an error that says each of `words`.
+    /// Runs, and expects this exit code and an error with each of `words`.
     pub(crate) fn fails<S: AsRef<OsStr>>(&self, args: &[S], code: i32, words: &[&str]) -> Ran {
         let ran = self.run(args);
         ran.failed(code, words);
         ran
     }
 
-    /// Seals `in` as `in.wax` with the key file `k`, and gives the arguments of a rewrap that needs a longer header, and
-    /// so a new file: the most keys, and labels that leave no room for so many.
+    /// Seals `in` as `in.wax` with the key file `k`. Returns the arguments of a rewrap that adds the maximum number of
+    /// keys. The labels leave no space for them, so the rewrap needs a longer header, and therefore a new file.
     pub(crate) fn crowded(&self) -> Vec<String> {
         let labels = (10..17).map(|number| format!("-llabel{number}={}", "x".repeat(239)));
         let args = ["encrypt", "-k", "file:k", "in"].map(str::to_owned);
@@ -182,7 +182,7 @@ impl Place {
 }
 
 impl Ran {
-    /// This exit code, an error that says each of `words`, and nothing like a panic.
+    /// Expects this exit code, and an error of the program with each of `words`.
     pub(crate) fn failed(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{}", self.stderr);
         for word in words {
@@ -197,7 +197,7 @@ impl Ran {
 }
 
 impl From<Output> for Ran {
-    /// Checks its lines of JSON, too.
+    /// Also checks the lines of JSON in the output.
     #[track_caller]
     fn from(output: Output) -> Self {
         schema::check_printed(&output.stdout);
@@ -211,7 +211,7 @@ impl From<Output> for Ran {
     }
 }
 
-/// Gives `input` to a command's stdin, and takes what it prints meanwhile.
+/// Writes `input` to the command's stdin, and reads its output at the same time.
 pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     finish(child, input)
@@ -221,7 +221,7 @@ fn finish(mut child: Child, input: &[u8]) -> Ran {
     let mut stdin = child.stdin.take().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            // A program that refuses early does not read on.
+            // A program that refuses its input does not read the rest of it.
             let _ = stdin.write_all(input);
         });
         child.wait_with_output().unwrap().into()
@@ -242,7 +242,7 @@ pub(crate) fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Size of the file that an input of `len` bytes gives: the formula of the documents.
+/// Size of the sealed file for an input of `len` bytes, by the formula of the documents.
 pub(crate) fn sealed_len(len: usize) -> usize {
     header_len(len) + 56 + len + 16 * (len / 16_384 + 1)
 }
@@ -251,7 +251,7 @@ pub(crate) fn header_len(len: usize) -> usize {
     if len < 4 * 1024 * 1024 { 8192 } else { 131_072 }
 }
 
-/// Whether this process may write where modes forbid it, so that modes prove nothing.
+/// Whether this process is root. Root can write in spite of the mode, so tests of modes prove nothing.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

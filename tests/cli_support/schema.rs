@@ -1,4 +1,4 @@
-//! Every line of `--json` that a test gets must be as docs/json.schema.json says.
+//! Every line of `--json` that a test gets must match docs/json.schema.json.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,13 +1,13 @@
-//! A test that cannot run somewhere says so, and is counted: none passes in silence.
+//! A test that cannot run on a machine says so and is counted.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-/// Names a file that gets the same lines, for who counts them over many test programs.
+/// The variable that names a file for the same lines. `.ci/run` counts the lines of all test programs in it.
 pub(crate) const LIST: &str = "WAXSEAL_SKIPPED";
 
-/// Says that `what`, a test or a part of one, is not tried here, and why. It is said past the test harness, which shows
-/// what a test prints only where that fails.
+/// Says that `what`, a test or a part of a test, does not run here, and why. The line goes directly to stderr, because
+/// the test harness shows the output of a test only if the test fails.
 pub(crate) fn skipped(what: &str, why: &str) {
     let line = format!("skipped: {what}: {why}\n");
     let _ = std::io::stderr().lock().write_all(line.as_bytes());

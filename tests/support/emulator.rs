@@ -89,7 +89,8 @@ impl Server {
             .args(more)
             // The folder for the emulators' files.
             .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
-            // Only this process has it open, and never writes to it. When it closes, the emulator ends.
+            // Only this process has the pipe open for writing, and it writes nothing. When the pipe is closed, the
+            // emulator ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -107,7 +108,7 @@ impl Server {
         server
     }
 
-    /// What the last call of `operation` asked for, where this is the small KMS.
+    /// For [`small_kms`]: the body of the last request for `operation`.
     #[track_caller]
     pub fn last_body(&self, operation: &str) -> Value {
         let calls = self.calls();
@@ -150,7 +151,7 @@ impl Server {
         self.fake("Limit", &json!({ "PerSecond": per_second }));
     }
 
-    /// For [`small_kms`]: a call is answered when `count` calls are waiting for an answer, and none before.
+    /// For [`small_kms`]: no call is answered until `count` calls wait for an answer.
     pub fn gather(&self, count: u32) {
         self.fake("Gather", &json!({ "Count": count }));
     }
@@ -174,7 +175,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// The same for another region.
+    /// The same client for another region.
     pub fn in_region(&self, region: &str) -> Self {
         Self { region: region.into(), ..self.clone() }
     }

@@ -1,15 +1,15 @@
 """A small KMS for tests, with features that the other emulators do not have: ML-KEM and RSA keys that decrypt, DryRun,
 rotation on demand and several key materials.
 
-It keeps all keys in memory. Each request and each answer is checked against botocore's own model of KMS, so that a
-mistake of this file shows as one: it is recorded, and `Fake.Violations` lists it. Beside KMS it answers STS's
-GetCallerIdentity, and five operations of its own, for tests:
+It keeps all keys in memory. It checks each request and each answer with botocore's own model of KMS. So mistakes of
+this file are found: `Fake.Violations` lists them. It also answers GetCallerIdentity of STS, and five operations of its
+own for tests:
 
-    Fake.Calls       {}                                     every call so far: operation, region, body
+    Fake.Calls       {}                                     all calls until now: operation, region, body
     Fake.Violations  {}                                     what did not conform to the model
-    Fake.Fail        {Operation, Code, Status, Times, Message}   the next calls of that operation fail so
-    Fake.Limit       {PerSecond}                            more calls than that in any second are throttled
-    Fake.Gather      {Count}                                a call is answered when so many are waiting for an answer
+    Fake.Fail        {Operation, Code, Status, Times, Message}   the next calls of that operation fail with this error
+    Fake.Limit       {PerSecond}                            more calls than this in one second are throttled
+    Fake.Gather      {Count}                                no call is answered until this number of calls waits
 
 If the documentation of KMS does not say what it answers, the answer here is a guess. docs/testing.md lists each guess.
 """
@@ -701,7 +701,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    # Many programs come at once.
+    # Many programs connect at the same time.
     request_queue_size = 512
 
 

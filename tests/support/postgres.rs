@@ -1,7 +1,8 @@
-//! A real PostgreSQL, of binaries from a Python package: in a folder of its own, reached by a socket in it alone.
+//! A real PostgreSQL. Its programs are from a Python package. It has its own folder, and listens only on a socket in
+//! it.
 //!
-//! PostgreSQL refuses to run as root. Where the tests are root's, the server and what [`Postgres::command`] starts run
-//! as [`SERVER`], who is nobody. The clients that a test starts itself may be anybody's.
+//! PostgreSQL refuses to run as root. If the tests run as root, the server and the programs of [`Postgres::command`]
+//! run as [`SERVER`]. Clients that a test starts itself may run as any user.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use super::environment;
 
-/// The user and group of the server, where the tests are root's.
+/// The user and group of the server if the tests run as root.
 pub const SERVER: u32 = 65_534;
 
-/// The server ends when this shell's stdin does: however the test process ends, nothing outlives it.
+/// This shell stops the server when its own stdin is closed. So the server always ends with the test process.
 const WATCH: &str = r#"
 exec 3<&0
 "$0" -D "$1" </dev/null >>"$2" 2>&1 3<&- &
@@ -29,7 +30,7 @@ wait $!
 /// The folder of the installed programs.
 ///
 /// # Panics
-/// Says what is missing where the package cannot be had.
+/// Panics with what is missing if the package cannot be installed.
 pub fn postgres_programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
@@ -63,12 +64,12 @@ impl Postgres {
         let mut initdb = postgres.command("initdb");
         initdb.args(["--username=postgres", "--auth=trust", "--locale=C", "--encoding=UTF8", "--no-sync", "-D"]);
         succeed(initdb.arg(postgres.data()));
-        // What a crash of the machine would lose is of no interest here.
+        // The data need not survive a crash of the machine.
         postgres.configure("fsync = off");
         postgres
     }
 
-    /// A folder for a cluster that is to be put at [`Postgres::data`]: one that is restored.
+    /// A folder without a cluster. A test restores one to [`Postgres::data`].
     pub fn empty() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder of our own");
@@ -77,25 +78,25 @@ impl Postgres {
         postgres
     }
 
-    /// Where everything of it is.
+    /// The folder with the cluster, the socket and the log.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The cluster.
+    /// The folder of the cluster.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// What the server has said.
+    /// The server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Makes `path` the server's own.
+    /// Makes the server's user the owner of `path`.
     pub fn give(&self, path: &Path) {
         if is_root() {
-            chown(path, Some(SERVER), Some(SERVER)).expect("root gives what it has");
+            chown(path, Some(SERVER), Some(SERVER)).expect("root can change the owner");
         }
     }
 
@@ -106,13 +107,13 @@ impl Postgres {
         writeln!(file, "{lines}").expect("the configuration");
     }
 
-    /// The variables that lead a client to the server.
+    /// The variables that tell a client where the server is.
     pub fn variables(&self) -> [(&'static str, String); 3] {
         let folder = self.folder.path().to_string_lossy().into_owned();
         [("PGHOST", folder), ("PGUSER", "postgres".into()), ("PGDATABASE", "postgres".into())]
     }
 
-    /// One of the installed programs, as the server's user, with what leads it to the server.
+    /// One of the installed programs, with the server's user and [`Postgres::variables`].
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(postgres_programs().join(program));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
@@ -143,7 +144,7 @@ impl Postgres {
         }
     }
 
-    /// Ends the server in good order.
+    /// Stops the server normally.
     pub fn stop(&mut self) {
         succeed(self.command("pg_ctl").args(["stop", "-s", "-w", "-m", "fast", "-D"]).arg(self.data()));
         self.end();
@@ -156,7 +157,7 @@ impl Postgres {
         }
     }
 
-    /// What the server answers to `sql`, without decoration.
+    /// The server's answer to `sql`: only the values.
     #[track_caller]
     pub fn sql(&self, sql: &str) -> String {
         let text = succeed(self.command("psql").args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]));
@@ -170,7 +171,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Whether what this process makes is root's.
+/// Whether the files that this process creates belong to root.
 fn is_root() -> bool {
     static ROOT: OnceLock<bool> = OnceLock::new();
     *ROOT.get_or_init(|| {

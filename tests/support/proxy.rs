@@ -39,7 +39,7 @@ struct State {
     /// The delay before each answer.
     delay: Mutex<Duration>,
     faults: Mutex<Vec<(Option<String>, Fault)>>,
-    /// So many requests are still let through; `None`: all.
+    /// The number of requests that are still forwarded. `None` means all.
     left: Mutex<Option<usize>>,
     closed: AtomicBool,
 }
@@ -84,17 +84,17 @@ impl CountingProxy {
         self.state.faults.lock().expect("no panic").extend(faults.into_iter().map(|fault| (None, fault)));
     }
 
-    /// The service is gone after so many more requests, until [`CountingProxy::heal`].
+    /// After this number of requests, no connection gets an answer until [`CountingProxy::heal`].
     pub fn cut_after(&self, requests: usize) {
         *self.state.left.lock().expect("no panic") = Some(requests);
     }
 
-    /// It is back.
+    /// Requests are forwarded again.
     pub fn heal(&self) {
         *self.state.left.lock().expect("no panic") = None;
     }
 
-    /// The next call of `operation` gets this.
+    /// The next call of `operation` gets `fault`.
     pub fn fail_on(&self, operation: &str, fault: Fault) {
         self.state.faults.lock().expect("no panic").push((Some(operation.to_owned()), fault));
     }

@@ -30,7 +30,7 @@ pub fn kms_python() -> &'static Path {
         .get_or_init(|| environment("kms-python", pins).unwrap_or_else(|missing| panic!("these tests need {missing}")))
 }
 
-/// The interpreter of an environment that holds the oldest packages that `spec/reader.py` takes.
+/// The interpreter of an environment with the oldest packages that `spec/reader.py` supports.
 ///
 /// # Panics
 /// As [`python`].
@@ -41,7 +41,7 @@ pub fn old_python() -> &'static Path {
         .get_or_init(|| environment("old-python", pins).unwrap_or_else(|missing| panic!("these tests need {missing}")))
 }
 
-/// The same as [`python`] for who can do without; or what is missing.
+/// The same as [`python`], for callers that do not need Python. The error says what is missing.
 pub fn try_python() -> Result<&'static Path, &'static str> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     PYTHON.get_or_init(|| environment("python", PINS)).as_ref().map(PathBuf::as_path).map_err(String::as_str)

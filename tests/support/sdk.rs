@@ -1,4 +1,4 @@
-//! SDK clients for an emulator, and the common start of the KMS tests.
+//! SDK clients for an emulator, and helper functions of the KMS tests.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 
@@ -41,7 +41,7 @@ pub fn clients(url: &str, region: &str) -> (aws_sdk_kms::Client, aws_sdk_sts::Cl
     (aws_sdk_kms::Client::from_conf(kms), aws_sdk_sts::Client::from_conf(sts))
 }
 
-/// What a key service refused.
+/// Expects the error of a key service, and returns it.
 #[track_caller]
 pub fn refusal<T>(result: Result<T>) -> Box<ProviderError> {
     match result {
