@@ -48,9 +48,10 @@ fn key(remedy: &Remedy) -> Option<String> {
         Remedy::Trust(naming) => format!("if you trust the owner of this key, {}", ways(naming)),
         Remedy::SkipIdentity(naming) => format!("to avoid the call to STS, {}", ways(naming)),
         Remedy::EnableKey { key, region } => {
-            format!("enable it: aws kms enable-key --region {region} --key-id {key}")
+            format!("enable it: aws kms enable-key --region {region} --key-id {}", by_id(key, region))
         }
         Remedy::CancelDeletion { key, region } => {
+            let key = by_id(key, region);
             format!("cancel the deletion in time: aws kms cancel-key-deletion --region {region} --key-id {key}")
         }
         Remedy::ShowKey { key } => format!("`waxseal key show {key}` shows its state"),
@@ -69,6 +70,15 @@ fn key(remedy: &Remedy) -> Option<String> {
         Remedy::UseKind(kind) => right_kind(kind)?,
         _ => return None,
     })
+}
+
+/// The key as an argument of commands that take no alias.
+fn by_id(key: &str, region: &str) -> String {
+    if key.starts_with("alias/") || key.contains(":alias/") {
+        format!("$(aws kms describe-key --region {region} --key-id {key} --query KeyMetadata.KeyId --output text)")
+    } else {
+        key.to_owned()
+    }
 }
 
 /// What to do about key material.
@@ -139,6 +149,16 @@ mod tests {
         assert!(hint(&skip).ends_with("name it with --from arn, or allow its account with --account 1"));
         assert!(hint(&Remedy::SkipIdentity(Naming::to_open(None, None))).ends_with("with -k KEY"));
         assert_eq!(hint(&Remedy::ImportAsNew).matches("--new-material").count(), 1);
+    }
+
+    /// AWS does not enable a key by an alias.
+    #[test]
+    fn a_key_is_enabled_by_its_id() {
+        let enable = |key: &str| hint(&Remedy::EnableKey { key: key.into(), region: "eu-west-1".into() });
+        assert!(enable("1234abcd").ends_with("--key-id 1234abcd"));
+        assert!(enable("alias/a").ends_with(
+            "--key-id $(aws kms describe-key --region eu-west-1 --key-id alias/a --query KeyMetadata.KeyId --output text)"
+        ));
     }
 
     #[test]
