@@ -188,18 +188,15 @@ fn left_behind(upload: &OpenUpload, why: &str) -> String {
     format!("an upload to {name} may be left, and costs money until it is aborted ({why}): {command}")
 }
 
-/// With the same profile and region. A value may begin with a hyphen.
+/// With the same profile and region.
 fn abort_command(upload: &OpenUpload) -> String {
     let settings = SETTINGS.get();
     let options = [
-        ("bucket", Some(upload.name.bucket())),
-        ("key", Some(upload.name.key())),
-        ("upload-id", Some(upload.id.as_str())),
         ("profile", settings.and_then(|settings| settings.profile.as_deref())),
         ("region", settings.and_then(|settings| settings.region.as_deref())),
     ];
-    let given = options.iter().filter_map(|(option, value)| Some(escape::word(&format!("--{option}={}", (*value)?))));
-    format!("aws s3api abort-multipart-upload {}", given.collect::<Vec<_>>().join(" "))
+    let given = options.iter().filter_map(|(option, value)| Some(format!(" --{option} {}", escape::word((*value)?))));
+    upload.abort_command() + &given.collect::<String>()
 }
 
 /// Objects in S3.
