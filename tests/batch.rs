@@ -116,7 +116,7 @@ fn bank(file: &[u8]) -> Bank {
 
 /// The same file with another bank in both places.
 fn with_bank(file: &[u8], bank: &Bank) -> Vec<u8> {
-    let len = bank.len.get() as usize;
+    let len = bank.len.get();
     let [zero, one] =
         [BankNumber::Zero, BankNumber::One].map(|number| Bank { number, ..bank.clone() }.encode().unwrap());
     [&zero[..], &one[..], &file[2 * len..]].concat()
