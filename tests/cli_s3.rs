@@ -10,6 +10,9 @@
 #![allow(clippy::print_stderr, reason = "figures of the long run")]
 
 mod cli_support;
+#[cfg(target_os = "linux")]
+#[path = "faults/injector.rs"]
+mod injector;
 #[path = "cli_support/store.rs"]
 mod store;
 mod support;
@@ -80,6 +83,56 @@ fn streams_and_commands_go_to_objects() {
     }
     let to_command = store.ok(&open(&["--to-command", "s3:piped", "--", "cat"]));
     assert!(to_command.stdout == content);
+}
+
+/// Stops the program at each of its questions for signals, sends a signal, and continues the program. The last question
+/// is asked when everything else was sent, right before the request that makes the object.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_at_the_last_question_makes_no_object() {
+    use injector::{Fault, How, Mode};
+    let store = Store::new();
+    store.place.write("small", noise(70_000));
+    store.place.write("large", noise(17 * MIB + 5));
+    for (args, parts) in [(seal(&["-o", "s3:out", "small"]), 0), (seal(&[PARTS, "-o", "s3:out", "large"]), 4)] {
+        let (log, _) = traced(&store, Mode::Count, &args);
+        let questions: usize = log.lines().find_map(|line| line.strip_prefix("count gate ")).unwrap().parse().unwrap();
+        store.get("out").unwrap();
+        store.plain.delete(&store.bucket, "out");
+        for (number, signal) in (0..questions).flat_map(|number| [(number, 2), (number, TERM)]) {
+            store.proxy.take();
+            let fault = Fault { kind: "gate", number, how: How::Before(signal) };
+            let (log, stderr) = traced(&store, Mode::Strike(fault), &args);
+            let what = format!("question {number} of {questions}, signal {signal}: {log}{stderr}");
+            assert!(log.contains("hit "), "{what}");
+            assert!(log.lines().any(|line| line == format!("end signal {signal}")), "{what}");
+            store.is_empty(&what);
+            if number + 1 == questions {
+                let sent = store.proxy.operations().iter().filter(|operation| **operation == "UploadPart").count();
+                assert_eq!(sent, parts, "the question comes after the last part: {what}");
+            }
+        }
+    }
+}
+
+/// Runs the program under the fault injector. Returns the injector's log, and what the program printed to stderr.
+#[cfg(target_os = "linux")]
+fn traced(store: &Store, mode: injector::Mode, args: &[&str]) -> (String, String) {
+    let program = store.command(args);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let folder = store.place.path("").canonicalize().unwrap();
+    let mut command = Command::new(injector::injector());
+    command.arg(log.path()).arg(&folder).args(mode.arguments()).arg("--");
+    command.arg(program.get_program()).args(program.get_args()).current_dir(folder);
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let ran: Ran = command.stdin(Stdio::null()).output().unwrap().into();
+    assert_eq!(ran.code, Some(0), "the injector: {}", ran.stderr);
+    (fs::read_to_string(log.path()).unwrap(), ran.stderr)
 }
 
 #[test]

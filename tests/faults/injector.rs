@@ -1,4 +1,5 @@
 //! The fault injector `inject.c`. The first test that needs it builds it under `target/`.
+#![allow(dead_code, reason = "each test crate uses a part of it")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -140,7 +141,7 @@ impl Ground {
 }
 
 impl Mode {
-    fn arguments(self) -> Vec<String> {
+    pub(crate) fn arguments(self) -> Vec<String> {
         match self {
             Self::Count => vec!["count".into()],
             Self::Record => vec!["record".into()],
@@ -166,7 +167,7 @@ impl Mode {
 ///
 /// # Panics
 /// If there is no C compiler or no ptrace. The message says which one is missing.
-fn injector() -> &'static Path {
+pub(crate) fn injector() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
