@@ -28,12 +28,12 @@ pub(crate) struct EncryptArgs {
     pub(crate) reading: Reading,
     /// Use one data key for all inputs, with one call to AWS KMS; whoever can open one of the files can then open all
     ///
-    /// The files are one access domain, and the keys of one file cannot be changed apart from the others: a copy of the wrapped key in one file opens the other files. Each file says in its header that it shares its data key. Use this option only for files that the same people may read. Each file still has its own salt, and each can be opened alone. Opening several of these files in one run is also one call. The option needs a symmetric key in AWS KMS, because other keys are not asked for data keys.
+    /// The files are one access domain. Changing the keys of one file does not separate it from the others: the wrapped key in one file also opens the other files. Each file says in its header that it shares its data key. Use this option only for files that the same people may read. Each file still has its own salt, and each can be opened alone. Opening several of these files in one run is also one call. The option needs a symmetric key in AWS KMS, because with other keys there is no call to save.
     #[arg(long, conflicts_with_all = ["from_command", "decrypt"])]
     pub(crate) one_data_key: bool,
     /// Run the command after "--" and encrypt its output; if the command fails, no output is created
     ///
-    /// The key is available before the command runs. With "-o -", the last part of the output is held back until the command has succeeded: if it fails, every reader refuses what was written as truncated, and the exit code is 9.
+    /// The key is available before the command runs. With "-o -", the last part of the output is held back until the command has succeeded. If the command fails, the output stays truncated, every reader refuses it, and the exit code is 9.
     #[arg(long, requires = "output", conflicts_with_all = ["recursive", "files_from"])]
     pub(crate) from_command: bool,
     /// The command for --from-command, with its arguments; without --from-command, more input files

@@ -53,7 +53,7 @@ pub(crate) enum ServiceCommand {
 }
 
 impl ServiceCommand {
-    /// What it says about objects in stores.
+    /// The options of this command for objects in stores.
     pub(crate) fn stores(&self) -> Option<Options<'_>> {
         let Self::Direct(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) = self;
         Some(Options { any: &args.files.stores, new: Some(&args.files.new_object), keys: Some(&args.kms) })
@@ -75,8 +75,7 @@ pub(crate) struct KmsArgs {
     /// The AWS region, for key names without a region and for multi-Region keys
     #[arg(long, value_name = "REGION", help_heading = "AWS KMS")]
     pub(crate) region: Option<String>,
-    /// The longest time for one call [default: 30]. A throttled call is repeated until this time is over, unless
-    /// AWS_MAX_ATTEMPTS is set
+    /// The longest time for one call [default: 30]. A throttled call is repeated until this time is over, unless AWS_MAX_ATTEMPTS is set
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "AWS KMS")]
     pub(crate) kms_timeout: Option<std::time::Duration>,
 }

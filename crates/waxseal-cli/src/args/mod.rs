@@ -226,7 +226,7 @@ pub(crate) struct FileArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) many: ManyArgs,
-    /// Leave out each input whose output exists, and count it as a success; an empty output counts only if it is complete
+    /// Leave out each input whose output exists, and count it as a success; an empty output counts only if the content of the sealed input is empty
     #[arg(long, conflicts_with = "force")]
     pub(crate) skip_existing: bool,
     #[command(flatten)]
@@ -284,7 +284,7 @@ impl Command {
         }
     }
 
-    /// What it says about objects in stores.
+    /// The options of this command for objects in stores.
     pub(crate) fn stores(&self) -> Option<Options<'_>> {
         let of = |any, new, keys| Some(Options { any, new, keys });
         match self {

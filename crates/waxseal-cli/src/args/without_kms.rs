@@ -13,7 +13,7 @@ use crate::store::Options;
 pub(crate) struct KmsArgs {}
 
 impl KmsArgs {
-    /// Nowhere.
+    /// No profile and no region.
     #[cfg(feature = "aws-s3")]
     #[expect(clippy::unused_self, reason = "with AWS KMS they have a profile and a region")]
     pub(crate) fn place(&self) -> (Option<String>, Option<String>) {

@@ -24,10 +24,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::signals::{self, Unfinished};
 
-/// A new object may be longer than its input by this part of it, and by some headers.
+/// A new object may be longer than its input: by 1/512 of the input's length, and by some headers.
 const OVERHEAD: u64 = 512;
 const HEADERS: u64 = 1 << 20;
-/// A shorter object is sent with one request, which finds out whether there is one already.
+/// A shorter object is sent with one request. This request also finds out whether an object with this name exists.
 const SHORT: u64 = 4 << 20;
 
 /// The options of all commands that read or write objects.
@@ -237,7 +237,7 @@ impl Store for S3Store {
 
     fn create(&self, name: &OsStr, overwrite: Overwrite, len: Option<u64>) -> Result<Box<dyn NewObject>> {
         let (name, s3) = (named(name)?, s3_to_write()?);
-        // So that nothing long is uploaded in vain. Whoever may not look may still write.
+        // A long upload would be in vain if the object exists. A caller who may not look may still write.
         let looks = overwrite == Overwrite::Refuse && len.is_none_or(|len| len > SHORT);
         if looks && matches!(s3.len_of(&name), Ok(Some(_))) {
             return Err(exists(&name));
@@ -376,14 +376,14 @@ fn ended() -> io::Error {
 }
 
 impl Drop for Writing {
-    /// Without [`NewObject::commit`], and after a commit that failed.
+    /// Aborts the upload if [`NewObject::commit`] was not called, or has failed.
     fn drop(&mut self) {
         drop(self.upload.take());
         tell_what_is_left(&self.s3, &self.name);
     }
 }
 
-/// An object that must not be replaced is like a file that must not be.
+/// If the object exists and must not be replaced, the failure is the same as for a file.
 fn failure(name: &S3Name, error: waxseal::Error) -> Failure {
     match &error {
         waxseal::Error::Provider(provider) if provider.cause == ProviderCause::AlreadyExists => exists(name),
