@@ -62,7 +62,7 @@ pub(super) const REWRAP: &str = "\
 Examples:
   waxseal rewrap --to alias/backups-2027 *.wax                  by ReEncrypt; no payload is read
   waxseal rewrap --from alias/old --to alias/new --json *.wax
-  waxseal rewrap --to alias/backups-2027 s3://bucket/db.wax     S3 copies the payload itself
+  waxseal rewrap --to alias/backups-2027 s3://bucket/db.wax     S3 itself copies the payload
   waxseal rewrap -r --to alias/backups-2027 /backup
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax

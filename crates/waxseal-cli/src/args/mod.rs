@@ -101,7 +101,7 @@ pub(crate) enum Command {
     /// Encrypt files, a stream, or the output of a command
     #[command(after_help = examples::ENCRYPT)]
     Encrypt(EncryptArgs),
-    /// Decrypt files or a stream, also into a command
+    /// Decrypt files or a stream; a command can read the content
     #[command(after_help = examples::DECRYPT)]
     Decrypt(DecryptArgs),
     /// Authenticate everything and write nothing
