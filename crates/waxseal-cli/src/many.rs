@@ -100,7 +100,7 @@ pub(crate) fn read_only(found: &Found) -> Vec<Common> {
 }
 
 fn names_no_file(name: &str) -> Failure {
-    Failure::usage(format!("{name} names no file"))
+    Failure::usage(format!("{name} names no file")).hint("use a run of its own for it, and name the output with -o")
 }
 
 impl Many {

@@ -54,12 +54,9 @@ impl Objects {
         if self.is_output(&name) {
             return Seen::Skipped(shown(), Why::OutputFolder);
         }
-        if rest.is_empty() || rest.ends_with(b"/") {
-            return match len {
-                0 => Seen::Skipped(shown(), Why::FolderMarker),
-                // It is content, so nobody may believe that it was worked on.
-                _ => Seen::Failed(shown(), ends_in_slash()),
-            };
+        // One with content has no name for its output, and fails for that.
+        if len == 0 && name.last().is_none() {
+            return Seen::Skipped(shown(), Why::FolderMarker);
         }
         let folders = &rest[..rest.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1)];
         match self.above(folders) {
@@ -88,11 +85,6 @@ impl Objects {
             }
         }
     }
-}
-
-fn ends_in_slash() -> Failure {
-    let failure = Failure::usage("the key ends in `/`, so there is no name for its output");
-    failure.hint("work on this object in a run of its own, and name the output with -o")
 }
 
 impl Iterator for Objects {
