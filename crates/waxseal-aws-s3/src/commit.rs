@@ -119,8 +119,9 @@ where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     F: Future<Output = Result<Made, Failed<E>>>,
 {
-    if parts > 0 && session.condition == Condition::Absent && !session.server.is_aws() {
-        // Some stores ignore the condition. The object may have come since the upload was started.
+    if session.condition == Condition::Absent && !session.server.is_aws() {
+        // Some stores ignore the condition, and say nothing. So the last that can be done is to look right before. The
+        // first request of a small object finds out whether the store is AWS.
         if let Ok(Found::Other) = look(session).await {
             session.close();
             return Err(in_the_way(session));

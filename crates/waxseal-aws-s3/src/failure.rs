@@ -42,7 +42,8 @@ where
     E: StdError + ProvideErrorMetadata + 'static,
 {
     let (code, status) = (code(error), status(error));
-    if code == "NoSuchKey" {
+    // Only an object that is read is an input.
+    if code == "NoSuchKey" && ["GetObject", "HeadObject"].contains(&call.operation) {
         return NoInput.into();
     }
     let tell = |raw: &str| words::told(raw, b"");

@@ -1,10 +1,9 @@
 //! Many inputs: what is below folders (`-r`), and the names of a list (`--files-from`). They are found while the work goes
 //! on, so that a tree or a list of any length takes little memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufReader};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -18,15 +17,19 @@ use super::count::count;
 use super::escape::{self, Name};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::folder::{self, Entry, Folder, Part, Tree};
+use super::folder::{self, Part, Tree};
+use super::known::Known;
 use super::list::{Ending, List};
+use super::outputs::{Above, Outputs, Top};
 use super::parallel::{self, Common};
 use super::place::{Place, opened_name, sealed_name};
 use super::plan::{self, Chosen, Direction, Job, Naming};
+use super::prefix::Objects;
 use super::progress::Count;
 use super::report::Done;
 use super::session::Session;
-use super::walk::{self, Outputs, Seen, Walk, Why};
+use super::store::{self, ObjectName};
+use super::walk::{self, Seen, Walk, Why};
 
 /// Which of the files below a folder are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +53,8 @@ pub(crate) struct Many {
 pub(crate) struct Found {
     /// Where it is.
     pub(crate) place: Place,
-    /// The folder of its output. Without one, the output is beside the input.
-    output: Option<Arc<Folder>>,
+    /// Where its output goes. Without it, the output is beside the input.
+    output: Option<Above>,
     chosen: Chosen,
 }
 
@@ -59,7 +62,7 @@ impl Found {
     /// It with its output.
     pub(crate) fn job(&self, direction: Direction) -> Result<Job> {
         let chosen = self.chosen;
-        let Some(folder) = &self.output else {
+        let Some(above) = &self.output else {
             return Ok(Job { chosen, ..plan::beside(&self.place, direction)? });
         };
         let name = self.place.last().ok_or_else(|| names_no_file(&self.place.display()))?;
@@ -71,14 +74,17 @@ impl Found {
             Failure::usage(format!("the name {} does not end in .wax", self.place.display()))
                 .hint("decrypt it in a run of its own, and name the output with -o")
         })?;
-        let output = Place::Below(Entry::new(folder, &name));
-        Ok(Job { input: self.place.clone(), output, naming: Naming::Given, chosen })
+        Ok(Job { input: self.place.clone(), output: above.place(&name)?, naming: Naming::Given, chosen })
     }
 
     /// Its name below the top of the output tree, which the command changes in the same way for all.
     fn output_name(&self) -> Option<PathBuf> {
-        let folder = self.output.as_ref()?;
-        Some(Entry::new(folder, self.place.last()?).path().to_owned())
+        Some(self.output.as_ref()?.path(self.place.last()?))
+    }
+
+    /// Whether it was listed, and is not there any more.
+    fn is_gone(&self, failed: Option<&Failure>) -> bool {
+        self.chosen == Chosen::Found && failed.is_some_and(|failure| failure.exit == Exit::NoInput)
     }
 
     /// What another input must not touch at the same time, if it has an output.
@@ -94,7 +100,7 @@ pub(crate) fn read_only(found: &Found) -> Vec<Common> {
 }
 
 fn names_no_file(name: &str) -> Failure {
-    Failure::usage(format!("{name} names no file"))
+    Failure::usage(format!("{name} names no file")).hint("use a run of its own for it, and name the output with -o")
 }
 
 impl Many {
@@ -114,7 +120,7 @@ impl Many {
         Ok(Some(Self { named, is_recursive: args.recursive, list, takes, outputs: None }))
     }
 
-    /// Puts the outputs below the folder `output`, if there is one. The folder is made if it does not exist.
+    /// Puts the outputs below the folder or the prefix `output`, if there is one. A folder is made if it does not exist.
     pub(crate) fn below(mut self, output: Option<&Path>, direction: Direction, is_synced: bool) -> Result<Self> {
         let Some(path) = output else { return Ok(self) };
         let name = escape::path(path);
@@ -125,6 +131,11 @@ impl Many {
             let failure = Failure::usage(format!("two inputs would have the name {} in {name}", escape::os(twice)));
             return Err(failure.hint("use a run of its own for each, with its own -o"));
         }
+        let keeps_modes = direction == Direction::Encrypt;
+        if let Some(object) = store::object(path.as_os_str()) {
+            self.outputs = Some(Outputs { top: Top::Prefix(object.prefix()?), keeps_modes });
+            return Ok(self);
+        }
         let tree = Tree::at(path, is_synced).map_err(|error| match error.kind() {
             io::ErrorKind::NotADirectory => {
                 let failure = Failure::usage(format!("the output {name} is not a folder"));
@@ -133,13 +144,21 @@ impl Many {
             _ => Failure::io(format!("making the folder {name}"), error),
         })?;
         let identity = tree.identity().map_err(|error| Failure::io("looking at the folder of the outputs", error))?;
-        let keeps_modes = direction == Direction::Encrypt;
-        self.outputs = Some(Outputs { tree: Arc::new(tree), identity, keeps_modes });
+        self.outputs = Some(Outputs { top: Top::Folder(Arc::new(tree), identity), keeps_modes });
         Ok(self)
     }
 
+    /// Whether a store is waited for. What a list names is not known yet.
+    fn is_far(&self) -> bool {
+        let writes = self.outputs.as_ref().is_some_and(|outputs| matches!(outputs.top, Top::Prefix(_)));
+        writes || self.named.iter().any(|path| store::object(path.as_os_str()).is_some())
+    }
+
     fn base_that_stands_twice(&self) -> Option<&OsStr> {
-        let mut bases: Vec<&OsStr> = self.named.iter().filter_map(|path| path.file_name()).collect();
+        // The objects of a bucket are put directly below the output.
+        let is_bucket = |path: &Path| store::object(path.as_os_str()).is_some_and(|name| name.has_no_key());
+        let named = self.named.iter().filter(|path| !is_bucket(path));
+        let mut bases: Vec<&OsStr> = named.filter_map(|path| path.file_name()).collect();
         bases.sort_unstable();
         bases.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
@@ -163,6 +182,7 @@ impl Many {
         work: impl Fn(&Found) -> Result<Done> + Sync,
     ) -> Result<Exit> {
         let began = Began::now();
+        let waits = waits || self.is_far();
         let steps = Steps::new(self)?;
         let (reporter, count) = (&session.reporter, Count::new(session.progress, None));
         let (mut exit, mut tally) = (Exit::Done, Tally::default());
@@ -206,6 +226,7 @@ fn settle(step: Step, session: &Session, work: impl Fn(&Found) -> Result<Done>) 
             let is_lost = |failure: &Failure| matches!(failure.exit, Exit::Io | Exit::NoInput | Exit::Usage);
             let is_lost = failed.is_some_and(is_lost);
             match &found.place {
+                Place::Object(_) if found.is_gone(failed) => left_out(&found.place.name(), Why::Gone),
                 Place::Below(entry) if is_lost && entry.is_gone() => left_out(&found.place.name(), Why::Gone),
                 _ => result,
             }
@@ -297,28 +318,13 @@ struct Steps {
     list: Option<List<BufReader<File>>>,
     /// The name of the list.
     list_name: Name,
-    /// What is being gone through: a folder. A prefix of a store would be another one.
+    /// What is being gone through: a folder, or a prefix of a store.
     source: Option<Box<dyn Iterator<Item = Seen> + Send>>,
     is_recursive: bool,
     takes: Takes,
     outputs: Option<Outputs>,
     /// Two inputs could have one output, where they do not all come from one folder.
-    taken: Option<TakenNames>,
-}
-
-/// The outputs of a run so far, as hashes: there can be a million of them.
-#[derive(Default)]
-struct TakenNames {
-    hashers: (RandomState, RandomState),
-    known: HashSet<(u64, u64)>,
-}
-
-impl TakenNames {
-    /// Whether `name` is new.
-    fn add(&mut self, name: &Path) -> bool {
-        let (one, other) = &self.hashers;
-        self.known.insert((one.hash_one(name), other.hash_one(name)))
-    }
+    taken: Option<Known>,
 }
 
 impl Steps {
@@ -327,17 +333,21 @@ impl Steps {
         let list_name = list.as_ref().map_or_else(|| Name::plain("-"), |(path, _)| Name::of(path));
         let list = list.map(|(path, ending)| List::open(&path, ending)).transpose()?;
         let is_mixed = outputs.is_some() && (list.is_some() || named.len() > 1);
-        let (named, taken) = (named.into_iter(), is_mixed.then(TakenNames::default));
+        let (named, taken) = (named.into_iter(), is_mixed.then(Known::default));
         Ok(Self { named, list, list_name, source: None, is_recursive, takes, outputs, taken })
     }
 
-    /// What a name means: a file, or the beginning of a walk. `parts` is its place below the top of the output tree.
-    fn begin(&mut self, path: &Path, folders: Result<Vec<Part>>) -> Option<Step> {
+    /// What a name means: a file, or the beginning of a walk. If it is of a list, its folders are kept below the outputs.
+    fn begin(&mut self, path: &Path, is_listed: bool) -> Option<Step> {
         let fail = |failure| Some(Step::Fail(Name::of(path), failure));
         if is_stdin(path) {
             return fail(Failure::usage("stdin cannot be one of several inputs").hint("use a separate run for stdin"));
         }
-        let mut parts = match folders {
+        if let Place::Object(object) = Place::input(path) {
+            return self.begin_object(object, is_listed).unwrap_or_else(fail);
+        }
+        let keeps = is_listed && self.outputs.is_some();
+        let mut parts = match if keeps { folders_of(path) } else { Ok(Vec::new()) } {
             Ok(parts) => parts,
             Err(failure) => return fail(failure),
         };
@@ -346,7 +356,7 @@ impl Steps {
             && let Ok(open) = folder::open_folder(path)
         {
             if let Some(outputs) = &self.outputs {
-                if folder::identity(&open).is_ok_and(|own| own == outputs.identity) {
+                if outputs.is(&open) {
                     let failure = Failure::usage("the folder for the outputs is this folder itself");
                     return fail(failure.hint("without -o, each output is created next to its input"));
                 }
@@ -356,8 +366,26 @@ impl Steps {
             self.source = Some(Box::new(walk));
             return failed.and_then(fail);
         }
-        let output = self.outputs.as_ref().map(|outputs| Arc::new(Folder::below(&outputs.tree, &parts)));
+        let output = self.outputs.as_ref().map(|outputs| outputs.above(&parts));
         Some(Step::Take(Found { place: Place::input(path), output, chosen: Chosen::Named }))
+    }
+
+    /// What the name of an object means: what is below it, with `-r`, or the object. The key's folders are like those of a
+    /// path.
+    fn begin_object(&mut self, object: ObjectName, is_listed: bool) -> Result<Option<Step>> {
+        if self.is_recursive {
+            let prefix = object.prefix()?;
+            let folders = if is_listed { prefix.folders().to_vec() } else { Vec::new() };
+            let mut objects = Objects::new(prefix, &folders, self.outputs.clone())?;
+            // A file can be named with `-r`, too, and whoever names one that is not there must hear of it.
+            if object.is_prefix() || !objects.is_empty() {
+                self.source = Some(Box::new(objects));
+                return Ok(None);
+            }
+        }
+        let folders = if is_listed { object.folders() } else { &[] };
+        let output = self.outputs.as_ref().map(|outputs| outputs.above_key(folders)).transpose()?;
+        Ok(Some(Step::Take(Found { place: Place::Object(object), output, chosen: Chosen::Named })))
     }
 
     fn seen(&self, seen: Seen) -> Step {
@@ -368,6 +396,12 @@ impl Steps {
             Seen::File(entry, output) => {
                 Step::Take(Found { place: Place::Below(entry), output, chosen: Chosen::Found })
             }
+            Seen::Object(name, _) if self.takes == Takes::Sealed && name.last().and_then(opened_name).is_none() => {
+                Step::Skip(Name::of(name.text()), Why::NotSealed)
+            }
+            Seen::Object(name, output) => {
+                Step::Take(Found { place: Place::Object(name), output, chosen: Chosen::Found })
+            }
             Seen::Skipped(path, why) => Step::Skip(Name::of(path), why),
             Seen::Failed(path, failure) => Step::Fail(Name::of(path), failure),
         }
@@ -376,11 +410,8 @@ impl Steps {
     fn next_of_list(&mut self) -> Option<Option<Step>> {
         match self.list.as_mut()?.next()? {
             // A name in a list is a file, also if it would be stdin on the command line.
-            Ok(path) if path.as_os_str() == "-" => Some(self.begin(Path::new("./-"), Ok(Vec::new()))),
-            Ok(path) => {
-                let folders = self.outputs.as_ref().map_or(Ok(Vec::new()), |_| folders_of(&path));
-                Some(self.begin(&path, folders))
-            }
+            Ok(path) if path.as_os_str() == "-" => Some(self.begin(Path::new("./-"), true)),
+            Ok(path) => Some(self.begin(&path, true)),
             Err(failure) => Some(Some(Step::Fail(self.list_name.clone(), failure))),
         }
     }
@@ -392,7 +423,7 @@ impl Iterator for Steps {
     fn next(&mut self) -> Option<Step> {
         let step = self.advance()?;
         let (Some(taken), Step::Take(found)) = (&mut self.taken, &step) else { return Some(step) };
-        match found.output_name().is_none_or(|name| taken.add(&name)) {
+        match found.output_name().is_none_or(|name| taken.add(name.as_os_str())) {
             true => Some(step),
             false => {
                 let failure = Failure::new(Exit::Unmet, "another input of this run has the same output");
@@ -412,7 +443,7 @@ impl Steps {
                 }
             }
             let begun = match self.named.next() {
-                Some(path) => self.begin(&path, Ok(Vec::new())),
+                Some(path) => self.begin(&path, false),
                 None => self.next_of_list()?,
             };
             if begun.is_some() {

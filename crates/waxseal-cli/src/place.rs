@@ -113,7 +113,8 @@ impl Place {
             return None;
         }
         let Some(last) = self.last() else {
-            return Some(Err(Failure::usage(format!("{} names no file", self.display()))));
+            let failure = Failure::usage(format!("{} names no file", self.display()));
+            return Some(Err(failure.hint("name the output with -o")));
         };
         let Some(new) = change(last) else {
             let failure = Failure::usage(format!("the name {} does not end in {SUFFIX}", self.display()));

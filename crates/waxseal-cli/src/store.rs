@@ -93,7 +93,17 @@ pub(crate) trait Store: fmt::Debug + Sync {
         name: &OsStr,
         plan: &mut dyn FnMut(&Header) -> waxseal::Result<Plan>,
     ) -> Result<(Report, Option<Value>)>;
+
+    /// Checks what the names of several objects begin with. Nothing is asked.
+    fn check_prefix(&self, prefix: &OsStr) -> Result<()>;
+
+    /// Begins to list the objects whose names begin with `prefix`: the name and the length of each. After an error, the
+    /// listing has ended.
+    fn list(&self, prefix: &OsStr) -> Result<Names>;
 }
+
+/// The names of objects, with their lengths.
+pub(crate) type Names = Box<dyn Iterator<Item = Result<(OsString, u64)>> + Send>;
 
 /// An object that is open for reading. All reads are of the version that was opened.
 pub(crate) trait Object: ReadAt + Send + Sync {
@@ -160,6 +170,40 @@ impl ObjectName {
         bytes.split_at(at)
     }
 
+    /// The folders in the key, with the `/` after the last one.
+    pub(crate) fn folders(&self) -> &[u8] {
+        let (before, _) = self.split();
+        &before[self.key_at().min(before.len())..]
+    }
+
+    /// Where the key begins: after the `/` that follows the bucket.
+    fn key_at(&self) -> usize {
+        let (bytes, scheme) = (self.text.as_bytes(), self.store.scheme().len());
+        let slash = bytes.iter().skip(scheme).position(|byte| *byte == b'/');
+        slash.map_or(bytes.len(), |slash| scheme + slash + 1)
+    }
+
+    /// Whether the name can only be that of several objects: a bucket, or what ends in `/`.
+    pub(crate) fn is_prefix(&self) -> bool {
+        self.text.as_bytes().ends_with(b"/") || self.has_no_key()
+    }
+
+    /// Whether it names a bucket only.
+    pub(crate) fn has_no_key(&self) -> bool {
+        self.key_at() == self.text.len()
+    }
+
+    /// What is below it, as if it were a folder.
+    pub(crate) fn prefix(&self) -> Result<Prefix> {
+        let mut name = self.clone();
+        let is_complete = name.text.as_bytes().ends_with(b"/") && name.text.len() > name.store.scheme().len();
+        if !is_complete {
+            name.text.push("/");
+        }
+        self.store.check_prefix(&name.text)?;
+        Ok(Prefix(name))
+    }
+
     /// Opens it to read it.
     pub(crate) fn open(&self) -> Result<Box<dyn Object>> {
         self.store.open(&self.text)
@@ -189,6 +233,72 @@ impl ObjectName {
     }
 }
 
+/// What the names of several objects begin with. It ends in `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Prefix(ObjectName);
+
+/// An object of a listing.
+pub(crate) struct Listed {
+    /// Its name.
+    pub(crate) name: ObjectName,
+    /// Its length in bytes.
+    pub(crate) len: u64,
+}
+
+/// The objects below a prefix, as they are found. After an error, it has ended.
+pub(crate) type Listing = Box<dyn Iterator<Item = Result<Listed>> + Send>;
+
+impl Prefix {
+    /// The prefix itself.
+    pub(crate) fn text(&self) -> &OsStr {
+        self.0.text()
+    }
+
+    /// The last part of it. A bucket has none.
+    pub(crate) fn base(&self) -> Option<&OsStr> {
+        let key = &self.0.text.as_bytes()[self.0.key_at()..];
+        let last = key.strip_suffix(b"/")?.rsplit(|byte| *byte == b'/').next()?;
+        Some(OsStr::from_bytes(last)).filter(|last| !last.is_empty())
+    }
+
+    /// The folders above its last part, with the `/` after the last one.
+    pub(crate) fn folders(&self) -> &[u8] {
+        let key = &self.0.text.as_bytes()[self.0.key_at()..];
+        &key[..key.len() - self.base().map_or(key.len(), |base| base.len() + 1)]
+    }
+
+    /// The rest of the name of an object below it.
+    pub(crate) fn rest<'a>(&self, name: &'a ObjectName) -> Option<&'a [u8]> {
+        name.text.as_bytes().strip_prefix(self.0.text.as_bytes())
+    }
+
+    /// Whether it is below `other`.
+    pub(crate) fn is_below(&self, other: &Self) -> bool {
+        other.rest(&self.0).is_some_and(|rest| !rest.is_empty())
+    }
+
+    /// A prefix below it.
+    pub(crate) fn join(&self, below: &[u8]) -> Self {
+        Self(self.object(OsStr::from_bytes(below)))
+    }
+
+    /// The object `name` below it.
+    pub(crate) fn object(&self, name: &OsStr) -> ObjectName {
+        let mut object = self.0.clone();
+        object.text.push(name);
+        object
+    }
+
+    /// Begins to list the objects below it.
+    pub(crate) fn list(&self) -> Result<Listing> {
+        let store = self.0.store;
+        let names = store.list(&self.0.text)?;
+        Ok(Box::new(
+            names.map(move |listed| listed.map(|(text, len)| Listed { name: ObjectName { store, text }, len })),
+        ))
+    }
+}
+
 impl fmt::Debug for ObjectName {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.text.fmt(out)
@@ -202,3 +312,35 @@ impl PartialEq for ObjectName {
 }
 
 impl Eq for ObjectName {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_names() {
+        let prefix = |text: &str| {
+            let name = object(OsStr::new(text)).unwrap();
+            let mut complete = name.clone();
+            complete.text.push(if text.len() > 5 && text.ends_with('/') { "" } else { "/" });
+            (name.is_prefix(), Prefix(complete))
+        };
+        for (text, is_prefix, complete, folders, base) in [
+            ("s3://b", true, "s3://b/", "", None),
+            ("s3://b/", true, "s3://b/", "", None),
+            ("s3://b/db", false, "s3://b/db/", "", Some("db")),
+            ("s3://b/x/db/", true, "s3://b/x/db/", "x/", Some("db")),
+            ("s3://b/x//", true, "s3://b/x//", "", None),
+            ("s3://b//x", false, "s3://b//x/", "/", Some("x")),
+        ] {
+            let (is, prefix) = prefix(text);
+            assert_eq!((is, prefix.text(), prefix.base()), (is_prefix, OsStr::new(complete), base.map(OsStr::new)));
+            assert_eq!(prefix.folders(), folders.as_bytes(), "{text}");
+        }
+        let [all, db, db2] = ["s3://b", "s3://b/db", "s3://b/db2"].map(|text| prefix(text).1);
+        assert!(db.is_below(&all) && !all.is_below(&db) && !db2.is_below(&db) && !db.is_below(&db));
+        let name = object(OsStr::new("s3://b/x/y/a")).unwrap();
+        assert_eq!((name.folders(), all.rest(&name)), (&b"x/y/"[..], Some(&b"x/y/a"[..])));
+        assert_eq!(object(OsStr::new("s3://b")).unwrap().folders(), b"");
+    }
+}

@@ -16,7 +16,9 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, RawMode};
 use rustix::io::Errno;
 
 use super::failure::Failure;
-use super::folder::{self, Entry, Folder, Part, Tree};
+use super::folder::{self, Entry, Folder, Part};
+use super::outputs::{Above, Outputs};
+use super::store::ObjectName;
 
 /// So many folders on the way stay open. The others are opened again on the way back.
 const OPEN: usize = 8;
@@ -24,17 +26,19 @@ const OPEN: usize = 8;
 /// What the walk comes to.
 #[derive(Debug)]
 pub(crate) enum Seen {
-    /// A file, and the folder of the output tree for it, if there is a tree.
-    File(Entry, Option<Arc<Folder>>),
+    /// A file, and where its output goes, if that is not beside it.
+    File(Entry, Option<Above>),
+    /// An object, and where its output goes, if that is not beside it.
+    Object(ObjectName, Option<Above>),
     /// What is left out.
     Skipped(PathBuf, Why),
     /// What could not be read.
     Failed(PathBuf, Failure),
 }
 
-impl std::fmt::Debug for Folder {
+impl std::fmt::Debug for Above {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Folder")
+        out.write_str("Above")
     }
 }
 
@@ -53,8 +57,10 @@ pub(crate) enum Why {
     Special,
     /// It was removed, or something else took its place.
     Gone,
-    /// It is the folder of the outputs.
+    /// It is the folder of the outputs, or an object below their prefix.
     OutputFolder,
+    /// It is an empty object that stands for a folder.
+    FolderMarker,
     /// It is a file that this program is making, or that a killed run left.
     Temporary,
     /// It is another name of a file that was changed already.
@@ -72,6 +78,7 @@ impl Why {
             Self::Special => "special",
             Self::Gone => "gone",
             Self::OutputFolder => "output-folder",
+            Self::FolderMarker => "folder-marker",
             Self::Temporary => "temporary",
             Self::SameFile => "same-file",
         }
@@ -86,7 +93,8 @@ impl Why {
             Self::Symlink => "it is a symbolic link",
             Self::Special => "it is neither a file nor a folder",
             Self::Gone => "it was removed or replaced in the meantime",
-            Self::OutputFolder => "it is the folder for the outputs",
+            Self::OutputFolder => "it is where the outputs go",
+            Self::FolderMarker => "it is an empty object that stands for a folder",
             Self::Temporary => "it is an unfinished file of waxseal",
             Self::SameFile => "it is another name of a file that is done",
         }
@@ -96,17 +104,6 @@ impl Why {
     pub(crate) fn is_told(self) -> bool {
         matches!(self, Self::Symlink | Self::Special | Self::Gone)
     }
-}
-
-/// Where outputs go, as far as the walk needs it.
-#[derive(Clone)]
-pub(crate) struct Outputs {
-    /// The tree.
-    pub(crate) tree: Arc<Tree>,
-    /// What identifies its top. The walk does not enter it.
-    pub(crate) identity: (u64, u64),
-    /// Whether new folders get the permissions of the folders that they are made from.
-    pub(crate) keeps_modes: bool,
 }
 
 /// A walk through a folder and everything below it.
@@ -126,7 +123,7 @@ struct Level {
     /// Its place below the top of the output tree.
     parts: Vec<Part>,
     /// Shared by its files.
-    shared: Option<(Arc<Folder>, Option<Arc<Folder>>)>,
+    shared: Option<(Arc<Folder>, Option<Above>)>,
 }
 
 /// What a name in a folder is.
@@ -267,8 +264,7 @@ impl Walk {
                 });
             }
         };
-        let is_output = |outputs: &Outputs| folder::identity(&folder).is_ok_and(|own| own == outputs.identity);
-        if self.outputs.as_ref().is_some_and(is_output) {
+        if self.outputs.as_ref().is_some_and(|outputs| outputs.is(&folder)) {
             return Some(Seen::Skipped(path, Why::OutputFolder));
         }
         let mut parts = Vec::new();
@@ -289,7 +285,7 @@ impl Walk {
         let folder = level.folder.clone()?;
         let (path, parts) = (&level.path, &level.parts);
         let (folder, output) = level.shared.get_or_insert_with(|| {
-            let output = outputs.as_ref().map(|outputs| Arc::new(Folder::below(&outputs.tree, parts)));
+            let output = outputs.as_ref().map(|outputs| outputs.above(parts));
             (Arc::new(Folder::open(path.clone(), folder, level.identity)), output)
         });
         Some(Seen::File(Entry::new(folder, name), output.clone()))
@@ -364,6 +360,7 @@ mod tests {
         let below = |path: &Path| path.strip_prefix(top).unwrap().to_str().unwrap().to_owned();
         match seen {
             Seen::File(entry, _) => below(entry.path()),
+            Seen::Object(..) => unreachable!("a folder has no objects"),
             Seen::Skipped(path, why) => format!("{} {}", below(&path), why.word()),
             Seen::Failed(path, failure) => format!("{} {}", below(&path), failure.message),
         }

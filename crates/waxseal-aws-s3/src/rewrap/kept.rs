@@ -108,5 +108,5 @@ pub(super) fn no_conditions(name: &crate::S3Name) -> Error {
     let why =
         "the store does not check conditions when an upload is completed, so another writer's object could be lost";
     let error = ProviderError::new(ProviderCause::Rejected, name.to_string(), why);
-    Box::new(error.with_hint("make sure that nobody else writes the object, and allow an unconditional rewrap")).into()
+    Box::new(error.with_hint("download the object, change the keys of the file, and upload it again")).into()
 }

@@ -14,6 +14,7 @@ Examples:
   waxseal encrypt -k file:backup.pub backup.tar                 offline, with a public key
   waxseal encrypt -r -k file:backup.key -o /backup photos       a folder, into /backup/photos
   waxseal encrypt -r --one-data-key -k alias/backups photos     with one call to AWS KMS
+  waxseal encrypt -r -k alias/backups -o s3://bucket/ photos    into s3://bucket/photos/
   find . -newer stamp -print0 | waxseal encrypt -k file:backup.key -o /backup --files-from - -0
   waxseal encrypt -k file:backup.key -o db.wax --from-command -- pg_dump mydb
   waxseal encrypt -k alias/backups -o s3://bucket/db.wax --from-command -- pg_dump mydb
@@ -30,6 +31,7 @@ Examples:
   waxseal decrypt -c env=prod -o db.sql db.wax                  with any key of your own AWS account
   waxseal decrypt -o db.sql s3://bucket/db.wax                  from an object in S3
   waxseal decrypt -r -k file:backup.key -o restored /backup/photos
+  waxseal decrypt -r -o restored s3://bucket/photos/            into restored/photos
 
 In a pipe, all output is verified, but it can be incomplete: only exit code 0 means that it is complete. Use
 `--to-command` if the command that reads the data must not take an incomplete input for a complete one.";
@@ -64,6 +66,7 @@ Examples:
   waxseal rewrap --from alias/old --to alias/new --json *.wax
   waxseal rewrap --to alias/backups-2027 s3://bucket/db.wax     S3 itself copies the payload
   waxseal rewrap -r --to alias/backups-2027 /backup
+  waxseal rewrap -r --to alias/backups-2027 s3://bucket/db/     all objects below a prefix
   waxseal rewrap -k file:a.key --allow-unwrap --add file:b.key db.wax
   waxseal rewrap --remove slot:1 db.wax
   waxseal rewrap --remove file:b.pub db.wax                     a recipient file is enough

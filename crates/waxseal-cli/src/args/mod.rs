@@ -186,14 +186,14 @@ pub(crate) struct WriteArgs {
 /// Many inputs.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct ManyArgs {
-    /// Take all files below each folder, also hidden ones; symbolic links are not followed
+    /// Take all files below each folder or S3 prefix, also hidden ones; symbolic links are not followed
     ///
-    /// `encrypt` leaves out files that are sealed already. The other commands take the files whose names end in .wax. What is left out is reported, and is no failure. Without -o, each output is created next to its input. With -o FOLDER, the outputs go below FOLDER/NAME, where NAME is the last part of the name of the input folder. Folders below it are created as they are needed.
+    /// `encrypt` leaves out files that are sealed already. The other commands take the files whose names end in .wax. What is left out is reported, and is no failure. Without -o, each output is created next to its input. With -o FOLDER, the outputs go below FOLDER/NAME, where NAME is the last part of the name of the input folder. Folders below it are created as they are needed. s3://BUCKET/PREFIX/ is like a folder, as an input and with -o, and s3://BUCKET is the whole bucket.
     #[arg(short, long)]
     pub(crate) recursive: bool,
     /// Also take the inputs that are listed in FILE, one on each line; "-" is stdin
     ///
-    /// Each line is the name of a file, taken as it is. Empty lines are left out, and CRLF ends a line, too. With -o FOLDER, the output goes to the same path below FOLDER.
+    /// Each line is the name of a file or of an object, taken as it is. Empty lines are left out, and CRLF ends a line, too. With -o FOLDER, the output goes to the same path below FOLDER.
     #[arg(long, value_name = "FILE")]
     pub(crate) files_from: Option<PathBuf>,
     /// Each name in the list ends with a zero byte, as in the output of `find -print0`
@@ -221,7 +221,7 @@ fn parse_jobs(text: &str) -> Result<usize, String> {
 /// Inputs and outputs.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct FileArgs {
-    /// Where to write; "-" is stdout; with -r or --files-from, a folder for all outputs
+    /// Where to write; "-" is stdout; with -r or --files-from, a folder or an S3 prefix for all outputs
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]

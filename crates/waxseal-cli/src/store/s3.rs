@@ -1,6 +1,6 @@
 //! Objects in S3: `s3://BUCKET/KEY`.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use waxseal_aws_s3::{
     UploadOptions, Uploaded,
 };
 
-use super::{NewObject, Object, Options, Store, say};
+use super::{Names, NewObject, Object, Options, Store, say};
 use crate::Result;
 use crate::args::KmsArgs;
 use crate::escape;
@@ -143,12 +143,19 @@ fn s3_to_write() -> Result<S3> {
 }
 
 fn named(name: &OsStr) -> Result<S3Name> {
-    let text = name
-        .to_str()
-        .ok_or_else(|| Failure::usage(format!("the name of an object is not UTF-8: {}", escape::os(name))))?;
-    S3Name::parse(text).map_err(|error| {
+    S3Name::parse(text_of(name)?).map_err(|error| {
         Failure::from(error).hint("an object is s3://BUCKET/KEY; a local file of this name is ./s3://...")
     })
+}
+
+fn prefix_named(name: &OsStr) -> Result<S3Name> {
+    S3Name::parse_prefix(text_of(name)?).map_err(|error| {
+        Failure::from(error).hint("a prefix is s3://BUCKET/PREFIX/; a local folder of this name is ./s3://...")
+    })
+}
+
+fn text_of(name: &OsStr) -> Result<&str> {
+    name.to_str().ok_or_else(|| Failure::usage(format!("the name of an object is not UTF-8: {}", escape::os(name))))
 }
 
 /// The request that makes an object is a commit: it is not sent after a signal.
@@ -259,6 +266,16 @@ impl Store for S3Store {
         let old = done.old_version_id.or(object.version_id().map(str::to_owned));
         let about = done.new.map(|new| about(&new, Some(old)));
         Ok((done.report, about))
+    }
+
+    fn check_prefix(&self, prefix: &OsStr) -> Result<()> {
+        prefix_named(prefix).map(drop)
+    }
+
+    fn list(&self, prefix: &OsStr) -> Result<Names> {
+        let listing = s3()?.list(&prefix_named(prefix)?);
+        let name = |listed: waxseal_aws_s3::Listed| (OsString::from(listed.name.text()), listed.len);
+        Ok(Box::new(listing.map(move |listed| listed.map(name).map_err(Failure::from))))
     }
 }
 

@@ -9,7 +9,7 @@ use waxseal::format::Header;
 use waxseal::io::Overwrite;
 use waxseal::rewrap::{Plan, Report};
 
-use super::{NewObject, Object, Options, Store};
+use super::{Names, NewObject, Object, Options, Store};
 use crate::Result;
 use crate::escape;
 use crate::failure::Failure;
@@ -67,6 +67,14 @@ impl Store for S3Store {
         _: &mut dyn FnMut(&Header) -> waxseal::Result<Plan>,
     ) -> Result<(Report, Option<Value>)> {
         Self::refuse(name)
+    }
+
+    fn check_prefix(&self, prefix: &OsStr) -> Result<()> {
+        Self::refuse(prefix)
+    }
+
+    fn list(&self, prefix: &OsStr) -> Result<Names> {
+        Self::refuse(prefix)
     }
 }
 
