@@ -116,6 +116,11 @@ impl S3 {
         self.inner.regions.lock().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
     }
 
+    /// Whether the requests go to AWS itself, as far as the configuration was read. A caller's own client does not say.
+    pub(crate) fn is_aws(&self) -> bool {
+        matches!(&self.inner.source, Source::Environment(configured) if configured.is_aws())
+    }
+
     pub(crate) fn timeouts(&self) -> S3Timeouts {
         self.timeouts
     }

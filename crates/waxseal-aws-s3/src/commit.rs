@@ -119,9 +119,8 @@ where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     F: Future<Output = Result<Made, Failed<E>>>,
 {
-    if session.condition == Condition::Absent && !session.server.is_aws() {
-        // Some stores ignore the condition, and say nothing. So the last that can be done is to look right before. The
-        // first request of a small object finds out whether the store is AWS.
+    if session.condition == Condition::Absent && !session.is_aws().await? {
+        // Some stores ignore the condition, and say nothing. So the last that can be done is to look right before.
         if let Ok(Found::Other) = look(session).await {
             session.close();
             return Err(in_the_way(session));

@@ -16,6 +16,7 @@ use waxseal_aws::worker::{ENDED, Worker};
 use waxseal_aws::{Service, failure, transfer};
 
 use crate::client::prepared;
+use crate::server::is_of_aws;
 
 /// S3, as the configuration names it.
 pub(crate) static SERVICE: Service = Service {
@@ -119,6 +120,8 @@ struct Ready {
     credentials: Option<OnWorker>,
     /// How often the environment lets a request be sent.
     attempts: Option<u32>,
+    /// Whether no setting names another store.
+    is_aws: bool,
 }
 
 impl Configured {
@@ -143,6 +146,11 @@ impl Configured {
     /// How often the environment lets a request be sent.
     pub(crate) async fn attempts(&self) -> Result<Option<u32>> {
         Ok(self.ready().await?.attempts)
+    }
+
+    /// Whether the requests go to AWS itself, as far as the configuration was read.
+    pub(crate) fn is_aws(&self) -> bool {
+        self.ready.get().is_some_and(|ready| ready.is_aws)
     }
 
     async fn ready(&self) -> Result<&Ready> {
@@ -195,7 +203,8 @@ impl Ready {
         if let Some(credentials) = &credentials {
             settings = settings.credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
         }
-        Self { client: prepared(settings), credentials, attempts: loaded.attempts }
+        let is_aws = loaded.own_endpoint.as_deref().is_none_or(is_of_aws);
+        Self { client: prepared(settings), credentials, attempts: loaded.attempts, is_aws }
     }
 }
 

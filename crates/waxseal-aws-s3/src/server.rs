@@ -37,7 +37,7 @@ impl Intercept for ServerName {
 }
 
 /// Whether the address is one of AWS's own, over TLS.
-fn is_of_aws(address: &str) -> bool {
+pub(crate) fn is_of_aws(address: &str) -> bool {
     let Some(rest) = address.strip_prefix("https://") else { return false };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     // A name and a password before the host would lead elsewhere.

@@ -150,6 +150,13 @@ impl Session {
         self.s3.client_of(self.name.bucket()).await
     }
 
+    /// Whether the store is AWS itself, which checks all conditions.
+    pub(crate) async fn is_aws(&self) -> Result<bool> {
+        // The configuration is read with the client.
+        self.client().await?;
+        Ok(self.server.is_aws() || self.s3.is_aws())
+    }
+
     /// Whether S3 has said that the bucket is in another region than the one that was asked.
     pub(crate) fn redirect<E: ProvideErrorMetadata>(&self, region: &str, error: &Failed<E>) -> bool {
         self.s3.redirect(self.name.bucket(), region, error)
