@@ -124,7 +124,7 @@ impl Ranges {
 impl ReadRange for &Ranges {
     type Bytes = Vec<u8>;
 
-    async fn len(&self) -> io::Result<u64> {
+    async fn size(&self) -> io::Result<u64> {
         Ok(self.bytes.len() as u64)
     }
 

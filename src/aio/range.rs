@@ -24,7 +24,7 @@ pub trait ReadRange: Send + Sync {
     ///
     /// # Errors
     /// Any error of the store.
-    fn len(&self) -> impl Future<Output = io::Result<u64>> + Send;
+    fn size(&self) -> impl Future<Output = io::Result<u64>> + Send;
 
     /// The bytes of `range`, which is not empty and ends at the length or before. All of them must be returned.
     ///
@@ -51,7 +51,7 @@ pub trait ReadRange: Send + Sync {
 ///
 /// impl ReadRange for Object {
 ///     type Bytes = Vec<u8>;
-///     async fn len(&self) -> io::Result<u64> {
+///     async fn size(&self) -> io::Result<u64> {
 ///         Ok(self.0.len() as u64)
 ///     }
 ///     async fn read_range(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
@@ -159,7 +159,7 @@ impl<S: ReadRange> RangeReader<S> {
 
 /// Reads the front and decides on the header.
 async fn begin<S: ReadRange>(source: &S, demands: &Demands) -> Result<(Opening, u64)> {
-    let len = source.len().await.map_err(|error| Error::io("reading the size of the input", error))?;
+    let len = source.size().await.map_err(|error| Error::io("reading the size of the input", error))?;
     let front = match len.min(FRONT_LEN as u64) {
         0 => Vec::new(),
         front => fetch(source, 0..front, "reading the header").await?.as_ref().to_vec(),

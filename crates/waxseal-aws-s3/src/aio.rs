@@ -20,8 +20,8 @@ type Step<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 impl ReadRange for Object {
     type Bytes = Vec<u8>;
 
-    async fn len(&self) -> io::Result<u64> {
-        Ok(Object::len(self))
+    async fn size(&self) -> io::Result<u64> {
+        Ok(self.len())
     }
 
     async fn read_range(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
