@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../crates/waxseal-aws-s3/examples/object_reads.rs"]
-#[allow(dead_code, reason = "its main reads the command line")]
+#[allow(dead_code, reason = "its `main` is for the program")]
 mod object_reads;
 #[path = "support/s3_place.rs"]
 mod s3_place;
@@ -11,7 +11,7 @@ mod s3_place;
 mod s3_sdk;
 mod support;
 #[path = "../crates/waxseal-aws-s3/examples/upload_server.rs"]
-#[allow(dead_code, reason = "its main reads the command line")]
+#[allow(dead_code, reason = "its `main` is for the program")]
 mod upload_server;
 
 use std::io::{Read as _, Write as _};

@@ -16,6 +16,7 @@ use waxseal_aws_s3::{S3, S3Config, S3Name};
 const LEN: u64 = 4096;
 
 #[tokio::main(flavor = "current_thread")]
+#[allow(clippy::print_stdout, reason = "an example says what happened")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(key), Some(object), Some(count)) = (args.next(), args.next(), args.next()) else {

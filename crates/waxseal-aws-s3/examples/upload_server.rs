@@ -109,6 +109,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> waxseal::Result<T> +
 struct Failed(StatusCode);
 
 impl From<Error> for Failed {
+    #[allow(clippy::print_stderr, reason = "an example says what happened")]
     fn from(error: Error) -> Self {
         eprintln!("{error}");
         let is_there = match &error {
