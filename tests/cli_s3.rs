@@ -434,6 +434,67 @@ fn a_signal_during_the_completion_leaves_no_upload() {
     }
 }
 
+/// The answer to the last request does not come: neither ten attempts nor ten minutes are waited for.
+#[test]
+fn a_signal_during_a_silent_completion_says_what_is_not_known() {
+    let store = Store::new();
+    let requests = [(12 * MIB, "CompleteMultipartUpload"), (70_000, "PutObject")];
+    for ((len, request), second) in requests.into_iter().flat_map(|of| [(of, false), (of, true)]) {
+        store.place.write("in", noise(len));
+        store.proxy.fail_when(is(request), 1000, S3Fault::Silence);
+        let mut command = store.command(&seal(&[PARTS, "-q", "-o", "s3:out", "in"]));
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        store.wait_for(request, 1);
+        let (told, uploads) = (Instant::now(), store.uploads());
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        if second {
+            std::thread::sleep(Duration::from_millis(1500));
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        }
+        let ran = ended(child);
+        assert_eq!(ran.signal, Some(if second { 2 } else { TERM }), "{}", ran.stderr);
+        assert!(told.elapsed() < Duration::from_secs(25), "{request}");
+        assert!(
+            ran.stderr.contains("it is not known whether") && ran.stderr.contains(&store.url("out")),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(uploads.len(), usize::from(request != "PutObject"));
+        for upload in uploads {
+            assert!(ran.stderr.contains("abort-multipart-upload") && ran.stderr.contains(&upload), "{}", ran.stderr);
+            store.plain.send("DELETE", &format!("/{}/out?uploadId={upload}", store.bucket), &[], b"").unwrap();
+        }
+        assert_eq!(store.proxy.take().into_iter().filter(is(request)).count(), 1);
+        store.proxy.heal();
+    }
+}
+
+#[test]
+fn one_attempt_is_one_request() {
+    let store = Store::new();
+    store.place.write("large", noise(12 * MIB));
+    store.place.write("small", "small");
+    store.place.ok(&["key", "new", "k2"]);
+    store.ok(&seal(&["-o", "s3:old", "large"]));
+    let (large, small) = (seal(&[PARTS, "-o", "s3:out", "large"]), seal(&["-o", "s3:out", "small"]));
+    let rewrap = vec!["rewrap", "-k", "file:k", "--allow-unwrap", "--from", "slot:0", "--to", "file:k2", "s3:old"];
+    for (args, request, fault) in [
+        (&small, "PutObject", S3Fault::slow_down()),
+        (&large, "CreateMultipartUpload", S3Fault::CutAnswer(None)),
+        (&rewrap, "CreateMultipartUpload", S3Fault::CutAnswer(None)),
+    ] {
+        store.proxy.take();
+        store.proxy.fail_when(is(request), 1000, fault);
+        let ran: Ran = store.command(args).env("AWS_MAX_ATTEMPTS", "1").output().unwrap().into();
+        assert!(ran.code.is_some_and(|code| code > 0), "{args:?}: {}", ran.stderr);
+        assert_eq!(store.proxy.take().into_iter().filter(is(request)).count(), 1, "{args:?}: {}", ran.stderr);
+        // An upload whose id nobody knows is told of, although there is no object.
+        let is_told = ran.stderr.contains("an unfinished upload without any part may be left");
+        assert_eq!(is_told, request != "PutObject", "{}", ran.stderr);
+        store.proxy.heal();
+    }
+}
+
 /// The store does not answer any more. The program still ends soon, and says what is left.
 #[test]
 fn a_signal_ends_the_program_where_the_store_is_gone() {

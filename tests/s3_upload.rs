@@ -171,6 +171,26 @@ fn a_fault_at_any_request_is_survived() {
     }
 }
 
+#[test]
+fn an_upload_whose_id_was_lost_is_known_by_its_object() {
+    let place = Place::new();
+    let lose = |times| {
+        place.proxy.fail_when(
+            |request| request.operation() == "CreateMultipartUpload",
+            times,
+            S3Fault::CutAnswer(None),
+        );
+    };
+    lose(1);
+    place.upload("made", &contents(PART + 1), small_parts()).unwrap();
+    // The new object's warning says it.
+    assert_eq!(place.s3.lost_uploads(), []);
+    lose(2);
+    place.upload("failed", &contents(PART + 1), with_attempts(small_parts(), 2)).unwrap_err();
+    assert_eq!(place.s3.lost_uploads(), [place.name("failed")]);
+    assert_eq!(place.s3.open_uploads(), []);
+}
+
 /// Removes the uploads for `key`, and fails if one has a part. Returns their number.
 fn abort_empty(place: &Place, key: &str) -> usize {
     let ids = place.plain.uploads(&place.bucket);

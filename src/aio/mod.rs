@@ -7,7 +7,7 @@
 //! on at once. Outside a runtime, everything runs where it is polled.
 //!
 //! Keys are asked in one of two ways. `new` takes any [`KeySealer`](crate::keys::KeySealer) or
-//! [`KeyOpener`](crate::keys::KeyOpener), and asks it on a blocking thread, because a passphrase takes a second of
+//! [`KeyOpener`], and asks it on a blocking thread, because a passphrase takes a second of
 //! computation. A key service that answers asynchronously is asked by
 //! [`Envelope::new_async`](crate::Envelope::new_async) and [`OpenReader::new_async`].
 

@@ -1,11 +1,12 @@
 //! [`OpenReader`]: returns the plaintext of a file, one verified chunk after the other.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use zeroize::Zeroizing;
 
 use super::BATCH;
@@ -256,9 +257,10 @@ impl Piece {
 async fn begin<R: AsyncRead + Unpin>(mut inner: R, demands: &Demands) -> Result<(Opening, R)> {
     let (mut bytes, mut len) = (vec![0; FRONT_LEN], 0);
     while len < bytes.len() {
-        match inner.read(&mut bytes[len..]).await {
-            Ok(0) => break,
-            Ok(read) => len += read,
+        let mut buffer = ReadBuf::new(&mut bytes[len..]);
+        match poll_fn(|cx| Pin::new(&mut inner).poll_read(cx, &mut buffer)).await {
+            Ok(()) if buffer.filled().is_empty() => break,
+            Ok(()) => len += buffer.filled().len(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::io("reading the header", error)),
         }

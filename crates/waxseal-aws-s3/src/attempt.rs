@@ -111,7 +111,7 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// Sends a request until it succeeds, S3 refuses it, or it was sent often enough.
-    /// Asks the region to which S3 has redirected.
+    /// Asks the region to which S3 has redirected. The first redirect is not an attempt.
     pub(crate) async fn send<T, E, F>(
         self,
         s3: &S3,
@@ -122,7 +122,8 @@ impl Patience {
         E: ProvideErrorMetadata + StdError + 'static,
         F: Future<Output = Result<T, Failed<E>>>,
     {
-        let mut attempt = 1;
+        let most = s3.at_most(self.attempts).await?;
+        let (mut attempt, mut was_redirected) = (1, false);
         loop {
             let (client, region) = s3.client_of(bucket).await?;
             let error = match send(client).await {
@@ -130,8 +131,12 @@ impl Patience {
                 Err(error) => error,
             };
             let is_redirected = s3.redirect(bucket, &region, &error);
+            if is_redirected && !was_redirected {
+                was_redirected = true;
+                continue;
+            }
             let sort = sort(&error);
-            if attempt >= self.attempts || !(sort.may_pass() || is_redirected) {
+            if attempt >= most || !(sort.may_pass() || is_redirected) {
                 return Ok(Err(error));
             }
             if !is_redirected {

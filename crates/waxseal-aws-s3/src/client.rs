@@ -191,6 +191,14 @@ impl S3 {
         Ok((clients.entry(region.clone()).or_insert_with(new).clone(), region))
     }
 
+    /// `attempts`, or fewer if the environment says so.
+    pub(crate) async fn at_most(&self, attempts: u32) -> Result<u32> {
+        match &self.inner.source {
+            Source::Environment(configured) => Ok(attempts.min(configured.attempts().await?.unwrap_or(attempts))),
+            Source::Client(_) => Ok(attempts),
+        }
+    }
+
     /// Sends a request until it is answered, S3 refuses it, or `patience` is used up. If S3 says that the bucket is in
     /// another region, that region is asked, once.
     pub(crate) async fn send<O, E, F>(

@@ -13,12 +13,16 @@ use waxseal::error::{Error, ProviderCause, ProviderError, Result};
 use crate::attempt::{Patience, Sort, once, once_within, pause, sort};
 use crate::crc::in_base64;
 use crate::failure::{Failed, code, status};
+use crate::gate::ending;
 use crate::unsigned::UnsignedWhereSafe;
 use crate::upload::session::{Condition, Phase, Session, changed};
 use crate::upload::{UploadWarning, Uploaded};
 
 /// S3 works on this request as long as on a copy of the whole object.
 const COMPLETING: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// After the caller's gate has closed, an answer is waited for so long.
+const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// After a lost answer, the object is looked for so often before the request is sent again.
 const LOOKS: u32 = 2;
@@ -112,7 +116,7 @@ async fn commit<E, F>(
     session: &Session,
     operation: &'static str,
     sent: Sent,
-    mut send: impl FnMut(Client, Condition) -> F,
+    send: impl FnMut(Client, Condition) -> F,
     parts: u32,
 ) -> Result<Uploaded>
 where
@@ -130,37 +134,14 @@ where
     let _pass = session.pass().await?;
     session.begin_commit()?;
     let condition = session.condition.clone();
-    let mut run = Try { session, operation, condition, may_be_done: false, warnings: Vec::new() };
-    let mut attempt = 1;
-    let made = loop {
-        let (client, region) = match session.client().await {
-            Ok(found) => found,
-            Err(error) => return Err(run.given_up(error)),
-        };
-        let answer = send(client, run.condition.clone()).await;
-        if answer.as_ref().is_err_and(|error| session.redirect(&region, error)) && attempt < session.patience.attempts {
-            attempt += 1;
-            continue;
-        }
-        match run.judge(answer).await {
-            Ok(Step::Made(made)) => break made,
-            Ok(Step::Again(sort, _)) if attempt < session.patience.attempts => {
-                tokio::time::sleep(pause(sort, attempt)).await;
-            }
-            Ok(Step::Again(_, error)) => return Err(run.given_up(error)),
-            Err((phase, error)) => {
-                session.ended(phase);
-                return Err(error);
-            }
-        }
-        attempt += 1;
-    };
+    let mut run = Try { session, operation, condition, is_sent: false, may_be_done: false, warnings: Vec::new() };
+    let made = run.until_known(send).await?;
     // The object is there. Nothing is left to abort, even if its bytes are not those that were sent.
     session.ended(Phase::Done);
-    if session.has_orphan() {
+    let (made, confirmed) = checked(session, made, sent)?;
+    if session.take_orphan() {
         run.warnings.push(UploadWarning::UnfinishedUploadMayBeLeft);
     }
-    let (made, confirmed) = checked(session, made, sent)?;
     let Made { etag, version_id, .. } = made;
     Ok(Uploaded { etag, version_id, parts, len: sent.len, crc64nvme: sent.crc, confirmed, warnings: run.warnings })
 }
@@ -194,12 +175,76 @@ struct Try<'a> {
     session: &'a Session,
     operation: &'static str,
     condition: Condition,
+    /// An attempt is under way.
+    is_sent: bool,
     /// An earlier attempt may have made the object.
     may_be_done: bool,
     warnings: Vec<UploadWarning>,
 }
 
 impl Try<'_> {
+    /// Sends the request until it is known what became of it, but not long after the caller's gate has closed.
+    async fn until_known<E, F>(&mut self, send: impl FnMut(Client, Condition) -> F) -> Result<Made>
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        F: Future<Output = Result<Made, Failed<E>>>,
+    {
+        let session = self.session;
+        let too_late = async {
+            session.ending().await;
+            tokio::time::sleep(LAST_WAIT).await;
+        };
+        tokio::select! {
+            biased;
+            made = self.attempts(send) => made,
+            () = too_late => {
+                self.may_be_done |= self.is_sent;
+                Err(self.given_up(ending()))
+            }
+        }
+    }
+
+    async fn attempts<E, F>(&mut self, mut send: impl FnMut(Client, Condition) -> F) -> Result<Made>
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        F: Future<Output = Result<Made, Failed<E>>>,
+    {
+        let session = self.session;
+        let most = session.attempts().await.map_err(|error| self.given_up(error))?;
+        let (mut attempt, mut was_redirected) = (1, false);
+        loop {
+            let (client, region) = session.client().await.map_err(|error| self.given_up(error))?;
+            if session.is_ending() {
+                return Err(self.given_up(ending()));
+            }
+            let condition = self.condition.clone();
+            self.is_sent = true;
+            let answer = send(client, condition.clone()).await;
+            self.is_sent = false;
+            let is_redirected = answer.as_ref().is_err_and(|error| session.redirect(&region, error));
+            if is_redirected && (!was_redirected || attempt < most) {
+                attempt += u32::from(was_redirected);
+                was_redirected = true;
+                continue;
+            }
+            match self.judge(answer).await {
+                Ok(Step::Made(made)) => return Ok(made),
+                // It is another request, and not the same once more.
+                Ok(Step::Again(..)) if self.condition != condition => {}
+                Ok(Step::Again(sort, _)) if attempt < most => {
+                    // When the gate closes, the next attempt is not sent.
+                    let _ = tokio::time::timeout(pause(sort, attempt), session.ending()).await;
+                    attempt += 1;
+                }
+                Ok(Step::Again(_, error)) => return Err(self.given_up(error)),
+                Err((phase, error)) => {
+                    session.ended(phase);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
     async fn judge<E>(&mut self, answer: Result<Made, Failed<E>>) -> Result<Step, (Phase, Error)>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,

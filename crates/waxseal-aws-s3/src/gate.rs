@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use waxseal::error::{Error, Result};
@@ -17,6 +18,30 @@ pub trait Gate: fmt::Debug + Send + Sync {
     ///
     /// It is called on a thread of its own, and may block that thread for as long as it likes.
     fn pass(&self, step: &mut dyn FnMut());
+
+    /// Whether the program is about to end. From then on, the request is not sent again, and an answer is waited for only
+    /// for some seconds more.
+    ///
+    /// It is asked often while the request is under way, and must not block.
+    fn has_closed(&self) -> bool {
+        false
+    }
+}
+
+/// The time between two questions whether the gate has closed.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Waits until `gate` has closed.
+pub(crate) async fn closed(gate: Option<Arc<dyn Gate>>) {
+    let Some(gate) = gate else { return std::future::pending().await };
+    while !gate.has_closed() {
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// The error if a gate lets nothing pass.
+pub(crate) fn ending() -> Error {
+    Error::io("completing an object", std::io::Error::other("the program is about to end"))
 }
 
 /// The request may be sent as long as this exists.
@@ -35,7 +60,7 @@ pub(crate) async fn pass(gate: Option<Arc<dyn Gate>>) -> Result<Option<Pass>> {
     thread.map_err(|error| Error::io("starting a thread", error))?;
     match answer.await {
         Ok(()) => Ok(Some(Pass { _over: over })),
-        Err(_) => Err(Error::io("completing an object", std::io::Error::other("the program is about to end"))),
+        Err(_) => Err(ending()),
     }
 }
 

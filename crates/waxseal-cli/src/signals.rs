@@ -74,7 +74,7 @@ extern "C" fn on_signal(number: i32) {
         Noted::First => die(number),
         // `abort` ends the process when the handler returns.
         _ if number == system::ABORT => die_at_once(number),
-        Noted::Held => remote::note_time(),
+        Noted::Held => remote::note_hold(),
         Noted::Another if remote::has_waited() => die_at_once(number),
         Noted::Another => {}
     }

@@ -15,7 +15,8 @@ pub(crate) async fn create(session: &Session) -> Result<()> {
     if session.condition == Condition::Absent && is_taken(session).await {
         return Err(in_the_way(session));
     }
-    let mut attempt = 1;
+    let most = session.attempts().await?;
+    let (mut attempt, mut was_redirected) = (1, false);
     loop {
         let (client, region) = session.client().await?;
         let request = session.attributes.create(&client).bucket(session.name.bucket()).key(session.name.key());
@@ -29,7 +30,11 @@ pub(crate) async fn create(session: &Session) -> Result<()> {
             session.may_have_orphan();
         }
         let is_redirected = session.redirect(&region, &error);
-        if attempt >= session.patience.attempts || !(sort.may_pass() || is_redirected) {
+        if is_redirected && !was_redirected {
+            was_redirected = true;
+            continue;
+        }
+        if attempt >= most || !(sort.may_pass() || is_redirected) {
             return Err(session.failure("CreateMultipartUpload", &error));
         }
         if !is_redirected {
@@ -44,7 +49,10 @@ fn keep(session: &Session, id: Option<String>) -> Result<()> {
     let is_plain = |id: &String| id.bytes().all(|byte| byte.is_ascii_graphic());
     match id.filter(|id| (1..=ID_MAX).contains(&id.len()) && is_plain(id)) {
         Some(id) => session.id.set(id).map_err(|_| Error::Bug("an upload was started twice")),
-        None => Err(session.bad_answer("CreateMultipartUpload", "has no upload id that can be used")),
+        None => {
+            session.may_have_orphan();
+            Err(session.bad_answer("CreateMultipartUpload", "has no upload id that can be used"))
+        }
     }
 }
 

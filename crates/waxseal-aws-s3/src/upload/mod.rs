@@ -124,6 +124,22 @@ impl S3 {
         self.uploads().open()
     }
 
+    /// The objects whose last request was sent and is not answered, or whose answer was lost. It is not known whether they
+    /// were written.
+    #[must_use]
+    pub fn undecided(&self) -> Vec<S3Name> {
+        self.uploads().undecided()
+    }
+
+    /// The objects for which an unfinished upload without any part may be left, because an answer to
+    /// CreateMultipartUpload was lost. Nobody knows its id, so it is not in [`open_uploads`](Self::open_uploads). If the
+    /// object was written in spite of that, [`UploadWarning::UnfinishedUploadMayBeLeft`] says it instead. The handle
+    /// remembers up to 1,000 objects.
+    #[must_use]
+    pub fn lost_uploads(&self) -> Vec<S3Name> {
+        self.uploads().lost()
+    }
+
     /// Aborts all uploads of this handle, from any thread. Afterwards, no upload of the handle makes an object, and no
     /// new one starts. An upload that is being completed at this moment is waited for.
     ///

@@ -62,7 +62,7 @@ pub struct UploadOptions {
     /// How S3 encrypts the object on its disks.
     pub encryption: Option<Encryption>,
     /// How often a request is sent at most. 10 by default: about one minute if the store is out of reach, and two if it
-    /// wants fewer requests.
+    /// wants fewer requests. `AWS_MAX_ATTEMPTS` and `max_attempts` of the profile can make it fewer.
     pub attempts: u32,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use waxseal::error::{Error, Result};
 
-use super::session::Session;
+use super::session::{Phase, Session};
 use crate::S3Name;
 
 /// A multipart upload that S3 has something of.
@@ -83,7 +83,12 @@ struct State {
     /// The buckets whose store checks conditions.
     checked: BTreeSet<String>,
     open: BTreeMap<u64, Arc<Session>>,
+    /// The objects with an unfinished upload whose id nobody knows.
+    lost: BTreeSet<S3Name>,
 }
+
+/// A handle remembers so many objects with such an upload.
+const LOST_MAX: usize = 1_000;
 
 impl Uploads {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -122,6 +127,28 @@ impl Uploads {
     /// The uploads that S3 has something of.
     pub(crate) fn open(&self) -> Vec<OpenUpload> {
         self.state().open.values().filter_map(|session| session.public()).collect()
+    }
+
+    /// The objects of which it is not known whether they were written.
+    pub(crate) fn undecided(&self) -> Vec<S3Name> {
+        let state = self.state();
+        let is_undecided = |session: &&Arc<Session>| matches!(session.phase(), Phase::Committing | Phase::Unknown);
+        state.open.values().filter(is_undecided).map(|session| session.name.clone()).collect()
+    }
+
+    pub(super) fn add_lost(&self, name: &S3Name) {
+        let mut state = self.state();
+        if state.lost.len() < LOST_MAX {
+            state.lost.insert(name.clone());
+        }
+    }
+
+    pub(super) fn forget_lost(&self, name: &S3Name) {
+        self.state().lost.remove(name);
+    }
+
+    pub(crate) fn lost(&self) -> Vec<S3Name> {
+        self.state().lost.iter().cloned().collect()
     }
 
     /// Closes all uploads, in one step for each, and lets no new one start. Returns those that are to be aborted.

@@ -157,6 +157,11 @@ impl Session {
         Ok(self.server.is_aws() || self.s3.is_aws())
     }
 
+    /// How often a request about the object is sent at most.
+    pub(crate) async fn attempts(&self) -> Result<u32> {
+        self.s3.at_most(self.patience.attempts).await
+    }
+
     /// Whether S3 has said that the bucket is in another region than the one that was asked.
     pub(crate) fn redirect<E: ProvideErrorMetadata>(&self, region: &str, error: &Failed<E>) -> bool {
         self.s3.redirect(self.name.bucket(), region, error)
@@ -215,10 +220,16 @@ impl Session {
     /// An answer that had the id of a multipart upload was lost.
     pub(super) fn may_have_orphan(&self) {
         self.orphan.store(true, Ordering::Relaxed);
+        self.uploads().add_lost(&self.name);
     }
 
-    pub(crate) fn has_orphan(&self) -> bool {
-        self.orphan.load(Ordering::Relaxed)
+    /// Whether there may be such an upload. The caller tells of it, and the handle does not any more.
+    pub(crate) fn take_orphan(&self) -> bool {
+        let has_orphan = self.orphan.swap(false, Ordering::Relaxed);
+        if has_orphan {
+            self.uploads().forget_lost(&self.name);
+        }
+        has_orphan
     }
 
     /// Counts a request until the result is dropped.
@@ -254,6 +265,16 @@ impl Session {
     /// Asks the caller's gate whether the object may be made.
     pub(crate) async fn pass(&self) -> Result<Option<Pass>> {
         gate::pass(self.s3.gate()).await
+    }
+
+    /// Whether the caller's gate has closed.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.s3.gate().is_some_and(|gate| gate.has_closed())
+    }
+
+    /// Waits until the caller's gate has closed.
+    pub(crate) async fn ending(&self) {
+        gate::closed(self.s3.gate()).await;
     }
 
     /// From here on, nobody aborts, until [`ended`](Self::ended).

@@ -33,6 +33,11 @@ pub(crate) trait Unfinished: Send + Sync {
 
 /// What is left if there is no time to undo it. The thread sets it before it begins.
 static LEFT: OnceLock<String> = OnceLock::new();
+/// What is left if the process ends while a first signal waits for a commit.
+static LEFT_BY_COMMIT: OnceLock<String> = OnceLock::new();
+/// What the thread is woken for.
+const UNDO: u8 = 0;
+const PREPARE: u8 = 1;
 /// The same, where nobody has asked before.
 const UNKNOWN: &str = "waxseal: warning: an unfinished upload may be left in the store: look for it, and abort it\n";
 
@@ -73,6 +78,7 @@ fn start() -> io::Result<()> {
         let mut byte = [0];
         loop {
             match rustix::io::read(&waiting, &mut byte) {
+                Ok(1) if byte == [PREPARE] => prepare(),
                 Ok(1) => undo_all(),
                 Err(rustix::io::Errno::INTR) => {}
                 _ => return,
@@ -95,11 +101,18 @@ pub(super) fn wake() -> bool {
         return false;
     }
     note_time();
-    WAKER.get().is_some_and(|waker| rustix::io::write(&waker.pipe, &[0]).is_ok())
+    WAKER.get().is_some_and(|waker| rustix::io::write(&waker.pipe, &[UNDO]).is_ok())
 }
 
 /// A first signal waits for a commit. Safe in a signal handler.
-pub(super) fn note_time() {
+pub(super) fn note_hold() {
+    note_time();
+    if let Some(waker) = WAKER.get().filter(|_| is_any()) {
+        let _ = rustix::io::write(&waker.pipe, &[PREPARE]);
+    }
+}
+
+fn note_time() {
     let _ = FIRST.compare_exchange(0, now_ms(), Ordering::SeqCst, Ordering::SeqCst);
 }
 
@@ -114,12 +127,28 @@ fn now_ms() -> i64 {
     i64::try_from(millis).unwrap_or(i64::MAX).max(1)
 }
 
+fn all() -> Vec<Arc<dyn Unfinished>> {
+    try_lock().map(|registry| registry.remote.clone()).unwrap_or_default()
+}
+
+/// The lines that a handler prints.
+fn lines(all: &[Arc<dyn Unfinished>]) -> String {
+    all.iter().flat_map(|what| what.left()).map(|left| report::warning(&left)).collect()
+}
+
+/// A commit may last. If a second signal ends the process, the handler says what is left.
+fn prepare() {
+    let left = lines(&all());
+    if !left.is_empty() {
+        let _ = LEFT_BY_COMMIT.set(left);
+    }
+}
+
 /// Undoes everything at once, and ends the process.
 fn undo_all() {
-    let all: Vec<Arc<dyn Unfinished>> = try_lock().map(|registry| registry.remote.clone()).unwrap_or_default();
+    let all = all();
     // Where the patience of the caller is shorter, a handler says this.
-    let left = all.iter().flat_map(|what| what.left()).map(|left| report::warning(&left)).collect();
-    let _ = LEFT.set(left);
+    let _ = LEFT.set(lines(&all));
     let deadline = Instant::now() + PATIENCE;
     let (tell, told) = channel();
     for (number, what) in all.iter().enumerate() {
@@ -147,7 +176,7 @@ fn undo_all() {
 /// Says what may be left on other machines. Safe in a signal handler.
 pub(super) fn tell_what_is_left() {
     if is_any() {
-        let told = LEFT.get().map_or(UNKNOWN, String::as_str);
+        let told = LEFT.get().or_else(|| LEFT_BY_COMMIT.get()).map_or(UNKNOWN, String::as_str);
         let _ = rustix::io::write(rustix::stdio::stderr(), told.as_bytes());
     }
 }

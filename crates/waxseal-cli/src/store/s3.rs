@@ -13,7 +13,7 @@ use waxseal::io::{Overwrite, ReadAt};
 use waxseal::rewrap::{Plan, Report};
 use waxseal_aws_s3::{
     Encryption, Gate, NotAborted, OpenUpload, Overwrite as Replacing, RewrapOptions, S3, S3Config, S3Name, Upload,
-    UploadOptions, Uploaded,
+    UploadOptions, UploadWarning, Uploaded,
 };
 
 use super::{Names, NewObject, Object, Options, Store, say};
@@ -170,6 +170,10 @@ impl Gate for Commits {
             Ok(())
         });
     }
+
+    fn has_closed(&self) -> bool {
+        signals::has_come()
+    }
 }
 
 /// The uploads of a handle.
@@ -182,17 +186,27 @@ impl Unfinished for Uploads {
             Some(upload) => left_behind(upload, &left.error.to_string()),
             None => left.to_string(),
         };
-        left.iter().map(words).collect()
+        left.iter().map(words).chain(self.0.lost_uploads().iter().map(lost)).collect()
     }
 
     fn left(&self) -> Vec<String> {
-        self.0.open_uploads().iter().map(|upload| left_behind(upload, "the program was ended")).collect()
+        let why = "the program was ended";
+        let unknown = |name: &S3Name| format!("it is not known whether {name} was written ({why})");
+        let undecided = self.0.undecided().iter().map(unknown).collect::<Vec<_>>();
+        let open = self.0.open_uploads();
+        let open = open.iter().map(|upload| left_behind(upload, why));
+        undecided.into_iter().chain(open).chain(self.0.lost_uploads().iter().map(lost)).collect()
     }
 }
 
 fn left_behind(upload: &OpenUpload, why: &str) -> String {
     let (name, command) = (&upload.name, abort_command(upload));
     format!("an upload to {name} may be left, and costs money until it is aborted ({why}): {command}")
+}
+
+/// An upload whose id nobody knows.
+fn lost(name: &S3Name) -> String {
+    format!("{name}: {}", UploadWarning::UnfinishedUploadMayBeLeft)
 }
 
 /// With the same profile and region.
@@ -349,6 +363,7 @@ fn tell_what_is_left(s3: &S3, name: &S3Name) {
             .iter()
             .filter(|upload| upload.name == *name)
             .for_each(|upload| say(left_behind(upload, "S3 refused that")));
+        s3.lost_uploads().iter().filter(|lost| *lost == name).for_each(|name| say(lost(name)));
     }
 }
 
