@@ -74,7 +74,7 @@ impl Found {
             Failure::usage(format!("the name {} does not end in .wax", self.place.display()))
                 .hint("decrypt it in a run of its own, and name the output with -o")
         })?;
-        Ok(Job { input: self.place.clone(), output: above.place(&name)?, naming: Naming::Given, chosen })
+        Ok(Job { input: self.place.clone(), output: above.place(&name)?, naming: Naming::Below, chosen })
     }
 
     /// Its name below the top of the output tree, which the command changes in the same way for all.

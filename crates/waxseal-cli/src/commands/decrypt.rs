@@ -45,10 +45,13 @@ fn all(many: Many, args: &DecryptArgs, session: &Session) -> Result<Exit> {
 }
 
 fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
-    if args.files.skip_existing && job.is_done(Direction::Decrypt) {
+    if args.files.skip_existing && job.is_done(Direction::Decrypt)? {
         return Ok(Done::skipped(job));
     }
     let input = job.input.open()?;
+    if args.files.write.force {
+        job.check_replaced(Direction::Decrypt)?;
+    }
     let target = plan::target(job, &input, args.files.write.force, &open.forbidden())?;
     let output_name = target.name();
     let mut output = target.open(Content::Plaintext, MODE, input.len())?;

@@ -112,7 +112,7 @@ struct Seal<'a> {
 
 impl Seal<'_> {
     fn file(&self, job: &Job) -> Result<Done> {
-        if self.args.files.skip_existing && job.is_done(Direction::Encrypt) {
+        if self.args.files.skip_existing && job.is_done(Direction::Encrypt)? {
             return Ok(Done::skipped(job));
         }
         let input = job.input.open()?;
@@ -122,10 +122,8 @@ impl Seal<'_> {
         if job.chosen == Chosen::Found && job.input.last().is_some_and(|name| input.is_sealed(name)) {
             return Ok(Done::left_out(&job.input.name(), Why::Sealed));
         }
-        if self.args.files.write.force && job.would_replace_an_unsealed_file() {
-            let output = job.output.display();
-            let failure = Failure::new(Exit::Unmet, format!("the output {output} exists, and is not a sealed file"));
-            return Err(failure.hint("name another folder with -o, or rename this file"));
+        if self.args.files.write.force {
+            job.check_replaced(Direction::Encrypt)?;
         }
         let mut supply = input.supply_by(self.args.reading)?;
         let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
