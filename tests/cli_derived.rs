@@ -150,3 +150,35 @@ fn what_is_not_sealed_is_not_skipped() {
     place.ok(&with(&OPEN, &["--skip-existing", "t/a.wax"]));
     assert_eq!(place.read("t/a"), b"another content");
 }
+
+/// What is sealed already is not in the tree of the outputs, so this is said.
+#[test]
+fn what_is_sealed_already_is_said_if_there_is_a_tree_of_outputs() {
+    let place = Place::new();
+    fs::create_dir(place.path("t")).unwrap();
+    place.write("t/a", "content");
+    place.sealed("t/b", b"content");
+    let ran = place.ok(&with(&SEAL, &["-r", "-o", "out", "t"]));
+    assert_eq!(ran.stderr, "waxseal: t/b: skipped: it is sealed already\n");
+    assert!(place.ok(&with(&SEAL, &["-f", "-q", "-r", "-o", "out", "t"])).stderr.is_empty());
+    assert!(!place.ok(&with(&SEAL, &["-r", "t"])).stderr.contains("t/b: skipped"));
+}
+
+/// An output does not replace the list that is being read.
+#[test]
+fn the_list_is_no_output() {
+    let place = Place::new();
+    place.write("a", "content");
+    let list = place.sealed("list.wax", b"content");
+    place.write("a.wax", "a\n");
+    place.write("plain", "plain.wax\n");
+    place.write("plain.wax", &list);
+    place.fails(&with(&OPEN, &["-f", "--files-from", "plain"]), 2, &["plain is the list of --files-from"]);
+    let stdin = File::open(place.path("plain")).unwrap();
+    let ran: cli_support::Ran =
+        place.command(&with(&OPEN, &["-f", "--files-from", "-"])).stdin(stdin).output().unwrap().into();
+    ran.failed(2, &["plain is the list of --files-from"]);
+    assert_eq!(place.read("plain"), b"plain.wax\n");
+    place.fails(&with(&SEAL, &["--files-from", "a.wax"]), 2, &["a.wax is the list of --files-from", "hint: "]);
+    assert_eq!(place.read("a.wax"), b"a\n");
+}
