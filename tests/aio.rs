@@ -265,6 +265,32 @@ fn a_writer_that_failed_stays_failed() {
     });
 }
 
+/// If no thread can be started, the runtime panics. Whoever goes on gets no plaintext with a hole, and no file.
+#[test]
+fn a_panic_of_the_runtime_is_final() {
+    let key = Arc::new(KeyFile::generate().unwrap());
+    let file = sealed(&key, &text(3 << 20));
+    // No system has so much memory for the stack of a thread.
+    let runtime = Builder::new_current_thread().thread_stack_size(1 << 50).build().unwrap();
+    let panics = |poll: &mut dyn FnMut(&mut Context<'_>)| {
+        let _entered = runtime.enter();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let poll = std::panic::AssertUnwindSafe(|| poll(&mut cx));
+        assert!(std::panic::catch_unwind(poll).is_err());
+    };
+    let mut reader = block_on(OpenReader::new(&file[..], openers(&key), &Demands::new())).unwrap();
+    let mut buffer = vec![0; 100];
+    panics(&mut |cx| drop(Pin::new(&mut reader).poll_read(cx, &mut ReadBuf::new(&mut buffer))));
+    for _ in 0..2 {
+        assert!(block_on(reader.read(&mut buffer)).is_err());
+    }
+    let envelope = Envelope::new(&[&*key], &SealOptions::new()).unwrap();
+    let mut writer = SealWriter::with_envelope(Vec::new(), envelope);
+    panics(&mut |cx| drop(Pin::new(&mut writer).poll_write(cx, &text(1 << 20))));
+    assert!(block_on(writer.write(b"more")).is_err() && block_on(writer.flush()).is_err());
+    assert!(block_on(writer.finish()).is_err());
+}
+
 #[test]
 fn damage_is_found_after_the_verified_part() {
     let key = Arc::new(KeyFile::generate().unwrap());

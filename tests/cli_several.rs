@@ -88,7 +88,7 @@ fn each_has_its_own_result_and_its_own_warnings() {
 fn what_one_makes_and_another_takes_is_done_in_order() {
     let place = Place::new();
     place.write("a", noise(5_000));
-    place.write("a.wax", "not sealed");
+    place.sealed("a.wax", b"another content");
     place.ok(&["encrypt", "-f", "-k", "file:k", "a", "a.wax"]);
     std::fs::rename(place.path("a.wax"), place.path("b.wax")).unwrap();
     place.ok(&["decrypt", "-k", "file:k", "-o", "again", "a.wax.wax"]);

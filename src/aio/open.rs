@@ -54,6 +54,8 @@ pub struct OpenReader<R> {
 enum Broken {
     Tampered(Tampered),
     Other(io::ErrorKind, String),
+    /// A piece was lost.
+    Panicked,
 }
 
 /// A piece of the file, and its plaintext as far as it is authentic. The buffers may be longer.
@@ -168,10 +170,13 @@ impl<R: AsyncRead + Unpin> OpenReader<R> {
         let (first, opener) = (self.next, Arc::clone(&self.opener));
         self.next = first.and_then(|first| ChunkIndex::new(first.get() + (len / SEALED_CHUNK_LEN) as u64));
         self.is_read = ends;
+        // If the runtime cannot start a thread, it panics. Then the piece is lost, and no later read may go on after it.
+        self.broken = Some(Broken::Panicked);
         self.jobs.push(len, move || {
             piece.tampered = piece.open(&opener, first, len, ends).err();
             Ok(piece)
         });
+        self.broken = None;
     }
 
     fn poll_give(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<Result<()>> {
@@ -205,6 +210,7 @@ impl<R: AsyncRead + Unpin> OpenReader<R> {
         Some(match self.broken.as_ref()? {
             Broken::Tampered(tampered) => Error::Tampered(tampered.clone()).into(),
             Broken::Other(kind, text) => io::Error::new(*kind, text.clone()),
+            Broken::Panicked => Error::ApiMisuse("reading from a reader that has panicked").into(),
         })
     }
 }

@@ -216,10 +216,13 @@ impl<W: AsyncWrite + Unpin> SealWriter<W> {
         self.plaintext.reserve_exact(if ends { 0 } else { PIECE });
         let envelope = Arc::clone(&self.envelope);
         let mut sealed = spare.sealed;
+        // If the runtime cannot start a thread, it panics. Then the piece is lost, and no later call may go on.
+        let state = std::mem::replace(&mut self.state, State::Failed);
         self.jobs.push(plaintext.len(), move || {
             seal_piece(&envelope, first, &plaintext, ends, &mut sealed)?;
             Ok(Piece { plaintext, sealed })
         });
+        self.state = state;
         Ok(())
     }
 

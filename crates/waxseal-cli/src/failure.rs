@@ -25,12 +25,14 @@ pub(crate) struct Failure {
     pub(crate) failed_at: Option<u64>,
     /// The key service's id of the failed request.
     pub(crate) request_id: Option<String>,
+    /// The system refused to open or to read the input.
+    pub(crate) is_of_input: bool,
 }
 
 impl Failure {
     /// A failure with this exit code.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, failed_at: None, request_id: None }
+        Self { exit, message: message.into(), hint: None, failed_at: None, request_id: None, is_of_input: false }
     }
 
     /// The command line is wrong.
@@ -58,8 +60,15 @@ impl From<Error> for Failure {
             hint: hint_of(&error),
             failed_at: failed_at(&error),
             request_id: provider_of(&error).and_then(|provider| provider.request_id.clone()),
+            is_of_input: matches!(&error, Error::Io { action, .. } if is_of_input(action)),
         }
     }
+}
+
+/// Whether this was done to the input, which may have gone.
+fn is_of_input(action: &str) -> bool {
+    let reads = ["reading", "opening", "looking at", "finding the end", "locking"];
+    reads.iter().any(|verb| action.starts_with(verb)) && !action.contains("output")
 }
 
 fn exit_of(error: &Error) -> Exit {
@@ -235,6 +244,17 @@ mod tests {
         for (error, exit) in cases {
             let text = format!("{error:?}");
             assert_eq!(Failure::from(error).exit, exit, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_output_that_fails_is_no_lost_input() {
+        let is_of_input = |action: &str| Failure::io(action, io::ErrorKind::StorageFull.into()).is_of_input;
+        for action in ["opening the input", "reading the input", "reading the header", "looking at the input"] {
+            assert!(is_of_input(action), "{action}");
+        }
+        for action in ["writing the output", "opening the output", "making the folder for x", "syncing the output"] {
+            assert!(!is_of_input(action), "{action}");
         }
     }
 

@@ -144,10 +144,7 @@ impl Entry {
 
     /// Opens a regular file. A FIFO does not make it wait.
     pub(crate) fn open(&self) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let folder = self.folder.find()?;
-        let file = File::from(retry_on_intr(|| rustix::fs::openat(&folder, &self.name, flags, Mode::empty()))?);
-        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file any more")) }
+        regular_at(&*self.folder.find()?, Path::new(&self.name), OFlags::NOFOLLOW)
     }
 
     /// What has the name, if it is a regular file that can be read.
@@ -192,6 +189,17 @@ impl PartialEq for Entry {
 }
 
 impl Eq for Entry {}
+
+/// Opens the regular file at `path`, also through a symbolic link. A FIFO does not make it wait.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    regular_at(CWD, path, OFlags::empty())
+}
+
+fn regular_at(folder: impl AsFd, path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
+    let file = File::from(retry_on_intr(|| rustix::fs::openat(&folder, path, flags, Mode::empty()))?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file any more")) }
+}
 
 /// Opens the folder at a path that the user named, also through a symbolic link.
 pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {

@@ -19,6 +19,7 @@ use super::Result;
 use super::args::Reading;
 use super::escape::Name;
 use super::failure::Failure;
+use super::folder::open_regular;
 use super::place::{Place, opened_name};
 use super::store::{Object, ObjectName};
 use super::{signals, streams};
@@ -54,9 +55,24 @@ impl Place {
                 false => failure,
             }
         })?;
+        Input::of(file)
+    }
+
+    /// Opens it, if it is a regular file or an object that can be read. A FIFO does not make it wait.
+    pub(crate) fn open_whole(&self) -> Option<Input> {
+        match self {
+            Self::Stream => None,
+            Self::Path(path) => Input::of(open_regular(path).ok()?).ok(),
+            Self::Below(_) | Self::Object(_) => self.open().ok(),
+        }
+    }
+}
+
+impl Input {
+    fn of(file: File) -> Result<Self> {
         let metadata = file.metadata().map_err(|error| Failure::io("reading the size of the input", error))?;
         let source = Source::try_from_file(&file);
-        Ok(Input(match source.map_err(|error| Failure::io("reading the current position in the input", error))? {
+        Ok(Self(match source.map_err(|error| Failure::io("reading the current position in the input", error))? {
             Source::File(_) => What::File(file, metadata),
             _ => What::Stream(file, metadata),
         }))

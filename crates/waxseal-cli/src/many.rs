@@ -18,6 +18,7 @@ use super::escape::{self, Name};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::folder::{self, Part, Tree};
+use super::input::Identity;
 use super::known::Known;
 use super::list::{Ending, List};
 use super::outputs::{Above, Outputs, Top};
@@ -29,6 +30,7 @@ use super::progress::Count;
 use super::report::Done;
 use super::session::Session;
 use super::store::{self, ObjectName};
+use super::streams;
 use super::walk::{self, Seen, Walk, Why};
 
 /// Which of the files below a folder are taken.
@@ -74,7 +76,7 @@ impl Found {
             Failure::usage(format!("the name {} does not end in .wax", self.place.display()))
                 .hint("decrypt it in a run of its own, and name the output with -o")
         })?;
-        Ok(Job { input: self.place.clone(), output: above.place(&name)?, naming: Naming::Given, chosen })
+        Ok(Job { input: self.place.clone(), output: above.place(&name)?, naming: Naming::Below, chosen })
     }
 
     /// Its name below the top of the output tree, which the command changes in the same way for all.
@@ -169,6 +171,16 @@ impl Many {
         self.named.iter().map(|path| Place::input(path)).chain(list).collect()
     }
 
+    /// The list, which no output must replace while it is read.
+    pub(crate) fn forbidden(&self) -> Option<(Identity, &'static str)> {
+        let (path, _) = self.list.as_ref()?;
+        let list = match is_stdin(path) {
+            true => streams::stdin().and_then(|stdin| stdin.metadata()).ok().as_ref().and_then(Identity::of),
+            false => Identity::at(path),
+        };
+        list.map(|list| (list, "list of --files-from"))
+    }
+
     /// Does `work` for each input, several at once, as [`Session::each_at_once`] does. What a command leaves out is not a
     /// failure. Ends with a summary. If there was no input, the exit code is `empty`.
     ///
@@ -223,7 +235,12 @@ fn settle(step: Step, session: &Session, work: impl Fn(&Found) -> Result<Done>) 
                 Err(failure) => Some(failure),
             };
             // Something else in its place can be refused as an input, too.
-            let is_lost = |failure: &Failure| matches!(failure.exit, Exit::Io | Exit::NoInput | Exit::Usage);
+            let is_lost = |failure: &Failure| match failure.exit {
+                // A full disk is no less full because the input has gone.
+                Exit::Io => failure.is_of_input,
+                Exit::NoInput | Exit::Usage => true,
+                _ => false,
+            };
             let is_lost = failed.is_some_and(is_lost);
             match &found.place {
                 Place::Object(_) if found.is_gone(failed) => left_out(&found.place.name(), Why::Gone),

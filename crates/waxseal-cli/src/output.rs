@@ -3,7 +3,7 @@
 //! A file is written under a temporary name in the same folder, synced, and renamed in one step. An object in a store
 //! appears with the request that completes its upload. Until then, an existing file or object stays unchanged.
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -58,6 +58,16 @@ enum There {
 impl Target {
     /// Checks `place` as an output, and opens its folder. Nothing is created.
     pub(crate) fn at(place: &Place, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
+        Self::checked(place, overwrite, forbidden, false)
+    }
+
+    /// As [`Target::at`], for a name that was derived from the input's name. The user did not write it, and whoever may
+    /// write to its folder can put something there first. So either a file has it, or nothing.
+    pub(crate) fn derived(place: &Place, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
+        Self::checked(place, overwrite, forbidden, true)
+    }
+
+    fn checked(place: &Place, overwrite: Overwrite, forbidden: &Forbidden, is_derived: bool) -> Result<Self> {
         let there = match place {
             Place::Stream => {
                 check_stdout(forbidden)?;
@@ -65,11 +75,11 @@ impl Target {
             }
             Place::Path(path) => {
                 let destination = Destination::at(path).map_err(|error| no_destination(path, error))?;
-                There::of(destination, path, overwrite, forbidden)?
+                There::of(destination, path, overwrite, forbidden, is_derived)?
             }
             Place::Below(entry) => {
                 let destination = entry.destination().map_err(|error| no_folder(entry.path(), error))?;
-                There::of(destination, entry.path(), overwrite, forbidden)?
+                There::of(destination, entry.path(), overwrite, forbidden, is_derived)?
             }
             Place::Object(object) => {
                 if let Some(what) = place.identity().and_then(|identity| what_of(forbidden, &identity)) {
@@ -146,14 +156,22 @@ impl Target {
 
 impl There {
     /// `path` is for messages.
-    fn of(destination: Destination, path: &Path, overwrite: Overwrite, forbidden: &Forbidden) -> Result<Self> {
+    fn of(
+        destination: Destination,
+        path: &Path,
+        overwrite: Overwrite,
+        forbidden: &Forbidden,
+        is_derived: bool,
+    ) -> Result<Self> {
         let Some(there) = destination.found() else { return Ok(Self::File(destination, overwrite)) };
         let name = escape::path(path);
         if let Some(what) = Identity::of(there).and_then(|identity| what_of(forbidden, &identity)) {
             return Err(is_in_use(&name, what));
         }
         let kind = there.file_type();
-        if kind.is_dir() {
+        if is_derived && !kind.is_file() {
+            Err(not_a_file(&name, kind))
+        } else if kind.is_dir() {
             Err(Failure::usage(format!("the output {name} is a folder")).hint("name a file in it"))
         } else if kind.is_file() && overwrite == Overwrite::Refuse {
             Err(exists(path))
@@ -178,6 +196,23 @@ impl There {
 /// What `identity` is, if it must not be an output.
 fn what_of(forbidden: &Forbidden, identity: &Identity) -> Option<&'static str> {
     forbidden.iter().find(|(other, _)| other == identity).map(|(_, what)| *what)
+}
+
+/// Something that is no file has a name that was derived from the input's name.
+fn not_a_file(name: &str, kind: FileType) -> Failure {
+    let what = if kind.is_dir() {
+        "a folder"
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_char_device() || kind.is_block_device() {
+        "a device"
+    } else {
+        "something else"
+    };
+    Failure::new(Exit::Unmet, format!("the output {name} is {what}, not a file: nothing is written to it"))
+        .hint("rename or remove it, or name another output with -o")
 }
 
 fn is_in_use(name: &str, what: &str) -> Failure {

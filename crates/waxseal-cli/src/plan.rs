@@ -11,6 +11,7 @@ use waxseal::format::Pairs;
 
 use super::Result;
 use super::args::{FileArgs, PairArgs};
+use super::exit::Exit;
 use super::failure::Failure;
 use super::input::Input;
 use super::output::{Forbidden, Overwrite, Target};
@@ -49,15 +50,37 @@ impl Job {
     ///
     /// An empty one may be only a name: where a file system cannot name a file without replacing another one, a power
     /// cut can leave it. It counts only if it is all that there is to decrypt.
-    pub(crate) fn is_done(&self, direction: Direction) -> bool {
-        let Some(len) = self.output.whole_len() else { return false };
-        len > 0 || direction == Direction::Decrypt && self.opens_to_nothing()
+    ///
+    /// # Errors
+    /// The output of `encrypt` is there, but it is not a sealed file. So the input was not sealed. An output that cannot be
+    /// read counts as sealed.
+    pub(crate) fn is_done(&self, direction: Direction) -> Result<bool> {
+        match (direction, self.output.whole_len()) {
+            (_, None) => Ok(false),
+            (Direction::Decrypt, Some(len)) => Ok(len > 0 || self.opens_to_nothing()),
+            (Direction::Encrypt, Some(0)) => Ok(false),
+            (Direction::Encrypt, Some(_)) if self.has_sealed_output() == Some(false) => {
+                Err(self.output_is_not_sealed())
+            }
+            (Direction::Encrypt, Some(_)) => Ok(true),
+        }
+    }
+
+    /// Whether the output is a sealed file. `None` if it cannot be read.
+    fn has_sealed_output(&self) -> Option<bool> {
+        let (output, name) = (self.output.open_whole()?, self.output.last()?);
+        Some(output.is_sealed(name))
+    }
+
+    fn output_is_not_sealed(&self) -> Failure {
+        let output = self.output.display();
+        let failure = Failure::new(Exit::Unmet, format!("the output {output} exists, and is not a sealed file"));
+        failure.hint("rename that file, or name another output with -o")
     }
 
     /// Whether the input is so short that its plaintext is empty.
     fn opens_to_nothing(&self) -> bool {
-        let is_whole = self.input.whole_len().is_some();
-        let Some(input) = is_whole.then(|| self.input.open().ok()).flatten() else { return false };
+        let Some(input) = self.input.open_whole() else { return false };
         let (len, header) = (input.len(), input.header());
         let end = len.zip(header.ok()).map(|(len, (_, header))| Layout::of(&header).end(len));
         matches!(end, Some(Ok(end)) if end.plaintext_len == 0)
@@ -68,13 +91,21 @@ impl Job {
         (&self.input, Some(&self.output))
     }
 
-    /// Whether the output would replace a file that is not sealed. If nobody named the input, nobody knew of that: the file
-    /// beside it may be an input itself, which only has such a name.
-    pub(crate) fn would_replace_an_unsealed_file(&self) -> bool {
-        let there = || self.output.whole_len().is_some_and(|len| len > 0);
-        let is_sealed =
-            || self.output.open().is_ok_and(|file| self.output.last().is_some_and(|name| file.is_sealed(name)));
-        self.chosen == Chosen::Found && there() && !is_sealed()
+    /// Checks what `-f` would replace. The user has not written a derived name. What has it may be an input itself, which
+    /// only has such a name. So `encrypt` replaces only a sealed file, and `decrypt` only a file that is not sealed.
+    pub(crate) fn check_replaced(&self, direction: Direction) -> Result<()> {
+        let is_there = || self.output.whole_len().is_some_and(|len| len > 0);
+        if self.naming == Naming::Given || !is_there() {
+            return Ok(());
+        }
+        match (direction, self.has_sealed_output()) {
+            (Direction::Encrypt, None | Some(false)) => Err(self.output_is_not_sealed()),
+            (Direction::Decrypt, Some(true)) => {
+                let failure = format!("the output {} exists, and is a sealed file", self.output.display());
+                Err(Failure::new(Exit::Unmet, failure).hint("rename that file, or name another output with -o"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -85,6 +116,8 @@ pub(crate) enum Naming {
     Given,
     /// It is derived from the input's name, in the same folder.
     Beside,
+    /// It is derived from the input's name, in a tree of outputs.
+    Below,
 }
 
 /// Who chose an input.
@@ -143,7 +176,10 @@ pub(crate) fn target(job: &Job, input: &Input, force: bool, keys: &Forbidden) ->
     }
     let mut forbidden = keys.clone();
     forbidden.extend(input.identity().map(|identity| (identity, "input")));
-    Target::at(&job.output, overwrite(force), &forbidden)
+    match job.naming {
+        Naming::Given => Target::at(&job.output, overwrite(force), &forbidden),
+        Naming::Beside | Naming::Below => Target::derived(&job.output, overwrite(force), &forbidden),
+    }
 }
 
 /// The meaning of `-f`.

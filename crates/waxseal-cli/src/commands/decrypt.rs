@@ -8,7 +8,7 @@ use crate::args::{AccountArgs, DecryptArgs, EncryptArgs, OpenArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::many::{Found, Many, Takes};
-use crate::output::Content;
+use crate::output::{Content, Forbidden};
 use crate::place::Place;
 use crate::plan::{self, Direction, Job};
 use crate::report::Done;
@@ -29,8 +29,9 @@ pub(crate) fn run(args: &DecryptArgs, session: &Session) -> Result<Exit> {
     let jobs = plan::jobs(&args.files, Direction::Decrypt)?;
     let inputs: Vec<_> = jobs.iter().map(|job| job.input.clone()).collect();
     let open = Open::new(&args.open, &args.pairs, &inputs, session)?;
-    Ok(session
-        .each_at_once(&jobs, !args.files.write.no_sync || open.may_call(), Job::place, |job| decrypt(job, args, &open)))
+    Ok(session.each_at_once(&jobs, !args.files.write.no_sync || open.may_call(), Job::place, |job| {
+        decrypt(job, args, &open, &Vec::new())
+    }))
 }
 
 /// Opens each input that is found.
@@ -38,18 +39,22 @@ fn all(many: Many, args: &DecryptArgs, session: &Session) -> Result<Exit> {
     let streams = many.streams();
     let open = Open::new(&args.open, &args.pairs, &streams, session)?;
     let is_synced = !args.files.write.no_sync;
+    let list: Forbidden = many.forbidden().into_iter().collect();
     let many = many.below(args.files.output.as_deref(), Direction::Decrypt, is_synced)?;
     let claims = |found: &Found| found.claims(Direction::Decrypt);
-    let work = |found: &Found| decrypt(&found.job(Direction::Decrypt)?, args, &open);
+    let work = |found: &Found| decrypt(&found.job(Direction::Decrypt)?, args, &open, &list);
     many.each(session, is_synced || open.may_call(), Exit::Done, claims, work)
 }
 
-fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>) -> Result<Done> {
-    if args.files.skip_existing && job.is_done(Direction::Decrypt) {
+fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>, list: &Forbidden) -> Result<Done> {
+    if args.files.skip_existing && job.is_done(Direction::Decrypt)? {
         return Ok(Done::skipped(job));
     }
     let input = job.input.open()?;
-    let target = plan::target(job, &input, args.files.write.force, &open.forbidden())?;
+    if args.files.write.force {
+        job.check_replaced(Direction::Decrypt)?;
+    }
+    let target = plan::target(job, &input, args.files.write.force, &[open.forbidden(), list.clone()].concat())?;
     let output_name = target.name();
     let mut output = target.open(Content::Plaintext, MODE, input.len())?;
     output.keep_time(&job.input, &input);

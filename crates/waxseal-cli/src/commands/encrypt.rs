@@ -19,7 +19,7 @@ use crate::many::{Found, Many, Takes};
 use crate::once;
 use crate::output::{Content, Forbidden, Output, Target};
 use crate::place::Place;
-use crate::plan::{self, Chosen, Direction, Job};
+use crate::plan::{self, Chosen, Direction, Job, Naming};
 use crate::progress::Watch;
 use crate::report::Done;
 use crate::session::{Session, durability};
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
         jobs.iter().map(|job| job.input.clone()).chain(many.iter().flat_map(Many::streams)).collect::<Vec<_>>();
     once::check(&inputs, keys.specs())?;
     check_reading(args.reading, &inputs)?;
-    let forbidden = keys.forbidden();
+    let mut forbidden = keys.forbidden();
     let command = args.from_command.then(|| command_target(args, &forbidden)).transpose()?;
     let cloud = Cloud::new(&args.kms)?;
     let sealers = keys.load(&Keyring { cloud: &cloud, reporter: &session.reporter })?;
@@ -48,6 +48,7 @@ pub(crate) fn run(args: &EncryptArgs, session: &Session) -> Result<Exit> {
     let envelopes = Envelopes::new(&sealers, &options, &cloud);
     let envelopes = if args.one_data_key { envelopes.sharing()? } else { envelopes };
     let named = named.map(|named| named.join(" "));
+    forbidden.extend(many.iter().filter_map(Many::forbidden));
     let seal = Seal { args, cloud: &cloud, sealers: &sealers, envelopes, forbidden, named, session };
     let waits = !args.files.write.no_sync || keys.specs().iter().any(|key| key.turn() != Turn::Local);
     if let Some(many) = many {
@@ -112,7 +113,7 @@ struct Seal<'a> {
 
 impl Seal<'_> {
     fn file(&self, job: &Job) -> Result<Done> {
-        if self.args.files.skip_existing && job.is_done(Direction::Encrypt) {
+        if self.args.files.skip_existing && job.is_done(Direction::Encrypt)? {
             return Ok(Done::skipped(job));
         }
         let input = job.input.open()?;
@@ -120,12 +121,10 @@ impl Seal<'_> {
             return Err(self.is_folder(&job.input));
         }
         if job.chosen == Chosen::Found && job.input.last().is_some_and(|name| input.is_sealed(name)) {
-            return Ok(Done::left_out(&job.input.name(), Why::Sealed));
+            return Ok(self.is_sealed_already(job));
         }
-        if self.args.files.write.force && job.would_replace_an_unsealed_file() {
-            let output = job.output.display();
-            let failure = Failure::new(Exit::Unmet, format!("the output {output} exists, and is not a sealed file"));
-            return Err(failure.hint("name another folder with -o, or rename this file"));
+        if self.args.files.write.force {
+            job.check_replaced(Direction::Encrypt)?;
         }
         let mut supply = input.supply_by(self.args.reading)?;
         let target = plan::target(job, &input, self.args.files.write.force, &self.forbidden)?;
@@ -148,6 +147,17 @@ impl Seal<'_> {
         let stored = output.commit(durability(self.args.files.write.no_sync), &self.session.reporter)?;
         self.session.say_where(job);
         Ok(self.done(sealed, next, name).of(&input).stored(stored))
+    }
+
+    /// Whoever looks for it in the tree of the outputs later must know why it is not there.
+    fn is_sealed_already(&self, job: &Job) -> Done {
+        let name = job.input.name();
+        let done = Done::left_out(&name, Why::Sealed);
+        if job.naming != Naming::Below {
+            return done;
+        }
+        self.session.reporter.remark(&format!("{name}: skipped: {}", Why::Sealed.text()));
+        Done { note: None, ..done }
     }
 
     /// The hint is the line that seals the folder with the same keys. It notices if tar fails. A name that cannot be shown

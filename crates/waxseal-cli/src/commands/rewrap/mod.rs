@@ -6,7 +6,6 @@ mod seen;
 mod told;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -27,6 +26,8 @@ use crate::escape::{self, Name};
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::folder::open_regular;
+use crate::input::Identity;
 use crate::many::{Found, Many, Takes};
 use crate::output::{Content, foreign_link};
 use crate::parallel::{self, Common};
@@ -94,10 +95,12 @@ fn are_one(one: &Place, other: &Place) -> bool {
 /// Whether a change of one file also changes the other. Some network and user-space file systems give the same number
 /// to two files, and such a file must not be left out.
 pub(super) fn have_one_front(one: &Path, other: &Path) -> bool {
-    let front = |path: &Path| -> std::io::Result<Vec<u8>> {
-        let mut front = Vec::new();
-        File::open(path)?.take(FRONT_LEN as u64).read_to_end(&mut front)?;
-        Ok(front)
+    // Anything can have taken the place of a file by now, also a FIFO.
+    let front = |path: &Path| -> std::io::Result<_> {
+        let file = open_regular(path)?;
+        let (identity, mut front) = (Identity::of(&file.metadata()?), Vec::new());
+        file.take(FRONT_LEN as u64).read_to_end(&mut front)?;
+        Ok((identity, front))
     };
     matches!((front(one), front(other)), (Ok(one), Ok(other)) if one == other)
 }
@@ -400,5 +403,8 @@ mod tests {
         std::fs::write(&other, vec![1; FRONT_LEN - 1]).unwrap();
         assert!(!have_one_front(&one, &other));
         assert!(!have_one_front(&missing, &missing));
+        // Nobody ever writes into it.
+        assert!(std::process::Command::new("mkfifo").arg(&missing).status().unwrap().success());
+        assert!(!have_one_front(&missing, &one));
     }
 }
