@@ -22,10 +22,10 @@ fn with<'a>(first: &[&'a str], rest: &[&'a str]) -> Vec<&'a str> {
 fn an_existing_output_is_kept_without_force() {
     let place = Place::new();
     place.write("in", "new");
-    place.write("in.wax", "old");
+    let old = place.sealed("in.wax", b"old one");
     place.fails(&with(&ENCRYPT, &["in"]), 8, &["in.wax exists", "hint: ", "-f"]);
     place.fails(&with(&ENCRYPT, &["-o", "in.wax", "in"]), 8, &["exists"]);
-    assert_eq!(place.read("in.wax"), b"old");
+    assert!(place.read("in.wax") == old);
     place.ok(&with(&ENCRYPT, &["-f", "in"]));
     assert_eq!(place.read("in.wax").len(), sealed_len(3));
     place.fails(&with(&DECRYPT, &["in.wax"]), 8, &["exists"]);
