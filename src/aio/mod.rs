@@ -6,10 +6,9 @@
 //! and writers. Sealing and opening of more than 64 KiB run on tokio's blocking threads. Several parts of 1 MiB are worked
 //! on at once. Outside a runtime, everything runs where it is polled.
 //!
-//! Keys are asked in one of two ways. `new` takes any [`KeySealer`](crate::keys::KeySealer) or
-//! [`KeyOpener`], and asks it on a blocking thread, because a passphrase takes a second of
-//! computation. A key service that answers asynchronously is asked by
-//! [`Envelope::new_async`](crate::Envelope::new_async) and [`OpenReader::new_async`].
+//! Keys are asked in one of two ways. `new` takes any [`KeySealer`](crate::keys::KeySealer) or [`KeyOpener`], and asks it
+//! on a blocking thread, because a passphrase takes a second of computation. A key service that answers asynchronously is
+//! asked by [`Envelope::new_async`](crate::Envelope::new_async) and [`OpenReader::new_async`].
 
 mod jobs;
 mod open;
