@@ -274,7 +274,7 @@ impl State {
         client.set_nodelay(true)?;
         let mut input = BufReader::with_capacity(1 << 16, client.try_clone()?);
         let head = read_head(&mut input)?;
-        let _open = Open::new(self);
+        let open = Open::new(self);
         let request = self.note(head);
         if self.gone.load(Ordering::SeqCst) {
             return Ok(());
@@ -282,6 +282,8 @@ impl State {
         self.actions(&request).into_iter().for_each(|action| action());
         let fault = self.fault(&request);
         std::thread::sleep(*locked(&self.delay));
+        // A client that has its answer may send the next request before this thread goes on.
+        drop(open);
         let mut exchange = Exchange { state: self, request: &request, client: &client, input };
         match fault {
             Some(S3Fault::Cut) => Ok(()),
