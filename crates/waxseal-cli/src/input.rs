@@ -219,11 +219,27 @@ impl Input {
 
     /// Whether it is a sealed file. If its name says so, the beginning may be damaged.
     pub(crate) fn is_sealed(&self, name: &OsStr) -> bool {
-        let begins = || {
+        self.whether_sealed(name).unwrap_or(false)
+    }
+
+    /// The same, if it is known.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn whether_sealed(&self, name: &OsStr) -> waxseal::Result<bool> {
+        if opened_name(name).is_none() {
             let mut start = [0; MAGIC.len()];
-            self.bytes().read_at(&mut start, 0).is_ok_and(|read| read == start.len()) && start == MAGIC
-        };
-        (opened_name(name).is_some() || begins()) && self.header().is_ok()
+            let read = self.bytes().read_at(&mut start, 0);
+            let read = read.map_err(|error| waxseal::Error::io("reading the header", error))?;
+            if read < start.len() || start != MAGIC {
+                return Ok(false);
+            }
+        }
+        match self.header() {
+            Ok(_) => Ok(true),
+            Err(error @ waxseal::Error::Io { .. }) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Reads the header and the bytes around it.

@@ -69,7 +69,13 @@ impl Job {
     /// Whether the output is a sealed file. `None` if it cannot be read.
     fn has_sealed_output(&self) -> Option<bool> {
         let (output, name) = (self.output.open_whole()?, self.output.last()?);
-        Some(output.is_sealed(name))
+        output.whether_sealed(name).ok()
+    }
+
+    fn output_is_unread(&self) -> Failure {
+        let output = self.output.display();
+        let failure = format!("the output {output} exists, and cannot be read: it may be a file that is not sealed");
+        Failure::new(Exit::Io, failure).hint("remove that file, or name another output with -o")
     }
 
     fn output_is_not_sealed(&self) -> Failure {
@@ -99,7 +105,8 @@ impl Job {
             return Ok(());
         }
         match (direction, self.has_sealed_output()) {
-            (Direction::Encrypt, None | Some(false)) => Err(self.output_is_not_sealed()),
+            (Direction::Encrypt, None) => Err(self.output_is_unread()),
+            (Direction::Encrypt, Some(false)) => Err(self.output_is_not_sealed()),
             (Direction::Decrypt, Some(true)) => {
                 let failure = format!("the output {} exists, and is a sealed file", self.output.display());
                 Err(Failure::new(Exit::Unmet, failure).hint("rename that file, or name another output with -o"))
