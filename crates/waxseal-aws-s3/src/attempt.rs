@@ -14,9 +14,10 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use waxseal::error::Result;
+use waxseal_aws::trouble;
 
 use crate::S3;
-use crate::failure::{Failed, code};
+use crate::failure::{Failed, SLOWER, code, is_about_credentials};
 
 /// What a failed request says about its effect, and about the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +41,6 @@ impl Sort {
     }
 }
 
-/// S3's codes for "fewer requests".
-const THROTTLED: [&str; 7] = [
-    "SlowDown",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingException",
-    "RequestLimitExceeded",
-    "TooManyRequests",
-    "BandwidthLimitExceeded",
-];
 /// S3's codes for failures on its side or on the way, some of them with status 200 or 400.
 const PASSING: [&str; 4] = ["InternalError", "RequestTimeout", "RequestTimeoutException", "OperationAborted"];
 /// S3's codes for a body that is not the one that was announced.
@@ -70,7 +61,7 @@ where
 
 fn of_answer(code: &str, status: u16) -> Sort {
     match (code, status) {
-        (code, _) if THROTTLED.contains(&code) => Sort::Throttled,
+        (code, _) if SLOWER.contains(&code) => Sort::Throttled,
         (code, _) if PASSING.contains(&code) => Sort::Lost,
         (code, _) if DAMAGED.contains(&code) => Sort::Damaged,
         (_, 429) => Sort::Throttled,
@@ -82,25 +73,13 @@ fn of_answer(code: &str, status: u16) -> Sort {
     }
 }
 
-/// The error and its causes.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
-}
-
-fn is_about_credentials<E: StdError + 'static>(error: &Failed<E>) -> bool {
-    causes(error).any(|cause| cause.is::<aws_credential_types::provider::error::CredentialsError>())
-}
-
 /// Nobody was there who could take the request.
 fn was_not_sent<E: StdError + 'static>(error: &Failed<E>) -> bool {
     const KINDS: [io::ErrorKind; 3] =
         [io::ErrorKind::ConnectionRefused, io::ErrorKind::HostUnreachable, io::ErrorKind::NetworkUnreachable];
-    causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| KINDS.contains(&error.kind()))
+    trouble::chain(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| KINDS.contains(&error.kind()))
 }
 
 /// How often a request is sent, and for how long it is waited for.
@@ -110,8 +89,8 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Sends a request until it succeeds, S3 refuses it, or it was sent often enough.
-    /// Asks the region to which S3 has redirected. The first redirect is not an attempt.
+    /// Sends a request until it succeeds, S3 refuses it, or it was sent often enough. If S3 redirects to another region,
+    /// that region is asked. The first redirect does not count as an attempt.
     pub(crate) async fn send<T, E, F>(
         self,
         s3: &S3,

@@ -201,16 +201,18 @@ where
     }
 }
 
+/// S3's codes for "fewer requests".
+pub(crate) const SLOWER: [&str; 7] = [
+    "SlowDown",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+];
+
 fn again_after(code: &str, status: u16) -> Again {
-    const SLOWER: [&str; 7] = [
-        "SlowDown",
-        "ServiceUnavailable",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequests",
-        "RequestLimitExceeded",
-        "BandwidthLimitExceeded",
-    ];
     match (code, status) {
         (code, _) if SLOWER.contains(&code) => Again::Slower,
         ("InternalError" | "RequestTimeout" | "OperationAborted", _) => Again::Soon,
@@ -221,7 +223,8 @@ fn again_after(code: &str, status: u16) -> Again {
     }
 }
 
-fn is_about_credentials<E: StdError + 'static>(error: &Failed<E>) -> bool {
+/// Whether there are no credentials. The request was then not sent.
+pub(crate) fn is_about_credentials<E: StdError + 'static>(error: &Failed<E>) -> bool {
     trouble::find::<CredentialsError>(error).is_some() || trouble::says(error, &["no providers in chain"])
 }
 
