@@ -115,7 +115,8 @@
 //! The feature `tokio` adds the module `aio`, for programs on tokio.
 //!
 //! The library installs no signal handler, prints nothing and changes no state of the process. In this crate, only
-//! [`engine`] and [`salvage()`] start threads. [`encrypt_file`] and [`decrypt_file`] use the engine.
+//! [`engine`] and [`salvage()`] start threads. The module `aio` uses the threads of the caller's runtime.
+//! [`encrypt_file`] and [`decrypt_file`] use the engine.
 
 #[cfg(feature = "tokio")]
 pub mod aio;
