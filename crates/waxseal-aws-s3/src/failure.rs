@@ -17,6 +17,7 @@ use waxseal_aws::{trouble, words};
 
 use crate::S3Name;
 use crate::again::Again;
+use crate::fetch::LEAST_SPEED;
 
 /// The SDK's error of one operation.
 pub(crate) type Failed<E> = SdkError<E, HttpResponse>;
@@ -103,7 +104,7 @@ fn known(
             (C::Credentials, "the credentials are not accepted", Some(Remedy::CheckCredentials))
         }
         "QuotaExceeded" | "ServiceQuotaExceededException" | "InsufficientStorage" | "XMinioStorageFull" => {
-            let remedy = other("free space in the store, or have its quota raised");
+            let remedy = other("free space in the store, or raise its quota");
             (C::Rejected, "the store is full, or a quota is used up", remedy)
         }
         "MethodNotAllowed" | "NotImplemented" => {
@@ -160,6 +161,12 @@ pub(crate) fn bad_answer(call: &Call, what: &str) -> Error {
 /// The error for an answer that was cut again and again.
 pub(crate) fn cut(call: &Call) -> Error {
     let message = "the connection was closed before the end of the answer, several times";
+    Box::new(told(call, ProviderCause::Unreachable, message, Some(Remedy::CheckNetwork))).into()
+}
+
+/// The error for an answer that stopped, or came too slowly, again and again.
+pub(crate) fn slow(call: &Call) -> Error {
+    let message = format!("the answer stopped, or brought fewer than {LEAST_SPEED} bytes a second, several times");
     Box::new(told(call, ProviderCause::Unreachable, message, Some(Remedy::CheckNetwork))).into()
 }
 

@@ -8,14 +8,13 @@ use std::time::SystemTime;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::Bytes;
-use tokio::time::timeout;
 use waxseal::error::{Error, Result};
 use waxseal::format::FRONT_LEN;
 use waxseal::io::ReadAt;
 
 use crate::again::Patience;
 use crate::failure::{self, Call};
-use crate::fetch::Pinned;
+use crate::fetch::{Next, Pieces, Pinned};
 use crate::range::{self, ContentRange};
 use crate::{S3, S3Name};
 
@@ -84,8 +83,8 @@ impl S3 {
         self.on_runtime(async move { this.open(&name).await }).await
     }
 
-    /// The length of an object, by one request that fetches nothing of it. `None` if there is no such object, or no such
-    /// bucket: the answer does not say which.
+    /// The length of an object, by one request that fetches nothing of it. `None` if there is no such object, or no
+    /// such bucket: the answer does not say which.
     ///
     /// # Errors
     /// [`Error::Invalid`] if `name` has no key; any other error of S3.
@@ -124,8 +123,9 @@ impl S3 {
         let pinned = pin(call, answer.e_tag(), len)?;
         let about = About::of(&answer);
         let mut front = Vec::with_capacity(front_len);
-        let (mut body, idle) = (answer.body, self.timeouts().idle);
-        while let Ok(Ok(Some(piece))) = timeout(idle, body.try_next()).await {
+        let mut pieces = Pieces::new(answer.body, self.timeouts().idle);
+        // If it ends too early, the rest is asked for below.
+        while let Next::Piece(piece) = pieces.next().await {
             if piece.len() > front_len - front.len() {
                 return Err(failure::bad_answer(call, "has more bytes than its range"));
             }
@@ -178,7 +178,7 @@ fn front_len(call: &Call, answer: &GetObjectOutput) -> Result<(usize, u64)> {
             }
             (front, range.len)
         }
-        Some(None) => return Err(failure::bad_answer(call, "has a range that cannot be")),
+        Some(None) => return Err(failure::bad_answer(call, "has an impossible range")),
         // The whole object: not all stores call that a range. If it is not shorter than the range, this is not known.
         None => match given {
             Some(len) if len < FRONT_LEN as u64 => (len, len),
@@ -268,7 +268,7 @@ impl Object {
         self.opened.s3.on_runtime(async move { opened.read(range).await }).await
     }
 
-    /// Fails if the object is another one by now.
+    /// Fails if the object is another one by now after it was opened.
     ///
     /// # Errors
     /// As [`Object::read_range_async`].
