@@ -74,8 +74,9 @@ impl S3 {
     /// A handle with the caller's own client, and so with its credentials and its endpoint. For a bucket in another
     /// region, the client is copied with that region.
     ///
-    /// The handle repeats requests itself, so the client's own retries are turned off. So is the SDK's check of checksums
-    /// in answers: it fails for parts of an object in some stores, and the content of a sealed file is authenticated.
+    /// The handle repeats requests itself, so the client's own retries are turned off. So is the SDK's check of
+    /// checksums in answers: it fails for parts of an object in some stores, and the content of a sealed file is
+    /// authenticated.
     #[must_use]
     pub fn from_client(client: Client) -> S3 {
         Self::of(Source::Client(Box::new(prepared(client.config().to_builder()))))
@@ -114,6 +115,23 @@ impl S3 {
     #[must_use]
     pub fn redirected(&self, bucket: &str) -> Option<String> {
         self.inner.regions.lock().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
+    }
+
+    /// The region to which requests about `bucket` are sent. Empty before the configuration was read.
+    pub(crate) fn region_of(&self, bucket: &str) -> String {
+        let first = || match &self.inner.source {
+            Source::Environment(configured) => configured.region(),
+            Source::Client(client) => client.config().region().map(ToString::to_string),
+        };
+        self.redirected(bucket).or_else(first).unwrap_or_default()
+    }
+
+    /// Whether the configuration names an endpoint (`AWS_ENDPOINT_URL_S3`) with `http://` that is not on this machine.
+    /// Others on the network can then read all requests and answers. Sealed content stays secret, but names, metadata and
+    /// lengths do not. `false` before the first request, and for a client of the caller's own.
+    #[must_use]
+    pub fn is_in_the_clear(&self) -> bool {
+        matches!(&self.inner.source, Source::Environment(configured) if configured.is_in_the_clear())
     }
 
     /// Whether the requests go to AWS itself, as far as the configuration was read. A caller's own client does not say.

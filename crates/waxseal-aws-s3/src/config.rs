@@ -47,13 +47,15 @@ pub struct S3Timeouts {
     pub connect: Duration,
     /// For the beginning of an answer.
     pub answer: Duration,
-    /// For the next bytes of an answer.
+    /// For the next bytes of an answer. If fewer than 512 bytes a second come in such a period, the request is given up,
+    /// and the rest is asked for again.
     pub idle: Duration,
-    /// For the next bytes in any direction: a request fails if nothing moves for so long, however long it takes as a whole.
-    /// It can take up to twice as long until this is noticed. Requests for which S3 works for long, such as the completion
-    /// of an upload, may be silent for 10 minutes. With a client of the caller's own, its own limits count.
+    /// For the next bytes in any direction: a request fails if nothing moves for so long, however long it takes as a
+    /// whole. It can take up to twice as long until this is noticed. Requests for which S3 works for long, such as the
+    /// completion of an upload, may be silent for 10 minutes. With a client of the caller's own, its own limits count.
     pub silence: Duration,
-    /// A request that fails in a way that passes is repeated for so long. Each byte that comes starts this time again.
+    /// A request that fails for a temporary reason is repeated for this time. Each 64 KiB of an answer start the time
+    /// again.
     pub patience: Duration,
 }
 
@@ -70,8 +72,8 @@ impl Default for S3Timeouts {
     }
 }
 
-/// Where buckets and credentials are looked up. By default, AWS's environment variables and profiles decide. Only they can
-/// name an endpoint other than AWS's (`AWS_ENDPOINT_URL_S3`).
+/// Where buckets and credentials are looked up. By default, AWS's environment variables and profiles decide. Only they
+/// can name an endpoint other than AWS's (`AWS_ENDPOINT_URL_S3`).
 ///
 /// Profile and region can be others than those for keys in AWS KMS: bucket and key can belong to different accounts. If
 /// both use the same source of credentials, they are loaded once.
@@ -122,6 +124,7 @@ struct Ready {
     attempts: Option<u32>,
     /// Whether no setting names another store.
     is_aws: bool,
+    is_in_the_clear: bool,
 }
 
 impl Configured {
@@ -151,6 +154,16 @@ impl Configured {
     /// Whether the requests go to AWS itself, as far as the configuration was read.
     pub(crate) fn is_aws(&self) -> bool {
         self.ready.get().is_some_and(|ready| ready.is_aws)
+    }
+
+    /// Whether a setting names an endpoint that is reached over a network without encryption.
+    pub(crate) fn is_in_the_clear(&self) -> bool {
+        self.ready.get().is_some_and(|ready| ready.is_in_the_clear)
+    }
+
+    /// The region that is called first, if the configuration was read.
+    pub(crate) fn region(&self) -> Option<String> {
+        self.ready.get()?.client.config().region().map(ToString::to_string)
     }
 
     async fn ready(&self) -> Result<&Ready> {
@@ -204,7 +217,8 @@ impl Ready {
             settings = settings.credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
         }
         let is_aws = loaded.own_endpoint.as_deref().is_none_or(is_of_aws);
-        Self { client: prepared(settings), credentials, attempts: loaded.attempts, is_aws }
+        let (attempts, is_in_the_clear) = (loaded.attempts, loaded.is_in_the_clear());
+        Self { client: prepared(settings), credentials, attempts, is_aws, is_in_the_clear }
     }
 }
 

@@ -21,8 +21,8 @@ pub struct OpenUpload {
 }
 
 impl OpenUpload {
-    /// The command of the AWS command line that aborts it, for a POSIX shell. It has no characters that a terminal obeys:
-    /// if there are such in the key, it is for bash.
+    /// The command of the AWS command line that aborts it, for a POSIX shell. It has no characters that a terminal
+    /// obeys: if there are such in the key, it is for bash.
     #[must_use]
     pub fn abort_command(&self) -> String {
         format!(
@@ -31,6 +31,18 @@ impl OpenUpload {
             quoted(self.name.key()),
             quoted(&self.id)
         )
+    }
+}
+
+impl S3Name {
+    /// The command of the AWS command line that lists the unfinished uploads whose names begin with this one, quoted as
+    /// that of [`OpenUpload::abort_command`].
+    ///
+    /// For [`S3::lost_uploads`](crate::S3::lost_uploads): S3's list has the id and the time of each upload, and nothing
+    /// that proves which program has started it. So nothing aborts such an upload on its own.
+    #[must_use]
+    pub fn list_uploads_command(&self) -> String {
+        format!("aws s3api list-multipart-uploads --bucket {} --prefix {}", quoted(self.bucket()), quoted(self.key()))
     }
 }
 

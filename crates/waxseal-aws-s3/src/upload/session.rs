@@ -172,7 +172,8 @@ impl Session {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        failure::failure(&Call::new(operation, &self.name), error)
+        let region = self.s3.region_of(self.name.bucket());
+        failure::failure(&Call { region, ..Call::new(operation, &self.name) }, error)
     }
 
     /// The error for an answer that does not match the request.
