@@ -78,7 +78,7 @@ fn name_of(mut matches: &ArgMatches) -> String {
 /// Options of every command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Global {
-    /// Print only warnings and errors, and no warning that others may read or write a key's file
+    /// Print only warnings and errors; do not warn about key files that others can access, or about connections without encryption
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Print one JSON line for each input, as soon as it is finished, to stdout, or to stderr if stdout carries data
@@ -228,7 +228,7 @@ pub(crate) struct FileArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) many: ManyArgs,
-    /// Leave out each input whose output exists, and count it as a success; an empty output counts only if the content of the sealed input is empty
+    /// Leave out each input whose output exists; this is a success. An empty output counts only if the sealed input has no content
     #[arg(long, conflicts_with = "force")]
     pub(crate) skip_existing: bool,
     #[command(flatten)]
@@ -347,7 +347,7 @@ pub(crate) struct ManArgs {
     pub(crate) command: Vec<String>,
     /// Write the pages of all commands into this folder: waxseal.1, waxseal-encrypt.1, ...
     ///
-    /// The folder must exist. Pages that waxseal wrote there earlier are replaced. No other file is.
+    /// The folder must exist. Pages that waxseal wrote there earlier are replaced. Other files are not replaced.
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     pub(crate) all: Option<PathBuf>,
 }
