@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::format::{Binding, DataKeyId, Pairs, Sharing, Slot, SlotKind};
 use crate::secret::DataKey;
 
-/// So many data keys are kept at most. Each of them takes a page of locked memory.
+/// The number of data keys that are kept at most. Each of them takes a page of locked memory.
 const KEPT: usize = 64;
 
 /// An opener that keeps the data keys of batches, and asks the opener inside it only once for each of them.
@@ -23,8 +23,8 @@ const KEPT: usize = 64;
 /// A data key is kept only if the file says that it is shared (flag bit 0) and the slot is of the kind `aws-kms`. It is
 /// used again only for a slot with the same bytes on a file with the same pairs and the same data key's id. These are
 /// all the bytes that the key service saw, so its answer would be the same. Every file is still checked like any other
-/// one: against the demands, by [`matches`](KeyOpener::matches) of the opener inside, and against its own commitment.
-/// No kept key gets around one of these checks.
+/// one: against the demands, by [`matches`](KeyOpener::matches) of the opener inside, and against its own commitment. A
+/// kept key skips none of these checks.
 ///
 /// If several threads need the same data key, one of them asks, and the others wait for its answer. If the answer is an
 /// error, it is the error of this one file. The other files ask for themselves, without waiting for each other, until one

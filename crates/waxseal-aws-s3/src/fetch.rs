@@ -1,4 +1,4 @@
-//! One range of an object, however often the connection is cut.
+//! Fetches one range of an object, also if the connection is cut several times.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::failure::{self, Call};
 use crate::range::{self, ContentRange};
 use crate::{S3, S3Name};
 
-/// An answer that brings so many bytes is a success, even if it is cut then. A store that cuts each answer earlier
-/// would be asked without end.
+/// An answer with at least this number of bytes is a success, even if it is then cut. Without such a minimum, a store
+/// that cuts every answer would be asked forever.
 const GAIN: u64 = 64 << 10;
 
-/// An answer that brings fewer bytes a second is given up, and the rest is asked for again. With 8 ranges under way, a
-/// line of 4 KiB a second is fast enough.
+/// If fewer bytes a second arrive, the request is given up, and the rest is asked for again. With 8 requests at the
+/// same time, a connection of 4 KiB a second is fast enough.
 pub(crate) const LEAST_SPEED: u64 = 512;
 
-/// What an object is known by from the first answer on.
+/// What identifies an object after the first answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pinned {
     pub(crate) name: S3Name,
@@ -42,7 +42,7 @@ struct Fetch<'a> {
 /// How an answer ended.
 enum Ended {
     Complete,
-    /// Too early, after so many bytes.
+    /// Too early, after this number of bytes.
     Cut(u64, Why),
 }
 
@@ -94,15 +94,15 @@ struct Pace {
 }
 
 impl Pace {
-    /// Counts a piece that was waited for from `asked` until `now`. `false` if a period is over and too little has come
-    /// in it.
+    /// Counts a piece. The wait for it began at `asked` and ended at `now`. `false` if a period is over and too little
+    /// has come in it.
     fn is_enough(&mut self, piece: usize, asked: Instant, now: Instant) -> bool {
         self.bytes += piece as u64;
         let period = now - self.since;
         if period < self.idle {
             return true;
         }
-        // If the process was stopped for some time, nobody has read. Then the wait is longer than its limit.
+        // If the process was stopped, it could not read. In this case, the wait is longer than its limit.
         let is_known = now - asked < self.idle;
         let least = u128::from(LEAST_SPEED) * self.idle.as_millis() / 1000;
         let is_enough = u128::from(self.bytes) >= least;
@@ -115,7 +115,7 @@ impl S3 {
     /// Fetches a range, which must be inside of the object and not empty. `take` gets the bytes in order, as they come.
     ///
     /// # Errors
-    /// [`InputChanged`](waxseal::error::InputChanged) if the object is another one by now; any error of S3.
+    /// [`InputChanged`](waxseal::error::InputChanged) if the object was replaced or deleted; any error of S3.
     pub(crate) async fn fetch(
         &self,
         pinned: &Pinned,

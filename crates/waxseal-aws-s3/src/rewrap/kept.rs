@@ -1,4 +1,4 @@
-//! What the new object has from the old one besides its payload.
+//! What the new object takes over from the old one besides the payload.
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::ChecksumType;
@@ -11,14 +11,14 @@ use crate::failure::{Call, code, failure, status};
 use crate::server::ServerName;
 use crate::upload::session::changed;
 
-/// The old object, as it is right before the rewrap.
+/// The old object, as it is directly before the rewrap.
 #[derive(Debug)]
 pub(super) struct Old {
     pub(super) attributes: Attributes,
     pub(super) version_id: Option<String>,
     /// The CRC64NVME of all of its bytes, if the store knows it.
     pub(super) crc: Option<u64>,
-    /// AWS itself has answered.
+    /// Whether the answer is from AWS itself.
     pub(super) is_aws: bool,
 }
 
