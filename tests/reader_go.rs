@@ -159,6 +159,12 @@ fn decapsulated(server: &support::Server, arn: &str, blob: &[u8]) -> String {
 }
 
 #[test]
+fn the_reader_in_go_opens_the_files_of_every_release() {
+    let takes = |_: &str, suite: u64, kind: &str| suite == 1 && !["passphrase", "x-wing"].contains(&kind);
+    assert!(program::opens_the_corpus(&reader, &takes) >= 24);
+}
+
+#[test]
 fn the_reader_in_go_is_formatted_and_vetted() {
     go(&["vet", "."]);
     let folder = support::root().join("readers/go");

@@ -105,6 +105,13 @@ fn the_reader_for_node_opens_the_example_of_public_keys() {
 }
 
 #[test]
+fn the_reader_for_node_opens_the_files_of_every_release() {
+    // A passphrase takes seconds.
+    let takes = |file: &str, _: u64, kind: &str| kind != "passphrase" || file == "only-passphrase.wax";
+    assert!(program::opens_the_corpus(&reader, &takes) >= 39);
+}
+
+#[test]
 fn the_reader_for_node_tells_a_missing_input() {
     program::tells_a_missing_input_from_other_errors(&reader);
 }

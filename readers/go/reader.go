@@ -178,9 +178,9 @@ func unlock(file io.ReaderAt, b *bank, k *keys) opener { // 12.1, steps 2 to 8
 }
 
 func release(file io.ReaderAt, start int64, open opener, out io.Writer) { // 12.1, step 9
+	sealed := make([]byte, chunkLen)
 	for k := int64(0); ; k++ {
 		require(k < 1<<38, "payload", "more than 2^38 chunks")
-		sealed := make([]byte, chunkLen)
 		n, err := file.ReadAt(sealed, start+56+chunkLen*k)
 		if err != io.EOF {
 			check(err, "io")

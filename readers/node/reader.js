@@ -189,7 +189,7 @@ async function toFile(path, input, fill) {
     await out.sync();
     await out.close();
     await rename(name, path);
-  } catch (error) { remove(); throw error; } finally { signals.forEach((signal) => process.off(signal, ended)); }
+  } catch (error) { remove(); await out.close(); throw error; } finally { signals.forEach((signal) => process.off(signal, ended)); }
 }
 
 function parse(args) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use waxseal::error::Error;
 use waxseal::format::{Binding, Slot, SlotKind};
 use waxseal::keys::{KeyFile, KeySealer, Recipient};
@@ -194,6 +194,49 @@ pub(crate) fn peak_memory(command: &dyn Fn() -> Command, len: usize) -> u64 {
     assert!(child.wait().unwrap().success() && taken + rest == len as u64);
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
     peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+/// Opens the sealed files of every release, with each key that `takes` accepts by file, suite and kind. Returns how many
+/// times a file was opened.
+pub(crate) fn opens_the_corpus(command: &dyn Fn() -> Command, takes: &dyn Fn(&str, u64, &str) -> bool) -> usize {
+    let (program, corpus) = (Program::new(command), root().join("tests/corpus"));
+    let mut opened = 0;
+    for version in std::fs::read_to_string(corpus.join("sets")).unwrap().lines() {
+        let set = corpus.join(version.split(' ').next().unwrap());
+        let manifest: Value = serde_json::from_slice(&std::fs::read(set.join("manifest.json")).unwrap()).unwrap();
+        for file in manifest["files"].as_array().unwrap() {
+            let (name, suite) = (file["file"].as_str().unwrap(), file["suite"].as_u64().unwrap());
+            for opener in file["openers"].as_array().unwrap() {
+                let kind = opener["kind"].as_str().unwrap();
+                if !takes(name, suite, kind) {
+                    continue;
+                }
+                let output =
+                    program.command(&[]).args(corpus_key(&program, &set, opener)).arg(set.join(name)).arg("-").output();
+                let output = output.unwrap();
+                let errors = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{name}, {kind}: {errors}");
+                assert_eq!(file["plaintext_sha256"], hex(&sha256(&output.stdout)), "{name}, {kind}");
+                let warning = errors.trim().strip_prefix("reader: warning: ");
+                assert_eq!(warning, file["warning"].as_str(), "{name}, {kind}");
+                opened += 1;
+            }
+        }
+    }
+    opened
+}
+
+fn corpus_key(program: &Program<'_>, set: &Path, opener: &Value) -> [String; 2] {
+    let beside = || set.join(opener["file"].as_str().unwrap()).into_os_string().into_string().unwrap();
+    let option = match opener["kind"].as_str().unwrap() {
+        "keyfile" => return ["--keyfile".into(), beside()],
+        "x-wing" => return ["--identity".into(), beside()],
+        "passphrase" => return ["--passphrase-file".into(), beside()],
+        "aws-kms" => "--data-key",
+        _ => "--shared-secret",
+    };
+    std::fs::write(program.path("answer"), opener["answer"].as_str().unwrap()).unwrap();
+    [option.into(), format!("{}=answer", opener["arn"].as_str().unwrap())]
 }
 
 /// A key of the small KMS that seals slots of kind 1.
