@@ -221,19 +221,19 @@ func toFile(path string, input *os.File, write func(io.Writer)) {
 		require(there.Mode().IsRegular(), "usage", path+" exists and is not a regular file")
 		require(!os.SameFile(there, own), "usage", path+" is the input")
 	}
+	done, signals := false, make(chan os.Signal, 1)
+	for _, number := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM} {
+		if !signal.Ignored(number) { // nohup
+			signal.Notify(signals, number) // before there is a file that must not stay
+		}
+	}
 	out, err := os.CreateTemp(filepath.Dir(path), ".reader-*")
 	check(err, "io")
-	done, signals := false, make(chan os.Signal, 1)
 	defer func() {
 		if !done {
 			os.Remove(out.Name())
 		}
 	}()
-	for _, number := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM} {
-		if !signal.Ignored(number) { // nohup
-			signal.Notify(signals, number)
-		}
-	}
 	go func() {
 		number := <-signals
 		os.Remove(out.Name())

@@ -179,17 +179,23 @@ async function toFile(path, input, fill) {
   const there = await lstat(path).catch((error) => { if (error.code !== "ENOENT") throw error; }), own = await input.stat();
   require(!there || there.isFile(), `${path} exists and is not a regular file`, "usage");
   require(!there || there.ino !== own.ino || there.dev !== own.dev, `${path} is the input`, "usage");
-  const name = join(dirname(path), `.reader-${randomBytes(8).toString("hex")}`), out = await open(name, "wx", 0o600);
+  const name = join(dirname(path), `.reader-${randomBytes(8).toString("hex")}`), signals = ["SIGHUP", "SIGINT", "SIGTERM"];
   const remove = () => { try { unlinkSync(name); } catch { /* it is not there */ } };
-  const ended = (signal) => { remove(); process.exit(128 + constants.signals[signal]); };
-  const signals = ["SIGHUP", "SIGINT", "SIGTERM"];
+  let out, early; // a signal may come while the file is being made
+  const ended = (signal) => {
+    if (!out) { early = signal; return; }
+    remove();
+    process.exit(128 + constants.signals[signal]);
+  };
   signals.forEach((signal) => process.on(signal, ended));
   try {
+    out = await open(name, "wx", 0o600);
+    if (early) ended(early);
     await fill((part) => out.writeFile(part));
     await out.sync();
     await out.close();
     await rename(name, path);
-  } catch (error) { remove(); await out.close(); throw error; } finally { signals.forEach((signal) => process.off(signal, ended)); }
+  } catch (error) { if (out) remove(); await out?.close(); throw error; } finally { signals.forEach((signal) => process.off(signal, ended)); }
 }
 
 function parse(args) {
