@@ -30,10 +30,12 @@ pub(crate) fn is_same(one: &ObjectMeta, other: &ObjectMeta) -> bool {
     }
 }
 
-/// Whether the caller's condition on the ETag allows this object. The others are left to the store.
+/// Whether the caller's conditions that a store ignores beside the ETag of a pinned request allow this object: `If-Match`,
+/// which is replaced there, and `If-Unmodified-Since` (RFC 9110, 13.2.2). The others are left to the store.
 pub(crate) fn allows(options: &GetOptions, meta: &ObjectMeta) -> bool {
-    let only = GetOptions { if_match: options.if_match.clone(), ..GetOptions::default() };
-    only.check_preconditions(meta).is_ok()
+    let (if_match, if_unmodified_since) = (options.if_match.clone(), options.if_unmodified_since);
+    let these = GetOptions { if_match, if_unmodified_since, ..GetOptions::default() };
+    these.check_preconditions(meta).is_ok()
 }
 
 /// Who checks the caller's conditions.
