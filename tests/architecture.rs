@@ -548,7 +548,7 @@ fn the_release_lines_of_the_object_store_agree() {
     for begin in ["name = ", "description = ", "keywords = ", "categories = ", "default = ", "aws-lc = ", "ring = "] {
         assert_eq!(line(&main, begin), line(&other, begin));
     }
-    for begin in ["async-trait = ", "bytes = ", "futures-util = ", "thiserror = ", "tokio = "] {
+    for begin in ["async-trait = ", "bytes = ", "futures-util = ", "thiserror = ", "tokio = {"] {
         assert_eq!(line(&workspace, begin), line(&other, begin), "the versions of the two lines");
     }
     let tests = |folder: &Path, manifest| targets(folder, manifest);
