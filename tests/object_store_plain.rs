@@ -250,7 +250,7 @@ async fn put(store: &dyn ObjectStore, path: &Path, content: Vec<u8>, mode: Mode)
         Mode::UpdateOther => version(Some("\"other\"".into())),
     };
     // A payload of several pieces.
-    let pieces = content.chunks(40_000).map(|piece| bytes::Bytes::copy_from_slice(piece));
+    let pieces = content.chunks(40_000).map(bytes::Bytes::copy_from_slice);
     let put = store.put_opts(path, pieces.collect::<PutPayload>(), mode.into()).await;
     if let Ok(put) = &put {
         assert_eq!(put.e_tag, store.head(path).await.unwrap().e_tag, "the ETag is that of the object");

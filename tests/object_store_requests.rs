@@ -345,7 +345,7 @@ async fn a_wrong_guess_is_an_error() {
     assert_eq!(read(&guessing, &right).await, text(5000));
     let refused = guessing.get_range(&wrong, 0..10).await.unwrap_err();
     assert!(refused.to_string().contains("sizes must not be guessed"), "{refused}");
-    assert!(guessing.get_ranges(&wrong, &[0..10]).await.is_err());
+    assert!(guessing.get_ranges(&wrong, &[0..10, 20..30]).await.is_err());
 }
 
 #[tokio::test]

@@ -227,7 +227,7 @@ mod tests {
     fn parts_do_not_become_more() {
         for first in [1, 5 << 20, (5 << 20) + 1, 8 << 20, 10 << 20, 100 << 20] {
             let part = part_len(8 << 20, first);
-            assert!(part >= 8 << 20 && part % STEP == 0);
+            assert!(part >= 8 << 20 && part.is_multiple_of(STEP));
             for count in [1, 2, 3, 100, 9_999, 10_000] {
                 let plain = first * count;
                 let sealed = FRONT_LEN + plain + (plain / CHUNK_LEN + 1) * TAG_LEN;
