@@ -17,6 +17,7 @@
 //! | a passphrase | [`keys::Passphrase`], [`keys::PassphraseOpener`] |
 //! | a public key, which can seal but not open | [`keys::Recipient`], [`keys::Identity`] |
 //! | a key in AWS KMS | the crate `waxseal-aws-kms` |
+//! | sealed objects for DataFusion and others that use `object_store` | the crate `waxseal-object-store` |
 //! | a key service of your own | [`keys::KeySealer`], [`keys::KeyOpener`]; `examples/own_key_service.rs` |
 //! | set or require pairs and labels | [`SealOptions`], [`Demands`] |
 //! | one data key for many files, to save calls to a key service | [`envelope::Batch`], [`keys::BatchOpener`], [`keys::AsyncBatchOpener`] |

@@ -24,7 +24,7 @@ const ORDER: [&[&str]; 17] = [
     &["engine"],
     &["files"],
     &["rewrap", "salvage"],
-    &[AWS],
+    &[AWS, OBJECT_STORE],
     &[AWS_KMS, AWS_S3],
     &[CLI],
 ];
@@ -33,15 +33,17 @@ const ORDER: [&[&str]; 17] = [
 const AWS: &str = "waxseal_aws";
 const AWS_KMS: &str = "waxseal_aws_kms";
 const AWS_S3: &str = "waxseal_aws_s3";
+const OBJECT_STORE: &str = "waxseal_object_store";
 const CLI: &str = "waxseal_cli";
 
 /// The folders with the sources of each crate. Each module of the library counts separately. Each other crate counts as
 /// one.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 6] = [
     ("waxseal", "src"),
     (AWS, "crates/waxseal-aws/src"),
     (AWS_KMS, "crates/waxseal-aws-kms/src"),
     (AWS_S3, "crates/waxseal-aws-s3/src"),
+    (OBJECT_STORE, "crates/waxseal-object-store/src"),
     (CLI, "crates/waxseal-cli/src"),
 ];
 
@@ -437,6 +439,7 @@ fn files_stay_readable() {
         "crates/waxseal-aws/src/lib.rs",
         "crates/waxseal-aws-kms/src/lib.rs",
         "crates/waxseal-aws-s3/src/lib.rs",
+        "crates/waxseal-object-store/src/lib.rs",
     ] {
         let code = code_of(&read(lib));
         for logic in ["fn ", "impl ", "let "] {
@@ -531,6 +534,29 @@ fn every_test_is_a_target_of_one_package() {
         let beside = root().join(folder).with_file_name(kind);
         assert!(!beside.exists(), "{}: tests and benches are at the top", beside.display());
     }
+}
+
+/// The two release lines of `waxseal-object-store` differ only in `object_store` and in where their files are.
+#[test]
+fn the_release_lines_of_the_object_store_agree() {
+    let folder = Path::new("crates/waxseal-object-store");
+    let (main, other) = (read(folder.join("Cargo.toml")), read(folder.join("object-store-0.13/Cargo.toml")));
+    let root = read("Cargo.toml");
+    let (_, workspace) = root.split_once("[workspace.dependencies]").unwrap();
+    let line = |manifest: &str, begin: &str| {
+        let found = manifest.lines().find(|line| line.starts_with(begin));
+        found.unwrap_or_else(|| panic!("no line {begin}")).to_owned()
+    };
+    for begin in ["name = ", "description = ", "keywords = ", "categories = ", "default = ", "aws-lc = ", "ring = "] {
+        assert_eq!(line(&main, begin), line(&other, begin));
+    }
+    for begin in ["async-trait = ", "bytes = ", "futures-util = ", "thiserror = ", "tokio = {"] {
+        assert_eq!(line(workspace, begin), line(&other, begin), "the versions of the two lines");
+    }
+    let tests = |folder: &Path, manifest| targets(folder, manifest);
+    assert_eq!(tests(folder, &main), tests(&folder.join("object-store-0.13"), &other));
+    assert!(line(&main, "version = ").contains("0.14") && line(workspace, "object_store = ").contains("0.14"));
+    assert!(line(&other, "version = ").contains("0.13") && line(&other, "object_store = ").contains("0.13"));
 }
 
 /// The cells of the tables of `text`, row by row.
