@@ -83,7 +83,8 @@ CALLS = {
     "        out.write(m)\n        print('written')",
     "one large readinto": "import mmap\n"
     "    with wax.open(sys.argv[3] + '/in.wax', keys=sys.argv[2]) as f, mmap.mmap(-1, f.size) as m:\n"
-    "        f.raw.readinto(m)\n        print('read')",
+    "        f.readinto(m)\n        print('read')",
+    "one large read": "wax.open(sys.argv[3] + '/in.wax', keys=sys.argv[2]).read()",
     "copyfileobj": "with open(sys.argv[3] + '/in', 'rb') as f, wax.open(sys.argv[1] + '/x', 'wb', keys=sys.argv[2]) "
     "as out: shutil.copyfileobj(f, out)",
 }

@@ -171,8 +171,8 @@ def one_write(large: Path, folder: Path, key: str) -> Callable[[], object]:
 
 
 def one_read(large: Path, key: str) -> Callable[[], object]:
-    raw = wax.open(large / "in.wax", keys=key).detach()
-    return lambda: raw.readinto(bytearray(64 * MIB))
+    file = wax.open(large / "in.wax", keys=key)
+    return file.read
 
 
 def one_push(large: Path, key: str) -> Callable[[], object]:
