@@ -222,9 +222,14 @@ def test_a_missing_key_file_is_not_a_missing_input(sealed: Sealed, folder: Path)
 
 
 def test_ranges_outside_the_file(sealed: Sealed) -> None:
+    """As with a slice, what is after the end is left out. A negative place is no place."""
     whole = sealed.path.read_bytes()
     ranges = wax.Ranges(len(whole), lambda start, end: whole[start:end], keys=sealed.key)
-    for start, end in [(-1, 5), (5, 4), (0, ranges.size + 1), (ranges.size + 1, ranges.size + 2), (0, 2**70)]:
+    size = ranges.size
+    assert ranges.read_range(size - 5, size + 100) == sealed.content[-5:]
+    for start, end in [(5, 4), (size, size), (size + 1, size + 2), (size + 5, size + 1), (2**63, 2**64 - 1)]:
+        assert ranges.read_range(start, end) == b""
+    for start, end in [(-1, 5), (0, -1), (0, 2**70)]:
         with pytest.raises((ValueError, OverflowError)):
             ranges.read_range(start, end)
 
