@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -18,7 +18,44 @@ const EVERY: Duration = Duration::from_millis(50);
 
 /// Runs what can take long without using this machine, such as a call to a key service. It runs on a thread of its own.
 /// If a signal's handler raises an exception, nobody waits for it any more.
-pub(crate) fn wait<T: Send + 'static>(py: Python<'_>, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) fn wait<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let receiver = begin(work)?;
+    loop {
+        match look_for_answer(py, &receiver)? {
+            Some(done) => return Ok(done),
+            None => py.check_signals()?,
+        }
+    }
+}
+
+/// The same for work that may not be left alone. If a signal's handler raises an exception, `cancel` is called, and the
+/// end of the work is waited for before the exception is raised.
+pub(crate) fn wait_to_the_end<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> T + Send + 'static,
+    cancel: impl Fn(),
+) -> Result<T> {
+    let receiver = begin(work)?;
+    let mut raised = None;
+    loop {
+        let done = look_for_answer(py, &receiver)?;
+        if let Some(error) = raised.take_if(|_| done.is_some()) {
+            return Err(Failure::Python(error));
+        }
+        if let Some(done) = done {
+            return Ok(done);
+        }
+        if let Err(error) = py.check_signals() {
+            cancel();
+            raised = Some(error);
+        }
+    }
+}
+
+fn begin<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<Mutex<Receiver<T>>> {
     let (sender, receiver) = sync_channel(1);
     let failed = |error| Error::io("starting a thread", error);
     let run = move || {
@@ -26,13 +63,15 @@ pub(crate) fn wait<T: Send + 'static>(py: Python<'_>, work: impl FnOnce() -> T +
         let _ = sender.send(work());
     };
     std::thread::Builder::new().name("waxseal-call".into()).spawn(run).map_err(failed)?;
-    let receiver = Mutex::new(receiver);
-    loop {
-        match py.detach(|| lock(&receiver).recv_timeout(EVERY)) {
-            Ok(done) => return Ok(done),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::Bug("a call ended without an answer").into()),
-        }
+    Ok(Mutex::new(receiver))
+}
+
+/// What the work has given, if it ends soon.
+fn look_for_answer<T: Send>(py: Python<'_>, receiver: &Mutex<Receiver<T>>) -> Result<Option<T>> {
+    match py.detach(|| lock(receiver).recv_timeout(EVERY)) {
+        Ok(done) => Ok(Some(done)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => Err(Error::Bug("a call ended without an answer").into()),
     }
 }
 

@@ -68,7 +68,12 @@ impl Key {
             .into());
         }
         let name: OsString = object.extract()?;
-        Self::named(&names::parse(&name)?)
+        let name = names::parse(&name)?;
+        let key = Self::named(&name)?;
+        if let Name::File(path) | Name::PassphraseFile(path) = &name {
+            warn_of_mode(object.py(), path, matches!(key, Self::Recipient(_)))?;
+        }
+        Ok(key)
     }
 
     pub(crate) fn named(name: &Name) -> Result<Self> {
@@ -201,6 +206,12 @@ pub(crate) fn arn_of(slot: &Slot) -> Option<waxseal_aws_kms::KeyArn> {
     if is_kms { waxseal_aws_kms::KeyArn::parse(&slot.key_id).ok() } else { None }
 }
 
+/// Warns if others may read the file of a secret key, or write that of a public one.
+fn warn_of_mode(py: Python<'_>, path: &Path, is_public: bool) -> PyResult<()> {
+    let check = if is_public { "check_public" } else { "check_secret" };
+    py.import("pywaxseal._modes")?.call_method1(check, (path,)).map(drop)
+}
+
 /// The keys that seal, in the order of their slots.
 pub(crate) fn sealers(py: Python<'_>, keys: &[Key], kms: &KmsChoice) -> Result<Vec<Arc<dyn KeySealer>>> {
     if keys.is_empty() {
@@ -326,8 +337,10 @@ pub(crate) struct KeyFile(Arc<keys::KeyFile>);
 impl KeyFile {
     /// Reads a key file.
     #[staticmethod]
-    fn load(path: PathBuf) -> Result<Self> {
-        Ok(Self(Arc::new(keys::KeyFile::load(path)?)))
+    fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
+        let key = keys::KeyFile::load(&path)?;
+        warn_of_mode(py, &path, false)?;
+        Ok(Self(Arc::new(key)))
     }
 
     /// Makes a new key from the system's generator.
@@ -364,8 +377,10 @@ pub(crate) struct Identity(Arc<keys::Identity>);
 impl Identity {
     /// Reads an identity file.
     #[staticmethod]
-    fn load(path: PathBuf) -> Result<Self> {
-        Ok(Self(Arc::new(keys::Identity::load(path)?)))
+    fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
+        let key = keys::Identity::load(&path)?;
+        warn_of_mode(py, &path, false)?;
+        Ok(Self(Arc::new(key)))
     }
 
     /// Makes a new key pair from the system's generator.
@@ -408,8 +423,10 @@ pub(crate) struct Recipient(Arc<keys::Recipient>);
 impl Recipient {
     /// Reads a recipient file.
     #[staticmethod]
-    fn load(path: PathBuf) -> Result<Self> {
-        Ok(Self(Arc::new(keys::Recipient::load(path)?)))
+    fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
+        let key = keys::Recipient::load(&path)?;
+        warn_of_mode(py, &path, true)?;
+        Ok(Self(Arc::new(key)))
     }
 
     /// The id that slots of this key have.

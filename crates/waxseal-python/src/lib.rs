@@ -25,6 +25,7 @@ mod rewrap;
 mod sealer;
 mod source;
 mod stream;
+mod upload;
 mod words;
 mod writer;
 

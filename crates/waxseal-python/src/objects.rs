@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use waxseal::error::Error;
 use waxseal::format::Pairs;
 use waxseal::keys::{KeyOpener, KeySealer};
 use waxseal::{Demands, Envelope, SealOptions};
@@ -103,13 +102,4 @@ pub(crate) fn open(py: Python<'_>, name: &S3Name, s3: Option<&Bound<'_, PyAny>>)
     let (settings, name) = (S3Settings::of(s3)?, name.clone());
     let object = interrupt::wait(py, move || settings.handle()?.object(&name))??;
     Ok(Source::Object(object, process::id()))
-}
-
-/// An object in S3 cannot be written here.
-pub(crate) fn not_written() -> Error {
-    let remedy = waxseal::error::Remedy::Other(
-        "write through fsspec: fsspec.open(\"waxseal::s3://...\", \"wb\"), or give a file object of another library"
-            .into(),
-    );
-    Error::setting("an object in S3 is read here, and not written", remedy)
 }

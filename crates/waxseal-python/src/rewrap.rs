@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -15,7 +14,7 @@ use waxseal::rewrap::{
     Verified,
 };
 use waxseal_aws_kms::{AccountRule, KeyArn, KmsKeyName, SourceRule};
-use waxseal_aws_s3::{Gate, RewrapOptions, S3Name};
+use waxseal_aws_s3::{RewrapOptions, S3Name};
 
 use crate::aws::{KmsChoice, S3Settings};
 use crate::boto;
@@ -23,6 +22,7 @@ use crate::errors::{Failure, Result};
 use crate::interrupt::{self, Watch};
 use crate::keys::{Key, SlotTest, arn_of, each, openers};
 use crate::objects;
+use crate::upload::Cancelled;
 
 /// What was done with one file.
 #[pyclass(frozen, get_all, module = "pywaxseal")]
@@ -429,22 +429,6 @@ impl Rewrapper for NewKey {
     }
 }
 
-/// After a signal, no object is made.
-#[derive(Debug, Default)]
-struct Cancelled(AtomicBool);
-
-impl Gate for Cancelled {
-    fn pass(&self, step: &mut dyn FnMut()) {
-        if !self.has_closed() {
-            step();
-        }
-    }
-
-    fn has_closed(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
 fn object(py: Python<'_>, name: &S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<Done> {
     let (name, job, s3) = (name.clone(), Arc::clone(job), Arc::clone(s3));
     let cancelled = Arc::new(Cancelled::default());
@@ -462,7 +446,7 @@ fn object(py: Python<'_>, name: &S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) -
         Ok::<Done, Error>((done.report, told))
     });
     if rewrapped.is_err() {
-        cancelled.0.store(true, Ordering::SeqCst);
+        cancelled.set();
     }
     Ok(rewrapped??)
 }

@@ -12,6 +12,7 @@ use pyo3::types::PyBytes;
 use waxseal::container::Sealing;
 use waxseal::error::Error;
 use waxseal::io::{AtomicFile, Destination, Durability, Overwrite};
+use waxseal_aws_s3::Overwrite as Replacing;
 use zeroize::Zeroizing;
 
 use crate::errors::Result;
@@ -19,6 +20,7 @@ use crate::interrupt;
 use crate::objects::{self, Seal};
 use crate::process::{self, lock};
 use crate::sealer::{BATCH, Own, in_batches};
+use crate::upload::NewObject;
 
 /// A file that is being sealed.
 #[pyclass(frozen, module = "pywaxseal._native")]
@@ -50,6 +52,9 @@ enum Target {
         written: u64,
         durability: Durability,
     },
+    /// An object in S3.
+    Object(NewObject),
+    /// A file object of Python.
     Python(Py<PyAny>),
 }
 
@@ -101,6 +106,10 @@ impl Parts {
                 let (written, made) = pool.install(|| rayon::join(write, || own.push(plaintext, next)));
                 written.and(made)
             })?,
+            Target::Object(object) => {
+                *sealed = object.write(py, std::mem::take(sealed))?;
+                py.detach(|| own.push(plaintext, next))?;
+            }
             Target::Python(file) => {
                 write_to(file.bind(py), sealed)?;
                 py.detach(|| own.push(plaintext, next))?;
@@ -123,6 +132,10 @@ impl Parts {
                 interrupt::check(py)?;
                 let missed = py.detach(|| made.commit(durability))?;
                 Ok(missed.iter().map(ToString::to_string).collect())
+            }
+            Target::Object(object) => {
+                py.detach(|| own.sealing.finish(&mut sealed))?;
+                object.complete(py, sealed)
             }
             Target::Python(file) => {
                 py.detach(|| own.sealing.finish(&mut sealed))?;
@@ -196,8 +209,15 @@ impl Writer {
     }
 
     /// Ends the writing without a valid file. It never fails.
-    fn discard(&self) {
-        drop(lock(&self.writing).take());
+    fn discard(&self, py: Python<'_>) {
+        let writing = lock(&self.writing).take();
+        if let Some(mut writing) = writing
+            && let Some(parts) = writing.parts.take_if(|parts| parts.own.is_here())
+            && let Target::Object(object) = parts.target
+        {
+            // It waits until S3 has nothing of the object.
+            py.detach(|| drop(object));
+        }
     }
 
     /// Bytes of plaintext that were written.
@@ -209,9 +229,9 @@ impl Writer {
     }
 }
 
-/// Begins to seal into a path or a file object.
+/// Begins to seal into a path, an object in S3 or a file object.
 #[pyfunction]
-#[pyo3(signature = (file, *, keys, overwrite, context = None, labels = None, kms = None, sync = true))]
+#[pyo3(signature = (file, *, keys, overwrite, context = None, labels = None, kms = None, s3 = None, sync = true))]
 #[allow(clippy::too_many_arguments, reason = "each is an argument of the Python function")]
 pub(crate) fn open_writer(
     py: Python<'_>,
@@ -221,13 +241,15 @@ pub(crate) fn open_writer(
     context: Option<&Bound<'_, PyAny>>,
     labels: Option<&Bound<'_, PyAny>>,
     kms: Option<&Bound<'_, PyAny>>,
+    s3: Option<&Bound<'_, PyAny>>,
     sync: bool,
 ) -> Result<Writer> {
     let seal = Seal::new(py, keys, context, labels, kms)?;
     let target = if file.hasattr("write")? {
         Target::Python(file.clone().unbind())
-    } else if objects::named(file)?.is_some() {
-        return Err(objects::not_written().into());
+    } else if let Some(name) = objects::named(file)? {
+        let overwrite = if overwrite { Replacing::Replace } else { Replacing::Refuse };
+        Target::Object(NewObject::create(py, name, s3, overwrite)?)
     } else {
         let path: PathBuf = file.extract()?;
         let durability = if sync { Durability::Synced } else { Durability::Unsynced };

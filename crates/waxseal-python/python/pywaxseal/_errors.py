@@ -33,9 +33,10 @@ class Error(Exception):
         self.hint = hint
         self.failed_at = failed_at
         self.request_id = request_id
-        if isinstance(self, OSError) and errno is not None:
-            self.errno = errno
-            self.strerror = os.strerror(errno)
+        this: Exception = self
+        if isinstance(this, OSError) and errno is not None:
+            this.errno = errno
+            this.strerror = os.strerror(errno)
         if hint is not None:
             self.add_note(f"hint: {hint}")
 
@@ -44,9 +45,10 @@ class Error(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = dict(self.__dict__)
-        if isinstance(self, OSError) and self.errno is not None:
-            state["errno"] = self.errno
-            state["strerror"] = self.strerror
+        this: Exception = self
+        if isinstance(this, OSError) and this.errno is not None:
+            state["errno"] = this.errno
+            state["strerror"] = this.strerror
         return (type(self), (str(self),), state)
 
 

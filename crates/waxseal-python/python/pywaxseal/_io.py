@@ -5,20 +5,50 @@ from __future__ import annotations
 import atexit
 import io
 import os
+import sys
 import threading
 import warnings
 import weakref
 from collections.abc import Mapping
-from typing import Any, BinaryIO, Literal, overload
+from typing import TYPE_CHECKING, Any, IO, Literal, overload
 
 from . import _native
-from ._native import Inspection
+from ._leaving import leaves_with
+from ._native import S3, Inspection
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from ._native import _CallsKms, _Keys
+
+# How many forks are between this process and the first one.
+_generation = 0
+
+
+def _in_child() -> None:
+    global _generation
+    _generation += 1
+    _native._after_fork()
+
 
 os.register_at_fork(
     before=_native._before_fork,
     after_in_parent=_native._after_fork,
-    after_in_child=_native._after_fork,
+    after_in_child=_in_child,
 )
+
+
+class _Locks:
+    """A lock that is free in a child, whoever held it in the parent during the fork."""
+
+    def __init__(self) -> None:
+        self._generation, self._lock = _generation, threading.RLock()
+
+    def __call__(self) -> threading.RLock:
+        if self._generation != _generation:
+            self._generation, self._lock = _generation, threading.RLock()
+        return self._lock
+
 
 _BUFFER = 64 << 10
 # Longer reads are opened where they stay.
@@ -117,6 +147,10 @@ class _RawStream(io.RawIOBase):
 class SealedReader(io.BufferedReader):
     """A sealed file that is read as its plaintext."""
 
+    def __init__(self, raw: _RawReader | _RawStream, buffer_size: int) -> None:
+        super().__init__(raw, buffer_size)
+        self._locked = _Locks()
+
     @property
     def size(self) -> int:
         """The length of the plaintext in bytes. It is authenticated. A file that cannot seek does not have it."""
@@ -133,12 +167,14 @@ class SealedReader(io.BufferedReader):
         return self.raw.key  # type: ignore[attr-defined, no-any-return]
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size >= _LONG and isinstance(self.raw, _RawReader):
-            start = self.tell()
-            data = self.raw.read_range(start, start + size)
-            self.seek(start + len(data))
-            return data
-        return super().read(size)
+        """Reads at most `size` bytes, or everything up to the end. It is one step for other threads."""
+        with self._locked():
+            if size is not None and size >= _LONG and isinstance(self.raw, _RawReader):
+                start = self.tell()
+                data = self.raw.read_range(start, start + size)
+                self.seek(start + len(data))
+                return data
+            return super().read(size)
 
     def read_range(self, start: int, end: int) -> bytes:
         """The plaintext from `start` to `end`. The position stays where it is. Several threads may call it at once."""
@@ -148,23 +184,25 @@ class SealedReader(io.BufferedReader):
 class SealedWriter(io.BufferedIOBase):
     """A file that is sealed while it is written.
 
-    Only `close()` makes the file, and a `with` block that ends without an exception. After an exception in the block,
-    after `discard()`, and if the object is only forgotten, there is no file, and a file that it was to replace is as it
-    was.
+    Only `close()` makes the file, and a `with` that ends without an exception. After an exception in the `with`, after
+    `discard()`, and if the object is only forgotten, there is no file, and a file that it was to replace is as it was.
     """
 
     def __init__(self, native: _native.Writer, name: Any, mode: str) -> None:
         super().__init__()
         self._native = native
-        self._lock = threading.RLock()
+        self._locked = _Locks()
         self._done = False
         self._forgotten = False
+        # The exception that is handled where the file is opened, if there is one.
+        self._handled = sys.exception()
         self.name = name
         self.mode = mode
         _unfinished.add(self)
 
     @property
     def closed(self) -> bool:
+        """Whether the file was made or discarded."""
         return getattr(self, "_done", True)
 
     def _check_open(self) -> None:
@@ -172,18 +210,18 @@ class SealedWriter(io.BufferedIOBase):
             raise ValueError("I/O operation on closed file")
 
     def writable(self) -> bool:
+        """True."""
         self._check_open()
         return True
 
-    def write(self, data: Any, /) -> int:
-        if isinstance(data, str):
-            raise TypeError("a bytes-like object is required, not 'str'")
-        with self._lock:
+    def write(self, data: Buffer, /) -> int:
+        """Takes all bytes of a buffer, and returns how many these are. It is one step for other threads."""
+        if not isinstance(data, bytes):
+            view = memoryview(data)
+            data = view if view.c_contiguous else view.tobytes()
+        with self._locked():
             self._check_open()
-            try:
-                return self._native.write(data)
-            except BufferError:
-                return self._native.write(bytes(data))
+            return self._native.write(data)
 
     def tell(self) -> int:
         """Bytes of plaintext that were written."""
@@ -196,22 +234,30 @@ class SealedWriter(io.BufferedIOBase):
             self._check_open()
 
     def close(self) -> None:
-        """Seals the end, and makes the file."""
-        with self._lock:
+        """Seals the end, and makes the file.
+
+        It discards instead if Python, and not the caller, closes the file: when a wrapper such as `io.TextIOWrapper` is
+        collected, or when an exception ends the `with` of a wrapper.
+        """
+        with self._locked():
             if self.closed:
                 return
-            self._done = True
-            if self._forgotten:
-                self._native.discard()
+            # `io.IOBase.__del__` sets `_finalizing` before it calls `close()`.
+            if self._forgotten or getattr(self, "_finalizing", False) or leaves_with(self._handled):
+                self._forget()
                 return
+            self._done, self._handled = True, None
             for warning in self._native.commit():
                 warnings.warn(warning, RuntimeWarning, stacklevel=2)
 
     def discard(self) -> None:
         """Ends the writing without a file. It may be called at any time, and more than once."""
-        with self._lock:
-            self._done = True
-            self._native.discard()
+        with self._locked():
+            self._forget()
+
+    def _forget(self) -> None:
+        self._done, self._handled = True, None
+        self._native.discard()
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
         if kind is None:
@@ -221,14 +267,16 @@ class SealedWriter(io.BufferedIOBase):
 
     # A wrapper that is collected calls this before it closes: BufferedWriter, TextIOWrapper.
     def _dealloc_warn(self, source: Any) -> None:
-        self._forgotten = True
+        if not self.closed:
+            self._forgotten = True
+            warnings.warn(f"discarded, because it was not closed: {source!r}", ResourceWarning, 2, source=source)
 
     def __del__(self) -> None:
         # Not by `close`, as the base class does it.
-        self._forgotten = True
         if not self.closed:
-            self._done = True
-            self._native.discard()
+            if not self._forgotten:
+                self._dealloc_warn(self)
+            self._forget()
 
 
 _unfinished: weakref.WeakSet[SealedWriter] = weakref.WeakSet()
@@ -238,35 +286,33 @@ _unfinished: weakref.WeakSet[SealedWriter] = weakref.WeakSet()
 def _at_exit() -> None:
     """The interpreter ends: what was not closed is not made, and leaves nothing."""
     for writer in list(_unfinished):
-        if not writer.closed:
-            writer._forgotten = True
-            writer.discard()
+        writer.discard()
 
 
 @overload
 def open(
-    file: str | os.PathLike[str] | bytes | BinaryIO,
+    file: str | os.PathLike[str] | IO[bytes],
     mode: Literal["rb", "r"] = "rb",
     *,
-    keys: Any = None,
+    keys: _Keys | None = None,
     context: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
-    kms: Any = None,
-    s3: Any = None,
+    kms: _CallsKms | None = None,
+    s3: S3 | None = None,
     sync: bool = True,
 ) -> SealedReader: ...
 
 
 @overload
 def open(
-    file: str | os.PathLike[str] | bytes | BinaryIO,
+    file: str | os.PathLike[str] | IO[bytes],
     mode: Literal["wb", "w", "xb", "x"],
     *,
-    keys: Any,
+    keys: _Keys,
     context: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
-    kms: Any = None,
-    s3: Any = None,
+    kms: _CallsKms | None = None,
+    s3: S3 | None = None,
     sync: bool = True,
 ) -> SealedWriter: ...
 
@@ -284,19 +330,20 @@ def open(
 ) -> SealedReader | SealedWriter:
     """Opens a sealed file, and returns a binary file object of its plaintext.
 
-    `file` is a path, the name `s3://BUCKET/KEY` of an object (for reading), or a binary file object, which stays open.
+    `file` is a path, the name `s3://BUCKET/KEY` of an object, or a binary file object, which stays open.
     `mode` is ``"rb"``, ``"wb"`` (a file that exists is replaced when the new one is complete) or ``"xb"`` (it is refused).
     `keys` is one key or a list: a name such as ``"file:backup.key"`` or ``"alias/backups"``, or a key object. Without keys,
     a file is opened with the keys of the caller's own account in AWS KMS. `context` and `labels` are bound to a file that
     is written, and required of a file that is read. `kms` is `pywaxseal.Kms(...)`, or a session or KMS client of boto3; `s3`
     is `pywaxseal.S3(...)`. With ``sync=False``, a new file may be lost in a power cut.
     """
-    name = getattr(file, "name", None) if hasattr(file, "read") or hasattr(file, "write") else file
+    is_object = hasattr(file, "read") or hasattr(file, "write")
+    name = getattr(file, "name", None) if is_object else os.fspath(file)
     if mode in ("rb", "r", "br"):
         return _open_reader(file, name, keys, context, labels, kms, s3)
     if mode in ("wb", "w", "bw", "xb", "x", "bx"):
         native = _native.open_writer(
-            file, keys=keys, overwrite="w" in mode, context=context, labels=labels, kms=kms, sync=sync
+            file, keys=keys, overwrite="w" in mode, context=context, labels=labels, kms=kms, s3=s3, sync=sync
         )
         return SealedWriter(native, name, "wb" if "w" in mode else "xb")
     raise ValueError(f"invalid mode: {mode!r}; a sealed file is opened with 'rb', 'wb' or 'xb'")
