@@ -12,7 +12,7 @@ use waxseal::{Demands, FileOptions};
 
 use crate::errors::{Failure, Result};
 use crate::inspection::Inspection;
-use crate::interrupt::Watch;
+use crate::interrupt::{Stop, cancellable};
 use crate::keys::each;
 use crate::objects::{self, Access, Seal};
 use crate::parallel;
@@ -77,11 +77,11 @@ impl VerifiedFile {
     }
 }
 
-fn files(overwrite: bool, sync: bool, watch: &Watch) -> waxseal::Result<FileOptions<'_>> {
+fn files(overwrite: bool, sync: bool, stop: &Stop) -> waxseal::Result<FileOptions<'_>> {
     let overwrite = if overwrite { Overwrite::Replace } else { Overwrite::Refuse };
     let durability = if sync { Durability::Synced } else { Durability::Unsynced };
     let files = FileOptions::new().with_overwrite(overwrite).with_durability(durability);
-    Ok(files.with_engine(process::threads()?.engine).with_observer(watch))
+    Ok(files.with_engine(process::threads()?.engine).with_observer(stop))
 }
 
 /// Seals the file `src` into the file `dst`, which appears complete or not at all. It uses all cores.
@@ -125,8 +125,8 @@ pub(crate) fn decrypt_file(
 ) -> Result<DecryptedFile> {
     let (src, dst) = (local(src)?, local(dst)?);
     let Access { openers, demands, .. } = Access::new(py, keys, context, labels, kms)?;
-    let watch = Watch::new();
-    let opened = py.detach(|| files(overwrite, sync, &watch)?.decrypt(src, dst, &each(&openers), &demands))?;
+    let opened =
+        cancellable(py, move |stop| files(overwrite, sync, stop)?.decrypt(src, dst, &each(&openers), &demands))??;
     Ok(DecryptedFile {
         plaintext_size: opened.plaintext_len,
         key: opened.by.key,
@@ -171,23 +171,28 @@ pub(crate) fn verify(
             quick,
         });
     }
-    let (openers, demands) = (each(&access.openers), &access.demands);
-    let opened = match &source {
-        // All bytes are read here and opened on all threads, as a file object of Python needs it.
-        Source::Python(_) => return by_reading(py, source, &openers, demands),
-        Source::Object(object, _) => {
-            let mut reader = object.reader();
-            py.detach(|| whole(Bytes::Stream(&mut reader), &openers, demands))?
-        }
-        Source::File(file) => py.detach(|| whole(Bytes::from_file(file), &openers, demands))?,
-    };
+    // All bytes are read here and opened on all threads, as a file object of Python needs it.
+    if matches!(source, Source::Python(_)) {
+        return by_reading(py, source, &each(&access.openers), &access.demands);
+    }
+    let Access { openers, demands, .. } = access;
+    let opened = cancellable(py, move |stop| whole(&source, &each(&openers), &demands, stop))??;
     let header = Inspection::of(&opened.header, None);
     Ok(VerifiedFile { plaintext_size: opened.plaintext_len, key: opened.by.key, header, quick })
 }
 
-fn whole(source: Bytes<'_>, openers: &[&dyn KeyOpener], demands: &Demands) -> waxseal::Result<Opened> {
+fn whole(source: &Source, openers: &[&dyn KeyOpener], demands: &Demands, stop: &Stop) -> waxseal::Result<Opened> {
     let engine: Arc<Engine> = process::threads()?.engine;
-    engine.open(source, Sink::Nowhere, openers, demands, &Watch::new())
+    let mut reader;
+    let bytes = match source {
+        Source::File(file) => Bytes::from_file(file),
+        Source::Object(object, _) => {
+            reader = object.reader();
+            Bytes::Stream(&mut reader)
+        }
+        Source::Python(_) => return Err(Error::Bug("a file object is read on the caller's thread")),
+    };
+    engine.open(bytes, Sink::Nowhere, openers, demands, stop)
 }
 
 fn by_reading(py: Python<'_>, source: Source, openers: &[&dyn KeyOpener], demands: &Demands) -> Result<VerifiedFile> {

@@ -2,8 +2,8 @@
 //! main thread.
 
 use std::io;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -15,13 +15,12 @@ use crate::process::lock;
 
 /// So often a signal is looked for.
 const EVERY: Duration = Duration::from_millis(50);
+/// So long cancelled work may take to clean up.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs what can take long without using this machine, such as a call to a key service. It runs on a thread of its own.
 /// If a signal's handler raises an exception, nobody waits for it any more.
-pub(crate) fn wait<T: Send + 'static>(
-    py: Python<'_>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
+pub(crate) fn wait<T: Send + 'static>(py: Python<'_>, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let receiver = begin(work)?;
     loop {
         match look_for_answer(py, &receiver)? {
@@ -75,42 +74,76 @@ fn look_for_answer<T: Send>(py: Python<'_>, receiver: &Mutex<Receiver<T>>) -> Re
     }
 }
 
-/// Looks for signals while the engine works. The exception of a handler ends the work, and is raised.
-pub(crate) struct Watch {
-    last: Mutex<Instant>,
+/// Whether work that runs on another thread is to end. Once it was cancelled, nothing is committed.
+#[derive(Default)]
+pub(crate) struct Stop(Mutex<Phase>);
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Working,
+    Committing,
+    Cancelled,
 }
 
-impl Watch {
-    pub(crate) fn new() -> Self {
-        Self { last: Mutex::new(Instant::now()) }
-    }
-
-    fn is_time(&self) -> bool {
-        let Ok(mut last) = self.last.try_lock() else { return false };
-        let now = Instant::now();
-        let is_time = now.duration_since(*last) >= EVERY;
-        if is_time {
-            *last = now;
+impl Stop {
+    /// `false` if it is too late, because the output gets its name at this moment.
+    fn cancel(&self) -> bool {
+        let mut phase = lock(&self.0);
+        if *phase == Phase::Working {
+            *phase = Phase::Cancelled;
         }
-        is_time
+        *phase == Phase::Cancelled
     }
 
-    /// Looks for signals now.
-    pub(crate) fn look() -> io::Result<()> {
-        // At the end of the interpreter there is nobody who could be told.
-        Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(())).map_err(io::Error::other)
+    fn pass(&self, next: Phase) -> io::Result<()> {
+        let mut phase = lock(&self.0);
+        if *phase == Phase::Cancelled {
+            return Err(io::Error::other("cancelled"));
+        }
+        *phase = next;
+        Ok(())
     }
 }
 
-/// The calling thread works too, and so looks for signals, if it is the main one.
-impl Observer for Watch {
+impl Observer for Stop {
     fn go_on(&self) -> io::Result<()> {
-        if self.is_time() { Self::look() } else { Ok(()) }
+        self.pass(Phase::Working)
     }
 
     fn committing(&self) -> io::Result<()> {
-        Self::look()
+        self.pass(Phase::Committing)
     }
+}
+
+/// Runs what works on files, on a thread of its own. If a signal's handler raises an exception, the work is cancelled,
+/// and the exception is raised when the work has cleaned up. Only a call to a key service is not waited for: it is over
+/// some time later, and what comes after it does not happen.
+pub(crate) fn cancellable<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce(&Stop) -> T + Send + 'static,
+) -> Result<T> {
+    let stop = Arc::new(Stop::default());
+    let receiver = begin({
+        let stop = Arc::clone(&stop);
+        move || work(&stop)
+    })?;
+    loop {
+        if let Some(done) = look_for_answer(py, &receiver)? {
+            return Ok(done);
+        }
+        if let Err(raised) = py.check_signals() {
+            let until = stop.cancel().then(|| Instant::now() + PATIENCE);
+            while until.is_none_or(|until| Instant::now() < until) && look_for_answer(py, &receiver)?.is_none() {}
+            return Err(raised.into());
+        }
+    }
+}
+
+/// Looks for signals where the interpreter is released.
+pub(crate) fn look() -> io::Result<()> {
+    // At the end of the interpreter there is nobody who could be told.
+    Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(())).map_err(io::Error::other)
 }
 
 /// Looks for signals.

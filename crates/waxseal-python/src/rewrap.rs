@@ -19,7 +19,7 @@ use waxseal_aws_s3::{RewrapOptions, S3Name};
 use crate::aws::{KmsChoice, S3Settings};
 use crate::boto;
 use crate::errors::{Failure, Result};
-use crate::interrupt::{self, Watch};
+use crate::interrupt;
 use crate::keys::{Key, SlotTest, arn_of, each, openers};
 use crate::objects;
 use crate::upload::Cancelled;
@@ -200,7 +200,7 @@ impl Job {
             remove: self.remove.iter().map(Going::selector).collect(),
         };
         let plan = request.plan(header.bank())?;
-        Watch::look().map_err(|error| Error::io("changing the keys", error))?;
+        interrupt::look().map_err(|error| Error::io("changing the keys", error))?;
         Ok(plan)
     }
 

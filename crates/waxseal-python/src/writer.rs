@@ -47,11 +47,7 @@ struct Parts {
 
 enum Target {
     /// A file that gets its name at the end, and how many bytes it has.
-    File {
-        made: AtomicFile,
-        written: u64,
-        durability: Durability,
-    },
+    File { made: AtomicFile, written: u64, durability: Durability },
     /// An object in S3.
     Object(NewObject),
     /// A file object of Python.

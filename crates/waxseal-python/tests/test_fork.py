@@ -106,6 +106,25 @@ def test_a_reader_from_before_the_fork_works_in_both(sealed: Sealed) -> None:
         assert file.read() == sealed.content[10:]
 
 
+def test_a_reader_of_an_object_from_before_the_fork_says_so(cloud: Cloud, bucket: str, key: str) -> None:
+    """Its connections and threads are the parent's."""
+    url, content = f"s3://{bucket}/x", contents(6 * MIB)
+    with wax.open(url, "wb", keys=key) as file:
+        file.write(content)
+    with wax.open(url, keys=key) as file:
+        assert file.read(10) == content[:10]
+
+        def child() -> bool:
+            try:
+                file.seek(5 * MIB)
+                return file.read(10) == content[5 * MIB : 5 * MIB + 10]
+            except wax.Error as error:
+                return error.exit_code in (2, 7)
+
+        assert in_child(child)
+        assert file.read() == content[10:]
+
+
 def test_ranges_and_a_sealer_from_before_the_fork(sealed: Sealed) -> None:
     whole = sealed.path.read_bytes()
     ranges = wax.Ranges(len(whole), lambda start, end: whole[start:end], keys=sealed.key)

@@ -65,11 +65,11 @@ class Recorded:
     """The calls of a client of boto3."""
 
     def __init__(self, client: Any) -> None:
-        self.client, self.calls = client, []
+        self.client = client
+        self.calls: list[tuple[str, dict[str, Any]]] = []
         client.meta.events.register("provide-client-params.kms.*", self.note)
 
     def note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]]
         self.calls.append((model.name, dict(params)))
 
 
@@ -311,7 +311,7 @@ def test_rewrap_moves_files_to_another_key(cloud: Cloud, folder: Path) -> None:
         path.write_bytes(seal(old))
     payload = paths[0].read_bytes()[-23:]
     results = wax.rewrap(paths, to=alias)
-    assert [result.path for result in results] == [str(path) for path in paths]
+    assert [result.path for result in results] == paths
     assert all(result.changed and result.error is None for result in results)
     for path in paths:
         assert [slot.key_id for slot in wax.inspect(path).slots] == [new]
@@ -327,7 +327,7 @@ def test_rewrap_goes_on_after_a_file_that_fails(cloud: Cloud, folder: Path) -> N
     (folder / "b.wax").write_bytes(b"not sealed")
     (folder / "d.wax").write_bytes(seal(old))
     results = wax.rewrap([folder / f"{name}.wax" for name in "abcd"], to=new)
-    assert [type(result.error) for result in results] == [type(None), wax.FormatError, wax.NotFoundError, type(None)]
+    assert [getattr(result.error, "exit_code", 0) for result in results] == [0, 3, 10, 0]
     assert [result.changed for result in results] == [True, False, False, True]
 
 

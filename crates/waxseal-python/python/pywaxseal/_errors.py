@@ -144,3 +144,20 @@ def make(name: str, message: str, **details: Any) -> Error:
     if kind is IoError:
         kind = _BY_ERRNO.get(details.get("errno") or 0, IoError)
     return kind(message, **details)
+
+
+# Whoever sees one sees the name by which it can be caught.
+for _kind in (
+    Error,
+    Bug,
+    UsageError,
+    FormatError,
+    TamperedError,
+    NoKeyError,
+    UnavailableError,
+    IoError,
+    UnmetError,
+    ExistsError,
+    NotFoundError,
+):
+    _kind.__module__ = "pywaxseal"
