@@ -197,12 +197,12 @@ fn whole(source: &Source, openers: &[&dyn KeyOpener], demands: &Demands, stop: &
 
 fn by_reading(py: Python<'_>, source: Source, openers: &[&dyn KeyOpener], demands: &Demands) -> Result<VerifiedFile> {
     let opened = py.detach(|| parallel::Opened::open(source, openers, demands))?;
-    let mut buffer = zeroize::Zeroizing::new(vec![0; parallel::FAR_BLOCK]);
+    let mut buffer = parallel::Plain::of_len(parallel::FAR_BLOCK);
     let mut at = 0;
     while at < opened.len() {
         py.check_signals()?;
-        let len = usize::try_from(opened.len() - at).unwrap_or(usize::MAX).min(buffer.len());
-        let (made, failed) = py.detach(|| opened.fill_parallel(at, &mut buffer[..len]));
+        let len = usize::try_from(opened.len() - at).unwrap_or(usize::MAX).min(buffer.0.len());
+        let (made, failed) = py.detach(|| opened.fill_parallel(at, &mut buffer.0[..len]));
         if let Some(error) = failed {
             return Err(error.into());
         }
