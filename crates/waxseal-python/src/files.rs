@@ -8,9 +8,9 @@ use waxseal::engine::{Engine, Opened, Sink, Source as Bytes};
 use waxseal::error::{Error, Remedy};
 use waxseal::io::{Durability, Overwrite};
 use waxseal::keys::KeyOpener;
-use waxseal::{Demands, FileOptions};
+use waxseal::{Demands, Envelope, FileOptions};
 
-use crate::errors::{Failure, Result};
+use crate::errors::Result;
 use crate::inspection::Inspection;
 use crate::interrupt::{Stop, cancellable};
 use crate::keys::each;
@@ -100,10 +100,11 @@ pub(crate) fn encrypt_file(
     kms: Option<&Bound<'_, PyAny>>,
 ) -> Result<EncryptedFile> {
     let (src, dst) = (local(src)?, local(dst)?);
-    let seal = Seal::new(py, Some(keys), context, labels, kms)?;
-    let watch = Watch::new();
-    let envelope = || Python::attach(|py| seal.envelope(py)).map_err(Failure::passed_on);
-    let sealed = py.detach(|| files(overwrite, sync, &watch)?.encrypt_with(src, dst, envelope))?;
+    let Seal { sealers, options, .. } = Seal::new(py, Some(keys), context, labels, kms)?;
+    let sealed = cancellable(py, move |stop| {
+        let envelope = || Envelope::new(&each(&sealers), &options);
+        files(overwrite, sync, stop)?.encrypt_with(src, dst, envelope)
+    })??;
     let warnings = sealed.missed.iter().map(ToString::to_string).collect();
     Ok(EncryptedFile { plaintext_size: sealed.plaintext_len, sealed_size: sealed.file_len, warnings })
 }
