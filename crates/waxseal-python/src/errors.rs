@@ -32,6 +32,22 @@ impl From<Error> for Failure {
     }
 }
 
+/// Says which input does not exist, as `open` does.
+pub(crate) fn naming<T>(file: &Bound<'_, PyAny>, done: Result<T>) -> Result<T> {
+    done.map_err(|failure| match failure {
+        Failure::Own(error) if error.kind() == Kind::NoInput => {
+            let py = file.py();
+            let named = || {
+                let exception = exception(py, &error)?;
+                exception.value(py).setattr("filename", file)?;
+                Ok(exception)
+            };
+            Failure::Python(named().unwrap_or_else(|error| error))
+        }
+        other => other,
+    })
+}
+
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {

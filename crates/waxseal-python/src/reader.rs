@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use waxseal::error::{Error, Tampered};
 use waxseal::format::CHUNK_LEN;
 
-use crate::errors::Result;
+use crate::errors::{Result, naming};
 use crate::inspection::Inspection;
 use crate::interrupt;
 use crate::objects::{self, Access};
@@ -353,10 +353,10 @@ pub(crate) fn open_reader(
     let source = if file.hasattr("read")? {
         Source::Python(Mutex::new(PyFile::new(file)?))
     } else if let Some(name) = objects::named(file)? {
-        objects::open(py, &name, s3)?
+        naming(file, objects::open(py, &name, s3))?
     } else {
         let path: PathBuf = file.extract()?;
-        match Source::open(&path)? {
+        match naming(file, Source::open(&path))? {
             Ok(source) => source,
             Err(_) => return Ok(None),
         }
