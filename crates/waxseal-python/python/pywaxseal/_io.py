@@ -225,8 +225,9 @@ class SealedWriter(io.BufferedIOBase):
 
     def tell(self) -> int:
         """Bytes of plaintext that were written."""
-        self._check_open()
-        return self._native.tell()
+        with self._locked():
+            self._check_open()
+            return self._native.tell()
 
     def flush(self) -> None:
         """Does nothing: the file appears only when it is closed."""
