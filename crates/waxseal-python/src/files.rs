@@ -73,7 +73,8 @@ impl DecryptedFile {
 #[pymethods]
 impl VerifiedFile {
     fn __repr__(&self) -> String {
-        format!("VerifiedFile(plaintext_size={}, key={:?}, quick={})", self.plaintext_size, self.key, self.quick)
+        let quick = if self.quick { "True" } else { "False" };
+        format!("VerifiedFile(plaintext_size={}, key={:?}, quick={quick})", self.plaintext_size, self.key)
     }
 }
 
