@@ -70,8 +70,7 @@ impl Default for S3Timeouts {
     }
 }
 
-/// Where buckets and credentials are looked up. By default, AWS's environment variables and profiles decide. Only they can
-/// name an endpoint other than AWS's (`AWS_ENDPOINT_URL_S3`).
+/// Where buckets and credentials are looked up. By default, AWS's environment variables and profiles decide.
 ///
 /// Profile and region can be others than those for keys in AWS KMS: bucket and key can belong to different accounts. If
 /// both use the same source of credentials, they are loaded once.
@@ -82,6 +81,8 @@ pub struct S3Config {
     pub profile: Option<String>,
     /// The region that is called first. A bucket in another region is found by S3's redirection.
     pub region: Option<String>,
+    /// An endpoint other than AWS's, as `AWS_ENDPOINT_URL_S3` would name it. It comes before that variable.
+    pub endpoint: Option<String>,
     /// How long to wait.
     pub timeouts: S3Timeouts,
 }
@@ -98,6 +99,7 @@ impl S3Config {
             service: &SERVICE,
             profile: self.profile.clone(),
             region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
             connect: self.timeouts.connect,
             attempt: None,
             // For the services that give credentials. The handle repeats the requests for S3 itself.
