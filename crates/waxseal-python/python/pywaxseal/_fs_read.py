@@ -18,9 +18,9 @@ import pywaxseal as wax
 KIB = 1024
 MIB = 1024 * KIB
 
-# Opening an object in a store asks for its front and its end at the same time. The end stays in memory, sealed, because
-# the first thing that a reader of Parquet asks for is there.
-FRONT = 16 * KIB
+# Opening an object in a store asks for its front and its end at the same time. The longest header has 128 KiB. The end
+# stays in memory, sealed, because the first thing that a reader of Parquet asks for is there.
+FRONT = 132 * KIB
 END = 64 * KIB
 
 # A long range of a store is asked for in pieces, several at the same time.
@@ -197,7 +197,9 @@ class _First:
 
     def __init__(self, source: Source, front: bytes, end_start: int, end: bytes) -> None:
         self._source: Source | None = source
-        self._front, self._end_start, self._end = front, end_start, end
+        # A short object is complete here.
+        self._front = front + end if len(front) == end_start else front
+        self._end_start, self._end = end_start, end
 
     def fetch(self, start: int, end: int) -> bytes:
         assert self._source is not None, "only the constructor fetches"
@@ -340,6 +342,9 @@ class SealedFile(io.BufferedIOBase):
 
     A read that continues the last one reads ahead. Any other read fetches what was asked for and little more, so that
     engines that read parts of a file fetch parts of it.
+
+    DuckDB reads with several threads from one file: each seeks, and then reads. Another thread may seek in between. So a
+    thread that has sought reads where it has sought. A thread that has not reads on from the last position of all.
     """
 
     mode = "rb"
@@ -351,6 +356,7 @@ class SealedFile(io.BufferedIOBase):
         self._opened, self._source = opened, source
         self._lock = threading.Lock()
         self._at = 0
+        self._sought: dict[int, int] = {}
         self._window, self._window_at = b"", 0
         self._end, self._end_at = b"", opened.size
         self._next, self._reach = 0, 0
@@ -390,27 +396,42 @@ class SealedFile(io.BufferedIOBase):
 
     def tell(self) -> int:
         self._alive()
-        return self._at
+        with self._lock:
+            return self._sought.get(threading.get_ident(), self._at)
 
     def seek(self, offset: int, whence: int = 0) -> int:
         self._alive()
-        bases = {0: 0, 1: self._at, 2: self.size}
+        bases = {0: 0, 1: self.tell(), 2: self.size}
         if whence not in bases:
             raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
         target = bases[whence] + int(offset)
         if target < 0:
             raise ValueError("seek before the start of the file")
-        self._at = target
+        with self._lock:
+            self._at = self._sought[threading.get_ident()] = target
         return target
 
     def read(self, size: int | None = -1) -> bytes:
         self._alive()
         with self._lock:
-            start = min(self._at, self.size)
+            at = self._position()
+            start = min(at, self.size)
             end = self.size if size is None or size < 0 else min(start + size, self.size)
-            found = self._range(start, end)
-            self._at += len(found)
-            return found
+            self._at = max(at, end)
+        try:
+            return self._range(start, end)
+        except BaseException:
+            with self._lock:
+                self._at = at if self._at == max(at, end) else self._at
+            raise
+
+    def _position(self) -> int:
+        """Where this thread reads now. A thread that reads without a `seek` goes on where others have stopped."""
+        sought = self._sought.pop(threading.get_ident(), None)
+        if sought is None:
+            self._sought.clear()
+            return self._at
+        return sought
 
     def read1(self, size: int = -1) -> bytes:
         return self.read(64 * KIB if size is None or size < 0 else size)
@@ -424,10 +445,8 @@ class SealedFile(io.BufferedIOBase):
     readinto1 = readinto
 
     def peek(self, size: int = 0) -> bytes:
-        self._alive()
-        with self._lock:
-            start = min(self._at, self.size)
-            return self._range(start, min(start + max(size, 4 * KIB), self.size))
+        start = min(self.tell(), self.size)
+        return self._range(start, min(start + max(size, 4 * KIB), self.size))
 
     def read_at(self, start: int, end: int) -> bytes:
         """A range, without the position and the bytes read ahead. Threads can call it at the same time."""
@@ -435,14 +454,16 @@ class SealedFile(io.BufferedIOBase):
         return read(self._opened, self._source, start, min(end, self.size))
 
     def _range(self, start: int, end: int) -> bytes:
+        """Fetches outside of the lock, so that threads fetch at the same time."""
         parts: list[bytes] = []
         while start < end:
-            if part := self._in_memory(start, end):
-                parts.append(part)
-                start += len(part)
-                continue
-            parts.append(self._fetched(start, end))
-            break
+            with self._lock:
+                part = self._in_memory(start, end)
+                bounds = None if part else self._to_fetch(start, end)
+            if bounds is not None:
+                part = self._fetched(start, end, *bounds)
+            parts.append(part)
+            start += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _in_memory(self, start: int, end: int) -> bytes:
@@ -451,29 +472,28 @@ class SealedFile(io.BufferedIOBase):
                 return data if (start, end) == (at, at + len(data)) else data[start - at : end - at]
         return b""
 
-    def _fetched(self, start: int, end: int) -> bytes:
+    def _to_fetch(self, start: int, end: int) -> tuple[int, int]:
         if start == self._next and self._limit:
             self._reach = min(max(2 * self._reach, FIRST_AHEAD), self._limit)
         else:
             self._reach = 0
         last = min(max(end, start + self._reach, start + self._least), self.size)
-        first = self._first_of_end(start, last)
-        found = read(self._opened, self._source, first, last)
-        if (first, last) != (start, end):
-            self._keep(first, found)
         self._next = last
-        return found if (first, last) == (start, end) else found[start - first : end - first]
-
-    def _first_of_end(self, start: int, last: int) -> int:
-        """A short read at the end fetches all of the end: the next read asks for what is before it."""
+        # A short read at the end fetches all of the end: the next read asks for what is before it.
         near = self.size - (END - 4 * KIB)
-        return near if self._least and last == self.size and start >= near > 0 and not self._end else start
+        is_short = self._least and last == self.size and start >= near > 0 and not self._end
+        return (near if is_short else start), last
 
-    def _keep(self, first: int, found: bytes) -> None:
-        if first + len(found) == self.size and len(found) <= END:
-            self._end, self._end_at = found, first
-        else:
-            self._window, self._window_at = found, first
+    def _fetched(self, start: int, end: int, first: int, last: int) -> bytes:
+        found = read(self._opened, self._source, first, last)
+        if (first, last) == (start, end):
+            return found
+        with self._lock:
+            if last == self.size and len(found) <= END:
+                self._end, self._end_at = found, first
+            else:
+                self._window, self._window_at = found, first
+        return found[start - first : end - first]
 
     def close(self) -> None:
         if not self.closed:
@@ -483,7 +503,7 @@ class SealedFile(io.BufferedIOBase):
 
     def __reduce__(self) -> Any:
         self._alive()
-        return _reopen, (self.fs, self.path, self._opened.identity, self._at, self._limit)
+        return _reopen, (self.fs, self.path, self._opened.identity, self.tell(), self._limit)
 
 
 def _reopen(fs: Any, path: str, identity: Identity, at: int, ahead: int) -> SealedFile:

@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 import pywaxseal as wax
+from pywaxseal._leaving import leaves_with
 from pywaxseal._fs_read import MIB, POOL
 
 # A sealed object up to this size goes to the store in one request.
@@ -152,7 +153,7 @@ class SealedFileWriter(io.BufferedIOBase):
         self._sink: Sink | None = target
         self._pid, self._at = os.getpid(), 0
         self._outcome = "open"
-        self._handled = sys.exc_info()[1]
+        self._handled = sys.exception()
         WRITERS.add(self)
 
     def __repr__(self) -> str:
@@ -205,8 +206,11 @@ class SealedFileWriter(io.BufferedIOBase):
         super().close()
 
     def _is_failing(self) -> bool:
-        now = sys.exc_info()[1]
-        return now is not None and now is not self._handled and not isinstance(now, StopIteration | StopAsyncIteration)
+        now = sys.exception()
+        if now is None or now is self._handled:
+            return False
+        # The end of an iterator is no failure, unless it ends a `with`.
+        return not isinstance(now, StopIteration | StopAsyncIteration) or leaves_with(self._handled)
 
     def commit(self) -> None:
         """Writes the object, whatever exception is handled now. A transaction calls this at its end."""

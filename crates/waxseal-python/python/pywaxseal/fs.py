@@ -1,15 +1,8 @@
 """Sealed objects for every library that knows fsspec: `waxseal::s3://bucket/x.parquet`, `waxseal::file:///data/x.csv`.
 
->>> import fsspec
->>> getfixture("lake_key")
-'file:...'
->>> options = {"waxseal": {"keys": [getfixture("lake_key")]}}
->>> with fsspec.open("waxseal::memory://lake/a.txt", "wb", **options) as out:
-...     out.write(b"plaintext")
-9
->>> with fsspec.open("waxseal::memory://lake/a.txt", "rb", **options) as file:
-...     file.read()
-b'plaintext'
+    options = {"waxseal": {"keys": ["alias/lake"]}}
+    with fsspec.open("waxseal::s3://bucket/x.csv", "rb", **options) as file:
+        file.read()
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from lake import Bucket, Store
 
 import pywaxseal as wax
 from pywaxseal.fs import WaxsealFileSystem
@@ -63,15 +63,6 @@ def moto_url() -> Iterator[str]:
     server.wait(60)
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """A bucket, and the options of s3fs for it."""
-
-    name: str
-    options: dict[str, Any]
-    client: Any
-
-
 @pytest.fixture
 def s3(moto_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Bucket:
     import boto3
@@ -85,16 +76,6 @@ def s3(moto_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     options = {"key": "AKIDEXAMPLE", "secret": "secret", "endpoint_url": moto_url}
     return Bucket(bucket, options | {"client_kwargs": {"region_name": "eu-west-1"}}, client)
-
-
-@dataclass(frozen=True)
-class Store:
-    """A file system with sealed objects, the one below it, and a folder."""
-
-    fs: WaxsealFileSystem
-    inner: Any
-    folder: str
-    key: str
 
 
 @pytest.fixture(params=["memory", "file", "s3"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,25 @@ def write_lake(fs: Any, folder: str, parts: int) -> list[str]:
 
 def total(parts: int, column: str = "value") -> float:
     return float(sum(numpy.asarray(table(part)[column]).sum() for part in range(parts)))
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket, and the options of s3fs for it."""
+
+    name: str
+    options: dict[str, Any]
+    client: Any
+
+
+@dataclass(frozen=True)
+class Store:
+    """A file system with sealed objects, the one below it, and a folder."""
+
+    fs: WaxsealFileSystem
+    inner: Any
+    folder: str
+    key: str
 
 
 class CountingFileSystem(MemoryFileSystem):

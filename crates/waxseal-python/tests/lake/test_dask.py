@@ -13,9 +13,8 @@ import dask
 import dask.dataframe as dd
 import pytest
 from distributed import Client, LocalCluster
-from lake import ROWS, SPOILED, says, spoil, table, total, write_lake, write_parquet
+from lake import ROWS, SPOILED, Bucket, says, spoil, table, total, write_lake, write_parquet
 
-from conftest import Bucket
 from pywaxseal.fs import WaxsealFileSystem
 
 pytestmark = pytest.mark.engines

@@ -13,9 +13,21 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from lake import GROUP, ROWS, SPOILED, CountingFileSystem, says, spoil, table, total, write_lake, write_parquet
+from lake import (
+    GROUP,
+    ROWS,
+    SPOILED,
+    Bucket,
+    CountingFileSystem,
+    Store,
+    says,
+    spoil,
+    table,
+    total,
+    write_lake,
+    write_parquet,
+)
 
-from conftest import Bucket, Store
 from pywaxseal.fs import WaxsealFileSystem
 
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore:.*not written")]
@@ -56,7 +68,7 @@ def test_pandas_csv(store: Store) -> None:
     store.fs.makedirs(store.folder, exist_ok=True)
     for name in ("a.csv", "a.csv.gz"):
         frame.to_csv(url_of(store, name), storage_options=options_of(store), index=False)
-        found = pandas.read_csv(url_of(store, name), storage_options=options_of(store), float_precision="round_trip")
+        found = pandas.read_csv(url_of(store, name), storage_options=options_of(store))
         pandas.testing.assert_frame_equal(found, frame)
     with store.fs.open(f"{store.folder}/a.csv") as file:
         parts = list(pandas.read_csv(file, chunksize=1000))
@@ -116,7 +128,7 @@ def test_only_the_ranges_that_a_query_needs_are_fetched(lake_key: str) -> None:
             )
         ),
         "DuckDB": lambda: database(fs)
-        .sql(f"SELECT count(value) FROM 'waxseal:///lake/a.parquet' WHERE id BETWEEN {3 * GROUP} AND {4 * GROUP - 1}")
+        .execute(f"SELECT count(*), sum(value) FROM 'waxseal:///lake/a.parquet' WHERE id BETWEEN {3 * GROUP} AND {4 * GROUP - 1}")
         .fetchone()[0],
     }
     for engine, query in queries.items():
@@ -138,13 +150,13 @@ def test_duckdb_reads_and_writes(store: Store) -> None:
     write_lake(store.fs, store.folder, 5)
     folder = f"waxseal://{store.folder}"
     connection = database(store.fs)
-    count, found = connection.sql(f"SELECT count(*), sum(value) FROM read_parquet('{folder}/*.parquet')").fetchone()  # type: ignore[misc]
+    count, found = connection.execute(f"SELECT count(*), sum(value) FROM read_parquet('{folder}/*.parquet')").fetchone()  # type: ignore[misc]
     assert count == 5 * ROWS and found == pytest.approx(total(5), rel=1e-12)
-    connection.sql(f"COPY (SELECT id, value FROM read_parquet('{folder}/part-003.parquet')) TO '{folder}/out.parquet' (FORMAT parquet)")
-    connection.sql(f"COPY (SELECT id FROM read_parquet('{folder}/part-003.parquet')) TO '{folder}/out.csv'")
+    connection.execute(f"COPY (SELECT id, value FROM read_parquet('{folder}/part-003.parquet')) TO '{folder}/out.parquet' (FORMAT parquet)")
+    connection.execute(f"COPY (SELECT id FROM read_parquet('{folder}/part-003.parquet')) TO '{folder}/out.csv'")
     with store.fs.open(f"{store.folder}/out.parquet") as file:
-        assert pq.read_table(file) == table(3).select(["id", "value"])
-    rows = connection.sql(f"SELECT count(*), min(id) FROM '{folder}/out.csv'").fetchone()
+        assert pq.read_table(file).sort_by("id").to_pydict() == table(3).select(["id", "value"]).to_pydict()
+    rows = connection.execute(f"SELECT count(*), min(id) FROM '{folder}/out.csv'").fetchone()
     assert rows == (ROWS, 3 * ROWS)
     assert not store.inner.cat_file(f"{store.folder}/out.parquet").startswith(b"PAR1")
 
@@ -153,7 +165,7 @@ def test_a_copy_that_duckdb_cannot_finish_is_not_there(store: Store) -> None:
     store.fs.makedirs(store.folder, exist_ok=True)
     query = "SELECT CASE WHEN i = 400000 THEN error('broken') ELSE i::VARCHAR END FROM range(500000) t(i)"
     with pytest.raises(duckdb.Error, match="broken"):
-        database(store.fs).sql(f"COPY ({query}) TO 'waxseal://{store.folder}/a.csv'")
+        database(store.fs).execute(f"COPY ({query}) TO 'waxseal://{store.folder}/a.csv'")
     assert not store.inner.exists(f"{store.folder}/a.csv")
 
 
@@ -189,7 +201,7 @@ def engines(fs: Any, path: str) -> dict[str, Any]:
     return {
         "pandas": lambda: pandas.read_parquet(path, filesystem=fs),
         "pyarrow": lambda: ds.dataset(path, filesystem=fs).to_table(),
-        "DuckDB": lambda: database(fs).sql(f"SELECT sum(value), max(noise) FROM 'waxseal://{path}'").fetchall(),
+        "DuckDB": lambda: database(fs).execute(f"SELECT sum(value), max(noise) FROM 'waxseal://{path}'").fetchall(),
         "Polars": polars_file,
         "Polars over pyarrow": lambda: polars.scan_pyarrow_dataset(ds.dataset(path, filesystem=fs)).collect(),
     }
@@ -203,7 +215,8 @@ def test_what_must_not_open_is_an_error_that_says_why(kind: str, engine: str, la
     query = engines(WaxsealFileSystem(target_protocol="file", keys=[lake_key]), str(path))[engine]
     query()
     fs = spoil(kind, path, lake_key, lake_other_key)
-    with pytest.raises(Exception) as raised:  # noqa: PT011: each engine has a class of its own.
+    # Each engine has a class of its own. That of Polars for an error of a file object is no Exception.
+    with pytest.raises(BaseException) as raised:  # noqa: PT011
         engines(fs, str(path))[engine]()
     assert says(kind, raised.value), (type(raised.value), str(raised.value))
 
@@ -212,10 +225,10 @@ def test_over_s3_with_keys_in_kms(s3: Bucket) -> None:
     import boto3
 
     key = boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
-    boto3.client("kms").create_alias(AliasName="alias/lake", TargetKeyId=key)
-    fs = WaxsealFileSystem(target_protocol="s3", target_options=s3.options, keys=["alias/lake"])
+    boto3.client("kms").create_alias(AliasName="alias/engines", TargetKeyId=key)
+    fs = WaxsealFileSystem(target_protocol="s3", target_options=s3.options, keys=["alias/engines"])
     write_lake(fs, f"{s3.name}/lake", 4)
     found = ds.dataset(f"{s3.name}/lake", filesystem=fs, format="parquet").to_table(columns=["value"])
     assert numpy.asarray(found["value"]).sum() == pytest.approx(total(4), rel=1e-12)
-    answer = database(fs).sql(f"SELECT sum(value) FROM read_parquet('waxseal://{s3.name}/lake/*.parquet')").fetchone()
+    answer = database(fs).execute(f"SELECT sum(value) FROM read_parquet('waxseal://{s3.name}/lake/*.parquet')").fetchone()
     assert answer is not None and answer[0] == pytest.approx(total(4), rel=1e-12)

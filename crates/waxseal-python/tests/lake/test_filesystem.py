@@ -9,15 +9,15 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
-from lake import CountingFileSystem
+from lake import Bucket, CountingFileSystem, Store
 
 import pywaxseal as wax
-from conftest import Bucket, Store
 from pywaxseal.fs import ReplacedError, SealedFile, WaxsealFileSystem
 
 pytestmark = pytest.mark.engines
@@ -330,6 +330,37 @@ def test_threads_share_a_file_system(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_threads_that_share_a_file_read_where_they_have_sought(store: Store) -> None:
+    """DuckDB does so: two calls for each read, and nothing that keeps them together."""
+    content = body(2_000_000)
+    path = written(store, "a", content)
+    wrong: list[int] = []
+    with store.fs.open(path) as file:
+
+        def act(seed: int) -> None:
+            dice = random.Random(seed)
+            for _ in range(60):
+                start, size = dice.randrange(2_000_000), dice.choice([8, 5_000, 100_000])
+                file.seek(start)
+                time.sleep(0)
+                if file.read(size) != content[start : start + size]:
+                    wrong.append(start)
+
+        threads = [threading.Thread(target=act, args=(seed,)) for seed in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        file.seek(10)
+        parts: list[bytes] = []
+        for size in (5, 5):
+            other = threading.Thread(target=lambda size=size: parts.append(file.read(size)))
+            other.start()
+            other.join()
+        assert b"".join(parts) + file.read(5) == content[10:25], "one after the other, they read on"
 
 
 def test_demands_and_labels_by_path(lake_key: str) -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lake import ROWS, SPOILED, says, spoil, table, total, write_lake, write_parquet
+from lake import ROWS, SPOILED, Bucket, says, spoil, table, total, write_lake, write_parquet
 
-from conftest import Bucket
 from pywaxseal.fs import WaxsealFileSystem
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -14,9 +14,9 @@ from typing import Any
 
 import fsspec
 import pytest
+from lake import Bucket, Store
 
 import pywaxseal as wax
-from conftest import Bucket, Store
 from pywaxseal.fs import SealedFileWriter, WaxsealFileSystem
 
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore:.*not written")]
