@@ -32,16 +32,6 @@ impl From<Error> for Failure {
     }
 }
 
-impl Failure {
-    /// As an error, for code that passes errors on.
-    pub(crate) fn passed_on(self) -> Error {
-        match self {
-            Self::Own(error) => error,
-            Self::Python(error) => passed_on("calling the caller's code", error),
-        }
-    }
-}
-
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {

@@ -8,9 +8,9 @@ use waxseal::engine::{Engine, Opened, Sink, Source as Bytes};
 use waxseal::error::{Error, Remedy};
 use waxseal::io::{Durability, Overwrite};
 use waxseal::keys::KeyOpener;
-use waxseal::{Demands, FileOptions};
+use waxseal::{Demands, Envelope, FileOptions};
 
-use crate::errors::{Failure, Result};
+use crate::errors::Result;
 use crate::inspection::Inspection;
 use crate::interrupt::{Stop, cancellable};
 use crate::keys::each;
@@ -100,10 +100,11 @@ pub(crate) fn encrypt_file(
     kms: Option<&Bound<'_, PyAny>>,
 ) -> Result<EncryptedFile> {
     let (src, dst) = (local(src)?, local(dst)?);
-    let seal = Seal::new(py, Some(keys), context, labels, kms)?;
-    let watch = Watch::new();
-    let envelope = || Python::attach(|py| seal.envelope(py)).map_err(Failure::passed_on);
-    let sealed = py.detach(|| files(overwrite, sync, &watch)?.encrypt_with(src, dst, envelope))?;
+    let Seal { sealers, options, .. } = Seal::new(py, Some(keys), context, labels, kms)?;
+    let sealed = cancellable(py, move |stop| {
+        let envelope = || Envelope::new(&each(&sealers), &options);
+        files(overwrite, sync, stop)?.encrypt_with(src, dst, envelope)
+    })??;
     let warnings = sealed.missed.iter().map(ToString::to_string).collect();
     Ok(EncryptedFile { plaintext_size: sealed.plaintext_len, sealed_size: sealed.file_len, warnings })
 }
@@ -197,12 +198,12 @@ fn whole(source: &Source, openers: &[&dyn KeyOpener], demands: &Demands, stop: &
 
 fn by_reading(py: Python<'_>, source: Source, openers: &[&dyn KeyOpener], demands: &Demands) -> Result<VerifiedFile> {
     let opened = py.detach(|| parallel::Opened::open(source, openers, demands))?;
-    let mut buffer = zeroize::Zeroizing::new(vec![0; parallel::FAR_BLOCK]);
+    let mut buffer = parallel::Plain::of_len(parallel::FAR_BLOCK);
     let mut at = 0;
     while at < opened.len() {
         py.check_signals()?;
-        let len = usize::try_from(opened.len() - at).unwrap_or(usize::MAX).min(buffer.len());
-        let (made, failed) = py.detach(|| opened.fill_parallel(at, &mut buffer[..len]));
+        let len = usize::try_from(opened.len() - at).unwrap_or(usize::MAX).min(buffer.0.len());
+        let (made, failed) = py.detach(|| opened.fill_parallel(at, &mut buffer.0[..len]));
         if let Some(error) = failed {
             return Err(error.into());
         }

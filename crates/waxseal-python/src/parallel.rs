@@ -10,7 +10,7 @@ use waxseal::format::{CHUNK_LEN, Header, SEALED_CHUNK_LEN, TAG_LEN};
 use waxseal::io::ReadAt;
 use waxseal::keys::KeyOpener;
 use waxseal::payload::ChunkIndex;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::process;
 use crate::source::Source;
@@ -23,6 +23,23 @@ pub(crate) const FAR_BLOCK: usize = 4 << 20;
 const PIECE: usize = 16 * CHUNK_LEN;
 /// For fewer bytes, a second thread costs more time than it saves.
 const SMALL: usize = 256 << 10;
+
+/// Plaintext, wiped when it is dropped: as a slice, because a vector is wiped byte by byte.
+#[derive(Default)]
+pub(crate) struct Plain(pub(crate) Vec<u8>);
+
+impl Plain {
+    /// Zeros.
+    pub(crate) fn of_len(len: usize) -> Self {
+        Self(vec![0; len])
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
 
 /// A file whose end is authenticated.
 pub(crate) struct Opened {
@@ -183,9 +200,9 @@ fn open_chunk(
     if skip == 0 && out.len() >= chunk.len().saturating_sub(TAG_LEN) {
         return plaintext.open_chunk_into(index, chunk, out);
     }
-    let mut whole = Zeroizing::new([0; CHUNK_LEN]);
-    let made = plaintext.open_chunk_into(index, chunk, &mut whole[..])?;
-    let part = whole.get(skip..made).unwrap_or_default();
+    let mut whole = Plain::of_len(CHUNK_LEN);
+    let made = plaintext.open_chunk_into(index, chunk, &mut whole.0)?;
+    let part = whole.0.get(skip..made).unwrap_or_default();
     let part = &part[..part.len().min(out.len())];
     out[..part.len()].copy_from_slice(part);
     Ok(part.len())

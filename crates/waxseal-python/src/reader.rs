@@ -13,13 +13,12 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use waxseal::error::{Error, Tampered};
 use waxseal::format::CHUNK_LEN;
-use zeroize::Zeroizing;
 
 use crate::errors::Result;
 use crate::inspection::Inspection;
 use crate::interrupt;
 use crate::objects::{self, Access};
-use crate::parallel::{BLOCK, Opened, to_boundary};
+use crate::parallel::{BLOCK, Opened, Plain, to_boundary};
 use crate::process::{self, lock};
 use crate::source::{PyFile, Source};
 
@@ -53,7 +52,7 @@ struct State {
 /// Authentic plaintext, and why there is no more of it.
 struct Window {
     start: u64,
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Plain,
     failed: Mutex<Option<Error>>,
 }
 
@@ -66,15 +65,15 @@ struct Slot {
 
 impl Window {
     fn of(opened: &Opened, start: u64, len: usize, parallel: bool) -> Self {
-        let mut bytes = Zeroizing::new(vec![0; len]);
+        let mut bytes = Plain::of_len(len);
         let (made, failed) =
-            if parallel { opened.fill_parallel(start, &mut bytes) } else { opened.fill(start, &mut bytes) };
-        bytes.truncate(made);
+            if parallel { opened.fill_parallel(start, &mut bytes.0) } else { opened.fill(start, &mut bytes.0) };
+        bytes.0.truncate(made);
         Self { start, bytes, failed: Mutex::new(failed) }
     }
 
     fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
+        self.start + self.bytes.0.len() as u64
     }
 }
 
@@ -130,7 +129,7 @@ impl Reader {
             },
         };
         let from = usize::try_from(state.position - window.start).unwrap_or(usize::MAX);
-        let to = from + want.min(window.bytes.len() - from);
+        let to = from + want.min(window.bytes.0.len() - from);
         state.position += (to - from) as u64;
         Ok(Next::Part(window, from..to))
     }
@@ -165,7 +164,7 @@ impl Reader {
         };
         state.ahead.pop_front();
         state.streak = state.streak.saturating_add(1);
-        if window.bytes.is_empty() {
+        if window.bytes.0.is_empty() {
             return Err(self.failure(state, &window));
         }
         state.window = Some(Arc::clone(&window));
@@ -289,7 +288,7 @@ impl Reader {
                 Next::End => return Ok(0),
             }
         };
-        let bytes = &window.bytes[part];
+        let bytes = &window.bytes.0[part];
         if bytes.len() == want {
             target.copy_from_slice(py, bytes)?;
         } else {

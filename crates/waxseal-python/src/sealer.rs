@@ -8,11 +8,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use waxseal::container::Sealing;
 use waxseal::error::Error;
-use zeroize::Zeroizing;
 
 use crate::errors::Result;
 use crate::interrupt;
 use crate::objects::Seal;
+use crate::parallel::Plain;
 use crate::process::{self, lock};
 
 /// At so many bytes, several threads seal. Between two looks for signals, so many are sealed.
@@ -68,16 +68,16 @@ pub(crate) fn in_batches(
     }
     let view = pyo3::types::PyMemoryView::from(data)?.call_method1("cast", ("B",))?;
     let len = view.len()?;
-    let mut copy = Zeroizing::new(Vec::new());
+    let mut copy = Plain::default();
     for from in (0..len).step_by(BATCH) {
         interrupt::check(py)?;
         let to = len.min(from + BATCH);
-        copy.resize(to - from, 0);
+        copy.0.resize(to - from, 0);
         let bounds = [from, to].map(isize::try_from);
         let [Ok(start), Ok(end)] = bounds else { return Err(Error::Bug("a buffer that is too long").into()) };
         let part = view.get_item(pyo3::types::PySlice::new(py, start, end, 1))?;
-        PyBuffer::<u8>::get(&part)?.copy_to_slice(py, &mut copy)?;
-        each(py, &copy)?;
+        PyBuffer::<u8>::get(&part)?.copy_to_slice(py, &mut copy.0)?;
+        each(py, &copy.0)?;
     }
     Ok(len)
 }

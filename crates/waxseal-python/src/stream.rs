@@ -13,12 +13,12 @@ use waxseal::error::Error;
 use waxseal::io::open_input;
 use waxseal::keys::KeyOpener;
 use waxseal::{Demands, OpenReader};
-use zeroize::Zeroizing;
 
 use crate::errors::Result;
 use crate::inspection::Inspection;
 use crate::interrupt;
 use crate::objects::Access;
+use crate::parallel::Plain;
 use crate::process::lock;
 use crate::source::read_once;
 
@@ -76,13 +76,13 @@ impl StreamReader {
         interrupt::check(py)?;
         let busy = || PyRuntimeError::new_err("this file is being read by another thread or by the caller of this one");
         let mut reader = lock(&self.reader).take().ok_or_else(busy)?;
-        let mut bytes = Zeroizing::new(vec![0; want]);
-        let read = py.detach(|| reader.read(&mut bytes));
+        let mut bytes = Plain::of_len(want);
+        let read = py.detach(|| reader.read(&mut bytes.0));
         *lock(&self.reader) = Some(reader);
         let read = read.map_err(|error| Error::io("reading the input", error))?;
         let len = isize::try_from(read).map_err(|_| Error::Bug("a read that is too long"))?;
         let front = PyMemoryView::from(buffer)?.get_item(PySlice::new(py, 0, len, 1))?;
-        PyBuffer::<u8>::get(&front)?.copy_from_slice(py, &bytes[..read])?;
+        PyBuffer::<u8>::get(&front)?.copy_from_slice(py, &bytes.0[..read])?;
         Ok(read)
     }
 }

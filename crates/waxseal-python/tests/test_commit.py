@@ -438,8 +438,10 @@ def test_the_end_of_a_process_commits_nothing(folder: Path, key: str, held: str,
         code, status = ENDS[end]
         done = run(f"{HOLDS[held]}\nfile.write(contents(3 * MIB))\n{code}", str(path), key)
         ended_by_signal = done.returncode == status or (status < 0 and done.returncode == 128 - status)
-        # A failed flush of a wrapper at the interpreter's end may be reported by the exit status 120.
-        assert ended_by_signal or (status == 0 and done.returncode == 120), f"{done.returncode}\n{done.stderr}"
+        # A failed flush of a wrapper at the interpreter's end may be reported by the exit status 120. CPython itself aborts
+        # if a thread holds the lock of a BufferedWriter then.
+        tolerated = {0: (120, -signal.SIGABRT)}.get(status, ())
+        assert ended_by_signal or done.returncode in tolerated, f"{done.returncode}\n{done.stderr}"
         sink = Path(f"{path}.sink")
         if sink.exists():
             assert not is_valid(sink, key), "a file object got a complete file"
