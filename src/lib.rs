@@ -19,7 +19,7 @@
 //! | a key in AWS KMS | the crate `waxseal-aws-kms` |
 //! | a key service of your own | [`keys::KeySealer`], [`keys::KeyOpener`]; `examples/own_key_service.rs` |
 //! | set or require pairs and labels | [`SealOptions`], [`Demands`] |
-//! | one data key for many files, to save calls to a key service | [`envelope::Batch`], [`keys::BatchOpener`] |
+//! | one data key for many files, to save calls to a key service | [`envelope::Batch`], [`keys::BatchOpener`], [`keys::AsyncBatchOpener`] |
 //! | find out which keys open a file | [`envelope::read_front`], then [`format::Header`] |
 //! | change the keys of a file | [`rewrap`] |
 //! | read a damaged file | [`salvage()`] |

@@ -379,9 +379,9 @@ fn names_a_command(text: &str) -> bool {
     words.iter().any(|word| is_option(word)) || words.windows(2).any(is_command)
 }
 
-/// An upload that is left costs money, and whoever removes it needs S3's id of it. The crate for S3 has the one command of
-/// AWS that does so, because it knows what a shell and a terminal make of a key.
-const ABORT: &str = "aws s3api abort-multipart-upload ";
+/// An upload that is left costs money, and whoever removes it needs S3's id of it. The crate for S3 has the two commands
+/// of AWS that list and abort uploads, because it knows what a shell and a terminal make of a key.
+const ABORT: [&str; 2] = ["aws s3api abort-multipart-upload ", "aws s3api list-multipart-uploads "];
 
 /// A user of the library may have no command line. The library therefore returns a `Remedy`, and the program chooses
 /// the words.
@@ -391,7 +391,7 @@ fn only_the_program_names_options_and_commands() {
     for source in sources().iter().filter(|source| source.of != CLI) {
         for (line, text) in texts(&read(&source.path)) {
             seen += 1;
-            if names_a_command(&text) && !text.trim_start_matches('"').starts_with(ABORT) {
+            if names_a_command(&text) && !ABORT.iter().any(|known| text.trim_start_matches('"').starts_with(known)) {
                 wrong.push(format!("{}:{line}: {text}", source.path));
             }
         }

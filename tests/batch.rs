@@ -4,14 +4,19 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Wake, Waker};
 
 use proptest::prelude::{ProptestConfig, any, proptest};
+use waxseal::container::Opening;
 use waxseal::envelope::Batch;
 use waxseal::error::{Error, ProviderCause, ProviderError, Result, Tampered};
 use waxseal::format::{Bank, BankNumber, Binding, Front, Header, Pairs, Sharing, Slot, SlotKind};
-use waxseal::keys::{Argon2Cost, BatchOpener, Identity, KeyFile, KeyOpener, KeySealer, Passphrase};
+use waxseal::keys::{
+    Argon2Cost, AsyncBatchOpener, AsyncKeyOpener, BatchOpener, BoxFuture, Identity, KeyFile, KeyOpener, KeySealer,
+    Passphrase,
+};
 use waxseal::payload::{unwrap_message, wrap_message};
 use waxseal::secret::{DataKey, SecretBytes};
 use waxseal::{Demands, FileOptions, OpenReader, SealOptions, SealWriter, decrypt_file};
@@ -383,4 +388,123 @@ fn files_on_disk() {
         assert_eq!(std::fs::read_to_string(at(&format!("{name}.out"))).unwrap(), name);
     }
     assert_eq!(service.calls(), (1, 0, 1));
+}
+
+/// The same service, which answers after some turns of other tasks. The first calls never end, if `hangs` says so.
+struct Slow {
+    service: Service,
+    hangs: AtomicUsize,
+}
+
+impl Slow {
+    fn new(hangs: usize) -> Self {
+        Self { service: Service::new(), hangs: hangs.into() }
+    }
+}
+
+impl AsyncKeyOpener for Slow {
+    fn name(&self) -> String {
+        "slow service".into()
+    }
+
+    fn matches(&self, slot: &Slot) -> bool {
+        self.service.matches(slot)
+    }
+
+    fn open<'a>(&'a self, slot: &'a Slot, binding: &'a Binding) -> BoxFuture<'a, Result<DataKey>> {
+        Box::pin(async move {
+            let answer = self.service.open(slot, binding);
+            if self.hangs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                std::future::pending::<()>().await;
+            }
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            answer
+        })
+    }
+}
+
+async fn open_async(file: Vec<u8>, opener: &AsyncBatchOpener<Slow>) -> Result<()> {
+    Opening::read(Front::new(file), &Demands::new())?.open_async(&[opener]).await.map(drop)
+}
+
+/// On one thread, a task that blocked while it waits would wait for ever.
+#[test]
+fn tasks_that_need_one_key_make_one_call() {
+    use tokio::runtime::Builder;
+    let one = Builder::new_current_thread().build().unwrap();
+    let two = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    for runtime in [one, two] {
+        let opener = Arc::new(AsyncBatchOpener::new(Slow::new(0)));
+        let service = &opener.inner().service;
+        let batches = [0, 1].map(|_| Batch::new(&[service], &SealOptions::new()).unwrap());
+        let files: Vec<_> = (0..64).map(|number| seal(&batches[number % 2], b"text")).collect();
+        let alone = SealWriter::new(Vec::new(), &[service], &SealOptions::new()).unwrap().finish().unwrap();
+        service.calls();
+        runtime.block_on(async {
+            let task = |file: &Vec<u8>| {
+                let (file, opener) = (file.clone(), Arc::clone(&opener));
+                tokio::spawn(async move { open_async(file, &opener).await })
+            };
+            let tasks: Vec<_> = files.iter().map(task).collect();
+            for task in tasks {
+                task.await.unwrap().unwrap();
+            }
+            assert_eq!(service.calls(), (0, 0, 2), "one call for each batch");
+            for file in [&alone, &alone, &files[0]] {
+                open_async(file.clone(), &opener).await.unwrap();
+            }
+            assert_eq!(service.calls(), (0, 0, 2), "a file of its own is asked for each time");
+        });
+    }
+}
+
+#[test]
+fn a_refusal_is_one_tasks() {
+    let opener = AsyncBatchOpener::new(Slow::new(0));
+    let service = &opener.inner().service;
+    let batch = Batch::new(&[service], &SealOptions::new()).unwrap();
+    let files: Vec<_> = (0..10).map(|_| seal(&batch, b"text")).collect();
+    service.calls();
+    service.refusals.store(3, Ordering::SeqCst);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let opened = files.iter().filter(|file| runtime.block_on(open_async(file.to_vec(), &opener)).is_ok()).count();
+    assert_eq!((opened, service.calls()), (7, (0, 0, 4)));
+}
+
+/// Counts how often a task was woken.
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn if_the_task_that_asks_is_dropped_another_one_asks() {
+    let opener = AsyncBatchOpener::new(Slow::new(1));
+    let service = &opener.inner().service;
+    let batch = Batch::new(&[service], &SealOptions::new()).unwrap();
+    let (one, two) = (seal(&batch, b"one"), seal(&batch, b"two"));
+    service.calls();
+    let woken = Arc::new(Woken(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut context = Context::from_waker(&waker);
+    let mut asks = Box::pin(open_async(one, &opener));
+    let mut waits = Box::pin(open_async(two, &opener));
+    assert!(asks.as_mut().poll(&mut context).is_pending());
+    for _ in 0..3 {
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+    }
+    assert_eq!((service.calls(), woken.0.load(Ordering::SeqCst)), ((0, 0, 1), 0));
+    drop(asks);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1, "the one that waits goes on");
+    let opened = (0..100).find_map(|_| match waits.as_mut().poll(&mut context) {
+        Poll::Ready(opened) => Some(opened),
+        Poll::Pending => None,
+    });
+    opened.expect("an end").unwrap();
+    assert_eq!(service.calls(), (0, 0, 1));
 }

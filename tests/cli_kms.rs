@@ -522,3 +522,24 @@ fn of_two_keys_the_hint_names_the_one_that_failed() {
         assert!(!ran.stderr.contains(other.as_str()), "{}", ran.stderr);
     }
 }
+
+/// Over such a connection, others can read the data keys.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_in_the_clear_is_warned_of_once() {
+    let cloud = moto();
+    key("alias/cli-clear");
+    ["a", "b"].iter().for_each(|name| drop(cloud.place.write(name, name)));
+    let words = "the connection to AWS KMS is not encrypted";
+    let run = |more: &[&str], address: &str| -> String {
+        let url = cloud.proxy.url.replace("127.0.0.1", address);
+        let args = [&["encrypt", "-f", "-k", "alias/cli-clear", "a", "b"], more].concat();
+        let ran: Ran = cloud.command(&args).env("AWS_ENDPOINT_URL", url).output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.stderr
+    };
+    let told = run(&[], "0.0.0.0");
+    assert_eq!(told.matches(words).count(), 1, "{told}");
+    assert!(told.contains("data keys"), "{told}");
+    assert_eq!((run(&["-q"], "0.0.0.0"), run(&[], "127.0.0.1")), (String::new(), String::new()));
+}

@@ -234,6 +234,53 @@ fn lists() {
     place.fails(&["encrypt", "-k", "file:k", "-0", "t/a"], 2, &["--files-from"]);
 }
 
+/// A FIFO would wait for a program at its other end. As in a tree, nothing special is read.
+#[test]
+fn a_list_with_something_special_does_not_wait() {
+    let place = place_with_tree();
+    assert!(std::process::Command::new("mkfifo").arg(place.path("fifo")).status().unwrap().success());
+    symlink("fifo", place.path("link")).unwrap();
+    place.write("list", "t/a\nfifo\nlink\n/dev/null\nt/z z\n");
+    for command in ["encrypt", "verify", "inspect", "decrypt", "rewrap"] {
+        let keys: &[&str] = match command {
+            "inspect" => &[],
+            "rewrap" => &["-k", "file:k", "--allow-unwrap", "--to", "file:k"],
+            _ => &["-k", "file:k"],
+        };
+        let ran = place.run(&[&[command, "--json", "--files-from", "list"], keys].concat());
+        let (lines, _) = told(&ran);
+        for special in ["fifo", "link", "/dev/null"] {
+            let line = &lines[special];
+            assert_eq!(line["exit"], 2, "{command}: {line}");
+            assert!(line["message"].as_str().unwrap().contains("neither a file nor a folder"), "{line}");
+        }
+    }
+    assert!(place.exists("t/a.wax") && place.exists("t/z z.wax"));
+    place.fails(&["encrypt", "-r", "-k", "file:k", "-o", "out", "fifo", "t"], 2, &["fifo: it is neither a file nor"]);
+    assert_eq!(names(&place.path("out")).len(), 6);
+}
+
+/// The message says that the name is too long, and what to do.
+#[test]
+fn names_that_are_too_long_with_the_suffix() {
+    let place = Place::new();
+    let (long, short) = ("n".repeat(252), "m".repeat(251));
+    fs::create_dir(place.path("d")).unwrap();
+    for name in [&long, &short] {
+        place.write(&format!("d/{name}"), "x");
+    }
+    let hint = "hint: use a run of its own for this input, and name the output with -o";
+    let ran = place.fails(&["encrypt", "-k", "file:k", &format!("d/{long}")], 7, &["creating the output d/nnn", hint]);
+    assert!(ran.stderr.contains("name too long"), "{}", ran.stderr);
+    place.fails(&["encrypt", "-r", "-k", "file:k", "d"], 7, &["creating the output d/nnn", "name too long", hint]);
+    let ran = place.fails(&["encrypt", "-r", "-k", "file:k", "-o", "o", "d"], 2, &["has 256 bytes", hint]);
+    assert!(!ran.stderr.contains("making the folder") && !ran.stderr.contains("object"), "{}", ran.stderr);
+    assert!(place.exists(&format!("d/{short}.wax")) && place.exists(&format!("o/d/{short}.wax")));
+    place.ok(&["encrypt", "-k", "file:k", "-o", "out", &format!("d/{long}")]);
+    let given = format!("d/{long}zzzz");
+    place.fails(&["encrypt", "-k", "file:k", "-o", &given, "out"], 7, &["hint: name another output with -o"]);
+}
+
 /// Nothing to do is a success, except for a check: who asked for it must not take it for granted.
 #[test]
 fn nothing_at_all() {

@@ -35,6 +35,27 @@ fn an_existing_output_is_kept_without_force() {
     assert_eq!(place.names(), ["in", "in.wax", "k"]);
 }
 
+/// What `-f` would refuse, no hint names.
+#[test]
+fn the_hint_names_force_only_if_it_works() {
+    let place = Place::new();
+    place.write("in", "content");
+    place.write("in.wax", "not sealed");
+    place.sealed("b.wax", b"b");
+    place.sealed("b", b"other");
+    for (args, words) in
+        [(with(&ENCRYPT, &["in"]), "is not a sealed file"), (with(&DECRYPT, &["b.wax"]), "is a sealed file")]
+    {
+        let without = place.fails(&args, 8, &[words, "hint: rename that file"]);
+        assert!(!without.stderr.contains("-f"), "{}", without.stderr);
+        let force = place.fails(&[&args[..], &["-f"]].concat(), 8, &[words]);
+        assert_eq!(force.stderr, without.stderr);
+    }
+    // A name that the user gives is replaced.
+    place.fails(&with(&ENCRYPT, &["-o", "in.wax", "in"]), 8, &["hint: replace it with -f"]);
+    place.ok(&with(&ENCRYPT, &["-f", "-o", "in.wax", "in"]));
+}
+
 /// Another process creates the output while the program still reads its input.
 #[test]
 fn no_clobber_holds_to_the_last_moment() {
@@ -196,6 +217,24 @@ fn a_broken_pipe_is_exit_7_on_every_command() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(stderr.lines().last(), Some("7"), "{command}: {stderr}");
         assert!(!stderr.contains("panicked") && !stderr.contains("a bug"), "{command}: {stderr}");
+    }
+}
+
+/// The reader of the results is gone. This is one error, however many results there are.
+#[test]
+fn a_broken_pipe_is_told_once() {
+    let place = Place::new();
+    let names = ["a.wax", "b.wax", "c.wax", "d.wax"];
+    names.iter().for_each(|name| drop(place.sealed(name, b"content")));
+    for options in ["", "--json ", "--files-from list ", "--json --files-from list "] {
+        place.write("list", names.join("\n"));
+        let script =
+            format!("{{ sleep 0.1; {WAXSEAL} verify -k file:k {options}{}; echo $? >&2; }} | true", names.join(" "));
+        let output =
+            std::process::Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.matches("writing to stdout").count(), 1, "{options}: {stderr}");
+        assert_eq!((stderr.lines().count(), stderr.lines().last()), (3, Some("7")), "{options}: {stderr}");
     }
 }
 

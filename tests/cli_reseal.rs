@@ -102,6 +102,30 @@ fn what_is_not_there_is_refused_and_nothing_is_created() {
 
 /// A file that is truncated or altered anywhere gives no new file. In a stream, it gives an output that no reader
 /// accepts.
+/// `-k` names the new key, and `--from` the old one.
+#[test]
+fn hints_name_the_option_for_the_old_key() {
+    let place = place();
+    place.ok(&["key", "new", "--pair", "pair"]);
+    place.sealed("old.wax", b"content");
+    place.write("in", b"content");
+    place.ok(&["encrypt", "-k", "file:pair.pub", "-o", "pair.wax", "in"]);
+    for (args, hint) in [
+        (
+            ["reseal", "--from", "file:pair.pub", "-k", "file:new", "-o", "out.wax", "pair.wax"],
+            "identity file with --from",
+        ),
+        (["reseal", "--from", "file:new", "-k", "file:new", "-o", "out.wax", "old.wax"], "one of these with --from"),
+    ] {
+        let ran = place.run(&args);
+        let line = ran.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default();
+        assert!(line.contains(hint) && !line.contains("-k"), "{}", ran.stderr);
+        assert!(!place.exists("out.wax"));
+    }
+    // With other commands, it is -k.
+    place.fails(&["decrypt", "-k", "file:pair.pub", "-o", "x", "pair.wax"], 2, &["identity file with -k"]);
+}
+
 #[test]
 fn an_old_file_that_is_not_whole_gives_no_new_one() {
     let place = place();

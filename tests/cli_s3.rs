@@ -348,6 +348,47 @@ fn an_upload_that_cannot_be_aborted_is_named() {
     assert!(words.lines().any(|word| word == "it's here"), "{words}");
 }
 
+/// The answer to the last request is lost, and nobody can say whether the object is there. Nothing was refused.
+#[test]
+fn an_upload_with_an_unknown_end_is_described_as_it_is() {
+    let store = Store::new();
+    store.place.write("large", noise(12 * MIB));
+    store.proxy.fail_when(is("CompleteMultipartUpload"), 1000, S3Fault::CutAnswer(None));
+    store.proxy.fail_when(|request| request.operation() == "HeadObject" && request.number > 3, 1000, S3Fault::Cut);
+    let args = seal(&[PARTS, "-f", "-o", "s3:out", "large"]);
+    let ran: Ran = store.command(&args).env("AWS_MAX_ATTEMPTS", "1").output().unwrap().into();
+    assert_eq!(ran.code, Some(6), "{}", ran.stderr);
+    let line = ran.stderr.lines().find(|line| line.contains("may be left")).unwrap_or_default();
+    assert!(line.contains("the answer to the last request was lost"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("S3 refused") && !ran.stderr.contains("aborting it failed"), "{}", ran.stderr);
+}
+
+/// The connection is not encrypted, and does not stay on this machine, as far as its address says. It is said once.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_in_the_clear_is_warned_of_once() {
+    let store = Store::new();
+    for name in ["a", "b"] {
+        store.place.write(name, name);
+    }
+    let words = "the connection to S3 is not encrypted";
+    let run = |more: &[&str], address: &str| -> Ran {
+        let args = [&["encrypt", "-f", "-k", "file:k", "-o", "s3:out/", "--files-from", "list"], more].concat();
+        store.place.write("list", "a\nb\n");
+        let url = store.proxy.url.replace("127.0.0.1", address);
+        let ran: Ran = store.command(&args).env("AWS_ENDPOINT_URL_S3", url).output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran
+    };
+    // This address leads to this machine, but not each machine knows it.
+    let ran = run(&[], "0.0.0.0");
+    assert_eq!(ran.stderr.matches(words).count(), 1, "{}", ran.stderr);
+    assert!(!run(&["-q"], "0.0.0.0").stderr.contains(words));
+    assert!(!run(&[], "127.0.0.1").stderr.contains(words));
+    let ran = run(&["--json"], "0.0.0.0");
+    assert_eq!((ran.text().matches(words).count(), ran.stderr.as_str()), (1, ""), "{}", ran.text());
+}
+
 /// A program that seals what this test writes to it.
 fn sealing(store: &Store, key: &str) -> Child {
     let mut command = store.command(&seal(&[PARTS, "-q", "-o", key]));
@@ -491,6 +532,10 @@ fn one_attempt_is_one_request() {
         // An upload whose id nobody knows is told of, although there is no object.
         let is_told = ran.stderr.contains("an unfinished upload without any part may be left");
         assert_eq!(is_told, request != "PutObject", "{}", ran.stderr);
+        // Nothing proves which of the uploads it is, so none is aborted.
+        let (bucket, key) = (&store.bucket, if args == &rewrap { "old" } else { "out" });
+        let list = format!("aws s3api list-multipart-uploads --bucket {bucket} --prefix {key}");
+        assert_eq!(ran.stderr.lines().any(|line| line.contains(&list)), is_told, "{}", ran.stderr);
         store.proxy.heal();
     }
 }

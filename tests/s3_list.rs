@@ -127,11 +127,11 @@ fn listings_that_lie() {
     let circle = move |text: &str| truncated("<NextContinuationToken>again</NextContinuationToken>", text);
     let no_token = move |text: &str| truncated("", text);
     let changes: [(&str, Change); 5] = [
-        ("circle", Box::new(circle)),
+        ("repeats earlier pages", Box::new(circle)),
         ("token", Box::new(no_token)),
         ("without the prefix", Box::new(|text| text.replace("<Key>1</Key>", "<Key>x</Key>"))),
         ("without a length", Box::new(|text| text.replace("<Size>0</Size>", ""))),
-        ("cannot be", Box::new(|text| text.replace("<Key>1</Key>", &format!("<Key>1{}</Key>", "x".repeat(1024))))),
+        ("impossible key", Box::new(|text| text.replace("<Key>1</Key>", &format!("<Key>1{}</Key>", "x".repeat(1024))))),
     ];
     for (what, change) in changes {
         let proxy = S3Proxy::before(&server.url);

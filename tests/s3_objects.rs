@@ -249,6 +249,29 @@ fn silence_ends() {
     }
 }
 
+/// An answer that brings a few bytes a second is never silent. It is given up all the same, at the opening and later.
+#[test]
+fn an_answer_that_drips_is_asked_for_again() {
+    let place = Place::new(1_000_000);
+    let s3 = place.with_times(400);
+    let drip = || S3Fault::Drip(Duration::from_millis(40));
+    place.proxy.fail([drip()]);
+    let object = s3.object(&place.name).expect("an object");
+    place.proxy.fail([drip()]);
+    assert!(read(&object).expect("the content") == place.content);
+    let ranges = place.ranges();
+    assert!(ranges.len() == 4 && ranges[1].start > 0 && ranges[1].end == FRONT as u64, "{ranges:?}");
+    // A store that never does better is an error.
+    let little =
+        S3Timeouts { idle: Duration::from_millis(400), patience: Duration::from_secs(2), ..S3Timeouts::default() };
+    place.proxy.fail_when(|_| true, usize::MAX, drip());
+    let object = s3.with_timeouts(little).object(&place.name);
+    let error = refusal(object);
+    assert_eq!(error.cause, ProviderCause::Unreachable);
+    assert!(error.message.contains("bytes a second, several times"), "{error}");
+    place.proxy.heal();
+}
+
 /// Whatever replaces it, and wherever: what was read before is of the old object, and then the reading fails.
 #[test]
 fn a_replaced_object_is_never_mixed_in() {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use s3_place::{PART, Place, cause, contents, replacing, small_parts, with_attempts};
-use support::{S3Fault, S3Request, python};
+use support::{REGION, S3Fault, S3Request, python};
 use waxseal::Error;
 use waxseal::error::ProviderCause;
 use waxseal_aws_s3::{MIN_PART, UPLOAD_MARK, UploadOptions, UploadWarning};
@@ -221,6 +221,17 @@ fn what_is_refused_for_good_leaves_nothing() {
         assert!(place.get(&key).is_none(), "{operation}");
         place.is_clean();
     }
+}
+
+#[test]
+fn an_error_of_an_upload_names_the_region() {
+    let place = Place::new();
+    let mut upload = place.s3.upload(&place.name("gone"), with_attempts(small_parts(), 1)).unwrap();
+    upload.write_all(b"text").unwrap();
+    place.proxy.gone(true);
+    let error = upload.complete().unwrap_err();
+    assert!(error.to_string().contains(&format!("AWS in {REGION} cannot be reached")), "{error}");
+    place.proxy.gone(false);
 }
 
 #[test]

@@ -3,17 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod kit;
+mod readers;
 mod support;
 
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use kit::encode::{hex, sha256};
 use kit::run::{self, Outcome};
 use kit::vector::{Class, Vector, folder, read_folder};
+use readers::{Answer, DataKey, arguments, faults_of};
 use waxseal::envelope::read_front;
 use waxseal::format::Header;
 
@@ -71,75 +71,6 @@ fn every_vector_through_the_library() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// The arguments for `spec/reader.py`; what it is to read is written into `folder`.
-fn reader_arguments(vector: &Vector, folder: &Path) -> Vec<String> {
-    let mut args = Vec::new();
-    let mut add = |option: &str, content: &[u8]| {
-        let path = folder.join(format!("{}.{}", vector.name, args.len()));
-        std::fs::write(&path, content).unwrap();
-        let path = path.into_os_string().into_string().unwrap();
-        match option.contains('=') {
-            true => args.push(format!("{option}={path}")),
-            false => args.extend([option.into(), path]),
-        }
-    };
-    for (key, value) in &vector.lines {
-        match key.as_str() {
-            "keyfile" => add("--keyfile", value.as_bytes()),
-            "keyfile-hex" => add("--keyfile", &run::unhex(value)),
-            // One line feed at the very end is not part of the passphrase.
-            "passphrase" => add("--passphrase-file", &[value.as_bytes(), b"\n"].concat()),
-            "passphrase-hex" => add("--passphrase-file", &[run::unhex(value).as_slice(), b"\n"].concat()),
-            "identity" => add("--identity", value.as_bytes()),
-            "identity-hex" => add("--identity", &run::unhex(value)),
-            "recipient-hex" => add("--recipient", &run::unhex(value)),
-            "shared-secret" => {
-                let (secret, id) = value.split_once(' ').unwrap();
-                let secret = STANDARD.encode(run::unhex(secret));
-                add(&format!("--shared-secret={id}"), secret.as_bytes());
-            }
-            "data-key" => add("--data-key-file", &run::unhex(value.split_once(' ').unwrap().0)),
-            _ => {}
-        }
-    }
-    let demands =
-        |option: &str, key: &str| vector.all(key).flat_map(|demand| [option.into(), demand.to_owned()]).collect();
-    let demands: [Vec<String>; 2] = [demands("-c", "pair"), demands("-l", "label")];
-    args.extend(demands.concat());
-    let input = folder.join(&vector.name);
-    std::fs::write(&input, &vector.body).unwrap();
-    args.extend([input.into_os_string().into_string().unwrap(), "-".into()]);
-    args
-}
-
-/// What `spec/reader.py` said: exit code, standard error, length and hash of what came out.
-type Answer = (u8, String, usize, String);
-
-fn reader_fault(vector: &Vector, (exit, errors, len, hash): &Answer, knows_size: bool) -> Option<String> {
-    let lines = || errors.lines().filter_map(|line| line.strip_prefix("reader: "));
-    let class = lines().find_map(|line| line.split_once(": ").filter(|(class, _)| *class != "warning"));
-    let class = class.map_or("success", |(class, _)| class);
-    let expected = vector.expected();
-    let is_expected = class == expected.name() && *exit == vector.expected_exit();
-    let is_allowed = is_expected || knows_size && vector.may_end_in(Class::parse(class));
-    if !is_allowed {
-        return Some(format!("ends in {class}, exit code {exit}, not in {expected:?}: {errors}"));
-    }
-    let is_early = knows_size && expected != Class::Success && *len == 0;
-    if (*len, hash.clone()) != vector.allowed() && !is_early {
-        return Some(format!("gives {len} bytes that are not those expected"));
-    }
-    let warnings = lines().filter_map(|line| line.strip_prefix("warning: ")).map(|warning| match warning {
-        "bank 0 is damaged" => "bank-0-damaged",
-        "bank 1 is damaged" => "bank-1-damaged",
-        _ => "banks-differ",
-    });
-    let same = warnings.eq(vector.all("warning"));
-    // Who has no `Sealed` is not told of its warning.
-    let is_silent = matches!(expected, Class::Header | Class::Newer) || knows_size && expected != Class::Success;
-    (!same && !is_silent).then(|| format!("warns otherwise: {errors}"))
-}
-
 /// What `spec/reader.py` answers to all `vectors`, run by `python` in the `way` of `tests/kit/drive_reader.py`.
 fn answers(python: &Path, way: &[&str], vectors: &[Vector]) -> Vec<Answer> {
     let folder = tempfile::tempdir().unwrap();
@@ -155,7 +86,7 @@ fn answers(python: &Path, way: &[&str], vectors: &[Vector]) -> Vec<Answer> {
         .spawn()
         .unwrap();
     let mut input = python.stdin.take().unwrap();
-    let lines: Vec<_> = vectors.iter().map(|vector| reader_arguments(vector, folder.path())).collect();
+    let lines: Vec<_> = vectors.iter().map(|vector| arguments(vector, folder.path(), DataKey::Raw)).collect();
     let asked = std::thread::spawn(move || {
         for line in lines {
             writeln!(input, "{}", serde_json::to_string(&line).unwrap()).unwrap();
@@ -169,24 +100,17 @@ fn answers(python: &Path, way: &[&str], vectors: &[Vector]) -> Vec<Answer> {
     answers
 }
 
-fn reader_faults(vectors: &[Vector], answers: &[Answer], knows_size: bool) -> String {
-    let faults = vectors.iter().zip(answers).filter_map(|(vector, answer)| {
-        reader_fault(vector, answer, knows_size).map(|fault| format!("{}: {fault}", vector.name))
-    });
-    faults.collect::<Vec<_>>().join("\n")
-}
-
 #[test]
 fn every_vector_through_the_reader_of_the_specification() {
     let vectors = read_folder();
-    let faults = reader_faults(&vectors, &answers(support::python(), &[], &vectors), false);
+    let faults = faults_of(&vectors, &answers(support::python(), &[], &vectors), false);
     assert!(faults.is_empty(), "{faults}");
 }
 
 #[test]
 fn every_vector_through_the_file_that_its_module_gives() {
     let vectors = read_folder();
-    let faults = reader_faults(&vectors, &answers(support::python(), &["Sealed"], &vectors), true);
+    let faults = faults_of(&vectors, &answers(support::python(), &["Sealed"], &vectors), true);
     assert!(faults.is_empty(), "{faults}");
 }
 
@@ -198,9 +122,9 @@ fn every_vector_through_it_with_the_oldest_package_that_it_takes() {
         let has_identity = vector.lines.iter().any(|(key, _)| key.starts_with("identity"));
         vector.expected() != Class::Usage && has_identity
     });
-    let faults = reader_faults(&vectors, &answers(python, &[], &vectors), false);
+    let faults = faults_of(&vectors, &answers(python, &[], &vectors), false);
     assert!(faults.is_empty(), "{faults}");
-    let faults = reader_faults(&vectors, &answers(python, &["Sealed"], &vectors), true);
+    let faults = faults_of(&vectors, &answers(python, &["Sealed"], &vectors), true);
     assert!(faults.is_empty(), "{faults}");
     assert!(!without.is_empty() && without.len() < VECTORS / 4, "{}", without.len());
     let words =

@@ -1,4 +1,4 @@
-//! Work on other threads, whose results come in the order in which it was given.
+//! Work on other threads. Its results are returned in the order in which the work was started.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ enum Job<T> {
     Running(JoinHandle<Result<T>>),
 }
 
-/// Pieces of work that were begun, the oldest first.
+/// Pieces of work that were started, the oldest first.
 pub(super) struct Jobs<T> {
     begun: VecDeque<Job<T>>,
     most: usize,
@@ -27,12 +27,12 @@ pub(super) struct Jobs<T> {
 
 impl<T: Send + 'static> Jobs<T> {
     pub(super) fn new() -> Self {
-        // One more than there are cores: a core has its next piece while the result of the last one is passed on.
+        // One more than the number of cores, so that each core has its next piece while a result is being passed on.
         let cores = available_parallelism().map_or(1, std::num::NonZero::get).min(MOST);
         Self { begun: VecDeque::new(), most: cores + 1 }
     }
 
-    /// Whether another piece may be given. This bounds the memory.
+    /// Whether another piece may be started. This limits the memory.
     pub(super) fn has_room(&self) -> bool {
         self.begun.len() < self.most
     }

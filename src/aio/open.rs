@@ -23,10 +23,10 @@ const PIECE: usize = BATCH * SEALED_CHUNK_LEN;
 
 /// Decrypts a waxseal file from any [`AsyncRead`], on several threads.
 ///
-/// Every returned byte has been authenticated at its position. The end is authenticated, too: a truncated file gives an
-/// error after the verified part, never a normal end. After an error, every later read fails.
+/// Every returned byte has been authenticated at its position. The end is authenticated, too. A truncated file ends
+/// with an error after the verified part, and never with a normal end. After an error, every later read fails.
 ///
-/// The reader reads up to 9 MiB ahead of what it returns. What has arrived is returned as soon as its chunk is complete.
+/// The reader reads up to 9 MiB ahead of what it returns. It returns bytes as soon as their chunk is complete.
 pub struct OpenReader<R> {
     inner: R,
     header: Header,
@@ -43,7 +43,7 @@ pub struct OpenReader<R> {
     returned: usize,
     /// Buffers that can be used again.
     spare: Vec<Piece>,
-    /// Nothing more is read: the last chunk was given to be opened, or reading has failed.
+    /// Nothing more is read, because the last chunk is being opened or because reading has failed.
     is_read: bool,
     /// It is returned after the plaintext that came before it.
     read_error: Option<io::Error>,
@@ -120,7 +120,7 @@ impl<R: AsyncRead + Unpin> OpenReader<R> {
         &self.by
     }
 
-    /// Reads ahead, and gives what was read to be opened. Pending if the inner reader has nothing for now.
+    /// Reads ahead, and starts to open what was read. Pending if the inner reader has no bytes at the moment.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.is_read && self.jobs.has_room() {
             if self.collected == PIECE {
@@ -140,7 +140,7 @@ impl<R: AsyncRead + Unpin> OpenReader<R> {
                     self.read_error = Some(error);
                 }
                 Poll::Pending => {
-                    // Nothing more comes for now. What is complete is not kept back.
+                    // There are no more bytes at the moment. Complete chunks are opened without waiting for more.
                     if self.jobs.is_empty() {
                         self.open_complete();
                     }
@@ -151,7 +151,7 @@ impl<R: AsyncRead + Unpin> OpenReader<R> {
         Poll::Ready(())
     }
 
-    /// Gives the complete chunks to be opened.
+    /// Starts to open the complete chunks.
     fn open_complete(&mut self) {
         let complete = self.collected / SEALED_CHUNK_LEN * SEALED_CHUNK_LEN;
         if complete > 0 {
@@ -159,7 +159,7 @@ impl<R: AsyncRead + Unpin> OpenReader<R> {
         }
     }
 
-    /// Gives the first `len` collected bytes to be opened. `ends`: the file ends with them.
+    /// Starts to open the first `len` collected bytes. `ends`: the file ends with them.
     fn open(&mut self, len: usize, ends: bool) {
         let mut piece = self.spare.pop().unwrap_or_default();
         piece.sealed.resize(PIECE, 0);
@@ -170,7 +170,7 @@ impl<R: AsyncRead + Unpin> OpenReader<R> {
         let (first, opener) = (self.next, Arc::clone(&self.opener));
         self.next = first.and_then(|first| ChunkIndex::new(first.get() + (len / SEALED_CHUNK_LEN) as u64));
         self.is_read = ends;
-        // If the runtime cannot start a thread, it panics. Then the piece is lost, and no later read may go on after it.
+        // If the runtime cannot start a thread, it panics. Then the piece is lost, and every later read must fail.
         self.broken = Some(Broken::Panicked);
         self.jobs.push(len, move || {
             piece.tampered = piece.open(&opener, first, len, ends).err();
@@ -247,7 +247,7 @@ impl Piece {
         self.len = 0;
         self.plaintext.resize(BATCH * CHUNK_LEN, 0);
         let (chunks, rest) = self.sealed[..len].as_chunks::<SEALED_CHUNK_LEN>();
-        // No file ends with a full chunk. So the end is a short one, or it is missing.
+        // No file ends with a full chunk. So the last chunk is a short one, or it is missing.
         let chunks = chunks.iter().map(<[u8; SEALED_CHUNK_LEN]>::as_slice).chain(ends.then_some(rest));
         let mut index = first;
         for sealed in chunks {

@@ -1,4 +1,4 @@
-//! [`RangeReader`]: any range of a file that is fetched by ranges, with its length authenticated first (spec 14).
+//! [`RangeReader`]: reads any range of a file that is fetched by ranges. The length is authenticated first (spec 14).
 
 use std::future::Future;
 use std::io;
@@ -12,10 +12,10 @@ use crate::error::{Error, InputChanged, Result};
 use crate::format::{FRONT_LEN, Front, Header};
 use crate::keys::{AsyncKeyOpener, KeyOpener};
 
-/// Something that gives bytes by range, such as an object in a store.
+/// A source that returns bytes by range, such as an object in a store.
 ///
-/// All answers must be of the same content. A store that can change an object compares its version, and fails if it is
-/// another one.
+/// All answers must be of the same content. If objects in the store can change, compare the object's version, and
+/// return an error if it is another one.
 pub trait ReadRange: Send + Sync {
     /// The bytes of an answer.
     type Bytes: AsRef<[u8]> + Send;
@@ -36,7 +36,7 @@ pub trait ReadRange: Send + Sync {
 /// Decrypts ranges of a waxseal file. One reader serves many tasks at once.
 ///
 /// Opening fetches the first 131,144 bytes and the last chunk, so the length is authenticated before it is used. After
-/// that, a read fetches only the chunks of 16 KiB that it needs, in one request. It keeps nothing.
+/// that, a read fetches only the chunks of 16 KiB that it needs, in one request. It has no cache.
 ///
 /// ```
 /// use std::io;

@@ -25,11 +25,11 @@ const PIECE: usize = BATCH * CHUNK_LEN;
 /// Encrypts what is written to it into `W`, on several threads.
 ///
 /// The file is valid only after [`shutdown`](tokio::io::AsyncWriteExt::shutdown), which also shuts `W` down, or after
-/// [`finish`](Self::finish), which does not. Call one of them only if the input has ended well. If the writer is dropped
-/// before, every reader refuses the file.
+/// [`finish`](Self::finish), which does not. Call one of them only if the input is complete. If the writer is dropped
+/// before that, every reader refuses the file.
 ///
-/// Nothing is written to `W` until 4 MiB were received or the end is asked for, because the size of the header depends on
-/// that. Flushing writes all but the last part of less than 1 MiB, because a short chunk would end the file.
+/// Nothing is written to `W` before 4 MiB were received or the file is finished, because the size of the header depends
+/// on that. Flushing writes all but the last part of less than 1 MiB, because a short chunk would end the file.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -61,7 +61,7 @@ pub struct SealWriter<W> {
     next: Option<ChunkIndex>,
     total: u64,
     jobs: Jobs<Piece>,
-    /// Sealed bytes that wait for the header, or for their turn.
+    /// Sealed bytes that wait until the header or earlier bytes are written.
     sealed: VecDeque<Vec<u8>>,
     /// What is being written, and how much of it was written.
     out: (Vec<u8>, usize),
@@ -71,18 +71,18 @@ pub struct SealWriter<W> {
     state: State,
 }
 
-/// A piece of plaintext and what it became.
+/// A piece of plaintext, and its sealed bytes.
 struct Piece {
     plaintext: Zeroizing<Vec<u8>>,
     sealed: Vec<u8>,
 }
 
-/// How far the writer has come.
+/// The state of the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// It takes plaintext.
     Open,
-    /// The last chunk was given to be sealed.
+    /// The last chunk is being sealed.
     Ending,
     /// Everything was written to the inner writer and flushed.
     Ended,
@@ -143,12 +143,12 @@ impl<W: AsyncWrite + Unpin> SealWriter<W> {
         Ok(self.inner)
     }
 
-    /// Whether the header is decided.
+    /// Whether the size of the header is known.
     fn is_decided(&self) -> bool {
         self.total >= LARGE_INPUT || self.state != State::Open
     }
 
-    /// Passes on what is sealed. Ready when nothing is left to do for now.
+    /// Writes what is sealed to the inner writer. Ready when there is nothing to write at the moment.
     fn poll_pass(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let failed = |error| Error::io("writing the output", error);
         loop {
@@ -197,7 +197,7 @@ impl<W: AsyncWrite + Unpin> SealWriter<W> {
         Poll::Ready(Ok(()))
     }
 
-    /// Passes on everything but a piece that is not full.
+    /// Writes everything to the inner writer, except for a piece that is not full.
     fn poll_pass_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.plaintext.len() == PIECE {
             ready!(self.poll_room(cx))?;
@@ -206,7 +206,7 @@ impl<W: AsyncWrite + Unpin> SealWriter<W> {
         self.poll_pass(cx)
     }
 
-    /// Gives the collected plaintext to be sealed. `ends`: its last chunk is the file's last one, and may be empty.
+    /// Starts to seal the collected plaintext. `ends`: its last chunk is the last one of the file, and may be empty.
     fn seal(&mut self, ends: bool) -> Result<()> {
         let first = self.next.ok_or_else(too_long)?;
         self.next = ChunkIndex::new(first.get() + BATCH as u64);
@@ -216,7 +216,7 @@ impl<W: AsyncWrite + Unpin> SealWriter<W> {
         self.plaintext.reserve_exact(if ends { 0 } else { PIECE });
         let envelope = Arc::clone(&self.envelope);
         let mut sealed = spare.sealed;
-        // If the runtime cannot start a thread, it panics. Then the piece is lost, and no later call may go on.
+        // If the runtime cannot start a thread, it panics. Then the piece is lost, and every later call must fail.
         let state = std::mem::replace(&mut self.state, State::Failed);
         self.jobs.push(plaintext.len(), move || {
             seal_piece(&envelope, first, &plaintext, ends, &mut sealed)?;
@@ -240,7 +240,7 @@ impl<W: AsyncWrite + Unpin> SealWriter<W> {
         if self.plaintext.len() == PIECE && self.jobs.has_room() {
             self.seal(false)?;
         }
-        // Whether all of it could be passed on does not matter here.
+        // It does not matter here whether everything could be written.
         let _ = self.poll_pass(cx)?;
         Poll::Ready(Ok(taken))
     }

@@ -9,7 +9,7 @@ mod lines;
 mod passphrase;
 pub mod public;
 
-pub use batch::BatchOpener;
+pub use batch::{AsyncBatchOpener, BatchOpener};
 pub use keyfile::KeyFile;
 pub use keytext::KeyText;
 pub use passphrase::{Argon2Cost, Passphrase, PassphraseOpener};

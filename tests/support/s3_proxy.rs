@@ -90,6 +90,8 @@ pub enum S3Fault {
     Silence,
     /// So many bytes of the answer's body come, and no more. The connection stays open.
     Stall(u64),
+    /// The answer's body comes byte by byte, with this pause before each of them.
+    Drip(Duration),
     /// The request is passed on later.
     Delay(Duration),
     /// The store's answer is changed.
@@ -294,6 +296,7 @@ impl State {
             Some(S3Fault::CutAnswer(None)) => exchange.forward(None).map(drop),
             Some(S3Fault::CutAnswer(Some(limit))) => exchange.relay(Some(limit)),
             Some(S3Fault::Stall(limit)) => exchange.relay(Some(limit)).and_then(|()| exchange.wait_for_the_client()),
+            Some(S3Fault::Drip(pause)) => exchange.drip(pause),
             Some(S3Fault::Delay(delay)) => {
                 std::thread::sleep(delay);
                 exchange.relay(None)
@@ -445,6 +448,22 @@ impl Exchange<'_> {
             (Some(_), Err(_)) => Ok(()),
             (_, result) => result,
         }
+    }
+
+    /// Passes the answer on byte by byte, until the client has had enough of it.
+    fn drip(&mut self, pause: Duration) -> io::Result<()> {
+        let (mut head, mut answer) = self.forward(None)?;
+        let source = head.clone();
+        head.set("Transfer-Encoding", None);
+        head.set("Connection", Some("close"));
+        let mut client = self.client;
+        client.write_all(&head.to_bytes())?;
+        read_body(&mut answer, &source, &mut |bytes: &[u8]| {
+            bytes.iter().try_for_each(|byte| {
+                std::thread::sleep(pause);
+                client.write_all(&[*byte])
+            })
+        })
     }
 
     fn relay_altered(&mut self, change: &(dyn Fn(&mut S3Answer) + Send + Sync)) -> io::Result<()> {

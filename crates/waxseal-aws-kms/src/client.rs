@@ -230,6 +230,14 @@ impl Kms {
         self.worker()?.spawn(call).await.unwrap_or(Err(ENDED))
     }
 
+    /// Whether the configuration names an endpoint (`AWS_ENDPOINT_URL_KMS`) with `http://` that is not on this machine.
+    /// Others on the network can then read the data keys. `false` before the first call, and for clients of the caller's
+    /// own.
+    #[must_use]
+    pub fn is_in_the_clear(&self) -> bool {
+        self.inner.loaded.get().is_some_and(Loaded::is_in_the_clear)
+    }
+
     /// The configuration of the environment; `None` if the caller gave its own clients.
     async fn loaded(&self) -> Result<Option<&Loaded>> {
         match &self.inner.source {

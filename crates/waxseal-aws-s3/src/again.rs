@@ -10,17 +10,17 @@ use tokio::time::{Instant, sleep};
 pub(crate) enum Again {
     /// It would fail in the same way.
     Never,
-    /// Nobody was there to answer.
+    /// No server could be reached.
     Unreached,
-    /// It may pass.
+    /// The failure may be temporary.
     Soon,
     /// S3 asks for fewer requests.
     Slower,
 }
 
-/// So many requests in a row may fail in a way that may pass.
+/// The limit for temporary failures in a row.
 const FAILURES: u32 = 10;
-/// So many, if nothing has ever answered: the endpoint is probably wrong.
+/// The limit if no server has ever been reached. The endpoint is probably wrong then.
 const FAILURES_AT_FIRST: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const FIRST_WAIT_IF_THROTTLED: Duration = Duration::from_millis(500);
@@ -48,12 +48,12 @@ impl Patience {
         Self { limit, until: Instant::now() + limit, failures: 0, unreached_max: FAILURES, attempts_max: u32::MAX }
     }
 
-    /// At most so many attempts in a row, if a number is given.
+    /// Sets the limit for attempts in a row, if there is one.
     pub(crate) fn at_most(&mut self, attempts: Option<u32>) {
         self.attempts_max = attempts.unwrap_or(u32::MAX);
     }
 
-    /// Something was gained: the time begins anew.
+    /// An answer brought enough bytes. The time starts again.
     pub(crate) fn gained(&mut self) {
         (self.failures, self.until) = (0, Instant::now() + self.limit);
     }
@@ -77,8 +77,8 @@ impl Patience {
     }
 }
 
-/// The wait after so many failures: twice as long each time. Half of it is by chance, so that those who failed together
-/// do not come back together.
+/// The wait after this number of failures. It doubles each time. Half of it is random, so that clients that failed at
+/// the same time do not all repeat their requests at the same time.
 fn wait_after(failures: u32, first: Duration) -> Duration {
     let most = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_WAIT);
     // The standard library's random keys are good enough for a wait.

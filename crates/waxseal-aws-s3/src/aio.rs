@@ -114,7 +114,7 @@ impl AsyncWrite for UploadWriter {
     }
 }
 
-/// An [`AsyncRead`] of a whole object, with several ranges on their way at once.
+/// An [`AsyncRead`] of a whole object, with several requests at the same time.
 pub struct StreamReader {
     stream: Option<ObjectStream>,
     waiting: Option<Step<(ObjectStream, Result<Option<Bytes>>)>>,

@@ -1,7 +1,7 @@
-//! What an answer of S3 means for the next attempt, and repeated requests.
+//! Repeats requests, and decides what an answer of S3 means for the next attempt.
 //!
-//! The SDK's own retries are off for the requests of an upload: whether a request was done matters here after every
-//! attempt, and not only after the last one.
+//! The SDK's own retries are off for the requests of an upload. After every attempt, and not only after the last one,
+//! this module must know whether the request had an effect.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -28,9 +28,9 @@ pub(crate) enum Sort {
     NotSent,
     /// S3 wants fewer requests. It had no effect.
     Throttled,
-    /// It may have been done, or not.
+    /// It is not known whether it had an effect.
     Lost,
-    /// The body that came to S3 was another one.
+    /// S3 received a body that was not the one that was sent.
     Damaged,
 }
 
@@ -41,9 +41,9 @@ impl Sort {
     }
 }
 
-/// S3's codes for failures on its side or on the way, some of them with status 200 or 400.
+/// S3's codes for temporary failures in S3 or in the network. Some of them have status 200 or 400.
 const PASSING: [&str; 4] = ["InternalError", "RequestTimeout", "RequestTimeoutException", "OperationAborted"];
-/// S3's codes for a body that is not the one that was announced.
+/// S3's codes for a body that does not match its length or checksum.
 const DAMAGED: [&str; 4] = ["BadDigest", "XAmzContentChecksumMismatch", "IncompleteBody", "XAmzContentSHA256Mismatch"];
 
 pub(crate) fn sort<E>(error: &Failed<E>) -> Sort
@@ -67,13 +67,13 @@ fn of_answer(code: &str, status: u16) -> Sort {
         (_, 429) => Sort::Throttled,
         (_, 501 | 505) => Sort::Refused,
         (_, 500..) => Sort::Lost,
-        // A front of the store, and not the store, answers without a code.
+        // An answer without a code is from a proxy before the store, and not from the store itself.
         ("", 408) => Sort::Lost,
         _ => Sort::Refused,
     }
 }
 
-/// Nobody was there who could take the request.
+/// No server could be reached that could receive the request.
 fn was_not_sent<E: StdError + 'static>(error: &Failed<E>) -> bool {
     const KINDS: [io::ErrorKind; 3] =
         [io::ErrorKind::ConnectionRefused, io::ErrorKind::HostUnreachable, io::ErrorKind::NetworkUnreachable];
@@ -82,7 +82,7 @@ fn was_not_sent<E: StdError + 'static>(error: &Failed<E>) -> bool {
         .any(|error| KINDS.contains(&error.kind()))
 }
 
-/// How often a request is sent, and for how long it is waited for.
+/// How often a request is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     pub(crate) attempts: u32,
@@ -126,21 +126,21 @@ impl Patience {
     }
 }
 
-/// The time before the next attempt, after attempt number `attempt`: twice as long each time, and some of it by chance,
-/// so that several requests do not come back together.
+/// The time before the next attempt, after attempt number `attempt`: it doubles each time. A part of it is random, so
+/// that several requests are not repeated at the same time.
 pub(crate) fn pause(sort: Sort, attempt: u32) -> Duration {
     let first = if sort == Sort::Throttled { 1_000 } else { 100 };
     let most = (first << attempt.saturating_sub(1).min(10)).min(20_000_u64);
     Duration::from_millis(most / 2 + RandomState::new().hash_one(attempt) % (most / 2 + 1))
 }
 
-/// The settings of one attempt with a body of `len` bytes: 1 minute, and what a line of 16 KiB a second needs. A handle of
-/// AWS's standard configuration notices much earlier that nothing moves.
+/// The settings of one attempt with a body of `len` bytes: 1 minute, and the time that a connection of 16 KiB a second
+/// needs. A handle with AWS's standard configuration notices much earlier if no bytes move.
 pub(crate) fn once(len: u64) -> aws_sdk_s3::config::Builder {
     once_within(Duration::from_secs(60 + len / (16 * 1024)))
 }
 
-/// The settings of one attempt that may last so long.
+/// The settings of one attempt that may take up to `limit`.
 pub(crate) fn once_within(limit: Duration) -> aws_sdk_s3::config::Builder {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(limit).disable_operation_timeout();
     aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts.build())

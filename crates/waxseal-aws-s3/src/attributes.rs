@@ -8,8 +8,8 @@ use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder as Put;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption, StorageClass};
 
-/// The name of the entry in the object's metadata that says which upload wrote the object. Its value is a random number.
-/// After an answer that was lost, it shows whether the object is the one that was being written.
+/// The name of the entry in the object's metadata that says which upload wrote the object. Its value is a random
+/// number. If an answer was lost, this entry shows whether the object is the one that was being written.
 pub const UPLOAD_MARK: &str = "waxseal-upload";
 
 /// The attributes that a new object gets.
@@ -68,13 +68,13 @@ impl Attributes {
     }
 }
 
-/// Tags as the header `x-amz-tagging` has them.
+/// Tags in the form of the header `x-amz-tagging`.
 pub(crate) fn tagging<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<String> {
     let pairs: Vec<_> = tags.into_iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
     (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
-/// Everything escaped but letters, digits and `-_.~`.
+/// Escapes everything except letters, digits and `-_.~`.
 pub(crate) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

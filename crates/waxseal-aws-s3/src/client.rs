@@ -23,8 +23,8 @@ use crate::upload::registry::Uploads;
 
 /// A handle on S3. Clones share their connections, their credentials and the threads that make the calls.
 ///
-/// The handle starts and connects nothing before the first call. Its blocking functions may be used inside an async
-/// runtime too; those with `_async` in their names wait in any runtime.
+/// The handle starts and connects nothing before the first call. Its blocking functions may also be used inside an
+/// async runtime. The functions with `_async` in their names work in any runtime.
 #[derive(Clone)]
 pub struct S3 {
     inner: Arc<Inner>,
@@ -44,8 +44,9 @@ struct Inner {
     uploads: Arc<Uploads>,
 }
 
-/// A page of a listing has 1,000 keys of up to 1,024 bytes, each of which can take several bytes in the answer. The
-/// content of an object comes in pieces and is counted where it is used.
+/// The longest answer in bytes. A page of a listing has 1,000 keys of up to 1,024 bytes. In the answer, each of these
+/// bytes can take several bytes. There is no such limit for the content of an object: its bytes are counted where they
+/// are used.
 const ANSWER_MAX: usize = 8 << 20;
 
 /// Where clients come from.
@@ -74,8 +75,9 @@ impl S3 {
     /// A handle with the caller's own client, and so with its credentials and its endpoint. For a bucket in another
     /// region, the client is copied with that region.
     ///
-    /// The handle repeats requests itself, so the client's own retries are turned off. So is the SDK's check of checksums
-    /// in answers: it fails for parts of an object in some stores, and the content of a sealed file is authenticated.
+    /// The handle repeats requests itself, so the client's own retries are turned off. The SDK's check of checksums in
+    /// answers is also turned off, because it fails for ranges of an object in some stores. The content of a sealed
+    /// file is authenticated anyway.
     #[must_use]
     pub fn from_client(client: Client) -> S3 {
         Self::of(Source::Client(Box::new(prepared(client.config().to_builder()))))
@@ -116,7 +118,25 @@ impl S3 {
         self.inner.regions.lock().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
     }
 
-    /// Whether the requests go to AWS itself, as far as the configuration was read. A caller's own client does not say.
+    /// The region to which requests about `bucket` are sent. Empty before the configuration was read.
+    pub(crate) fn region_of(&self, bucket: &str) -> String {
+        let first = || match &self.inner.source {
+            Source::Environment(configured) => configured.region(),
+            Source::Client(client) => client.config().region().map(ToString::to_string),
+        };
+        self.redirected(bucket).or_else(first).unwrap_or_default()
+    }
+
+    /// Whether the configuration names an endpoint (`AWS_ENDPOINT_URL_S3`) with `http://` that is not on this machine.
+    /// Others on the network can then read all requests and answers. Sealed content stays secret, but names, metadata and
+    /// lengths do not. `false` before the first request, and for a client of the caller's own.
+    #[must_use]
+    pub fn is_in_the_clear(&self) -> bool {
+        matches!(&self.inner.source, Source::Environment(configured) if configured.is_in_the_clear())
+    }
+
+    /// Whether the requests go to AWS itself, as far as the configuration was read. With a caller's own client, this is
+    /// not known.
     pub(crate) fn is_aws(&self) -> bool {
         matches!(&self.inner.source, Source::Environment(configured) if configured.is_aws())
     }
@@ -239,7 +259,7 @@ impl S3 {
     }
 }
 
-/// A client of the handle's own, from what configures it.
+/// The handle's client, made from `settings`.
 pub(crate) fn prepared(settings: aws_sdk_s3::config::Builder) -> Client {
     let settings = settings
         .retry_config(RetryConfig::disabled())

@@ -1,4 +1,4 @@
-//! The request that makes an object, and what became of it if the answer is lost.
+//! The request that makes an object. If its answer is lost, this module finds out what the request has done.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -18,24 +18,24 @@ use crate::unsigned::UnsignedWhereSafe;
 use crate::upload::session::{Condition, Phase, Session, changed};
 use crate::upload::{UploadWarning, Uploaded};
 
-/// S3 works on this request as long as on a copy of the whole object.
+/// The limit for this request. S3 needs as much time for it as for a copy of the whole object.
 const COMPLETING: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// After the caller's gate has closed, an answer is waited for so long.
+/// The time to wait for an answer after the caller's gate has closed.
 const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// After a lost answer, the object is looked for so often before the request is sent again.
+/// The number of requests that look for the object after a lost answer, before the request is sent again.
 const LOOKS: u32 = 2;
 
 /// The bytes that were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) len: u64,
-    /// `None` if parts were copied whose checksum S3 did not tell.
+    /// `None` if S3 did not return the checksum of a part that was copied.
     pub(crate) crc: Option<u64>,
 }
 
-/// What is under the name.
+/// What exists under the name.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// The object of this upload.
@@ -46,7 +46,7 @@ pub(crate) enum Found {
     Absent,
 }
 
-/// The new object, in S3's words.
+/// The new object, as S3 describes it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Made {
     /// `None` if the answer does not say it.
@@ -60,7 +60,7 @@ pub(crate) struct Made {
 /// The result of one attempt.
 enum Step {
     Made(Made),
-    /// The next attempt may succeed. If there is none, this is the reason.
+    /// The next attempt may succeed. If no attempt is left, this is the error.
     Again(Sort, Error),
 }
 
@@ -110,8 +110,8 @@ pub(crate) async fn complete(session: &Session, parts: Vec<CompletedPart>, sent:
     commit(session, "CompleteMultipartUpload", sent, send, count).await
 }
 
-/// Sends the request until it is known what became of it. If it has failed for certain, the upload is closed, and the
-/// caller aborts it.
+/// Sends the request until its result is known. If it has certainly failed, the upload is closed, and the caller aborts
+/// it.
 async fn commit<E, F>(
     session: &Session,
     operation: &'static str,
@@ -124,13 +124,14 @@ where
     F: Future<Output = Result<Made, Failed<E>>>,
 {
     if session.condition == Condition::Absent && !session.is_aws().await? {
-        // Some stores ignore the condition, and say nothing. So the last that can be done is to look right before.
+        // Some stores silently ignore the condition. So the program checks directly before the request whether the
+        // object exists.
         if let Ok(Found::Other) = look(session).await {
             session.close();
             return Err(in_the_way(session));
         }
     }
-    // It lasts until it is known what became of the request.
+    // It is kept until the result of the request is known.
     let _pass = session.pass().await?;
     session.begin_commit()?;
     let condition = session.condition.clone();
@@ -183,7 +184,7 @@ struct Try<'a> {
 }
 
 impl Try<'_> {
-    /// Sends the request until it is known what became of it, but not long after the caller's gate has closed.
+    /// Sends the request until its result is known. After the caller's gate has closed, it stops soon.
     async fn until_known<E, F>(&mut self, send: impl FnMut(Client, Condition) -> F) -> Result<Made>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -229,7 +230,7 @@ impl Try<'_> {
             }
             match self.judge(answer).await {
                 Ok(Step::Made(made)) => return Ok(made),
-                // It is another request, and not the same once more.
+                // The condition has changed, so this is a new request and not a repetition.
                 Ok(Step::Again(..)) if self.condition != condition => {}
                 Ok(Step::Again(sort, _)) if attempt < most => {
                     // When the gate closes, the next attempt is not sent.
@@ -260,7 +261,7 @@ impl Try<'_> {
         }
         if sort == Sort::Lost {
             self.may_be_done = true;
-            // It may be done, and only the answer is lost.
+            // Perhaps the request had its effect, and only the answer was lost.
             if let Ok(Found::Ours(made)) = look_for(self.session, LOOKS).await {
                 return Ok(Step::Made(made));
             }
@@ -298,7 +299,8 @@ impl Try<'_> {
         }
     }
 
-    /// The store has no conditional writes. The last that can be done is to look right before.
+    /// The store has no conditional writes. So the program checks directly before the request whether the object
+    /// exists.
     async fn without_condition(&mut self) -> Result<Step, (Phase, Error)> {
         match look(self.session).await {
             Ok(Found::Absent) => {
@@ -323,7 +325,8 @@ impl Try<'_> {
     }
 }
 
-/// The error for an object that must not be replaced, or not any more.
+/// The error if the name is taken: by an object that must not be replaced, or by another object than the one that was
+/// read.
 pub(crate) fn in_the_way(session: &Session) -> Error {
     if let Condition::Match(_) = session.condition {
         return changed(&session.name);
@@ -338,10 +341,10 @@ pub(crate) fn unknown(session: &Session) -> Error {
     let mark = format!("metadata {} {}", crate::UPLOAD_MARK, session.mark);
     let hint = match session.public() {
         Some(upload) => format!(
-            "look whether the object is there with the {mark}; if it is not, `{}` removes what was sent",
+            "check whether the object exists and has the {mark}; if it is not, `{}` removes what was sent",
             upload.abort_command()
         ),
-        None => format!("look whether the object is there with the {mark}"),
+        None => format!("check whether the object exists and has the {mark}"),
     };
     let error = ProviderError::new(ProviderCause::Unreachable, session.name.to_string(), why);
     Box::new(error.with_hint(hint)).into()
@@ -360,7 +363,7 @@ async fn look_for(session: &Session, attempts: u32) -> Result<Found> {
         request.config_override(once(0)).interceptor(session.server.clone()).send()
     };
     match session.send_with(patience, send).await? {
-        // Whatever has answered, it was not S3.
+        // An answer without an ETag is not from S3.
         Ok(head) if head.e_tag.as_ref().is_none_or(String::is_empty) => {
             Err(session.bad_answer("HeadObject", "has no ETag"))
         }

@@ -1,4 +1,4 @@
-//! AWS's standard configuration for S3: what the caller chose, and the client that follows from it.
+//! AWS's standard configuration for S3: the caller's choices, and the client that is made from them.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) static SERVICE: Service = Service {
     thread: "waxseal-aws-s3",
 };
 
-/// The setting for where the bucket's name stands: in the path, or before the host.
+/// The setting that says where the name of the bucket goes: into the path, or before the host.
 const STYLE: &str = "addressing_style";
 
 /// The limit for loading credentials: a command can ask a user.
@@ -37,23 +37,27 @@ const SLOW: Slow = Slow {
     operations: &["CompleteMultipartUpload", "CopyObject", "UploadPartCopy"],
     silence: Duration::from_secs(10 * 60),
 };
-/// The region of a store that has none: many compare it with the region in the signature, and most have this one.
+/// The region for a store without a region. Many stores compare the region in the signature with their own, and most
+/// stores have this one.
 const REGION_OF_STORES: &str = "us-east-1";
 
 /// How long a handle waits for S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct S3Timeouts {
-    /// For a connection. With a client of the caller's own, its own limit counts.
+    /// For a connection. A client of the caller's own has its own limit.
     pub connect: Duration,
     /// For the beginning of an answer.
     pub answer: Duration,
-    /// For the next bytes of an answer.
+    /// For the next bytes of an answer. If fewer than 512 bytes a second come in such a period, the request is given up,
+    /// and the rest is asked for again.
     pub idle: Duration,
-    /// For the next bytes in any direction: a request fails if nothing moves for so long, however long it takes as a whole.
-    /// It can take up to twice as long until this is noticed. Requests for which S3 works for long, such as the completion
-    /// of an upload, may be silent for 10 minutes. With a client of the caller's own, its own limits count.
+    /// For the next bytes in any direction. A request fails if no byte is sent or received for this time. This can be
+    /// noticed up to the same time later. There is no limit for the whole time of a request. Requests that take S3 a
+    /// long time, such as the completion of an upload, may be silent for 10 minutes. A client of the caller's own has
+    /// its own limits.
     pub silence: Duration,
-    /// A request that fails in a way that passes is repeated for so long. Each byte that comes starts this time again.
+    /// A request that fails for a temporary reason is repeated for this time. Each 64 KiB of an answer start the time
+    /// again.
     pub patience: Duration,
 }
 
@@ -72,14 +76,14 @@ impl Default for S3Timeouts {
 
 /// Where buckets and credentials are looked up. By default, AWS's environment variables and profiles decide.
 ///
-/// Profile and region can be others than those for keys in AWS KMS: bucket and key can belong to different accounts. If
-/// both use the same source of credentials, they are loaded once.
+/// Profile and region can differ from those for keys in AWS KMS, because the bucket and the key can belong to different
+/// accounts. If both use the same source of credentials, they are loaded once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct S3Config {
     /// The profile. With `None`, `AWS_PROFILE` is used, and otherwise `default`.
     pub profile: Option<String>,
-    /// The region that is called first. A bucket in another region is found by S3's redirection.
+    /// The region that is called first. If the bucket is in another region, S3 redirects the request to it.
     pub region: Option<String>,
     /// An endpoint other than AWS's, as `AWS_ENDPOINT_URL_S3` would name it. It comes before that variable.
     pub endpoint: Option<String>,
@@ -102,7 +106,7 @@ impl S3Config {
             endpoint: self.endpoint.clone(),
             connect: self.timeouts.connect,
             attempt: None,
-            // For the services that give credentials. The handle repeats the requests for S3 itself.
+            // This is for the services that give credentials. The handle itself repeats the requests to S3.
             attempts: 3,
         }
     }
@@ -124,6 +128,7 @@ struct Ready {
     attempts: Option<u32>,
     /// Whether no setting names another store.
     is_aws: bool,
+    is_in_the_clear: bool,
 }
 
 impl Configured {
@@ -155,11 +160,21 @@ impl Configured {
         self.ready.get().is_some_and(|ready| ready.is_aws)
     }
 
+    /// Whether a setting names an endpoint that is reached over a network without encryption.
+    pub(crate) fn is_in_the_clear(&self) -> bool {
+        self.ready.get().is_some_and(|ready| ready.is_in_the_clear)
+    }
+
+    /// The region that is called first, if the configuration was read.
+    pub(crate) fn region(&self) -> Option<String> {
+        self.ready.get()?.client.config().region().map(ToString::to_string)
+    }
+
     async fn ready(&self) -> Result<&Ready> {
         self.ready.get_or_try_init(|| self.load()).await
     }
 
-    /// Reads the configuration on a thread of its own, on which commands for credentials run too.
+    /// Reads the configuration on a separate thread. Commands for credentials also run on that thread.
     async fn load(&self) -> Result<Ready> {
         let worker = match self.worker.get() {
             Some(worker) => worker,
@@ -206,7 +221,8 @@ impl Ready {
             settings = settings.credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
         }
         let is_aws = loaded.own_endpoint.as_deref().is_none_or(is_of_aws);
-        Self { client: prepared(settings), credentials, attempts: loaded.attempts, is_aws }
+        let (attempts, is_in_the_clear) = (loaded.attempts, loaded.is_in_the_clear());
+        Self { client: prepared(settings), credentials, attempts, is_aws, is_in_the_clear }
     }
 }
 
@@ -229,9 +245,10 @@ fn with_slash(endpoint: &str) -> String {
     if authority.contains('/') && !endpoint.ends_with('/') { format!("{endpoint}/") } else { endpoint.to_owned() }
 }
 
-/// Whether the name of the bucket stands in the path. As in the AWS CLI, this is so for every endpoint that a setting
-/// names, unless the profile asks for the other style: few stores answer to a host name for each bucket. For AWS's own
-/// endpoints, the SDK puts only names into the path that would not fit a certificate, such as those with a dot.
+/// Whether the name of the bucket is in the path. As in the AWS CLI, it is in the path for every endpoint that a
+/// setting names, unless the profile selects the other style. Few stores have a host name for each bucket. For AWS's
+/// own endpoints, the SDK puts a name into the path only if the certificate would not match the host name, for example
+/// because the name has a dot.
 fn path_style(loaded: &Loaded) -> bool {
     match loaded.keys.get(STYLE).map(String::as_str) {
         Some("path") => true,

@@ -26,12 +26,13 @@ impl Crc64 {
     }
 }
 
-/// The checksum of two texts in a row.
+/// The checksum of two texts, one after the other.
 pub(crate) fn joined(first: u64, second: u64, second_len: u64) -> u64 {
     checksum_combine(CrcAlgorithm::Crc64Nvme, first, second, second_len)
 }
 
-/// The checksum of the second of two texts, by that of both in a row and that of the first.
+/// The checksum of the second of two texts. It is computed from the checksum of both, one after the other, and from
+/// that of the first.
 pub(crate) fn without(both: u64, first: u64, second_len: u64) -> u64 {
     joined(first, 0, second_len) ^ both
 }

@@ -17,6 +17,7 @@ use waxseal_aws::{trouble, words};
 
 use crate::S3Name;
 use crate::again::Again;
+use crate::fetch::LEAST_SPEED;
 
 /// The SDK's error of one operation.
 pub(crate) type Failed<E> = SdkError<E, HttpResponse>;
@@ -42,7 +43,7 @@ where
     E: StdError + ProvideErrorMetadata + 'static,
 {
     let (code, status) = (code(error), status(error));
-    // Only an object that is read is an input.
+    // Only for these operations is the object an input.
     if code == "NoSuchKey" && ["GetObject", "HeadObject"].contains(&call.operation) {
         return NoInput.into();
     }
@@ -103,7 +104,7 @@ fn known(
             (C::Credentials, "the credentials are not accepted", Some(Remedy::CheckCredentials))
         }
         "QuotaExceeded" | "ServiceQuotaExceededException" | "InsufficientStorage" | "XMinioStorageFull" => {
-            let remedy = other("free space in the store, or have its quota raised");
+            let remedy = other("free space in the store, or raise its quota");
             (C::Rejected, "the store is full, or a quota is used up", remedy)
         }
         "MethodNotAllowed" | "NotImplemented" => {
@@ -128,7 +129,7 @@ fn of_kms(code: &str) -> ProviderCause {
     }
 }
 
-/// Who may not list a bucket is not told whether an object is missing.
+/// The remedy if access is denied. S3 tells only callers who may list the bucket that an object is missing.
 fn permit(call: &Call) -> Remedy {
     let words = match call.operation {
         "ListObjectsV2" => "allow the caller s3:ListBucket on the bucket",
@@ -163,12 +164,18 @@ pub(crate) fn cut(call: &Call) -> Error {
     Box::new(told(call, ProviderCause::Unreachable, message, Some(Remedy::CheckNetwork))).into()
 }
 
-/// The error for an object that is another one than when it was opened.
+/// The error for an answer that stopped, or came too slowly, again and again.
+pub(crate) fn slow(call: &Call) -> Error {
+    let message = format!("the answer stopped, or brought fewer than {LEAST_SPEED} bytes a second, several times");
+    Box::new(told(call, ProviderCause::Unreachable, message, Some(Remedy::CheckNetwork))).into()
+}
+
+/// The error if the object was replaced or deleted after it was opened.
 pub(crate) fn changed() -> Error {
     Error::io("reading the object", io::Error::other(InputChanged))
 }
 
-/// Whether an object that was there is another one by now, or none.
+/// Whether the object was replaced or deleted after it was opened.
 pub(crate) fn is_changed<E: ProvideErrorMetadata>(error: &Failed<E>) -> bool {
     matches!((status(error), code(error)), (412 | 416, _) | (404, "NoSuchKey"))
 }
@@ -193,7 +200,7 @@ where
         SdkError::ConstructionFailure(_) => Again::Never,
         SdkError::DispatchFailure(failure) if failure.is_user() || is_about_credentials(error) => Again::Never,
         SdkError::DispatchFailure(_) => Again::Unreached,
-        // It has no form that the SDK knows, so it is not S3's.
+        // The SDK cannot parse the answer, so it is not from S3.
         SdkError::ResponseError(answer) if answer.raw().status().as_u16() < 500 && !trouble::is_cut(error) => {
             Again::Never
         }
@@ -238,7 +245,7 @@ where
     named_region(code(error), answer.status().as_u16(), header, answer.body().bytes().unwrap_or_default())
 }
 
-/// The region that a refusal names. It becomes a part of a host's name, so it must be one.
+/// The region that a refusal names. The caller puts it into a host name, so only valid names of regions are returned.
 pub(crate) fn named_region(code: &str, status: u16, header: Option<&str>, body: &[u8]) -> Option<String> {
     let redirects = matches!(code, "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed");
     // An answer to HEAD has no code.

@@ -1,4 +1,4 @@
-//! The answers of a store from arbitrary bytes, for fuzzers: what is checked here holds for every store.
+//! For fuzzers: arbitrary bytes become the answers of a store. What is checked here must be true for every store.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -20,12 +20,13 @@ use crate::{Object, ReadOptions, S3, S3Name, S3Timeouts};
 
 /// Between two answers.
 const NEXT: u8 = 0xff;
-/// So much of a listing is looked at. A hostile one has no end.
+/// The number of objects of a listing that are read. A hostile listing can be endless.
 const LISTED_MAX: usize = 5000;
 
-/// Lets `data` answer for a store: to the requests of a listing if it begins with `L`, and otherwise to those of an
-/// object that is opened and read. After that first byte come the answers, with a byte `0xff` between two. Each has its
-/// status in the first line, its headers in the next lines, an empty line, and its body. Further requests get no answer.
+/// Uses `data` as the answers of a store. If it begins with `L`, they are the answers for a listing. Otherwise they are
+/// the answers for an object that is opened and read. The answers follow this first byte, with a byte `0xff` between
+/// two answers. Each has its status in the first line, its headers in the next lines, an empty line, and its body.
+/// Further requests get no answer.
 ///
 /// # Panics
 /// Panics if a result is not one that a caller may rely on.
@@ -80,12 +81,12 @@ fn store() -> (S3, Prepared) {
         .force_path_style(true)
         .http_client(prepared.clone())
         .credentials_provider(Credentials::new("AKIDEXAMPLE", "secret", None, None, "fuzzing"));
-    // Nothing is repeated: waits would be all that a fuzzer does.
+    // No request is repeated, because the fuzzer would spend all its time waiting.
     let timeouts = S3Timeouts { patience: Duration::ZERO, ..S3Timeouts::default() };
     (S3::from_client(Client::from_conf(settings.build())).with_timeouts(timeouts), prepared)
 }
 
-/// An answer of a store; `None` if it cannot be one of HTTP.
+/// An answer of a store; `None` if it is not valid HTTP.
 fn answer(data: &[u8]) -> Option<HttpResponse> {
     let end = data.windows(2).position(|pair| pair == b"\n\n").unwrap_or(data.len());
     let body = data.get(end + 2..).unwrap_or_default();
@@ -94,7 +95,7 @@ fn answer(data: &[u8]) -> Option<HttpResponse> {
     let status: u16 = lines.next()?.parse().ok()?;
     let mut answer = HttpResponse::new(status.try_into().ok()?, SdkBody::from(body.to_vec()));
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-        // What is no header cannot come over HTTP.
+        // Text that is not a valid header cannot be received over HTTP.
         let _ = answer.headers_mut().try_append(name.to_ascii_lowercase(), value.to_owned());
     }
     Some(answer)

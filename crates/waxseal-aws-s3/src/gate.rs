@@ -1,4 +1,4 @@
-//! The caller's last word before an object is made.
+//! Lets the caller decide, directly before an object is made, whether this may happen.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use waxseal::error::{Error, Result};
 
 /// Decides whether an object may be made, for example after a signal has asked the program to end.
 ///
-/// It is asked when everything else is done, right before the one request that makes the object: CompleteMultipartUpload,
-/// or PutObject for a short one.
+/// It is asked after everything else is done, directly before the one request that makes the object:
+/// CompleteMultipartUpload, or PutObject for a short one.
 pub trait Gate: fmt::Debug + Send + Sync {
-    /// Calls `step`, or does not. `step` returns when it is known what became of the request. Without it, the request is
-    /// not sent, and no object is made.
+    /// Calls `step` if the object may be made. `step` sends the request, and returns when its result is known. If
+    /// `step` is not called, the request is not sent, and no object is made.
     ///
-    /// It is called on a thread of its own, and may block that thread for as long as it likes.
+    /// It is called on a separate thread, and may block that thread for any time.
     fn pass(&self, step: &mut dyn FnMut());
 
-    /// Whether the program is about to end. From then on, the request is not sent again, and an answer is waited for only
-    /// for some seconds more.
+    /// Whether the program is about to end. From then on, the request is not sent again, and the handle waits only a
+    /// few more seconds for an answer.
     ///
     /// It is asked often while the request is under way, and must not block.
     fn has_closed(&self) -> bool {
@@ -28,7 +28,7 @@ pub trait Gate: fmt::Debug + Send + Sync {
     }
 }
 
-/// The time between two questions whether the gate has closed.
+/// The time between two calls of `has_closed`.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits until `gate` has closed.
@@ -68,7 +68,7 @@ fn ask(gate: &dyn Gate, granted: oneshot::Sender<()>, over: &Receiver<()>) {
     let mut granted = Some(granted);
     gate.pass(&mut || {
         if granted.take().is_some_and(|granted| granted.send(()).is_ok()) {
-            // It ends with the pass.
+            // It ends when the pass is dropped.
             let _ = over.recv();
         }
     });

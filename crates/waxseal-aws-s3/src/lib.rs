@@ -1,16 +1,18 @@
 //! Objects in S3 as input and output of waxseal.
 //!
-//! [`S3::object`] opens an [`Object`] with one request. It reads ranges, as a [`waxseal::io::ReadAt`], and the whole, by
-//! an [`ObjectReader`] that has several ranges under way at once. [`S3::list`] lists the objects under a prefix.
+//! [`S3::object`] opens an [`Object`] with one request. An [`Object`] reads ranges, as a [`waxseal::io::ReadAt`]. Its
+//! [`ObjectReader`] reads the whole object, with several requests at the same time. [`S3::list`] lists the objects
+//! under a prefix.
 //!
-//! [`S3::upload`] starts an [`Upload`], which writes an object in order, completely or not at all. [`S3::rewrap`] gives an
-//! object new keys, and its payload stays where it is.
+//! [`S3::upload`] starts an [`Upload`], which writes an object in order, completely or not at all. [`S3::rewrap`] gives
+//! an object new keys. The payload stays in S3.
 //!
-//! Blocking functions may be used inside an async runtime. Those with `_async` in their names, and [`ObjectStream`], are
-//! for async code in any runtime. All requests are made on a runtime of the handle's own, with two threads.
+//! Blocking functions may also be used inside an async runtime. The functions with `_async` in their names, and
+//! [`ObjectStream`], are for async code in any runtime. Each handle has its own runtime with two threads, which makes
+//! all requests.
 //!
-//! Every answer is compared with what was asked for, and has a limit before anything is allocated for it: who answers
-//! need not be S3, and stores differ in what they keep.
+//! Every answer is compared with the request. Every length in it is limited before memory is allocated for it. The
+//! reason is that the answer may not be from S3, and that some stores ignore parts of a request.
 //!
 //! Programs on tokio use [`UploadWriter`] and [`StreamReader`] with the writers and readers of [`waxseal::aio`]. An
 //! [`Object`] is a [`waxseal::aio::ReadRange`].

@@ -11,11 +11,12 @@ use crate::again::Patience;
 use crate::failure::{self, Call};
 use crate::{S3, S3Name};
 
-/// S3 gives at most so many keys at once.
+/// S3 returns at most this number of keys in one page.
 const PAGE: usize = 1000;
-/// Pages without objects lead nowhere. S3 gives none.
+/// The limit for pages in a row without an object. S3 sends no such pages.
 const EMPTY_MAX: u32 = 100;
-/// A token becomes a part of the next request. S3's have fewer than 200 characters; others contain a key in hexadecimal.
+/// A token becomes a part of the next request. The tokens of S3 have fewer than 200 characters. Those of other stores
+/// can contain a key in hexadecimal.
 const TOKEN_MAX: usize = 16 << 10;
 
 /// One object of a listing.
@@ -37,7 +38,7 @@ pub struct Listed {
 /// The objects whose names begin with a prefix, in the order of the store. In S3, that is the order of the bytes of
 /// their keys.
 ///
-/// It asks for a page of up to 1,000 objects when the page before is used up. After an error it ends.
+/// After the last object of a page, it asks for the next page, which has up to 1,000 objects. After an error it ends.
 #[derive(Debug)]
 pub struct Listing {
     s3: S3,
@@ -50,11 +51,11 @@ struct Pages {
     prefix: S3Name,
     objects: VecDeque<Listed>,
     next: Next,
-    /// So many pages have come, and so many in a row without an object.
+    /// The number of pages so far, and the number of the last ones in a row without an object.
     count: u64,
     empty: u32,
-    /// A page of those before: token and first key. Every circle comes to it at last, because it is replaced after 1, 2,
-    /// 4, 8 pages and so on (Brent's algorithm).
+    /// An earlier page: token and first key. It is replaced after 1, 2, 4, 8 pages and so on. If the pages repeat in a
+    /// circle, this page comes again at some point (Brent's algorithm).
     mark: Option<(String, Option<S3Name>)>,
 }
 
@@ -134,7 +135,7 @@ impl Pages {
         }
     }
 
-    /// Adds a page. Nothing in it is believed before it was checked.
+    /// Adds a page, after everything in it was checked.
     fn add(&mut self, page: ListObjectsV2Output) -> Result<()> {
         let call = Call::new("ListObjectsV2", &self.prefix);
         let bad = |what: &str| failure::bad_answer(&call, what);
@@ -146,7 +147,7 @@ impl Pages {
             let key = object.key().ok_or_else(|| bad("has an object without a key"))?;
             let key = if encoded { decoded(key) } else { Some(key.to_owned()) };
             let key = key.ok_or_else(|| bad("has a key that is not text"))?;
-            let name = S3Name::new(self.prefix.bucket(), key).map_err(|_| bad("has a key that cannot be"))?;
+            let name = S3Name::new(self.prefix.bucket(), key).map_err(|_| bad("has an impossible key"))?;
             if name.after(&self.prefix).is_none() {
                 return Err(bad("has a key without the prefix"));
             }
@@ -163,7 +164,7 @@ impl Pages {
         Ok(())
     }
 
-    /// Where the next page is. A store that leads in a circle would be asked without end.
+    /// Where the next page is. A store that returns the same pages again and again would be asked forever.
     fn follow(&mut self, call: &Call, page: &ListObjectsV2Output) -> Result<Next> {
         if page.is_truncated() != Some(true) {
             return Ok(Next::Nothing);
@@ -177,7 +178,7 @@ impl Pages {
         self.empty = if first.is_none() { self.empty + 1 } else { 0 };
         let known = |(marked, key): &(String, Option<S3Name>)| marked == token || (key.is_some() && *key == first);
         if self.mark.as_ref().is_some_and(known) || self.empty > EMPTY_MAX {
-            return Err(failure::bad_answer(call, "leads in a circle"));
+            return Err(failure::bad_answer(call, "repeats earlier pages"));
         }
         if self.count.is_power_of_two() {
             self.mark = Some((token.to_owned(), first));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use waxseal::error::{Error, Result};
 
-/// How every name begins.
+/// The beginning of every name.
 const SCHEME: &str = "s3://";
 /// S3's limit for a key, in bytes of UTF-8.
 const KEY_MAX: usize = 1024;
@@ -15,7 +15,7 @@ const BUCKET_MAX: usize = 63;
 /// The name of an object in a bucket, or the prefix of the names of several.
 ///
 /// A key is any text of 1 to 1,024 bytes. It is taken as it is: nothing in it is decoded, and `..` means nothing. A
-/// prefix may be empty; it then stands for all objects of the bucket.
+/// prefix may be empty. It then means all objects of the bucket.
 ///
 /// [`Display`](fmt::Display) is for messages: characters that a terminal does not show are escaped. [`S3Name::text`] is
 /// the name itself.
@@ -53,8 +53,8 @@ impl S3Name {
         Ok(name)
     }
 
-    /// The objects whose names begin with `s3://BUCKET/PREFIX`. The prefix may be empty, and then the slash too may be
-    /// left out.
+    /// The objects whose names begin with `s3://BUCKET/PREFIX`. The prefix may be empty. In this case, the slash may be
+    /// left out, too.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it cannot begin the name of an object.

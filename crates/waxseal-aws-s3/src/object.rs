@@ -1,4 +1,4 @@
-//! An object that was opened with one request, and is read by ranges from then on.
+//! An object that was opened with one request, and is then read by ranges.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,18 +8,17 @@ use std::time::SystemTime;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::Bytes;
-use tokio::time::timeout;
 use waxseal::error::{Error, Result};
 use waxseal::format::FRONT_LEN;
 use waxseal::io::ReadAt;
 
 use crate::again::Patience;
 use crate::failure::{self, Call};
-use crate::fetch::Pinned;
+use crate::fetch::{Next, Pieces, Pinned};
 use crate::range::{self, ContentRange};
 use crate::{S3, S3Name};
 
-/// An ETag becomes a header of each further request. S3's have 34 to 40 characters.
+/// An ETag becomes a header of each further request. Those of S3 have 34 to 40 characters.
 const ETAG_MAX: usize = 256;
 
 /// An object in S3, as it was when it was opened.
@@ -28,7 +27,7 @@ const ETAG_MAX: usize = 256;
 /// later request asks for the same ETag. If the object has been replaced or deleted, it fails with
 /// [`InputChanged`](waxseal::error::InputChanged), and bytes of two objects are never mixed.
 ///
-/// Clones share what they know.
+/// Clones share the first bytes and the metadata.
 #[derive(Debug, Clone)]
 pub struct Object {
     pub(crate) opened: Arc<Opened>,
@@ -84,8 +83,8 @@ impl S3 {
         self.on_runtime(async move { this.open(&name).await }).await
     }
 
-    /// The length of an object, by one request that fetches nothing of it. `None` if there is no such object, or no such
-    /// bucket: the answer does not say which.
+    /// The length of an object. This takes one request, which fetches no content. `None` if there is no such object or
+    /// no such bucket. The answer does not say which of the two is missing.
     ///
     /// # Errors
     /// [`Error::Invalid`] if `name` has no key; any other error of S3.
@@ -124,8 +123,9 @@ impl S3 {
         let pinned = pin(call, answer.e_tag(), len)?;
         let about = About::of(&answer);
         let mut front = Vec::with_capacity(front_len);
-        let (mut body, idle) = (answer.body, self.timeouts().idle);
-        while let Ok(Ok(Some(piece))) = timeout(idle, body.try_next()).await {
+        let mut pieces = Pieces::new(answer.body, self.timeouts().idle);
+        // If the answer ends too early, the rest is requested below.
+        while let Next::Piece(piece) = pieces.next().await {
             if piece.len() > front_len - front.len() {
                 return Err(failure::bad_answer(call, "has more bytes than its range"));
             }
@@ -167,7 +167,7 @@ impl S3 {
     }
 }
 
-/// How many bytes the first answer has, and the object. Nothing is allocated before this is known.
+/// The lengths of the first answer and of the object. Memory is allocated only after they are known.
 fn front_len(call: &Call, answer: &GetObjectOutput) -> Result<(usize, u64)> {
     let given = answer.content_length().and_then(|len| u64::try_from(len).ok());
     let (front, len) = match answer.content_range().map(ContentRange::parse) {
@@ -178,8 +178,9 @@ fn front_len(call: &Call, answer: &GetObjectOutput) -> Result<(usize, u64)> {
             }
             (front, range.len)
         }
-        Some(None) => return Err(failure::bad_answer(call, "has a range that cannot be")),
-        // The whole object: not all stores call that a range. If it is not shorter than the range, this is not known.
+        Some(None) => return Err(failure::bad_answer(call, "has an impossible range")),
+        // The answer is the whole object, which not all stores describe as a range. This is certain only if the object
+        // is shorter than the range.
         None => match given {
             Some(len) if len < FRONT_LEN as u64 => (len, len),
             _ => return Err(failure::bad_answer(call, "is not the range that was asked for")),
@@ -189,7 +190,8 @@ fn front_len(call: &Call, answer: &GetObjectOutput) -> Result<(usize, u64)> {
     Ok((front, len))
 }
 
-/// Without an ETag, two objects cannot be told apart. A weak one does not say that all bytes are the same.
+/// Without an ETag, one object cannot be distinguished from another. A weak ETag does not mean that all bytes are the
+/// same.
 fn pin(call: &Call, etag: Option<&str>, len: u64) -> Result<Pinned> {
     let etag = etag.ok_or_else(|| failure::bad_answer(call, "has no ETag"))?;
     let is_plain = !etag.is_empty() && etag.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
@@ -255,11 +257,11 @@ impl Object {
         &self.opened.s3
     }
 
-    /// The bytes of a range. What is after the object's end is left out.
+    /// The bytes of a range. The range may end after the object's end.
     ///
     /// # Errors
-    /// [`Error::Io`] with [`InputChanged`](waxseal::error::InputChanged) if the object is another one by now; any error
-    /// of S3.
+    /// [`Error::Io`] with [`InputChanged`](waxseal::error::InputChanged) if the object was replaced or deleted; any
+    /// error of S3.
     pub async fn read_range_async(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let opened = Arc::clone(&self.opened);
         if let Some(kept) = opened.kept(&range) {
@@ -268,7 +270,7 @@ impl Object {
         self.opened.s3.on_runtime(async move { opened.read(range).await }).await
     }
 
-    /// Fails if the object is another one by now.
+    /// Fails if the object was replaced or deleted after it was opened.
     ///
     /// # Errors
     /// As [`Object::read_range_async`].
@@ -325,7 +327,7 @@ impl Opened {
     }
 }
 
-/// Reads block the thread of the caller, and no runtime.
+/// Reads block the thread of the caller. They do not block the runtime.
 impl ReadAt for Object {
     /// Fills the buffer, unless the object ends before. Each read outside of the first bytes is one request, so a caller
     /// should ask for as much as it needs at once.

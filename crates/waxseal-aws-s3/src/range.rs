@@ -10,7 +10,7 @@ pub(crate) struct ContentRange {
 }
 
 impl ContentRange {
-    /// Parses `bytes FIRST-LAST/LENGTH`. `None` for everything else, and for what cannot be.
+    /// Parses `bytes FIRST-LAST/LENGTH`. `None` for everything else, and for an impossible range.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (range, len) = text.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;

@@ -1,4 +1,4 @@
-//! The whole of an object, in order, with several ranges under way.
+//! The content of an object, in order, with several requests at the same time.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -13,17 +13,17 @@ use crate::Object;
 use crate::object::Opened;
 use crate::runtime::{Task, wait};
 
-/// A piece that is shorter is put together with the next: it may hold on to a buffer of a few hundred KiB.
+/// A shorter piece is joined with the next one. Otherwise it might keep a buffer of a few hundred KiB in memory.
 const PIECE: usize = 64 << 10;
 
 /// How an object is read in order.
 ///
-/// At most `part_len * parts` bytes are in memory, and for each part what the network's library needs, about 400 KiB.
+/// At most `part_len * parts` bytes are in memory. In addition, the network library needs about 400 KiB for each part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadOptions {
     /// The length of each range, in bytes.
     pub part_len: u64,
-    /// So many ranges are under way, or wait for their turn.
+    /// The number of ranges that are being fetched or wait to be read.
     pub parts: usize,
 }
 
@@ -36,20 +36,21 @@ impl Default for ReadOptions {
 
 /// The content of an object, in order, for a caller in any runtime. The ranges are fetched on the handle's own runtime.
 ///
-/// Requests are made once the bytes that were fetched at the opening are used up. They end when this is dropped.
+/// The first request is made when the bytes that were fetched at the opening are used up. When this is dropped, all
+/// requests end.
 #[derive(Debug)]
 pub struct ObjectStream {
     opened: Arc<Opened>,
     options: ReadOptions,
-    /// What was fetched at the opening, and is still to be given.
+    /// The bytes that were fetched at the opening and were not returned yet.
     front: Bytes,
     parts: VecDeque<Part>,
-    /// What is not under way yet.
+    /// The range that was not requested yet.
     left: Range<u64>,
     failed: bool,
 }
 
-/// A range that is under way.
+/// A range that is being fetched.
 #[derive(Debug)]
 struct Part {
     task: Task<()>,
@@ -75,7 +76,7 @@ impl Object {
         self.stream_of(0..self.len(), ReadOptions::default())
     }
 
-    /// A range of the content, in order. What is after the object's end is left out.
+    /// A range of the content, in order. The range may end after the object's end.
     #[must_use]
     pub fn stream_of(&self, range: Range<u64>, options: ReadOptions) -> ObjectStream {
         let end = range.end.min(self.len());
@@ -90,11 +91,11 @@ impl Object {
 }
 
 impl ObjectStream {
-    /// The next bytes; `None` at the end. It may be dropped and called again.
+    /// The next bytes; `None` at the end. If the future is dropped, no bytes are lost: call it again.
     ///
     /// # Errors
-    /// [`Error::Io`] with [`InputChanged`](waxseal::error::InputChanged) if the object is another one by now; any error
-    /// of S3. After an error, every call fails.
+    /// [`Error::Io`] with [`InputChanged`](waxseal::error::InputChanged) if the object was replaced or deleted; any
+    /// error of S3. After an error, every call fails.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         if self.failed {
             return Err(Error::ApiMisuse("a read after a failed one"));
@@ -117,7 +118,7 @@ impl ObjectStream {
             if let Some(piece) = part.pieces.recv().await {
                 return Ok(Some(piece));
             }
-            // The part has ended, and says how.
+            // The part has ended. This returns its error, if there is one.
             (&mut part.task).await?;
             self.parts.pop_front();
         }
@@ -163,7 +164,8 @@ impl Opened {
     }
 }
 
-/// The content of an object, in order, as a [`Read`]. It blocks the thread of the caller, and no runtime.
+/// The content of an object, in order, as a [`Read`]. It blocks the thread of the caller. It does not block the
+/// runtime.
 #[derive(Debug)]
 pub struct ObjectReader {
     stream: ObjectStream,

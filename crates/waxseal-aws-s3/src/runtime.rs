@@ -1,7 +1,7 @@
 //! The runtime of a handle.
 //!
-//! Code inside tokio may not start another runtime, and may not block on one. It only waits on a channel here. Blocking
-//! and async calls both run on this one runtime, so they share connections.
+//! Code inside tokio must not start another runtime, and must not block on one. Therefore, callers only wait on a
+//! channel. Blocking and async calls both run on this one runtime, so they share connections.
 
 use std::future::Future;
 use std::panic::catch_unwind;
@@ -19,7 +19,7 @@ use crate::config::SERVICE;
 
 /// Answers of several requests are received and decrypted at the same time.
 const WORKERS: usize = 2;
-/// Longer than any program runs.
+/// This is longer than any program runs.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const STARTING: &str = "starting the threads for S3";
 
@@ -33,7 +33,8 @@ impl OwnRuntime {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(WORKERS).thread_name(SERVICE.thread).thread_keep_alive(FOR_EVER).enable_all();
             let runtime = builder.build()?;
-            // Host names are resolved on a further thread. The SDK would panic if it could not be started then.
+            // Host names are resolved on another thread. It is started here, because the SDK would panic if it could
+            // not be started later.
             drop(runtime.spawn_blocking(|| ()));
             Ok(runtime)
         };
@@ -52,7 +53,7 @@ impl OwnRuntime {
 }
 
 impl OwnRuntime {
-    /// For work that goes on if nobody waits for it.
+    /// For work that continues even if nobody waits for it.
     pub(crate) fn handle(&self) -> Result<Handle> {
         self.0.as_ref().map(|runtime| runtime.handle().clone()).ok_or(ENDED)
     }
@@ -92,7 +93,7 @@ impl<T> Future for Task<T> {
     }
 }
 
-/// Makes an error of a panic in the SDK. The SDK panics at some configurations and answers. The panic's text is not
+/// Turns a panic in the SDK into an error. The SDK panics at some configurations and answers. The panic's text is not
 /// repeated, because it can contain a request.
 fn panicked() -> Error {
     let why = "the AWS library failed because of its configuration or an answer";
@@ -100,10 +101,10 @@ fn panicked() -> Error {
     Box::new(error.with_remedy(Remedy::CheckSettings)).into()
 }
 
-/// The runtime ended while a call was running. It cannot: each call holds its handle.
+/// The runtime ended while a call was running. This cannot happen, because each call keeps its handle.
 const ENDED: Error = Error::Bug("a call to S3 ended without an answer");
 
-/// Blocks this thread until `future` is done, and blocks no runtime. It is allowed inside tokio too, where it delays only
+/// Blocks this thread until `future` is done, without a runtime. It is also allowed inside tokio. There it delays only
 /// the caller's own tasks.
 pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);

@@ -1,4 +1,4 @@
-//! Which store has answered.
+//! Finds out which store has answered.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,8 +8,8 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// Remembers whether AWS itself was asked first. AWS checks all conditions. Of other stores this must be found out. No
-/// header of the answer counts, because other stores send the same `Server` as AWS.
+/// Remembers whether the first request went to AWS itself. AWS checks all conditions. For other stores, this must be
+/// tested. The headers of the answer prove nothing, because other stores send the same `Server` as AWS.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServerName(Arc<OnceLock<bool>>);
 
@@ -40,7 +40,7 @@ impl Intercept for ServerName {
 pub(crate) fn is_of_aws(address: &str) -> bool {
     let Some(rest) = address.strip_prefix("https://") else { return false };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // A name and a password before the host would lead elsewhere.
+    // With a user name and a password before the host, the text before the first colon is not the host.
     let host = if host.contains('@') { "" } else { host.split(':').next().unwrap_or_default() };
     [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|domain| host.ends_with(domain))
 }

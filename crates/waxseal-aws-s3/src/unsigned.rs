@@ -1,4 +1,4 @@
-//! Which bodies are sent without a SHA-256 of theirs in the signature.
+//! Decides which bodies are sent without their SHA-256 in the signature.
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -7,9 +7,9 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// Leaves the SHA-256 of the body out of the signature where nobody can change the body on its way: inside TLS, and on
-/// this machine. S3's protocol has `UNSIGNED-PAYLOAD` for this. The body's CRC64NVME is among the signed headers, and S3
-/// compares it. Over plain HTTP to another machine, the body stays signed, because a CRC is no protection against an
+/// Leaves the SHA-256 of the body out of the signature if nobody can change the body on the network: inside TLS, and on
+/// this machine. S3's protocol has `UNSIGNED-PAYLOAD` for this. The body's CRC64NVME is among the signed headers, and
+/// S3 compares it. Over plain HTTP to another machine, the body stays signed, because a CRC is no protection against an
 /// attacker.
 #[derive(Debug)]
 pub(crate) struct UnsignedWhereSafe;

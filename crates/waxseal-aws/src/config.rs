@@ -13,12 +13,12 @@ use aws_smithy_http_client::tls::TrustStore;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::os_shim_internal::Env;
 
-use super::Service;
 use super::credentials::Provider;
 use super::effective::Effective;
 use super::environment::Environment;
 use super::http::Proxies;
 use super::name::is_region;
+use super::{Service, endpoint};
 use waxseal::error::{Error, Result};
 
 /// The service, and the part of AWS's configuration that the caller can choose. All other settings come from the
@@ -150,6 +150,14 @@ pub struct Loaded {
     pub bundle: Option<TrustStore>,
     /// The proxies of the environment.
     pub proxies: Proxies,
+}
+
+impl Loaded {
+    /// Whether a setting names an endpoint that is reached over a network without encryption.
+    #[must_use]
+    pub fn is_in_the_clear(&self) -> bool {
+        self.own_endpoint.as_deref().is_some_and(endpoint::is_in_the_clear)
+    }
 }
 
 /// The region of the instance that this program runs on.

@@ -1,6 +1,8 @@
 //! Checks the addresses in the configuration before the SDK gets them. At some malformed addresses the SDK panics, and for
 //! others its errors contain whole requests.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 /// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
@@ -36,6 +38,24 @@ pub(super) fn check(url: &str, used: Use) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether requests to `url` cross a network without encryption. `url` was checked.
+pub(super) fn is_in_the_clear(url: &str) -> bool {
+    let is_plain = url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    let authority = url.get(7..).unwrap_or_default().split(['/', '?', '#']).next().unwrap_or_default();
+    is_plain && !is_this_machine(authority)
+}
+
+/// Whether an authority without a user name means the machine itself.
+fn is_this_machine(authority: &str) -> bool {
+    if let Some(v6) = authority.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+        return v6.parse::<Ipv6Addr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    }
+    let host = authority.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    let is_loopback = host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    is_loopback || host == "localhost" || host.ends_with(".localhost")
+}
+
 /// Much longer than any address in use. The HTTP client refuses 64 KiB.
 const MAX_LEN: usize = 2048;
 
@@ -62,7 +82,7 @@ fn check_authority(authority: &str, used: Use) -> Result<(), &'static str> {
     let (host, port) = match place.strip_prefix('[') {
         Some(rest) => {
             let (v6, rest) = rest.split_once(']').ok_or("its host is not closed by \"]\"")?;
-            v6.parse::<std::net::Ipv6Addr>().map_err(|_| "its host is not an IPv6 address")?;
+            v6.parse::<Ipv6Addr>().map_err(|_| "its host is not an IPv6 address")?;
             (None, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or("its port is not a port")?) })
         }
         None => match place.split_once(':') {
@@ -147,6 +167,33 @@ mod tests {
             assert!(check(url, Use::Service).is_err(), "{url:?}");
         }
         assert!(check(&format!("http://a/{}", "x".repeat(MAX_LEN)), Use::Service).is_err());
+    }
+
+    #[test]
+    fn what_crosses_a_network_without_encryption() {
+        for url in [
+            "http://store.example",
+            "HTTP://10.0.0.1:9000/path",
+            "http://[fd00::1]:80",
+            "http://localhost.example",
+            "http://127.0.0.1.example:80/",
+            "http://0.0.0.0",
+            "http://notlocalhost",
+        ] {
+            assert!(check(url, Use::Service).is_ok() && is_in_the_clear(url), "{url}");
+        }
+        for url in [
+            "https://store.example",
+            "http://localhost",
+            "http://LOCALHOST.:9000/path",
+            "http://s3.localhost:4566",
+            "http://127.0.0.1:4566",
+            "http://127.9.9.9",
+            "http://[::1]:80/path",
+            "http://[::ffff:127.0.0.1]",
+        ] {
+            assert!(check(url, Use::Service).is_ok() && !is_in_the_clear(url), "{url}");
+        }
     }
 
     #[test]

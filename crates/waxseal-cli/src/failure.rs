@@ -6,6 +6,7 @@ use waxseal::Error;
 use waxseal::error::{FormatError, InputChanged, Kind, PageLost, Tampered};
 
 use super::exit::Exit;
+use super::key_option;
 use super::remedy;
 use super::store;
 
@@ -24,17 +25,33 @@ pub(crate) struct Failure {
     pub(crate) request_id: Option<String>,
     /// The system refused to open or to read the input.
     pub(crate) is_of_input: bool,
+    /// An output has the name already. The hint says that `-f` replaces it.
+    pub(crate) offers_force: bool,
 }
 
 impl Failure {
     /// A failure with this exit code.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, failed_at: None, request_id: None, is_of_input: false }
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            failed_at: None,
+            request_id: None,
+            is_of_input: false,
+            offers_force: false,
+        }
     }
 
     /// The command line is wrong.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
+    }
+
+    /// The output `name` exists, escaped already, and `-f` was not given.
+    pub(crate) fn exists(name: &str) -> Self {
+        let failure = Self::new(Exit::Unmet, format!("the output {name} exists"));
+        Self { offers_force: true, ..failure.hint("replace it with -f, or name another output with -o") }
     }
 
     /// The system refused `action` (`reading the folder`).
@@ -58,6 +75,7 @@ impl From<Error> for Failure {
             failed_at: error.failed_at(),
             request_id: error.provider().and_then(|provider| provider.request_id.clone()),
             is_of_input: matches!(&error, Error::Io { action, .. } if is_of_input(action)),
+            offers_force: false,
         }
     }
 }
@@ -108,7 +126,10 @@ fn hint_of(error: &Error) -> Option<String> {
             return of_store.or_else(|| error.remedy().map(remedy::hint));
         }
         Error::NoKey(no_key) if !no_key.attempts.is_empty() && error.provider().is_none() => {
-            "`waxseal inspect` shows the keys that open the file; name one with -k"
+            return Some(format!(
+                "`waxseal inspect` shows the keys that open the file; name one with {}",
+                key_option::to_open()
+            ));
         }
         _ => return None,
     };

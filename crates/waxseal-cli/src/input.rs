@@ -177,10 +177,17 @@ impl Input {
         match reading {
             // A mapped input is slower where it is not in memory, and little faster where it is: docs/performance.md.
             Reading::Auto | Reading::Read => Ok(self.supply()),
+            // There is nothing to map.
+            Reading::Map if self.has_nothing() => Ok(self.supply()),
             Reading::Map => self.mapped().map(Supply::Mapped).map_err(|error| {
                 Failure::usage(format!("the input cannot be mapped: {error}")).hint("read it with --input read")
             }),
         }
+    }
+
+    /// Whether it is a regular file without content. Some files of the system have content but no length.
+    fn has_nothing(&self) -> bool {
+        self.is_file() && self.len() == Some(0) && matches!(self.bytes().read_at(&mut [0], 0), Ok(0))
     }
 
     fn mapped(&self) -> io::Result<MappedFile<'_>> {

@@ -383,6 +383,10 @@ impl Steps {
             self.source = Some(Box::new(walk));
             return failed.and_then(fail);
         }
+        if is_special(path) {
+            let failure = Failure::usage("it is neither a file nor a folder, and reading it may never end");
+            return fail(failure.hint("use a run of its own for it, without -r and --files-from"));
+        }
         let output = self.outputs.as_ref().map(|outputs| outputs.above(&parts));
         Some(Step::Take(Found { place: Place::input(path), output, chosen: Chosen::Named }))
     }
@@ -468,6 +472,12 @@ impl Steps {
             }
         }
     }
+}
+
+/// Whether there is a FIFO, a socket or a device. Opening a FIFO waits for the program at its other end.
+fn is_special(path: &Path) -> bool {
+    let there = std::fs::metadata(path).map(|there| there.file_type());
+    there.is_ok_and(|kind| !kind.is_file() && !kind.is_dir())
 }
 
 /// The folders of a path from a list, below the top of the output tree. No output leaves the tree.

@@ -36,6 +36,9 @@ pub(crate) enum Content {
     Plaintext,
 }
 
+/// What to do if an output cannot have the name that is derived from its input's name.
+pub(crate) const ALONE: &str = "use a run of its own for this input, and name the output with -o";
+
 /// Files that must not be an output, with their descriptions.
 pub(crate) type Forbidden = Vec<(Identity, &'static str)>;
 
@@ -74,7 +77,7 @@ impl Target {
                 There::Stdout
             }
             Place::Path(path) => {
-                let destination = Destination::at(path).map_err(|error| no_destination(path, error))?;
+                let destination = Destination::at(path).map_err(|error| no_destination(path, error, is_derived))?;
                 There::of(destination, path, overwrite, forbidden, is_derived)?
             }
             Place::Below(entry) => {
@@ -173,6 +176,9 @@ impl There {
             Err(not_a_file(&name, kind))
         } else if kind.is_dir() {
             Err(Failure::usage(format!("the output {name} is a folder")).hint("name a file in it"))
+        } else if kind.is_file() && overwrite == Overwrite::Refuse && destination.is_mount_point() {
+            let failure = Failure::new(Exit::Unmet, format!("the output {name} exists, and is a mount point"));
+            Err(failure.hint("name another output with -o"))
         } else if kind.is_file() && overwrite == Overwrite::Refuse {
             Err(exists(path))
         } else if kind.is_block_device() && overwrite == Overwrite::Refuse {
@@ -229,19 +235,29 @@ pub(crate) fn no_folder(path: &Path, error: io::Error) -> Failure {
             format!("the folder for {name} is a file or a symbolic link: nothing is written through it"),
         )
         .hint("name another folder with -o"),
+        Some(Errno::NAMETOOLONG) => too_long(path, error, true),
         _ => Failure::io(format!("making the folder for {name}"), error),
     }
 }
 
 /// Explains why the output cannot be at `path`.
-fn no_destination(path: &Path, error: DestinationError) -> Failure {
+fn no_destination(path: &Path, error: DestinationError, is_derived: bool) -> Failure {
     match error {
         DestinationError::Folder(_) => {
             Failure::usage(format!("the output {} names a folder", escape::path(path))).hint("name a file in it")
         }
         DestinationError::ForeignLink { link, owner } => foreign_link(&link, owner),
+        DestinationError::Io { source, .. } if Errno::from_io_error(&source) == Some(Errno::NAMETOOLONG) => {
+            too_long(path, source, is_derived)
+        }
         other => waxseal::Error::from(other).into(),
     }
+}
+
+/// The system has a limit for names. A derived name can be longer than that of the input.
+fn too_long(path: &Path, error: io::Error, is_derived: bool) -> Failure {
+    let failure = Failure::io(format!("creating the output {}", escape::path(path)), error);
+    failure.hint(if is_derived { ALONE } else { "name another output with -o" })
 }
 
 /// Another user created a link in a folder that everybody may write to.
@@ -273,8 +289,7 @@ pub(crate) fn check_stdout(forbidden: &Forbidden) -> Result<()> {
 }
 
 fn exists(path: &Path) -> Failure {
-    let failure = Failure::new(Exit::Unmet, format!("the output {} exists", escape::path(path)));
-    failure.hint("replace it with -f, or name another output with -o")
+    Failure::exists(&escape::path(path))
 }
 
 /// An open output.

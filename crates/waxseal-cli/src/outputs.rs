@@ -10,6 +10,7 @@ use super::Result;
 use super::escape;
 use super::failure::Failure;
 use super::folder::{self, Entry, Folder, Part, Tree};
+use super::output::ALONE;
 use super::place::Place;
 use super::store::Prefix;
 
@@ -90,6 +91,13 @@ impl Above {
     }
 }
 
+fn too_long(name: &[u8]) -> Failure {
+    let (len, shown) = (name.len(), escape::os(OsStr::from_bytes(&name[..name.len().min(NAME_MAX)])));
+    let failure =
+        format!("the name of the output is too long: \"{shown}\"... has {len} bytes, and a name can have {NAME_MAX}");
+    Failure::usage(failure).hint(ALONE)
+}
+
 /// Whether a part of a key can be the name of a file or of a folder.
 fn check(name: &OsStr) -> Result<()> {
     let bytes = name.as_bytes();
@@ -97,12 +105,11 @@ fn check(name: &OsStr) -> Result<()> {
         b"" => "is empty",
         b"." | b".." => "is a name for a folder",
         _ if bytes.contains(&0) || bytes.contains(&b'/') => "contains a byte that no name of a file can contain",
-        _ if bytes.len() > NAME_MAX => "is too long for the name of a file",
+        _ if bytes.len() > NAME_MAX => return Err(too_long(bytes)),
         _ => return Ok(()),
     };
-    let shown = OsStr::from_bytes(&bytes[..bytes.len().min(NAME_MAX)]);
-    let failure = Failure::usage(format!("no file can have this name: the part \"{}\" {why}", escape::os(shown)));
-    Err(failure.hint("work on this object in a run of its own, and name the output with -o"))
+    let failure = Failure::usage(format!("no file can have this name: the part \"{}\" {why}", escape::os(name)));
+    Err(failure.hint(ALONE))
 }
 
 #[cfg(test)]

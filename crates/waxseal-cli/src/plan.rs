@@ -116,6 +116,19 @@ impl Job {
     }
 }
 
+impl Job {
+    /// What `failure` is, without `-f`: where `-f` would be refused, the hint must not name it.
+    pub(crate) fn without_force(&self, failure: Failure, direction: Direction) -> Failure {
+        if !failure.offers_force {
+            return failure;
+        }
+        match self.check_replaced(direction) {
+            Err(refused) => Failure { exit: failure.exit, ..refused },
+            Ok(()) => failure,
+        }
+    }
+}
+
 /// Who named an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Naming {

@@ -3,6 +3,7 @@
 use waxseal::error::{Naming, Purpose, Remedy, RightKind};
 
 use super::escape;
+use super::key_option;
 
 /// The hint for `remedy`.
 pub(crate) fn hint(remedy: &Remedy) -> String {
@@ -125,7 +126,7 @@ fn right_kind(kind: &RightKind) -> Option<String> {
 fn ways(naming: &Naming) -> String {
     let option = match naming.purpose {
         Purpose::RewrapFrom => "--from",
-        _ => "-k",
+        _ => key_option::to_open(),
     };
     let name = format!("name it with {option} {}", naming.key.as_deref().unwrap_or("KEY"));
     match &naming.account {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::error::ErrorKind;
@@ -17,6 +18,7 @@ use super::escape::{self, Name};
 use super::evidence::Evidence;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::in_the_clear;
 use super::input::Input;
 use super::ledger::Ledger;
 use super::many::Tally;
@@ -137,6 +139,8 @@ pub(crate) struct Reporter {
     began: Began,
     /// Warnings that belong to the next JSON line.
     warnings: Mutex<Vec<String>>,
+    /// Whether it was said that stdout takes nothing.
+    has_lost_stdout: AtomicBool,
 }
 
 /// What was said of one of several inputs.
@@ -173,6 +177,7 @@ impl Reporter {
             command: command.to_owned(),
             began: Began::now(),
             warnings: Mutex::default(),
+            has_lost_stdout: AtomicBool::new(false),
         }
     }
 
@@ -190,6 +195,12 @@ impl Reporter {
             say("warning", &escape::text(warning));
         }
         self.keep(warning.to_owned());
+    }
+
+    /// What was noted where no reporter was at hand.
+    fn tell_what_was_noted(&self) {
+        in_the_clear::cautions().iter().for_each(|caution| self.caution(caution));
+        store::said().iter().for_each(|warning| self.warn(warning));
     }
 
     fn keep(&self, warning: String) {
@@ -250,7 +261,7 @@ impl Reporter {
     pub(crate) fn finished_in(&self, spent: Spent, file: Option<&Name>, result: Result<Done>) -> Exit {
         // What fails because the program is about to end is not reported.
         signals::wait_if_ending();
-        store::said().iter().for_each(|warning| self.warn(warning));
+        self.tell_what_was_noted();
         let warnings = self.kept();
         let (done, failure) = Done::parts(&result);
         let exit = failure.map_or(Exit::Done, |failure| failure.exit);
@@ -265,19 +276,23 @@ impl Reporter {
                 told
             }
         };
-        match told {
-            Ok(()) => exit,
-            Err(failure) => {
-                error(None, &failure);
-                exit.graver(failure.exit)
-            }
+        self.after(told, exit)
+    }
+
+    /// The exit code after a result was told. Of many results that stdout does not take, only the first is an error that
+    /// is printed.
+    fn after(&self, told: Result<()>, exit: Exit) -> Exit {
+        let Err(failure) = told else { return exit };
+        if !self.has_lost_stdout.swap(true, Ordering::Relaxed) {
+            error(None, &failure);
         }
+        exit.graver(failure.exit)
     }
 
     /// Reports an error that belongs to no input. Returns the exit code.
     pub(crate) fn fatal(&self, failure: &Failure) -> Exit {
         signals::wait_if_ending();
-        store::said().iter().for_each(|warning| self.warn(warning));
+        self.tell_what_was_noted();
         match self.json {
             Some(stream) => {
                 let warnings = self.kept();
@@ -314,8 +329,7 @@ impl Reporter {
             Some(stream) => {
                 let done = Done { more: tally.json(), ..Done::default() };
                 let object = json_object(self.told(spent), None, Some(&done), failure.as_ref(), &self.kept());
-                let told = write_json(stream, &object);
-                told.map_or_else(|failure| exit.graver(failure.exit), |()| exit)
+                self.after(write_json(stream, &object), exit)
             }
             None => {
                 match failure.filter(|_| tally.is_empty()) {

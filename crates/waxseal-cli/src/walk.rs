@@ -94,7 +94,7 @@ impl Why {
             Self::Special => "it is neither a file nor a folder",
             Self::Gone => "it was removed or replaced in the meantime",
             Self::OutputFolder => "it is where the outputs go",
-            Self::FolderMarker => "it is an empty object that stands for a folder",
+            Self::FolderMarker => "it is an empty object that represents a folder",
             Self::Temporary => "it is an unfinished file of waxseal",
             Self::SameFile => "it is another name of a file that is done",
         }

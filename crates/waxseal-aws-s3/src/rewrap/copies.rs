@@ -1,4 +1,4 @@
-//! Which bytes of an object are uploaded anew, and which are copied inside S3. Pure arithmetic.
+//! Computes which bytes of an object are uploaded again and which are copied inside S3. It makes no request.
 
 use std::ops::Range;
 
@@ -22,8 +22,8 @@ impl Copies {
     /// For a new header of `header_len` bytes, and an old object of `old_len` bytes whose payload begins at
     /// `payload_at`.
     ///
-    /// The first part must have 5 MiB, like every part but the last. So the payload's beginning is uploaded with the
-    /// header. The copied parts have about the same size.
+    /// The first part must have 5 MiB, like every part but the last. So the beginning of the payload is uploaded
+    /// together with the header. The copied parts have about the same size.
     pub(crate) fn of(header_len: u64, payload_at: u64, old_len: u64) -> Result<Self> {
         let payload_len = old_len.checked_sub(payload_at).ok_or(Error::Bug("a payload after the end of its object"))?;
         let fetched = MIN_PART.saturating_sub(header_len).min(payload_len);

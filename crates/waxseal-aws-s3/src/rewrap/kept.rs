@@ -1,4 +1,4 @@
-//! What the new object has from the old one besides its payload.
+//! What the new object takes over from the old one besides the payload.
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::ChecksumType;
@@ -11,14 +11,14 @@ use crate::failure::{Call, code, failure, status};
 use crate::server::ServerName;
 use crate::upload::session::changed;
 
-/// The old object, as it is right before the rewrap.
+/// The old object, as it is directly before the rewrap.
 #[derive(Debug)]
 pub(super) struct Old {
     pub(super) attributes: Attributes,
     pub(super) version_id: Option<String>,
     /// The CRC64NVME of all of its bytes, if the store knows it.
     pub(super) crc: Option<u64>,
-    /// AWS itself has answered.
+    /// Whether the answer is from AWS itself.
     pub(super) is_aws: bool,
 }
 
@@ -34,7 +34,7 @@ impl Place {
         let head = match self.send(send).await? {
             Ok(head) => head,
             Err(error) if matches!(status(&error), 404 | 412) => return Err(changed(&self.name)),
-            Err(error) => return Err(failure(&Call::new("HeadObject", &self.name), &error)),
+            Err(error) => return Err(failure(&self.call("HeadObject"), &error)),
         };
         if head.e_tag() != Some(self.etag.as_str()) {
             return Err(changed(&self.name));
@@ -50,7 +50,7 @@ impl Place {
             Err(Box::new(error.with_hint("rewrap it through this machine, into a new object")).into())
         };
         if head.missing_meta.is_some_and(|count| count > 0) {
-            return refuse("the object has metadata that S3 cannot tell, and that would be lost");
+            return refuse("the object has metadata that S3 does not return, and that would be lost");
         }
         if head.sse_customer_algorithm.is_some() {
             return refuse("the object is encrypted with a key that the caller has sent (SSE-C)");
@@ -58,7 +58,7 @@ impl Place {
         #[allow(deprecated, reason = "the only form in which a request takes it")]
         let expires = head.expires;
         if expires.is_none() && head.expires_string.is_some() {
-            return refuse("the object has a header Expires that is no date, and that would be lost");
+            return refuse("the header Expires of the object is not a date, and would be lost");
         }
         Ok(Attributes {
             content_type: head.content_type,
@@ -80,6 +80,10 @@ impl Place {
         })
     }
 
+    fn call(&self, operation: &'static str) -> Call {
+        Call { region: self.s3.region_of(self.name.bucket()), ..Call::new(operation, &self.name) }
+    }
+
     /// The tags. Their number in the answer about the object is not enough: S3 leaves it out for callers who may not
     /// read tags.
     async fn tagging(&self) -> Result<Option<String>> {
@@ -91,7 +95,7 @@ impl Place {
             Ok(answer) => Ok(tagging(answer.tag_set.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())))),
             Err(error) if matches!(code(&error), "NotImplemented" | "NoSuchTagSet") => Ok(None),
             Err(error) if status(&error) == 404 => Err(changed(&self.name)),
-            Err(error) => Err(failure(&Call::new("GetObjectTagging", &self.name), &error)),
+            Err(error) => Err(failure(&self.call("GetObjectTagging"), &error)),
         }
     }
 }

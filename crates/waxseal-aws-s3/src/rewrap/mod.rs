@@ -1,4 +1,4 @@
-//! New keys for an object, without its payload coming to this machine.
+//! Gives an object new keys. The payload does not come to this machine.
 
 mod copies;
 mod kept;
@@ -29,7 +29,7 @@ use crate::{Object, S3, S3Name};
 use copies::Copies;
 use kept::{Old, no_conditions};
 
-/// So many parts are copied at the same time. They cost this machine nothing.
+/// The number of parts that are copied at the same time. This takes no resources of this machine.
 const COPIES_AT_ONCE: usize = 16;
 /// An ETag that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
@@ -39,9 +39,10 @@ const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 #[non_exhaustive]
 pub struct RewrapOptions {
     /// Rewraps also in a store that does not check conditions. The object is then compared right before it is replaced.
-    /// What another writer puts there at the same moment is lost. `false` by default.
+    /// If another writer replaces the object at the same moment, that new object is lost. `false` by default.
     pub allow_unconditional: bool,
-    /// How often a request is sent at most. 10 by default.
+    /// How often a request is sent at most. 10 by default. `AWS_MAX_ATTEMPTS` and `max_attempts` of the profile can make
+    /// it fewer.
     pub attempts: u32,
 }
 
@@ -72,15 +73,16 @@ pub struct RewrappedObject {
     pub sent: u64,
 }
 
-/// In a box: it is a large future, and its type would be a part of the caller's.
+/// It is in a box because it is a large future. Without a box, its type would be a part of the caller's type.
 type Work = Pin<Box<dyn Future<Output = Result<RewrappedObject>> + Send>>;
 
 impl S3 {
     /// Gives `object` the slots of `plan`. The payload is copied inside S3 and does not come to this machine, except for
     /// the rest of the first 5 MiB.
     ///
-    /// Metadata, tags, content type and its like, storage class, encryption settings, retention and legal hold are kept.
-    /// The access control list is not kept: the new object has the bucket's default. The object's age begins anew.
+    /// Metadata, tags, content type and similar fields, storage class, encryption settings, retention and legal hold
+    /// are kept. The access control list is not kept: the new object has the bucket's default. The age of the new
+    /// object starts at zero.
     ///
     /// `plan` is called on this thread, and may call key services.
     ///
@@ -228,7 +230,7 @@ impl Drop for AbortOnDrop<'_> {
     }
 }
 
-/// Bytes of the object, of which the first ones are in memory already.
+/// Bytes of the object. The first ones are already in memory.
 async fn read(object: &Object, range: Range<u64>, fetched: &mut u64) -> Result<Vec<u8>> {
     let len = usize::try_from(range.end - range.start).map_err(|_| Error::Bug("more than the first part"))?;
     *fetched += range.end.saturating_sub(range.start.max(object.opened.front.len() as u64));
@@ -264,7 +266,7 @@ impl Job<'_> {
         if let (Some(theirs), Some(own)) = (rest_crc, expected)
             && theirs != own
         {
-            return Err(session.bad_answer("UploadPartCopy", "has another checksum than the object has there"));
+            return Err(session.bad_answer("UploadPartCopy", "has another checksum than these bytes of the object"));
         }
         let rest_len = self.copies.len - self.head.len() as u64;
         let crc = rest_crc.or(expected).map(|rest| joined(crc, rest, rest_len));
@@ -276,8 +278,9 @@ impl Job<'_> {
         Ok(new)
     }
 
-    /// Finds out whether the store checks `If-Match` when an upload is completed. The request names a part that does not
-    /// exist, so that no store can complete it. A store that answers that the condition is not met checks it.
+    /// Finds out whether the store checks `If-Match` when an upload is completed. The request names a part that does
+    /// not exist, so that no store can complete it. If the store answers that the condition is not met, it checks
+    /// conditions.
     async fn probe(&self) -> Result<()> {
         let session = self.session;
         let part = CompletedPart::builder().part_number(1).e_tag(NO_ETAG).build();
@@ -316,7 +319,8 @@ impl Job<'_> {
         Ok(part.checksum_crc64_nvme(in_base64(crc)).build())
     }
 
-    /// Copies the rest. Returns all parts, and the checksum of what was copied if the store tells those of all parts.
+    /// Copies the rest. Returns all parts. If the store returns the checksums of all parts, it also returns the
+    /// checksum of the copied bytes.
     async fn copy_all(&self, first: CompletedPart) -> Result<(Vec<CompletedPart>, Option<u64>)> {
         let room = Arc::new(Semaphore::new(COPIES_AT_ONCE));
         let mut tasks = tokio::task::JoinSet::new();
@@ -345,8 +349,8 @@ impl Job<'_> {
         Ok((parts, crc))
     }
 
-    /// The checksum that the copied bytes must have, by that of the old object and that of the bytes before them. `None`
-    /// if the store does not know it.
+    /// The checksum that the copied bytes must have. It is computed from the checksum of the old object and from that
+    /// of the bytes before them. `None` if the store does not know it.
     async fn expected_rest(&self, object: &Object, payload_at: u64) -> Result<Option<u64>> {
         let Some(all) = self.old.crc else { return Ok(None) };
         let mut fetched = 0;
@@ -361,16 +365,16 @@ impl Job<'_> {
         Ok(Some(without(all, before.value(), self.place.len - self.copies.fetched.end)))
     }
 
-    /// A store that does not compare the length is asked for it.
+    /// Not every store compares the length, so it is asked for.
     async fn check_len(&self, new: &Uploaded) -> Result<()> {
         if new.confirmed {
             return Ok(());
         }
         match look(self.session).await? {
             Found::Ours(made) if made.len != Some(self.copies.len) => {
-                Err(self.session.bad_answer("CompleteMultipartUpload", "has led to an object of another length"))
+                Err(self.session.bad_answer("CompleteMultipartUpload", "made an object of another length"))
             }
-            // If it is not ours any more, another writer has replaced it by now.
+            // If this object is no longer the new one, another writer has replaced it in the meantime.
             Found::Ours(_) | Found::Other | Found::Absent => Ok(()),
         }
     }
@@ -389,7 +393,7 @@ async fn copy_part(session: &Session, number: i32, range: Range<u64>, old_etag: 
     let len = range.end - range.start;
     let bytes = format!("bytes={}-{}", range.start, range.end - 1);
     let source = format!("{}/{}", name.bucket(), name.key().split('/').map(escaped).collect::<Vec<_>>().join("/"));
-    // S3 copies at least so fast.
+    // The lowest speed at which S3 copies.
     let limit = std::time::Duration::from_secs(120 + len / (4 << 20));
     let send = |client: Client| {
         let request = client.upload_part_copy().bucket(name.bucket()).key(name.key()).copy_source(&source);

@@ -10,7 +10,7 @@ use crate::commit::{Found, in_the_way, look};
 /// AWS's ids have 128 characters or more.
 const ID_MAX: usize = 1024;
 
-/// Sends CreateMultipartUpload. An object that is in the way is noticed here already, and not after all of the parts.
+/// Sends CreateMultipartUpload. An object that must not be replaced is noticed here, before the parts are sent.
 pub(crate) async fn create(session: &Session) -> Result<()> {
     if session.condition == Condition::Absent && is_taken(session).await {
         return Err(in_the_way(session));
@@ -45,7 +45,7 @@ pub(crate) async fn create(session: &Session) -> Result<()> {
 }
 
 fn keep(session: &Session, id: Option<String>) -> Result<()> {
-    // It becomes a part of further requests, and of a message.
+    // It is used in further requests and in a message.
     let is_plain = |id: &String| id.bytes().all(|byte| byte.is_ascii_graphic());
     match id.filter(|id| (1..=ID_MAX).contains(&id.len()) && is_plain(id)) {
         Some(id) => session.id.set(id).map_err(|_| Error::Bug("an upload was started twice")),
@@ -56,7 +56,8 @@ fn keep(session: &Session, id: Option<String>) -> Result<()> {
     }
 }
 
-/// Who may write may not always read. The condition of the last request decides in any case.
+/// A caller who may write objects may lack the permission to read them. In any case, the condition of the last request
+/// decides.
 async fn is_taken(session: &Session) -> bool {
     matches!(look(session).await, Ok(Found::Other))
 }

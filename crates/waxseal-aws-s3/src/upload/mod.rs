@@ -28,7 +28,7 @@ use registry::Uploads;
 use session::{Phase, Session, Start};
 use sizes::PartSizes;
 
-/// So long a failed or dropped upload waits at most for its abort.
+/// The longest time that a failed or dropped upload waits for its abort.
 pub(crate) const ABORT_LIMIT: Duration = Duration::from_secs(15);
 
 /// The object that an upload has made.
@@ -43,21 +43,22 @@ pub struct Uploaded {
     pub parts: u32,
     /// Its length in bytes.
     pub len: u64,
-    /// Its CRC64NVME, computed on this machine. `None` if a part was copied whose checksum the store did not tell.
+    /// Its CRC64NVME, computed on this machine. `None` if the store did not return the checksum of a part that was
+    /// copied.
     pub crc64nvme: Option<u64>,
-    /// Whether the store has said that the object has this checksum. S3 does. If a store says another one, the upload
-    /// fails.
+    /// Whether the store has said that the object has this checksum. S3 says it. If a store returns another checksum,
+    /// the upload fails.
     pub confirmed: bool,
     /// What the caller should know.
     pub warnings: Vec<UploadWarning>,
 }
 
-/// What is not as it should be although the object is there.
+/// A problem that did not prevent the new object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UploadWarning {
-    /// The store has no conditional writes. The name was free right before the object was written. An object that was
-    /// written at the same moment is lost.
+    /// The store has no conditional writes. There was no such object directly before the object was written. If another
+    /// program wrote one at the same moment, that one is lost.
     NoConditionalWrites,
     /// An answer to CreateMultipartUpload was lost. A second unfinished upload without any part may be left. It costs
     /// nothing, and the bucket's lifecycle rule removes it.
@@ -68,7 +69,7 @@ impl std::fmt::Display for UploadWarning {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(match self {
             Self::NoConditionalWrites => {
-                "the store has no conditional writes: an object that was written at the same moment is lost"
+                "the store has no conditional writes: if another program wrote this object at the same moment, that object is lost"
             }
             Self::UnfinishedUploadMayBeLeft => {
                 "an answer of the store was lost: an unfinished upload without any part may be left"
@@ -80,13 +81,14 @@ impl std::fmt::Display for UploadWarning {
 /// Writes one object, in order. Nothing is under its name before [`complete`](Self::complete).
 ///
 /// Contents that fit into one part are sent with one PutObject. Everything else is a multipart upload, with up to four
-/// parts on their way at the same time. A part stays in memory until S3 has it, and is sent again if need be. [`GROWTH`]
-/// says how large the parts are, and how much memory they take.
+/// parts at the same time. A part stays in memory until S3 has it. If necessary, it is sent again. [`GROWTH`] says how
+/// large the parts are, and how much memory they take.
 ///
 /// Every part and the object carry a CRC64NVME, which S3 verifies.
 ///
-/// If it is dropped, it is aborted: outside of a runtime this waits for S3, at most 15 seconds. Inside of one it does not
-/// wait; use [`abort_async`](Self::abort_async) there. [`S3::open_uploads`] says what is left in S3 in spite of that.
+/// If it is dropped, it is aborted. Outside a runtime, the drop waits for S3, at most 15 seconds. Inside a runtime, it
+/// does not wait; use [`abort_async`](Self::abort_async) there. [`S3::open_uploads`] lists the uploads that could not
+/// be aborted.
 #[derive(Debug)]
 pub struct Upload {
     session: Arc<Session>,
@@ -132,8 +134,8 @@ impl S3 {
     }
 
     /// The objects for which an unfinished upload without any part may be left, because an answer to
-    /// CreateMultipartUpload was lost. Nobody knows its id, so it is not in [`open_uploads`](Self::open_uploads). If the
-    /// object was written in spite of that, [`UploadWarning::UnfinishedUploadMayBeLeft`] says it instead. The handle
+    /// CreateMultipartUpload was lost. Nobody knows its id, so it is not in [`open_uploads`](Self::open_uploads). If
+    /// the object was written in the end, there is [`UploadWarning::UnfinishedUploadMayBeLeft`] instead. The handle
     /// remembers up to 1,000 objects.
     #[must_use]
     pub fn lost_uploads(&self) -> Vec<S3Name> {
@@ -141,7 +143,7 @@ impl S3 {
     }
 
     /// Aborts all uploads of this handle, from any thread. Afterwards, no upload of the handle makes an object, and no
-    /// new one starts. An upload that is being completed at this moment is waited for.
+    /// new one starts. If an upload is being completed at this moment, this waits for its result.
     ///
     /// Returns the uploads that may still be there after `limit`.
     #[must_use]
@@ -150,7 +152,7 @@ impl S3 {
         let sessions = uploads.close();
         match self.runtime() {
             Ok(runtime) => wait(runtime.spawn(Uploads::abort(sessions, limit))).unwrap_or_default(),
-            // Without a thread, no upload was ever started.
+            // Without a runtime, no upload was started.
             Err(_) => Vec::new(),
         }
     }
@@ -187,7 +189,7 @@ impl Upload {
             let taken = self.parts.take(left);
             left = left.get(taken..).unwrap_or_default();
             if !left.is_empty() {
-                // Until this has returned, the part is in nobody's hands.
+                // Until this returns, the part would be lost if the future were dropped.
                 self.has_failed = true;
                 self.parts.make_room().await?;
                 self.has_failed = false;
@@ -196,12 +198,12 @@ impl Upload {
         Ok(())
     }
 
-    /// Makes the object of everything that was written. Nothing else does.
+    /// Makes the object from everything that was written. No other function makes the object.
     ///
     /// # Errors
     /// The object is not there, and the upload is aborted. A [`ProviderError`](waxseal::error::ProviderError) of cause
-    /// `AlreadyExists` says that an object is in the way. Only if every answer to the last request was lost, it is not
-    /// known whether the object is there; the error then says so.
+    /// `AlreadyExists` means that an object exists that must not be replaced. If every answer to the last request was
+    /// lost, it is not known whether the object is there. The error then says so.
     pub fn complete(self) -> Result<Uploaded> {
         wait(self.complete_async())
     }
@@ -236,7 +238,8 @@ impl Upload {
         task.await.unwrap_or_else(|error| Err(panicked(&error)))
     }
 
-    /// Aborts, and returns the error that is the reason. What cannot be aborted stays in [`S3::open_uploads`].
+    /// Aborts the upload because of an error, and returns this error. If the upload cannot be aborted, it stays in
+    /// [`S3::open_uploads`].
     async fn failed(&mut self, error: Error) -> Error {
         if !matches!(self.session.phase(), Phase::Unknown | Phase::Done) {
             let _ = self.start_abort().await;
@@ -291,7 +294,7 @@ impl Write for Upload {
         wait(self.append(data)).map_err(io::Error::from)
     }
 
-    /// Does nothing: S3 has nothing that could be read before the upload is complete.
+    /// Does nothing, because nobody can read anything before the upload is complete.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

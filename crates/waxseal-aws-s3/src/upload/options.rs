@@ -8,13 +8,13 @@ use waxseal::error::{Error, Result};
 use super::session::Condition;
 use crate::attributes::{Attributes, UPLOAD_MARK, tagging};
 
-/// What happens to an object that has the name already.
+/// What happens to an existing object with this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overwrite {
     /// It stays, and the upload fails.
     #[default]
     Refuse,
-    /// It is replaced, at the moment when the new one is complete.
+    /// It is replaced when the new object is complete.
     Replace,
 }
 
@@ -27,7 +27,7 @@ impl Overwrite {
     }
 }
 
-/// How S3 encrypts the object on its disks. Without it, the bucket's setting counts.
+/// How S3 encrypts the object on its disks. Without this option, the bucket's setting is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encryption {
@@ -44,12 +44,13 @@ pub enum Encryption {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UploadOptions {
-    /// What happens to an object that has the name already. Refused by default.
+    /// What happens to an existing object with this name. Refused by default.
     pub overwrite: Overwrite,
-    /// The size of all parts in bytes, from 5 MiB to 5 GiB. Without it, parts have 32 MiB, and grow for long streams (see
-    /// [`GROWTH`](super::GROWTH)). Some stores take only parts of one size: there, choose it.
+    /// The size of all parts in bytes, from 5 MiB to 5 GiB. Without it, parts have 32 MiB, and grow for long streams
+    /// (see [`GROWTH`](super::GROWTH)). Some stores accept only parts of one size. For them, set a size here.
     pub part_size: Option<u64>,
-    /// The length of the stream in bytes, if it is known. All parts then have the same size, 32 MiB up to 312 GiB.
+    /// The length of the stream in bytes, if it is known. All parts then have the same size. This is 32 MiB for up to
+    /// 312 GiB.
     pub len_hint: Option<u64>,
     /// The content type. `application/octet-stream` by default: the format has no registered type.
     pub content_type: Option<String>,
@@ -61,8 +62,9 @@ pub struct UploadOptions {
     pub storage_class: Option<String>,
     /// How S3 encrypts the object on its disks.
     pub encryption: Option<Encryption>,
-    /// How often a request is sent at most. 10 by default: about one minute if the store is out of reach, and two if it
-    /// wants fewer requests. `AWS_MAX_ATTEMPTS` and `max_attempts` of the profile can make it fewer.
+    /// How often a request is sent at most. 10 by default. This takes about one minute if the store cannot be reached,
+    /// and two minutes if it asks for fewer requests. `AWS_MAX_ATTEMPTS` and `max_attempts` of the profile can make it
+    /// fewer.
     pub attempts: u32,
 }
 
@@ -108,7 +110,7 @@ impl UploadOptions {
     }
 }
 
-/// Other text cannot be in a header of a request.
+/// A header of a request can contain only such text.
 fn check_header(what: &str, value: &str) -> Result<()> {
     if value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && value.trim() == value {
         return Ok(());

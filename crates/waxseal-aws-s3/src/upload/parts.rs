@@ -22,7 +22,7 @@ use crate::unsigned::UnsignedWhereSafe;
 /// Memory is counted in units of this many bytes.
 const UNIT: u64 = 1 << 16;
 
-/// A buffer of a part. Its memory counts until the last user of the part has dropped it, and is then used again.
+/// A buffer of a part. Its memory is counted until the last user of the part has dropped it. Then it is used again.
 #[derive(Debug)]
 struct Buffer {
     bytes: Vec<u8>,
@@ -108,7 +108,7 @@ impl Parts {
         let Some(filling) = &mut self.filling else { return 0 };
         let count = data.len().min(filling.size - filling.buffer.bytes.len());
         let (now, _) = data.split_at(count);
-        // Before the copy: a fault of the memory is then noticed by S3.
+        // The checksum is computed before the copy, so that S3 notices an error of the memory.
         filling.crc.update(now);
         filling.buffer.bytes.extend_from_slice(now);
         count
@@ -125,7 +125,7 @@ impl Parts {
         let number = self.next_number()?;
         let size = self.sizes.of(number).ok_or_else(too_many)?;
         let room = self.reserve(size).await?;
-        // A part that has failed has given its memory back.
+        // A part that has failed has already released its memory.
         self.look_at_results()?;
         self.filling = Some(Filling { buffer: self.buffer(size, room)?, size: to_usize(size)?, crc: Crc64::default() });
         Ok(())
@@ -149,7 +149,7 @@ impl Parts {
     }
 
     fn buffer(&self, size: u64, room: OwnedSemaphorePermit) -> Result<Buffer> {
-        // A short stream needs no memory of a whole part.
+        // A short stream does not need the memory of a whole part.
         let left = self.len_hint.map(|len| len.saturating_sub(self.sent.len).max(1));
         let wanted = to_usize(left.map_or(size, |left| left.min(size)))?;
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,7 +169,7 @@ impl Parts {
             return Ok(());
         }
         let session = Arc::clone(&self.session);
-        // A request that is under way is not dropped: nobody would know the id.
+        // The running request is not dropped, because the id of its upload would be lost.
         let flight = session.fly();
         let task = self.runtime.spawn(async move {
             let _flight = flight;

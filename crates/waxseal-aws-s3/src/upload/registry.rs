@@ -10,7 +10,7 @@ use waxseal::error::{Error, Result};
 use super::session::{Phase, Session};
 use crate::S3Name;
 
-/// A multipart upload that S3 has something of.
+/// A multipart upload that exists in S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenUpload {
@@ -21,8 +21,8 @@ pub struct OpenUpload {
 }
 
 impl OpenUpload {
-    /// The command of the AWS command line that aborts it, for a POSIX shell. It has no characters that a terminal obeys:
-    /// if there are such in the key, it is for bash.
+    /// The command of the AWS command line that aborts it, for a POSIX shell. It contains no control characters. If the
+    /// key has such characters, the command is for bash, which can write them as escapes.
     #[must_use]
     pub fn abort_command(&self) -> String {
         format!(
@@ -31,6 +31,18 @@ impl OpenUpload {
             quoted(self.name.key()),
             quoted(&self.id)
         )
+    }
+}
+
+impl S3Name {
+    /// The command of the AWS command line that lists the unfinished uploads whose names begin with this one, quoted in
+    /// the same way as [`OpenUpload::abort_command`].
+    ///
+    /// For [`S3::lost_uploads`](crate::S3::lost_uploads): S3's list has the id and the time of each upload, and nothing
+    /// that proves which program has started it. So nothing aborts such an upload on its own.
+    #[must_use]
+    pub fn list_uploads_command(&self) -> String {
+        format!("aws s3api list-multipart-uploads --bucket {} --prefix {}", quoted(self.bucket()), quoted(self.key()))
     }
 }
 
@@ -57,7 +69,7 @@ fn quoted(text: &str) -> String {
 pub struct NotAborted {
     /// The object that it would write.
     pub name: S3Name,
-    /// What S3 has of it. `None` if its only request was under way: the object may be there, or may come.
+    /// The upload in S3. `None` if its only request was not answered yet: the object may exist, or may still appear.
     pub upload: Option<OpenUpload>,
     /// Why it may still be there.
     pub error: Error,
@@ -87,7 +99,7 @@ struct State {
     lost: BTreeSet<S3Name>,
 }
 
-/// A handle remembers so many objects with such an upload.
+/// The number of objects with such an upload that a handle remembers.
 const LOST_MAX: usize = 1_000;
 
 impl Uploads {
@@ -124,7 +136,7 @@ impl Uploads {
         self.state().open.contains_key(&number)
     }
 
-    /// The uploads that S3 has something of.
+    /// The uploads that exist in S3.
     pub(crate) fn open(&self) -> Vec<OpenUpload> {
         self.state().open.values().filter_map(|session| session.public()).collect()
     }

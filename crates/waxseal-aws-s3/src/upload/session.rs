@@ -19,29 +19,29 @@ use crate::gate::{self, Pass};
 use crate::server::ServerName;
 use crate::{S3, S3Name};
 
-/// How far an upload is. Every change is made in one step, so that a commit and an abort cannot both win.
+/// The state of an upload. Every change is one atomic step, so that a commit and an abort cannot both succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Parts may be sent.
     Open,
-    /// The request that makes the object is under way. Nobody aborts now.
+    /// The request that makes the object was sent and not answered. The upload is not aborted now.
     Committing,
     /// The object is there.
     Done,
-    /// No request makes an object any more.
+    /// No request will make the object.
     Closed,
-    /// It is not known whether the object is there. Nobody aborts.
+    /// It is not known whether the object is there. The upload is not aborted.
     Unknown,
 }
 
-/// On what the object under the same name depends.
+/// The condition for an existing object with the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// There is none.
+    /// No object exists.
     Absent,
-    /// It is replaced.
+    /// An existing object is replaced.
     Any,
-    /// It has this ETag.
+    /// The existing object has this ETag.
     Match(String),
 }
 
@@ -124,7 +124,7 @@ impl Session {
         })
     }
 
-    /// Sends a request about the object as often as it may be sent.
+    /// Sends a request about the object, and repeats it up to the limit.
     pub(crate) async fn send<T, E, F>(&self, send: impl FnMut(Client) -> F) -> Result<Result<T, Failed<E>>>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -172,7 +172,8 @@ impl Session {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        failure::failure(&Call::new(operation, &self.name), error)
+        let region = self.s3.region_of(self.name.bucket());
+        failure::failure(&Call { region, ..Call::new(operation, &self.name) }, error)
     }
 
     /// The error for an answer that does not match the request.
@@ -203,7 +204,7 @@ impl Session {
         self.id.get().map(String::as_str)
     }
 
-    /// Its public name; `None` while S3 has nothing of it.
+    /// The upload for the caller; `None` while it does not exist in S3.
     pub(crate) fn public(&self) -> Option<OpenUpload> {
         self.id().map(|id| OpenUpload { name: self.name.clone(), id: id.to_owned() })
     }
@@ -223,7 +224,7 @@ impl Session {
         self.uploads().add_lost(&self.name);
     }
 
-    /// Whether there may be such an upload. The caller tells of it, and the handle does not any more.
+    /// Whether there may be such an upload. The caller reports it, and the handle forgets it.
     pub(crate) fn take_orphan(&self) -> bool {
         let has_orphan = self.orphan.swap(false, Ordering::Relaxed);
         if has_orphan {
@@ -277,12 +278,12 @@ impl Session {
         gate::closed(self.s3.gate()).await;
     }
 
-    /// From here on, nobody aborts, until [`ended`](Self::ended).
+    /// From now on, the upload is not aborted, until [`ended`](Self::ended) is called.
     pub(crate) fn begin_commit(&self) -> Result<()> {
         if self.step(Phase::Open, Phase::Committing) { Ok(()) } else { Err(self.was_aborted()) }
     }
 
-    /// Says what became of the commit.
+    /// Sets the result of the commit.
     pub(crate) fn ended(&self, phase: Phase) {
         self.step(Phase::Committing, phase);
         if phase == Phase::Done {
@@ -290,12 +291,12 @@ impl Session {
         }
     }
 
-    /// No object can come of this upload any more, unless it is being completed at this moment.
+    /// From now on, this upload cannot make an object, unless it is being completed at this moment.
     pub(crate) fn close(&self) {
         self.step(Phase::Open, Phase::Closed);
     }
 
-    /// The error of those who use an upload that is aborted.
+    /// The error for callers that use an upload after it was aborted.
     pub(crate) fn was_aborted(&self) -> Error {
         Error::io(format!("uploading to {}", self.name), std::io::Error::other("the upload was aborted"))
     }
@@ -316,7 +317,7 @@ impl Session {
         Error::io(format!("uploading to {}", self.name), std::io::Error::new(std::io::ErrorKind::TimedOut, why))
     }
 
-    /// Aborts after a failure. What cannot be aborted stays in the list.
+    /// Aborts after a failure. If the upload cannot be aborted, it stays in the list.
     pub(crate) async fn give_up(self: &Arc<Self>) {
         if !matches!(self.phase(), Phase::Unknown | Phase::Done) {
             let _ = Arc::clone(self).abort(ABORT_LIMIT).await;

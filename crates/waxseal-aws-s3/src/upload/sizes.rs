@@ -1,4 +1,4 @@
-//! The sizes of the parts of an upload. Pure arithmetic.
+//! Computes the sizes of the parts of an upload. It makes no request.
 
 use waxseal::error::{Error, Result};
 
@@ -9,10 +9,10 @@ pub const MIN_PART: u64 = 5 * MIB;
 pub const MAX_PART: u64 = 5 << 30;
 /// S3 refuses more parts.
 pub const MAX_PARTS: u32 = 10_000;
-/// The size of parts while nothing asks for larger ones.
+/// The usual size of parts.
 pub const USUAL_PART: u64 = 32 * MIB;
 
-/// So many parts in a row have this size.
+/// A number of parts in a row that have the same size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
@@ -63,9 +63,9 @@ pub fn buffers(size: u64) -> u32 {
 pub(crate) enum PartSizes {
     /// All parts have this size. The first number of parts is enough for the length that the caller has stated.
     Equal(u64),
-    /// After so many parts of this size, which hold the stated length, parts grow.
+    /// The first parts have this size. Their number is enough for the stated length. Later parts are larger.
     Stated { parts: u32, size: u64 },
-    /// Parts grow, because nothing is known.
+    /// Parts grow, because the length is not known.
     Growing,
 }
 
@@ -100,7 +100,7 @@ impl PartSizes {
         Ok(Self::Equal(size))
     }
 
-    /// The size of part `number`, from 1. `None` if S3 takes no such part.
+    /// The size of part `number`, which starts at 1. `None` if S3 does not accept this number.
     pub(crate) fn of(&self, number: u32) -> Option<u64> {
         if number == 0 || number > MAX_PARTS {
             return None;

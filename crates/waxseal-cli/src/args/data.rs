@@ -21,9 +21,9 @@ pub(crate) struct EncryptArgs {
     /// The cipher for the content
     #[arg(long, value_enum, default_value_t, value_name = "SUITE")]
     pub(crate) suite: SuiteArg,
-    /// How the content of an input file is taken into memory
+    /// How the content of an input file is read
     ///
-    /// With "map", the file is sealed straight from the system's cache. That is faster if all of the file is in the cache, and slower if it is not. It needs a regular file that is not empty. If another program changes the file at the same time, the sealed content may be a mix of old and new data. A change that the system reports is an error, as always.
+    /// With "map", the file is sealed straight from the system's cache. That is faster if all of the file is in the cache, and slower if it is not. It needs a regular file. If another program changes the file at the same time, the sealed content may be a mix of old and new data. A change that the system reports is an error, as always.
     #[arg(long = "input", value_enum, default_value_t, value_name = "HOW", conflicts_with = "from_command")]
     pub(crate) reading: Reading,
     /// Use one data key for all inputs, with one call to AWS KMS; whoever can open one of the files can then open all
@@ -189,7 +189,7 @@ pub(crate) struct RewrapArgs {
 pub(crate) struct ResealArgs {
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
-    /// A key that opens the input; without --from, the same keys are tried as by `decrypt`; repeat the option for more keys
+    /// A key that opens the input; without --from, waxseal tries the same keys as `decrypt`; repeat the option for more keys
     #[arg(long, value_name = "KEY")]
     pub(crate) from: Vec<OsString>,
     #[command(flatten)]

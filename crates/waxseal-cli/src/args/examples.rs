@@ -45,7 +45,7 @@ Examples:
   waxseal verify --quick *.wax      the key, the length and the end of each file, in milliseconds
   waxseal verify --dry-run *.wax    asks AWS KMS whether each file would open
 
-`--quick` and `--dry-run` do not read the content: damage in it goes unnoticed.";
+`--quick` and `--dry-run` do not read the content, so they do not find damage in it.";
 
 pub(super) const INSPECT: &str = "\
 Examples:

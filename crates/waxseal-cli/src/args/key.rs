@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::examples;
+use super::late::Late;
 use super::{KmsArgs, KmsCommand};
 
 /// `key`.
@@ -13,15 +14,15 @@ use super::{KmsArgs, KmsCommand};
 pub(crate) enum KeyCommand {
     /// Create a local key file, or with --pair a key pair
     #[command(after_help = examples::KEY_NEW)]
-    New(KeyNewArgs),
+    New(Late<KeyNewArgs>),
     #[command(flatten)]
     Kms(KmsCommand),
     /// Show the public data of a key file, identity or recipient file, or the state of a key in AWS KMS
     #[command(after_help = examples::KEY_SHOW)]
-    Show(KeyShowArgs),
+    Show(Late<KeyShowArgs>),
     /// Write the public half of an identity, or of an ML-KEM or RSA key in AWS KMS, to a recipient file
     #[command(after_help = examples::KEY_PUBLIC)]
-    Public(KeyPublicArgs),
+    Public(Late<KeyPublicArgs>),
 }
 
 /// `key new`.

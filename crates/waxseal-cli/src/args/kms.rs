@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use waxseal::format::Holder;
 use waxseal::keys::public::PublicKeySpec;
 
+use super::late::Late;
 use super::{FileArgs, KeyArgs};
 use crate::store::Options;
 
@@ -17,31 +18,31 @@ use crate::store::Options;
 pub(crate) enum KmsCommand {
     /// Create a key in AWS KMS with an alias, and print its ARN
     #[command(after_help = examples::KEY_CREATE)]
-    Create(KeyCreateArgs),
+    Create(Late<KeyCreateArgs>),
     /// Import your own key material into a key in AWS KMS, and wait until the key is enabled
     #[command(after_help = examples::KEY_IMPORT)]
-    Import(KeyImportArgs),
+    Import(Late<KeyImportArgs>),
     /// Delete imported key material from AWS KMS
     #[command(after_help = examples::KEY_DELETE_MATERIAL)]
-    DeleteMaterial(KeyDeleteMaterialArgs),
+    DeleteMaterial(Late<KeyDeleteMaterialArgs>),
     /// Rotate a key in AWS KMS to its next material, and wait until this is done
     #[command(after_help = examples::KEY_ROTATE)]
-    Rotate(KeyNameArgs),
+    Rotate(Late<KeyNameArgs>),
     /// Make an alias point to another key in AWS KMS; a missing alias is created
     #[command(after_help = examples::KEY_ALIAS)]
-    Alias(KeyAliasArgs),
+    Alias(Late<KeyAliasArgs>),
     /// Disable a key in AWS KMS until it is enabled again
     #[command(after_help = examples::KEY_DISABLE)]
-    Disable(KeyNameArgs),
+    Disable(Late<KeyNameArgs>),
     /// Enable a disabled key in AWS KMS again
     #[command(after_help = examples::KEY_ENABLE)]
-    Enable(KeyNameArgs),
+    Enable(Late<KeyNameArgs>),
     /// Schedule a key for deletion by AWS KMS after some days
     #[command(after_help = examples::KEY_SCHEDULE_DELETION)]
-    ScheduleDeletion(KeyScheduleDeletionArgs),
+    ScheduleDeletion(Late<KeyScheduleDeletionArgs>),
     /// Cancel the scheduled deletion of a key in AWS KMS
     #[command(after_help = examples::KEY_CANCEL_DELETION)]
-    CancelDeletion(KeyNameArgs),
+    CancelDeletion(Late<KeyNameArgs>),
 }
 
 /// Commands that encrypt directly with KMS.
@@ -49,19 +50,19 @@ pub(crate) enum KmsCommand {
 pub(crate) enum ServiceCommand {
     /// Encrypt or decrypt up to 4096 bytes directly with AWS KMS
     #[command(subcommand, after_help = examples::DIRECT)]
-    Direct(DirectCommand),
+    Direct(Late<DirectCommand>),
 }
 
 impl ServiceCommand {
     /// The options of this command for objects in stores.
     pub(crate) fn stores(&self) -> Option<Options<'_>> {
-        let Self::Direct(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) = self;
+        let Self::Direct(Late(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args))) = self;
         Some(Options { any: &args.files.stores, new: Some(&args.files.new_object), keys: Some(&args.kms) })
     }
 
     /// Whether stdout carries data.
     pub(crate) fn fills_stdout(&self) -> bool {
-        let Self::Direct(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args)) = self;
+        let Self::Direct(Late(DirectCommand::Encrypt(args) | DirectCommand::Decrypt(args))) = self;
         args.files.fills_stdout()
     }
 }
@@ -219,10 +220,10 @@ pub(crate) struct KeyScheduleDeletionArgs {
 pub(crate) enum DirectCommand {
     /// Encrypt 1 to 4096 bytes, as `aws kms encrypt` does
     #[command(after_help = examples::DIRECT_ENCRYPT)]
-    Encrypt(DirectArgs),
+    Encrypt(Late<DirectArgs>),
     /// Decrypt the output of `aws kms encrypt` or `direct encrypt`
     #[command(after_help = examples::DIRECT_DECRYPT)]
-    Decrypt(DirectArgs),
+    Decrypt(Late<DirectArgs>),
 }
 
 /// `direct encrypt` and `direct decrypt`.

@@ -5,6 +5,7 @@ mod examples;
 mod key;
 #[cfg_attr(not(feature = "aws-kms"), path = "without_kms.rs")]
 mod kms;
+mod late;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ pub(crate) use self::data::{
 };
 pub(crate) use self::key::{KeyCommand, KeyNewArgs, KeyPublicArgs, KeyShowArgs};
 pub(crate) use self::kms::*;
+use self::late::Late;
 use super::exit;
 use super::store::{NewObjectArgs, Options, StoreArgs};
 
@@ -76,7 +78,7 @@ fn name_of(mut matches: &ArgMatches) -> String {
 /// Options of every command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Global {
-    /// Print only warnings and errors, and no warning that others may read or write a key's file
+    /// Print only warnings and errors; do not warn about key files that others can access, or about connections without encryption
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Print one JSON line for each input, as soon as it is finished, to stdout, or to stderr if stdout carries data
@@ -100,39 +102,39 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Encrypt files, a stream, or the output of a command
     #[command(after_help = examples::ENCRYPT)]
-    Encrypt(EncryptArgs),
+    Encrypt(Late<EncryptArgs>),
     /// Decrypt files or a stream; a command can read the content
     #[command(after_help = examples::DECRYPT)]
-    Decrypt(DecryptArgs),
+    Decrypt(Late<DecryptArgs>),
     /// Authenticate everything and write nothing
     #[command(after_help = examples::VERIFY)]
-    Verify(VerifyArgs),
+    Verify(Late<VerifyArgs>),
     /// Show the header, without any key
     #[command(after_help = examples::INSPECT)]
-    Inspect(InspectArgs),
+    Inspect(Late<InspectArgs>),
     /// Write a range of the plaintext to stdout
     #[command(after_help = examples::CAT)]
-    Cat(CatArgs),
+    Cat(Late<CatArgs>),
     /// Change the keys of files in place, or repair their headers; payloads stay unchanged
     #[command(after_help = examples::REWRAP)]
-    Rewrap(RewrapArgs),
+    Rewrap(Late<RewrapArgs>),
     /// Encrypt a file again with a new data key, for example after a key has leaked
     #[command(after_help = examples::RESEAL)]
-    Reseal(ResealArgs),
+    Reseal(Late<ResealArgs>),
     /// Read past damage and recover the parts that authenticate
     #[command(after_help = examples::SALVAGE)]
-    Salvage(SalvageArgs),
+    Salvage(Late<SalvageArgs>),
     /// Create and manage keys
     #[command(subcommand, after_help = examples::KEY)]
-    Key(KeyCommand),
+    Key(Late<KeyCommand>),
     #[command(flatten)]
     Service(ServiceCommand),
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETIONS)]
-    Completions(CompletionsArgs),
+    Completions(Late<CompletionsArgs>),
     /// Print the manual page of waxseal or of one of its commands, or write all pages into a folder
     #[command(after_help = examples::MAN)]
-    Man(ManArgs),
+    Man(Late<ManArgs>),
     /// Print a program in Python that opens sealed files without waxseal
     #[command(after_help = examples::READER)]
     Reader,
@@ -226,7 +228,7 @@ pub(crate) struct FileArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) many: ManyArgs,
-    /// Leave out each input whose output exists, and count it as a success; an empty output counts only if the content of the sealed input is empty
+    /// Leave out each input whose output exists; this is a success. An empty output counts only if the sealed input has no content
     #[arg(long, conflicts_with = "force")]
     pub(crate) skip_existing: bool,
     #[command(flatten)]
@@ -345,7 +347,7 @@ pub(crate) struct ManArgs {
     pub(crate) command: Vec<String>,
     /// Write the pages of all commands into this folder: waxseal.1, waxseal-encrypt.1, ...
     ///
-    /// The folder must exist. Pages that waxseal wrote there earlier are replaced. No other file is.
+    /// The folder must exist. Pages that waxseal wrote there earlier are replaced. Other files are not replaced.
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     pub(crate) all: Option<PathBuf>,
 }
@@ -370,6 +372,8 @@ mod tests {
             }
             command.get_subcommands().for_each(check);
         }
-        check(&<Args as clap::CommandFactory>::command());
+        let mut command = <Args as clap::CommandFactory>::command();
+        command.build();
+        check(&command);
     }
 }

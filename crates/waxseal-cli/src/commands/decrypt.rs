@@ -47,6 +47,10 @@ fn all(many: Many, args: &DecryptArgs, session: &Session) -> Result<Exit> {
 }
 
 fn decrypt(job: &Job, args: &DecryptArgs, open: &Open<'_>, list: &Forbidden) -> Result<Done> {
+    opened(job, args, open, list).map_err(|failure| job.without_force(failure, Direction::Decrypt))
+}
+
+fn opened(job: &Job, args: &DecryptArgs, open: &Open<'_>, list: &Forbidden) -> Result<Done> {
     if args.files.skip_existing && job.is_done(Direction::Decrypt)? {
         return Ok(Done::skipped(job));
     }

@@ -113,6 +113,10 @@ struct Seal<'a> {
 
 impl Seal<'_> {
     fn file(&self, job: &Job) -> Result<Done> {
+        self.sealed(job).map_err(|failure| job.without_force(failure, Direction::Encrypt))
+    }
+
+    fn sealed(&self, job: &Job) -> Result<Done> {
         if self.args.files.skip_existing && job.is_done(Direction::Encrypt)? {
             return Ok(Done::skipped(job));
         }

@@ -23,14 +23,14 @@ use super::session::Session;
 /// Runs the command. It reports the errors of single inputs itself, and returns other errors.
 pub(crate) fn run(command: Command, session: &Session) -> Result<Exit> {
     match command {
-        Command::Encrypt(args) if args.decrypt => decrypt::run(&args.into(), session),
+        Command::Encrypt(args) if args.decrypt => decrypt::run(&args.0.into(), session),
         Command::Encrypt(args) => encrypt::run(&args, session),
         Command::Decrypt(args) => decrypt::run(&args, session),
         Command::Verify(args) => verify::run(&args, session),
         Command::Inspect(args) => inspect::run(&args, session),
         Command::Cat(args) => cat::run(&args, session),
         Command::Rewrap(args) => rewrap::run(&args, session),
-        Command::Reseal(args) => reseal::run(args, session),
+        Command::Reseal(args) => reseal::run(args.0, session),
         Command::Salvage(args) => salvage::run(&args, session),
         Command::Key(command) => key::run(&command, session),
         Command::Service(command) => command.run(session),

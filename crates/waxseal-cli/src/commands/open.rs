@@ -45,11 +45,6 @@ impl<'a> Open<'a> {
         Ok(Self { session, cloud, keys, openers, demands })
     }
 
-    /// Another option than `-k` names the keys to open with.
-    pub(crate) fn named_by(self, option: &'static str) -> Self {
-        Self { keys: self.keys.named_by(option), ..self }
-    }
-
     /// Files that an output must not replace.
     pub(crate) fn forbidden(&self) -> Forbidden {
         self.keys.forbidden()

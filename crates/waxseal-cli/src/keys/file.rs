@@ -16,6 +16,7 @@ use super::provider::{Going, Key, KeySpec, Keyring, Provider, Sisters, SlotTest,
 use crate::Result;
 use crate::escape;
 use crate::failure::Failure;
+use crate::key_option;
 use crate::report::{Done, Reporter};
 
 /// Keys named `file:PATH`.
@@ -103,7 +104,7 @@ impl InFile {
         let key = KeyText::load(&self.0).map_err(|error| match (&error, purpose) {
             // A key file that is there is not to be made anew.
             (waxseal::Error::Io { source, .. }, _) if source.kind() != ErrorKind::NotFound => {
-                Failure::from(error).hint("make it readable for this user, or name another copy of it with -k")
+                Failure::from(error).hint("make it readable for this user, or name another copy of it")
             }
             (_, Purpose::Seal) => Failure::from(error).hint("`waxseal key new FILE` creates a key file"),
             // What is to be opened says which key that takes.
@@ -120,9 +121,12 @@ impl InFile {
     }
 
     fn only_seals(&self, recipient: &Recipient) -> Failure {
+        let option = key_option::to_open();
         let hint = match recipient.spec().kind().holder() {
-            Some(Holder::AwsKms) => format!("AWS KMS has the private key: name it with -k {}", recipient.key_id()),
-            _ => "the identity file opens what is sealed to it: name the identity file with -k".to_owned(),
+            Some(Holder::AwsKms) => {
+                format!("AWS KMS has the private key: name it with {option} {}", recipient.key_id())
+            }
+            _ => format!("the identity file opens what is sealed to it: name the identity file with {option}"),
         };
         Failure::usage(format!("{self} is a recipient file, which can seal but cannot open")).hint(hint)
     }

@@ -9,6 +9,7 @@ use super::spec::{self, VARIABLE};
 use crate::Result;
 use crate::args::OpenArgs;
 use crate::exit::Exit;
+use crate::key_option;
 use crate::output::Forbidden;
 
 /// What to do where the file of a key that opens is missing. A new key opens nothing that exists.
@@ -30,7 +31,6 @@ pub(crate) struct Opening<'a> {
     args: &'a OpenArgs,
     specs: Vec<KeySpec>,
     origin: Origin,
-    option: &'static str,
 }
 
 impl<'a> Opening<'a> {
@@ -38,14 +38,9 @@ impl<'a> Opening<'a> {
     pub(crate) fn named(args: &'a OpenArgs) -> Result<Self> {
         let specs = spec::named(&args.keys)?;
         if specs.is_empty() {
-            return Ok(Self { args, specs: spec::from_variable()?, origin: Origin::Offered, option: "-k" });
+            return Ok(Self { args, specs: spec::from_variable()?, origin: Origin::Offered });
         }
-        Ok(Self { args, specs, origin: Origin::Named, option: "-k" })
-    }
-
-    /// Another option than `-k` names the keys.
-    pub(crate) fn named_by(self, option: &'static str) -> Self {
-        Self { option, ..self }
+        Ok(Self { args, specs, origin: Origin::Named })
     }
 
     /// The keys, as they were named.
@@ -89,7 +84,7 @@ impl<'a> Opening<'a> {
 
     /// What to do if no slot of a file matched any key.
     pub(crate) fn hint(&self) -> String {
-        let option = self.option;
+        let option = key_option::to_open();
         match self.origin {
             Origin::Named => format!("name one of these with {option}, or leave {option} out to also try other keys"),
             Origin::Offered => format!("name one of these with {option}"),

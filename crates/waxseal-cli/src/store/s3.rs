@@ -20,8 +20,8 @@ use super::{Names, NewObject, Object, Options, Store, say};
 use crate::Result;
 use crate::args::KmsArgs;
 use crate::escape;
-use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::in_the_clear::{self, Service};
 use crate::signals::{self, Unfinished};
 
 /// A new object may be longer than its input: by 1/512 of the input's length, and by some headers.
@@ -129,6 +129,13 @@ fn s3() -> Result<S3> {
     Ok(handle.insert(s3).clone())
 }
 
+/// The handle has made a request, so it has read the configuration.
+fn asked(s3: &S3) {
+    if s3.is_in_the_clear() {
+        in_the_clear::found(Service::S3);
+    }
+}
+
 /// The handle, for a new object: a signal that comes from now on ends the process after its uploads are aborted.
 fn s3_to_write() -> Result<S3> {
     static WATCHED: Mutex<bool> = Mutex::new(false);
@@ -200,24 +207,35 @@ impl Unfinished for Uploads {
 }
 
 fn left_behind(upload: &OpenUpload, why: &str) -> String {
-    let (name, command) = (&upload.name, abort_command(upload));
+    let (name, command) = (&upload.name, with_options(upload.abort_command()));
     format!("an upload to {name} may be left, and costs money until it is aborted ({why}): {command}")
 }
 
 /// An upload whose id nobody knows.
 fn lost(name: &S3Name) -> String {
-    format!("{name}: {}", UploadWarning::UnfinishedUploadMayBeLeft)
+    format!("{name}: {}", words(UploadWarning::UnfinishedUploadMayBeLeft, name))
 }
 
-/// With the same profile and region.
-fn abort_command(upload: &OpenUpload) -> String {
+/// A warning about the upload to `name`, and what the user can do.
+fn words(warning: UploadWarning, name: &S3Name) -> String {
+    match warning {
+        // Nothing in S3's list proves whose upload it is, so it is not aborted here.
+        UploadWarning::UnfinishedUploadMayBeLeft => {
+            format!("{warning}; this lists the unfinished uploads: {}", with_options(name.list_uploads_command()))
+        }
+        warning => warning.to_string(),
+    }
+}
+
+/// A command of the AWS command line, with the same profile and region.
+fn with_options(command: String) -> String {
     let settings = SETTINGS.get();
     let options = [
         ("profile", settings.and_then(|settings| settings.profile.as_deref())),
         ("region", settings.and_then(|settings| settings.region.as_deref())),
     ];
     let given = options.iter().filter_map(|(option, value)| Some(format!(" --{option} {}", escape::word((*value)?))));
-    upload.abort_command() + &given.collect::<String>()
+    command + &given.collect::<String>()
 }
 
 /// Objects in S3.
@@ -244,8 +262,10 @@ impl Store for S3Store {
     }
 
     fn open(&self, name: &OsStr) -> Result<Box<dyn Object>> {
-        let name = named(name)?;
-        Ok(Box::new(Reading(s3()?.object(&name)?)))
+        let (name, s3) = (named(name)?, s3()?);
+        let object = s3.object(&name);
+        asked(&s3);
+        Ok(Box::new(Reading(object?)))
     }
 
     fn len(&self, name: &OsStr) -> Option<u64> {
@@ -275,10 +295,11 @@ impl Store for S3Store {
         let (name, s3) = (named(name)?, s3_to_write()?);
         let object = s3.object(&name)?;
         let done = s3.rewrap(&object, |header| plan(header), RewrapOptions::default());
+        asked(&s3);
         tell_what_is_left(&s3, &name);
         let done = done?;
         let old = done.old_version_id.or(object.version_id().map(str::to_owned));
-        let about = done.new.map(|new| about(&new, Some(old)));
+        let about = done.new.map(|new| about(&new, &name, Some(old)));
         Ok((done.report, about))
     }
 
@@ -358,18 +379,21 @@ impl Writing {
 /// What could not be aborted. After a signal, another thread aborts, and tells.
 fn tell_what_is_left(s3: &S3, name: &S3Name) {
     if !signals::has_come() {
+        // If the last request may have succeeded, nobody has tried to abort the upload.
+        let why = if s3.undecided().contains(name) {
+            "the answer to the last request was lost, so the object may be complete"
+        } else {
+            "aborting it failed"
+        };
         let uploads = s3.open_uploads();
-        uploads
-            .iter()
-            .filter(|upload| upload.name == *name)
-            .for_each(|upload| say(left_behind(upload, "S3 refused that")));
+        uploads.iter().filter(|upload| upload.name == *name).for_each(|upload| say(left_behind(upload, why)));
         s3.lost_uploads().iter().filter(|lost| *lost == name).for_each(|name| say(lost(name)));
     }
 }
 
 /// What S3 says about a new object. `old_version` is that of a rewrap.
-fn about(uploaded: &Uploaded, old_version: Option<Option<String>>) -> Value {
-    uploaded.warnings.iter().for_each(|warning| say(warning.to_string()));
+fn about(uploaded: &Uploaded, name: &S3Name, old_version: Option<Option<String>>) -> Value {
+    uploaded.warnings.iter().for_each(|warning| say(words(*warning, name)));
     let parts = Some(uploaded.parts).filter(|parts| *parts > 0);
     let mut about = json!({ "etag": uploaded.etag, "version_id": uploaded.version_id, "parts": parts });
     if let (Some(old), Some(fields)) = (old_version, about.as_object_mut()) {
@@ -398,8 +422,10 @@ impl NewObject for Writing {
             return Err(Failure::io("completing the upload", ended()));
         }
         let upload = self.upload.take().ok_or(waxseal::Error::Bug("an upload was completed twice"))?;
-        let uploaded = upload.complete().map_err(|error| failure(&self.name, error))?;
-        Ok(Some(about(&uploaded, None)))
+        let uploaded = upload.complete();
+        asked(&self.s3);
+        let uploaded = uploaded.map_err(|error| failure(&self.name, error))?;
+        Ok(Some(about(&uploaded, &self.name, None)))
     }
 }
 
@@ -410,7 +436,9 @@ fn ended() -> io::Error {
 impl Drop for Writing {
     /// Aborts the upload if [`NewObject::commit`] was not called, or has failed.
     fn drop(&mut self) {
-        drop(self.upload.take());
+        if self.upload.take().is_some() {
+            asked(&self.s3);
+        }
         tell_what_is_left(&self.s3, &self.name);
     }
 }
@@ -424,8 +452,7 @@ fn failure(name: &S3Name, error: waxseal::Error) -> Failure {
 }
 
 fn exists(name: &S3Name) -> Failure {
-    let failure = Failure::new(Exit::Unmet, format!("the output {} exists", escape::text(&name.to_string())));
-    failure.hint("replace it with -f, or name another output with -o")
+    Failure::exists(&escape::text(&name.to_string()))
 }
 
 #[cfg(test)]

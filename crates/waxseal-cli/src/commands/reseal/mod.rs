@@ -20,6 +20,7 @@ use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::Input;
+use crate::key_option;
 use crate::keys::{Keyring, Sealers, Sealing, key_of};
 use crate::once;
 use crate::output::Content;
@@ -35,12 +36,13 @@ pub(crate) fn run(args: ResealArgs, session: &Session) -> Result<Exit> {
     let ResealArgs {
         keys, from, pairs, set_context, set_label, unset, suite, output, write, input, kms, accounts, ..
     } = args;
+    key_option::opens_by("--from");
     let changes = Changes::parse(&set_context, &set_label, unset)?;
     let job = Job::named(Place::input(&input), Place::output(&output));
     let inputs = [job.input.clone()];
     let sealing = Sealing::named(&keys)?;
     let open_args = OpenArgs { keys: KeyArgs { keys: from }, kms, accounts };
-    let open = Open::new(&open_args, &pairs, &inputs, session)?.named_by("--from");
+    let open = Open::new(&open_args, &pairs, &inputs, session)?;
     once::check(&inputs, sealing.specs())?;
     let sealers = sealing.load(&Keyring { cloud: &open.cloud, reporter: &session.reporter })?;
     let mut forbidden = open.forbidden();

@@ -6,6 +6,7 @@ use waxseal_aws_kms::{AccountRule, Kms, KmsCall, KmsConfig, KmsOpener, KmsOperat
 
 use crate::Result;
 use crate::args::{AccountArgs, KmsArgs};
+use crate::in_the_clear::{self, Service};
 use crate::report::Reporter;
 
 /// A handle on KMS that remembers its calls.
@@ -63,6 +64,9 @@ impl Cloud {
 
     /// This thread's calls since the last question: another one works on another input.
     fn taken(&self) -> Vec<KmsCall> {
+        if self.kms.is_in_the_clear() {
+            in_the_clear::found(Service::Kms);
+        }
         let own = std::thread::current().id();
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let (taken, others) =

@@ -1,0 +1,3 @@
+module waxseal/reader
+
+go 1.19
