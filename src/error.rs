@@ -2,13 +2,15 @@
 
 use std::io;
 
+mod kind;
 mod remedy;
 
+pub use kind::Kind;
 pub use remedy::{Naming, Purpose, Remedy, RightKind};
 
 /// What can go wrong. Each variant says who must act.
 ///
-/// The program maps every variant to an exit code. A library caller can do the same.
+/// The program maps every variant to an exit code. A library caller can do the same, with [`kind`](Self::kind).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

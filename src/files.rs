@@ -193,7 +193,7 @@ impl<'a> FileOptions<'a> {
         let mut made = AtomicFile::create(destination, self.overwrite, mode)?;
         input.give_time(&mut made);
         let sealed = self.engine.seal(input.source()?, self.sink(&made), envelope, self.observer)?;
-        let missed = made.commit(self.durability)?;
+        let missed = self.commit(made)?;
         Ok(SealedFile { plaintext_len: sealed.plaintext_len, file_len: sealed.file_len, missed })
     }
 
@@ -215,7 +215,7 @@ impl<'a> FileOptions<'a> {
         let mut made = AtomicFile::create(destination, self.overwrite, self.mode.unwrap_or(OPENED_MODE))?;
         input.give_time(&mut made);
         let opened = self.engine.open(input.source()?, self.sink(&made), openers, demands, self.observer)?;
-        let missed = made.commit(self.durability)?;
+        let missed = self.commit(made)?;
         Ok(OpenedFile { header: opened.header, by: opened.by, plaintext_len: opened.plaintext_len, missed })
     }
 
@@ -236,6 +236,12 @@ impl<'a> FileOptions<'a> {
         } else {
             Ok(destination)
         }
+    }
+
+    /// A caller that cancels the work gets no output, also if all bytes are written.
+    fn commit(&self, made: AtomicFile) -> Result<Vec<Missed>> {
+        self.observer.committing().map_err(|error| Error::io("making the output", error))?;
+        made.commit(self.durability)
     }
 
     /// The commit syncs the file. Until then, the system may write the bytes whenever it likes.

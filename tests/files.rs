@@ -71,6 +71,53 @@ impl Place {
     }
 }
 
+/// Ends the work after so many pieces, or before the output gets its name.
+struct Cancels {
+    pieces: std::sync::atomic::AtomicUsize,
+    commits: bool,
+}
+
+impl Cancels {
+    fn after(pieces: usize) -> Self {
+        Self { pieces: pieces.into(), commits: true }
+    }
+}
+
+impl waxseal::engine::Observer for Cancels {
+    fn go_on(&self) -> io::Result<()> {
+        use std::sync::atomic::Ordering;
+        let left = self.pieces.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| io::Error::other("cancelled"))
+    }
+
+    fn committing(&self) -> io::Result<()> {
+        if self.commits { Ok(()) } else { Err(io::Error::other("cancelled")) }
+    }
+}
+
+#[test]
+fn work_that_is_cancelled_leaves_everything_as_it_was() {
+    let place = Place::new();
+    let sealed = place.sealed();
+    fs::write(place.at("out"), b"old").unwrap();
+    let before = place.names();
+    let late = || Cancels { pieces: 1000.into(), commits: false };
+    for cancels in [Cancels::after(0), Cancels::after(1), Cancels::after(2), late()] {
+        let files = FileOptions::new().with_overwrite(Overwrite::Replace).with_observer(&cancels);
+        let encrypted = files.encrypt(place.at("in"), place.at("out"), &[&place.key], &SealOptions::new()).err();
+        cancels.pieces.store(if cancels.commits { 1 } else { 1000 }, std::sync::atomic::Ordering::SeqCst);
+        let decrypted = files.decrypt(&sealed, place.at("out"), &[&place.key], &Demands::new()).err();
+        for failed in [encrypted, decrypted] {
+            assert!(matches!(failed, Some(Error::Io { source, .. }) if source.to_string() == "cancelled"));
+        }
+        assert_eq!((place.names(), fs::read(place.at("out")).unwrap()), (before.clone(), b"old".to_vec()));
+    }
+    let cancels = Cancels::after(1000);
+    let files = FileOptions::new().with_overwrite(Overwrite::Replace).with_observer(&cancels);
+    files.decrypt(&sealed, place.at("out"), &[&place.key], &Demands::new()).unwrap();
+    assert_eq!(fs::read(place.at("out")).unwrap(), place.text);
+}
+
 /// Does something while a file is being sealed, when its data key is made.
 struct Meanwhile<F>(KeyFile, F);
 

@@ -129,6 +129,20 @@ impl Plaintext {
         self.payload.opener().open(index, sealed)
     }
 
+    /// Opens chunk `index` from `sealed` into the front of `out`, and returns the length of its plaintext.
+    ///
+    /// # Errors
+    /// [`Tampered`]. `out` then has no plaintext of this chunk.
+    ///
+    /// # Panics
+    /// If `out` is shorter than the plaintext.
+    pub fn open_chunk_into(&self, index: ChunkIndex, sealed: &[u8], out: &mut [u8]) -> Result<usize, Tampered> {
+        if sealed.len() != self.sealed_len(index) {
+            return Err(Tampered::Truncated { offset: index.plaintext_offset() });
+        }
+        self.payload.opener().open_into(index, sealed, out)
+    }
+
     /// Where chunk `index` begins in the file, in bytes.
     #[must_use]
     pub fn chunk_at(&self, index: ChunkIndex) -> u64 {

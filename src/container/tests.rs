@@ -39,6 +39,24 @@ fn plaintext(key: &KeyFile, file: &[u8]) -> Plaintext {
     payload.with_end(&end, part(file, end.range.clone())).unwrap()
 }
 
+/// A key that always gives the same data key and slot, so that two files are equal.
+struct DataKeyOf([u8; 32]);
+
+impl crate::keys::KeySealer for DataKeyOf {
+    fn name(&self) -> String {
+        "fixed".into()
+    }
+
+    fn generate(&self, _: &crate::format::Binding) -> crate::Result<(crate::secret::DataKey, crate::format::Slot)> {
+        let slot = crate::format::Slot { kind: crate::format::SlotKind(0x8000), key_id: "k".into(), wrapped: vec![1] };
+        Ok((crate::secret::DataKey::from_slice(&self.0)?, slot))
+    }
+
+    fn wrap(&self, _: &crate::secret::DataKey, _: &crate::format::Binding) -> crate::Result<crate::format::Slot> {
+        Err(Error::ApiMisuse("one key only"))
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -57,6 +75,29 @@ proptest! {
         OpenReader::new(file.as_slice(), &[&key], &Demands::default()).unwrap().read_to_end(&mut back).unwrap();
         prop_assert!(back == text);
         prop_assert_eq!(plaintext_len_hint(file.len() as u64), Some(len as u64));
+    }
+
+    /// Several threads give the same bytes, also across the length from which on the header is longer.
+    #[test]
+    fn pushing_in_parallel_gives_the_same_file(
+        pieces in prop::collection::vec((0..700_000usize, any::<bool>()), 1..12),
+    ) {
+        use crate::format::DataKeyId;
+        let key = DataKeyOf([7; 32]);
+        let begin = || {
+            Sealing::new(Envelope::with_salt(&[&key], &SealOptions::default(), DataKeyId([1; 16]), [2; 24]).unwrap())
+        };
+        let (mut one, mut other, mut by_one, mut by_all) = (begin(), begin(), Vec::new(), Vec::new());
+        let text = text(700_000);
+        for (len, parallel) in pieces {
+            one.push(&text[..len], &mut by_one).unwrap();
+            let push = if parallel { Sealing::push_parallel } else { Sealing::push };
+            push(&mut other, &text[..len], &mut by_all).unwrap();
+            prop_assert_eq!(one.plaintext_len(), other.plaintext_len());
+        }
+        one.finish(&mut by_one).unwrap();
+        other.finish(&mut by_all).unwrap();
+        prop_assert!(by_one == by_all);
     }
 
     /// Any range opens from exactly the bytes that `sealed_range` gives.

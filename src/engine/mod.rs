@@ -86,6 +86,22 @@ pub trait Observer: Sync {
     fn advanced(&self, _bytes: u64) {}
     /// The header was read. The warnings should be shown to the user. Nothing is authenticated yet.
     fn header(&self, _header: &Header) {}
+    /// Asked before each piece of work of about 1 MiB. An error ends the work: there is no output then. A program uses it
+    /// to end work that a user cancels.
+    ///
+    /// # Errors
+    /// Whatever the caller wants to get back, as the source of an [`Error::Io`](crate::Error::Io).
+    fn go_on(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+    /// Asked by [`FileOptions`](crate::FileOptions) before a complete output gets its name. After an error, there is no
+    /// output.
+    ///
+    /// # Errors
+    /// As [`go_on`](Self::go_on).
+    fn committing(&self) -> std::io::Result<()> {
+        self.go_on()
+    }
     /// The last bytes are about to be written to a stream, which then is complete. They are written when this returns.
     fn ending(&self) {}
 }

@@ -100,6 +100,11 @@ impl<'a, 'o> OpenJob<'a, 'o> {
             return None;
         }
         let first = claims.chunk?;
+        if let Err(error) = self.observer.go_on() {
+            self.failures.add(first.get(), Error::io("opening", error));
+            self.output.close_behind(claims.task);
+            return None;
+        }
         let whole = self.unit * SEALED_CHUNK_LEN;
         let there = match (&mut claims.stream, self.file) {
             (Some(stream), _) => read_full(stream.as_mut(), &mut buffers.input[..whole]),

@@ -143,6 +143,7 @@ impl<'a, 'o> SealJob<'a, 'o> {
     }
 
     fn claim_next(&self, claims: &mut Claims<'a>, buffers: &mut Buffers) -> Result<Task<'a>> {
+        self.observer.go_on().map_err(|error| Error::io("sealing", error))?;
         let first = numbered(claims.chunk)?;
         let first_at = self.layout.chunk_at(first);
         let unit = self.unit as u64;

@@ -42,8 +42,7 @@ impl KmsTimeouts {
     }
 }
 
-/// Where keys and credentials are looked up. By default, AWS's environment variables and profiles decide. Only they can
-/// name an endpoint other than AWS's (`AWS_ENDPOINT_URL_KMS`).
+/// Where keys and credentials are looked up. By default, AWS's environment variables and profiles decide.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KmsConfig {
@@ -51,6 +50,8 @@ pub struct KmsConfig {
     pub profile: Option<String>,
     /// The region for key names without a region. A multi-Region key is called in it even if its name has another region.
     pub region: Option<String>,
+    /// An endpoint other than AWS's, as `AWS_ENDPOINT_URL_KMS` would name it. It comes before that variable.
+    pub endpoint: Option<String>,
     /// How long to wait.
     pub timeouts: KmsTimeouts,
 }
@@ -71,6 +72,7 @@ impl KmsConfig {
             service: &SERVICE,
             profile: self.profile.clone(),
             region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
             connect: self.timeouts.connect,
             attempt: Some(self.timeouts.attempt),
             attempts: ATTEMPTS,

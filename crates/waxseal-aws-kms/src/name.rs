@@ -220,7 +220,8 @@ impl KmsKeyName {
     }
 
     /// Whether an answer from `region` that names the key `answer` can be from the key that was named.
-    pub(super) fn accepts(&self, answer: &KeyArn, region: &str) -> bool {
+    #[must_use]
+    pub fn accepts(&self, answer: &KeyArn, region: &str) -> bool {
         let in_place = |place: &KeyArn| {
             (&place.partition, &place.region, &place.account) == (&answer.partition, &answer.region, &answer.account)
         };
@@ -234,7 +235,8 @@ impl KmsKeyName {
 
     /// Whether the key `slot` of a slot can be this key. This uses public bytes only. An alias can be of any key in its
     /// region, and only KMS knows which.
-    pub(super) fn may_be(&self, slot: &KeyArn) -> bool {
+    #[must_use]
+    pub fn may_be(&self, slot: &KeyArn) -> bool {
         match self {
             Self::KeyArn(arn) => arn.matches(slot),
             Self::AliasArn(alias) => {

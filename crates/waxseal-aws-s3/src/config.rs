@@ -74,8 +74,7 @@ impl Default for S3Timeouts {
     }
 }
 
-/// Where buckets and credentials are looked up. By default, AWS's environment variables and profiles decide. An
-/// endpoint other than AWS's can only be set there (`AWS_ENDPOINT_URL_S3`).
+/// Where buckets and credentials are looked up. By default, AWS's environment variables and profiles decide.
 ///
 /// Profile and region can differ from those for keys in AWS KMS, because the bucket and the key can belong to different
 /// accounts. If both use the same source of credentials, they are loaded once.
@@ -86,6 +85,8 @@ pub struct S3Config {
     pub profile: Option<String>,
     /// The region that is called first. If the bucket is in another region, S3 redirects the request to it.
     pub region: Option<String>,
+    /// An endpoint other than AWS's, as `AWS_ENDPOINT_URL_S3` would name it. It comes before that variable.
+    pub endpoint: Option<String>,
     /// How long to wait.
     pub timeouts: S3Timeouts,
 }
@@ -102,6 +103,7 @@ impl S3Config {
             service: &SERVICE,
             profile: self.profile.clone(),
             region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
             connect: self.timeouts.connect,
             attempt: None,
             // This is for the services that give credentials. The handle itself repeats the requests to S3.

@@ -31,6 +31,8 @@ pub struct Choices {
     pub profile: Option<String>,
     /// The region.
     pub region: Option<String>,
+    /// The endpoint, as the service's variable would name it. It comes before that variable.
+    pub endpoint: Option<String>,
     /// The limit for a connection.
     pub connect: Duration,
     /// The limit for one attempt of a call, if there is one.
@@ -43,8 +45,12 @@ impl Choices {
     /// Checks what can be checked without reading anything.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the region is not an AWS region.
+    /// [`Error::Invalid`] if the region is not an AWS region, or if the endpoint is not an address.
     pub fn check(&self) -> Result<()> {
+        if let Some(endpoint) = &self.endpoint {
+            super::endpoint::check(endpoint, super::endpoint::Use::Service)
+                .map_err(|why| Error::Invalid(format!("the endpoint for {}: {why}", self.service.name)))?;
+        }
         match &self.region {
             Some(region) if !is_region(region) => Err(Error::Invalid(format!("{region:?} is not an AWS region"))),
             _ => Ok(()),
@@ -65,7 +71,7 @@ impl Choices {
     /// [`Error::Invalid`] for a setting that cannot be used, with its name. For credentials that cannot be used, an error
     /// of the key service.
     pub async fn load(&self) -> Result<Loaded> {
-        let environment = Environment::of_process(self.service);
+        let environment = Environment::of_process(self.service).with_endpoint(self.endpoint.as_deref());
         self.load_from(&environment, super::http::client).await
     }
 
@@ -189,12 +195,24 @@ pub(crate) mod tests {
 
     pub(crate) fn choices(service: &'static Service) -> Choices {
         let (connect, attempt) = (Duration::from_millis(500), Some(Duration::from_millis(500)));
-        Choices { service, profile: None, region: None, connect, attempt, attempts: 3 }
+        Choices { service, profile: None, region: None, endpoint: None, connect, attempt, attempts: 3 }
     }
 
     #[test]
     fn a_region_is_checked_before_anything_is_read() {
         let config = Choices { region: Some("evil.example/".into()), ..choices(&KMS) };
         assert!(matches!(config.check(), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn an_endpoint_is_checked_and_not_repeated() {
+        let endpoint = |text: &str| Choices { endpoint: Some(text.into()), ..choices(&KMS) };
+        assert!(endpoint("http://127.0.0.1:4566").check().is_ok());
+        let refused = endpoint("http://user:hunter2@127.0.0.1").check().unwrap_err().to_string();
+        assert!(!refused.contains("hunter2") && refused.contains("AWS KMS"), "{refused}");
+        let there = Environment::of(&KMS, |name| (name == KMS.endpoint).then(|| "http://there".into()));
+        let here = there.with_endpoint(Some("http://here"));
+        assert_eq!(here.get(KMS.endpoint), Some("http://here"));
+        assert_eq!(here.with_endpoint(None).get(KMS.endpoint), Some("http://here"));
     }
 }

@@ -59,7 +59,8 @@ impl<T: Clone> Remembered<T> {
 }
 
 /// Everything that decides which credentials are loaded, as a hash. Two handles with the same source get the same
-/// credentials. It holds secrets of the configuration, so only their hash is kept.
+/// credentials. It holds secrets of the configuration, so only their hash is kept. A process that was made by `fork` has
+/// none of the threads that load credentials, so it shares nothing with the process before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Source([u8; 32]);
 
@@ -68,7 +69,8 @@ impl Source {
         let mut sorted: Vec<_> = variables.iter().collect();
         sorted.sort();
         let texts = sorted.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).chain([profiles]);
-        let hash = texts.fold(Sha256::new(), |hash, text| {
+        let process = Sha256::new().chain_update(std::process::id().to_le_bytes());
+        let hash = texts.fold(process, |hash, text| {
             let len = text.len() as u64;
             hash.chain_update(len.to_le_bytes()).chain_update(text)
         });

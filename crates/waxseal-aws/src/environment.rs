@@ -48,6 +48,15 @@ impl Environment {
         Self { service, values: values.filter(|(_, value)| !value.is_empty()).collect() }
     }
 
+    /// The same variables, and `value` for the one that names the endpoint of the service, if there is a value.
+    #[must_use]
+    pub(super) fn with_endpoint(mut self, value: Option<&str>) -> Self {
+        if let Some(value) = value {
+            self.values.insert(self.service.endpoint, value.into());
+        }
+        self
+    }
+
     pub(super) fn service(&self) -> &'static Service {
         self.service
     }

@@ -3,15 +3,12 @@
 use std::io;
 
 use waxseal::Error;
-use waxseal::error::{Attempt, FormatError, InputChanged, PageLost, ProviderCause, ProviderError, Remedy, Tampered};
+use waxseal::error::{FormatError, InputChanged, Kind, PageLost, Tampered};
 
 use super::exit::Exit;
 use super::key_option;
 use super::remedy;
 use super::store;
-
-/// The name of a passphrase in the list of attempts.
-const PASSPHRASE: &str = "passphrase";
 
 /// One failure: exit code, message, and what to do next.
 #[derive(Debug, Clone)]
@@ -75,8 +72,8 @@ impl From<Error> for Failure {
             exit: exit_of(&error),
             message: error.to_string(),
             hint: hint_of(&error),
-            failed_at: failed_at(&error),
-            request_id: provider_of(&error).and_then(|provider| provider.request_id.clone()),
+            failed_at: error.failed_at(),
+            request_id: error.provider().and_then(|provider| provider.request_id.clone()),
             is_of_input: matches!(&error, Error::Io { action, .. } if is_of_input(action)),
             offers_force: false,
         }
@@ -90,83 +87,18 @@ fn is_of_input(action: &str) -> bool {
 }
 
 fn exit_of(error: &Error) -> Exit {
-    match error {
-        Error::Io { .. } => Exit::Io,
-        Error::Format(_) => Exit::Header,
-        Error::Tampered(_) => Exit::Tampered,
-        Error::NoKey(no_key) => exit_of_attempts(&no_key.attempts),
-        Error::NoInput(_) => Exit::NoInput,
-        Error::Unmet(_) => Exit::Unmet,
-        Error::Provider(provider) if provider.retryable() => Exit::Unavailable,
-        Error::Provider(provider) if provider.cause == ProviderCause::AlreadyExists => Exit::Unmet,
+    match error.kind() {
         // An object, and no key.
-        Error::Provider(provider) if store::names_object(&provider.key) => Exit::Io,
-        Error::Provider(_) => Exit::NoKey,
-        Error::Limit(_) | Error::Invalid(_) | Error::Setting { .. } => Exit::Usage,
+        Kind::NoKey if matches!(error, Error::Provider(provider) if store::names_object(&provider.key)) => Exit::Io,
+        Kind::Usage => Exit::Usage,
+        Kind::Header => Exit::Header,
+        Kind::Tampered => Exit::Tampered,
+        Kind::NoKey => Exit::NoKey,
+        Kind::Unavailable => Exit::Unavailable,
+        Kind::Io => Exit::Io,
+        Kind::Unmet => Exit::Unmet,
+        Kind::NoInput => Exit::NoInput,
         _ => Exit::Bug,
-    }
-}
-
-/// An altered slot comes first. If another attempt could still open the file, the code says "try again", not "no key"
-/// (spec 12.2).
-fn exit_of_attempts(attempts: &[Attempt]) -> Exit {
-    let any = |is: fn(&ProviderError) -> bool| {
-        attempts.iter().any(|attempt| matches!(&attempt.error, Error::Provider(provider) if is(provider)))
-    };
-    if any(ProviderError::tampered) {
-        Exit::Tampered
-    } else if any(ProviderError::retryable) {
-        Exit::Unavailable
-    } else if attempts.iter().any(|attempt| matches!(attempt.error, Error::Io { .. })) {
-        // A key was not tried, because the system refused something that it needs.
-        Exit::Io
-    } else if attempts.iter().any(is_misconfigured) {
-        Exit::Usage
-    } else {
-        Exit::NoKey
-    }
-}
-
-/// Whether a key was not tried because its configuration cannot be used. A passphrase has no configuration. It can only
-/// be missing.
-fn is_misconfigured(attempt: &Attempt) -> bool {
-    match attempt.error {
-        Error::Setting { .. } => true,
-        Error::Invalid(_) => attempt.key != PASSPHRASE,
-        _ => false,
-    }
-}
-
-/// The answer of the key service that decides the exit code, also if several keys were tried.
-fn provider_of(error: &Error) -> Option<&ProviderError> {
-    match error {
-        Error::Provider(provider) => Some(provider),
-        Error::NoKey(no_key) => {
-            let all = || no_key.attempts.iter().filter_map(|attempt| provider_of(&attempt.error));
-            let deciding = all().find(|provider| provider.tampered());
-            let deciding = deciding.or_else(|| all().find(|provider| provider.retryable()));
-            deciding.or_else(|| all().find(|provider| provider.remedy.is_some()))
-        }
-        _ => None,
-    }
-}
-
-/// What to do, by the error or by the attempt that decides.
-fn remedy_of(error: &Error) -> Option<&Remedy> {
-    match (error, provider_of(error)) {
-        (Error::Setting { remedy, .. }, _) => Some(remedy),
-        (_, Some(provider)) => provider.remedy.as_ref(),
-        (Error::NoKey(no_key), None) => no_key.attempts.iter().find_map(|attempt| remedy_of(&attempt.error)),
-        _ => None,
-    }
-}
-
-fn failed_at(error: &Error) -> Option<u64> {
-    match error {
-        Error::Tampered(
-            Tampered::Chunk { offset, .. } | Tampered::LastChunk { offset, .. } | Tampered::Truncated { offset },
-        ) => Some(*offset),
-        _ => None,
     }
 }
 
@@ -189,12 +121,11 @@ fn hint_of(error: &Error) -> Option<String> {
         Error::NoInput(_) => "its folder exists and has nothing of this name: check the name",
         Error::Unmet(_) => "`waxseal inspect` shows the pairs and labels of the file",
         Error::ApiMisuse(_) | Error::Bug(_) => "this is a bug in waxseal: please report it",
-        _ if remedy_of(error).is_some() => {
-            let of_store =
-                provider_of(error).and_then(|provider| store::hint(&provider.key, provider.remedy.as_ref()?));
-            return of_store.or_else(|| remedy_of(error).map(remedy::hint));
+        _ if error.remedy().is_some() => {
+            let of_store = error.provider().and_then(|provider| store::hint(&provider.key, provider.remedy.as_ref()?));
+            return of_store.or_else(|| error.remedy().map(remedy::hint));
         }
-        Error::NoKey(no_key) if !no_key.attempts.is_empty() && provider_of(error).is_none() => {
+        Error::NoKey(no_key) if !no_key.attempts.is_empty() && error.provider().is_none() => {
             return Some(format!(
                 "`waxseal inspect` shows the keys that open the file; name one with {}",
                 key_option::to_open()
@@ -230,7 +161,7 @@ fn hint_of_io(source: &io::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use waxseal::error::{NoKey, Unmet};
+    use waxseal::error::{Attempt, NoKey, ProviderCause, ProviderError, Unmet};
 
     #[test]
     fn every_culprit_has_its_code() {
@@ -256,7 +187,7 @@ mod tests {
             (provider(ProviderCause::Unreachable), Exit::Unavailable),
             (NoKey::new(vec![attempt_of("alias/a", io())]).into(), Exit::Io),
             (NoKey::new(vec![attempt_of("alias/a", invalid())]).into(), Exit::Usage),
-            (NoKey::new(vec![attempt_of(PASSPHRASE, invalid())]).into(), Exit::NoKey),
+            (NoKey::new(vec![attempt_of("passphrase", invalid())]).into(), Exit::NoKey),
             (Error::Limit("too long".into()), Exit::Usage),
             (Error::Invalid("bad pair".into()), Exit::Usage),
             (Error::ApiMisuse("never"), Exit::Bug),

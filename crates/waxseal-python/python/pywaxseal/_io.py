@@ -1,0 +1,373 @@
+"""File objects over the native half."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, IO, Literal, overload
+
+from . import _native
+from ._leaving import leaves_with
+from ._native import S3, Inspection
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from ._native import _CallsKms, _Keys
+
+# How many forks are between this process and the first one.
+_generation = 0
+
+
+def _in_child() -> None:
+    global _generation
+    _generation += 1
+    _native._after_fork()
+
+
+os.register_at_fork(
+    before=_native._before_fork,
+    after_in_parent=_native._after_fork,
+    after_in_child=_in_child,
+)
+
+
+class _Locks:
+    """A lock that is free in a child, whoever held it in the parent during the fork."""
+
+    def __init__(self) -> None:
+        self._generation, self._lock = _generation, threading.RLock()
+
+    def __call__(self) -> threading.RLock:
+        if self._generation != _generation:
+            self._generation, self._lock = _generation, threading.RLock()
+        return self._lock
+
+
+_BUFFER = 64 << 10
+# Longer reads are opened where they stay.
+_LONG = 256 << 10
+
+
+class _RawReader(io.RawIOBase):
+    """Plaintext at any position."""
+
+    def __init__(self, native: _native.Reader, name: Any) -> None:
+        super().__init__()
+        self._native = native
+        self.name = name
+        self.mode = "rb"
+
+    @property
+    def size(self) -> int:
+        """The length of the plaintext in bytes. It is authenticated."""
+        return self._native.size
+
+    @property
+    def header(self) -> Inspection:
+        """The header of the file. What it binds is authentic."""
+        return self._native.header
+
+    @property
+    def key(self) -> str:
+        """The name of the key that opened the file."""
+        return self._native.key
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+    def readable(self) -> bool:
+        self._check_open()
+        return True
+
+    def seekable(self) -> bool:
+        self._check_open()
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._check_open()
+        view = memoryview(buffer)
+        return self._native.readinto(view if view.format == "B" and view.ndim == 1 else view.cast("B"))
+
+    def readall(self) -> bytes:
+        self._check_open()
+        return self._native.readall()
+
+    def read_range(self, start: int, end: int) -> bytes:
+        """The plaintext from `start` to `end`. The position stays where it is."""
+        self._check_open()
+        return self._native.read_range(start, end)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._check_open()
+        return self._native.seek(offset, whence)
+
+    def tell(self) -> int:
+        self._check_open()
+        return self._native.tell()
+
+
+class _RawStream(io.RawIOBase):
+    """Plaintext in order, of what cannot seek."""
+
+    def __init__(self, native: _native.StreamReader, name: Any) -> None:
+        super().__init__()
+        self._native = native
+        self.name = name
+        self.mode = "rb"
+
+    @property
+    def header(self) -> Inspection:
+        """The header of the file. What it binds is authentic."""
+        return self._native.header
+
+    @property
+    def key(self) -> str:
+        """The name of the key that opened the file."""
+        return self._native.key
+
+    def readable(self) -> bool:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.readable()
+        view = memoryview(buffer)
+        return self._native.readinto(view if view.format == "B" and view.ndim == 1 else view.cast("B"))
+
+
+class SealedReader(io.BufferedReader):
+    """A sealed file that is read as its plaintext."""
+
+    def __init__(self, raw: _RawReader | _RawStream, buffer_size: int) -> None:
+        super().__init__(raw, buffer_size)
+        self._locked = _Locks()
+
+    @property
+    def size(self) -> int:
+        """The length of the plaintext in bytes. It is authenticated. A file that cannot seek does not have it."""
+        return self.raw.size  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def header(self) -> Inspection:
+        """The header of the file. What it binds is authentic."""
+        return self.raw.header  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def key(self) -> str:
+        """The name of the key that opened the file."""
+        return self.raw.key  # type: ignore[attr-defined, no-any-return]
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Reads at most `size` bytes, or everything up to the end. It is one step for other threads."""
+        with self._locked():
+            if size is not None and size >= _LONG and isinstance(self.raw, _RawReader):
+                start = self.tell()
+                data = self.raw.read_range(start, start + size)
+                self.seek(start + len(data))
+                return data
+            return super().read(size)
+
+    def read_range(self, start: int, end: int) -> bytes:
+        """The plaintext from `start` to `end`. The position stays where it is. Several threads may call it at once."""
+        return self.raw.read_range(start, end)  # type: ignore[attr-defined, no-any-return]
+
+
+class SealedWriter(io.BufferedIOBase):
+    """A file that is sealed while it is written.
+
+    Only `close()` makes the file, and a `with` that ends without an exception. After an exception in the `with`, after
+    `discard()`, and if the object is only forgotten, there is no file, and a file that it was to replace is as it was.
+    """
+
+    def __init__(self, native: _native.Writer, name: Any, mode: str) -> None:
+        super().__init__()
+        self._native = native
+        self._locked = _Locks()
+        self._done = False
+        self._forgotten = False
+        # The exception that is handled where the file is opened, if there is one.
+        self._handled = sys.exception()
+        self.name = name
+        self.mode = mode
+        _unfinished.add(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file was made or discarded."""
+        return getattr(self, "_done", True)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+    def writable(self) -> bool:
+        """True."""
+        self._check_open()
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        """Takes all bytes of a buffer, and returns how many these are. It is one step for other threads."""
+        if isinstance(data, bytes):
+            return self._write(data)
+        # The view is released also after an exception, whose traceback would keep it: the buffer could not be closed.
+        with memoryview(data) as view:
+            return self._write(view if view.c_contiguous else view.tobytes())
+
+    def _write(self, data: bytes | memoryview) -> int:
+        with self._locked():
+            self._check_open()
+            return self._native.write(data)
+
+    def tell(self) -> int:
+        """Bytes of plaintext that were written."""
+        with self._locked():
+            self._check_open()
+            return self._native.tell()
+
+    def flush(self) -> None:
+        """Does nothing: the file appears only when it is closed."""
+        if not self._forgotten:
+            self._check_open()
+
+    def close(self) -> None:
+        """Seals the end, and makes the file.
+
+        It discards instead if Python, and not the caller, closes the file: when a wrapper such as `io.TextIOWrapper` is
+        collected, or when an exception ends the `with` of a wrapper.
+        """
+        with self._locked():
+            if self.closed:
+                return
+            # `io.IOBase.__del__` sets `_finalizing` before it calls `close()`.
+            if self._forgotten or getattr(self, "_finalizing", False) or leaves_with(self._handled):
+                self._forget()
+                return
+            self._done, self._handled = True, None
+            for warning in self._native.commit():
+                warnings.warn(warning, RuntimeWarning, stacklevel=2)
+
+    def discard(self) -> None:
+        """Ends the writing without a file. It may be called at any time, and more than once."""
+        with self._locked():
+            self._forget()
+
+    def _forget(self) -> None:
+        self._done, self._handled = True, None
+        self._native.discard()
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    # A wrapper that is collected calls this before it closes: BufferedWriter, TextIOWrapper.
+    def _dealloc_warn(self, source: Any) -> None:
+        if not self.closed:
+            self._forgotten = True
+            warnings.warn(f"discarded, because it was not closed: {source!r}", ResourceWarning, 2, source=source)
+
+    def __del__(self) -> None:
+        # Not by `close`, as the base class does it.
+        if not self.closed:
+            if not self._forgotten:
+                self._dealloc_warn(self)
+            self._forget()
+
+
+_unfinished: weakref.WeakSet[SealedWriter] = weakref.WeakSet()
+
+
+@atexit.register
+def _at_exit() -> None:
+    """The interpreter ends: what was not closed is not made, and leaves nothing."""
+    for writer in list(_unfinished):
+        writer.discard()
+
+
+@overload
+def open(
+    file: str | os.PathLike[str] | IO[bytes],
+    mode: Literal["rb", "r"] = "rb",
+    *,
+    keys: _Keys | None = None,
+    context: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    kms: _CallsKms | None = None,
+    s3: S3 | None = None,
+    sync: bool = True,
+) -> SealedReader: ...
+
+
+@overload
+def open(
+    file: str | os.PathLike[str] | IO[bytes],
+    mode: Literal["wb", "w", "xb", "x"],
+    *,
+    keys: _Keys,
+    context: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    kms: _CallsKms | None = None,
+    s3: S3 | None = None,
+    sync: bool = True,
+) -> SealedWriter: ...
+
+
+def open(
+    file: Any,
+    mode: str = "rb",
+    *,
+    keys: Any = None,
+    context: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    kms: Any = None,
+    s3: Any = None,
+    sync: bool = True,
+) -> SealedReader | SealedWriter:
+    """Opens a sealed file, and returns a binary file object of its plaintext.
+
+    `file` is a path, the name `s3://BUCKET/KEY` of an object, or a binary file object, which stays open.
+    `mode` is ``"rb"``, ``"wb"`` (a file that exists is replaced when the new one is complete) or ``"xb"`` (it is refused).
+    `keys` is one key or a list: a name such as ``"file:backup.key"`` or ``"alias/backups"``, or a key object. Without keys,
+    a file is opened with the keys of the caller's own account in AWS KMS. `context` and `labels` are bound to a file that
+    is written, and required of a file that is read. `kms` is `pywaxseal.Kms(...)`, or a session or KMS client of boto3; `s3`
+    is `pywaxseal.S3(...)`. With ``sync=False``, a new file may be lost in a power cut.
+    """
+    is_object = hasattr(file, "read") or hasattr(file, "write")
+    name = getattr(file, "name", None) if is_object else os.fspath(file)
+    if mode in ("rb", "r", "br"):
+        return _open_reader(file, name, keys, context, labels, kms, s3)
+    if mode in ("wb", "w", "bw", "xb", "x", "bx"):
+        native = _native.open_writer(
+            file, keys=keys, overwrite="w" in mode, context=context, labels=labels, kms=kms, s3=s3, sync=sync
+        )
+        return SealedWriter(native, name, "wb" if "w" in mode else "xb")
+    raise ValueError(f"invalid mode: {mode!r}; a sealed file is opened with 'rb', 'wb' or 'xb'")
+
+
+def _open_reader(file: Any, name: Any, keys: Any, context: Any, labels: Any, kms: Any, s3: Any) -> SealedReader:
+    raw: io.RawIOBase
+    native = None
+    if not hasattr(file, "read") or _can_seek(file):
+        native = _native.open_reader(file, keys=keys, context=context, labels=labels, kms=kms, s3=s3)
+    if native is not None:
+        raw = _RawReader(native, name)
+    else:
+        raw = _RawStream(_native.open_stream(file, keys=keys, context=context, labels=labels, kms=kms), name)
+    return SealedReader(raw, _BUFFER)
+
+
+def _can_seek(file: Any) -> bool:
+    if isinstance(file, io.TextIOBase):
+        raise TypeError("a sealed file is read from a binary file object, and not from text")
+    seekable = getattr(file, "seekable", None)
+    return bool(seekable()) if seekable is not None else hasattr(file, "seek")

@@ -1,0 +1,101 @@
+//! An object in S3 that is being written. It appears complete or not at all.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::prelude::*;
+use waxseal::error::{Error, Result as OwnResult};
+use waxseal_aws_s3::{Gate, Overwrite, S3Name, Upload, UploadOptions};
+
+use crate::aws::S3Settings;
+use crate::errors::Result;
+use crate::interrupt;
+
+/// After a signal, no object is made.
+#[derive(Debug, Default)]
+pub(crate) struct Cancelled(AtomicBool);
+
+impl Cancelled {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Gate for Cancelled {
+    fn pass(&self, step: &mut dyn FnMut()) {
+        if !self.has_closed() {
+            step();
+        }
+    }
+
+    fn has_closed(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// An object that is being written. If it is dropped, the upload is aborted, and this waits for S3.
+pub(crate) struct NewObject {
+    /// Absent after a failure.
+    upload: Option<Upload>,
+    cancelled: Arc<Cancelled>,
+}
+
+impl NewObject {
+    /// Sends nothing, unless an existing object is to be refused: then a long upload would be in vain.
+    pub(crate) fn create(
+        py: Python<'_>,
+        name: S3Name,
+        s3: Option<&Bound<'_, PyAny>>,
+        overwrite: Overwrite,
+    ) -> Result<Self> {
+        let settings = S3Settings::of(s3)?;
+        let cancelled = Arc::new(Cancelled::default());
+        let gate = Arc::clone(&cancelled);
+        let upload = interrupt::wait(py, move || {
+            let s3 = settings.handle()?.with_gate(gate);
+            // A caller who may not look may still write.
+            if overwrite == Overwrite::Refuse && matches!(s3.len_of(&name), Ok(Some(_))) {
+                return Err(Error::io(format!("making {name}"), io::ErrorKind::AlreadyExists.into()));
+            }
+            let mut options = UploadOptions::default();
+            options.overwrite = overwrite;
+            s3.upload(&name, options)
+        })??;
+        Ok(Self { upload: Some(upload), cancelled })
+    }
+
+    /// Appends `bytes`, and returns their buffer, empty.
+    pub(crate) fn write(&mut self, py: Python<'_>, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+        let mut upload = self.take()?;
+        let (upload, bytes) = interrupt::wait(py, move || -> OwnResult<_> {
+            append(&mut upload, &bytes)?;
+            bytes.clear();
+            Ok((upload, bytes))
+        })??;
+        self.upload = Some(upload);
+        Ok(bytes)
+    }
+
+    /// Appends the last bytes, and makes the object. Returns warnings.
+    ///
+    /// After a signal, the object is not made, unless the request that makes it was already under way.
+    pub(crate) fn complete(mut self, py: Python<'_>, bytes: Vec<u8>) -> Result<Vec<String>> {
+        let mut upload = self.take()?;
+        let cancelled = Arc::clone(&self.cancelled);
+        let complete = move || {
+            append(&mut upload, &bytes)?;
+            upload.complete()
+        };
+        let uploaded = interrupt::wait_to_the_end(py, complete, || cancelled.set())??;
+        Ok(uploaded.warnings.iter().map(ToString::to_string).collect())
+    }
+
+    fn take(&mut self) -> OwnResult<Upload> {
+        self.upload.take().ok_or(Error::Bug("an upload that has failed is used"))
+    }
+}
+
+fn append(upload: &mut Upload, bytes: &[u8]) -> OwnResult<()> {
+    upload.write_all(bytes).map_err(|error| Error::io("writing the output", error))
+}
