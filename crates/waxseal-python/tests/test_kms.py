@@ -144,7 +144,7 @@ def test_a_key_that_does_not_exist_or_is_disabled(cloud: Cloud) -> None:
     assert isinstance(failure(lambda: seal("alias/no-such-key", kms=wax.Kms())), wax.NoKeyError)
     arn = cloud.create_key()
     sealed = seal(arn)
-    cloud.client("kms").disable_key(KeyId=arn)
+    cloud.client("kms").disable_key(KeyId=arn.rpartition("/")[2])
     for more in ({}, {"keys": arn}, {"keys": arn, "kms": cloud.client("kms")}):
         error = failure(lambda more=more: opened(sealed, **more))
         assert isinstance(error, wax.NoKeyError), (more, repr(error))
