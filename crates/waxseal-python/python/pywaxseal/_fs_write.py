@@ -1,0 +1,360 @@
+"""How `pywaxseal.fs` writes: nothing is visible before the commit, and only a close without an exception commits."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import warnings
+import weakref
+from typing import Any, Protocol
+
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractBufferedFile
+
+import pywaxseal as wax
+from pywaxseal._leaving import leaves_with
+from pywaxseal._fs_read import MIB, POOL
+
+# A sealed object up to this size goes to the store in one request.
+SMALL = 8 * MIB
+
+
+class Sink(Protocol):
+    """Where sealed bytes go."""
+
+    def write(self, data: Any) -> None: ...
+    def commit(self) -> None: ...
+    def discard(self) -> None: ...
+
+
+class LocalSink:
+    """A new local file. It gets its name at the commit."""
+
+    def __init__(self, path: str, exclusive: bool, sync: bool, access: dict[str, Any]) -> None:
+        self._file = wax.open(path, "xb" if exclusive else "wb", sync=sync, **access)
+
+    def write(self, data: Any) -> None:
+        self._file.write(data)
+
+    def commit(self) -> None:
+        self._file.close()
+
+    def discard(self) -> None:
+        self._file.discard()
+
+
+class StoreSink:
+    """A new object. Small ones are sent at the commit. Larger ones are uploaded in parts where the store's file system
+    can commit and discard, and otherwise wait in a temporary file, sealed."""
+
+    def __init__(self, fs: Any, path: str, exclusive: bool, block_size: int | None, access: dict[str, Any]) -> None:
+        self._fs, self._path, self._exclusive, self._block_size = fs, path, exclusive, block_size
+        self._sealer = wax.Sealer(**access)
+        self._small = bytearray()
+        self._upload: Any = None
+        self._waiting: Any = None
+
+    def write(self, data: Any) -> None:
+        self._put(self._sealer.push(data))
+
+    def _put(self, sealed: bytes) -> None:
+        if self._upload is None and self._waiting is None:
+            self._small += sealed
+            if len(self._small) <= SMALL:
+                return
+            sealed, self._small = bytes(self._small), bytearray()
+            self._begin()
+        (self._waiting if self._upload is None else self._upload).write(sealed)
+
+    def _begin(self) -> None:
+        self._upload = upload_of(self._fs, self._path, self._exclusive, self._block_size)
+        if self._upload is None:
+            self._waiting = tempfile.NamedTemporaryFile(prefix="waxseal-")  # noqa: SIM115: closed below.
+
+    def commit(self) -> None:
+        self._put(self._sealer.finish())
+        if self._upload is not None:
+            self._upload.close()
+            self._upload.commit()
+        elif self._waiting is not None:
+            self._waiting.flush()
+            if self._exclusive and self._fs.exists(self._path):
+                raise exists(self._path)
+            self._fs.put_file(self._waiting.name, self._path)
+            self._waiting.close()
+        else:
+            more = {"mode": "create"} if self._exclusive else {}
+            self._fs.pipe_file(self._path, bytes(self._small), **more)
+
+    def discard(self) -> None:
+        self._small = bytearray()
+        if self._waiting is not None:
+            self._waiting.close()
+        if self._upload is not None:
+            abandon(self._upload)
+
+
+def upload_of(fs: Any, path: str, exclusive: bool, block_size: int | None) -> Any:
+    """A file of the store that shows nothing before `commit`, if the store has such files."""
+    if not fs.async_impl:
+        return None
+    more = {} if block_size is None else {"block_size": block_size}
+    file = fs.open(path, "xb" if exclusive else "wb", autocommit=False, **more)
+    kind = type(file)
+    if isinstance(file, AbstractBufferedFile) and all(
+        getattr(kind, name) is not getattr(AbstractBufferedFile, name) for name in ("commit", "discard")
+    ):
+        return file
+    # It has written nothing. Closed in this way, it never will.
+    if isinstance(file, AbstractBufferedFile):
+        file.closed = True
+    return None
+
+
+def abandon(upload: Any) -> None:
+    """Ends an upload. The file must not look open afterwards: its finalizer would close it, which uploads more."""
+    try:
+        upload.discard()
+    finally:
+        upload.closed = True
+
+
+def exists(path: str) -> Exception:
+    return wax.ExistsError(f"{path}: the output exists")
+
+
+def sink(fs: Any, path: str, exclusive: bool, sync: bool, block_size: int | None, access: dict[str, Any]) -> Sink:
+    if type(fs) is LocalFileSystem:
+        if fs.auto_mkdir:
+            fs.makedirs(fs._parent(path), exist_ok=True)
+        return LocalSink(path, exclusive, sync, access)
+    if exclusive and fs.exists(path):
+        raise exists(path)
+    return StoreSink(fs, path, exclusive, block_size, access)
+
+
+class SealedFileWriter(io.BufferedIOBase):
+    """A new sealed object.
+
+    The object appears when `close` or a `with` block ends without an exception. Libraries close files on their way out
+    of an exception (`finally`, `fsspec.OpenFile`, the handles of pandas). So a `close` while an exception is handled
+    that was not handled when the file was opened writes nothing, and warns. `commit` writes in any case.
+    """
+
+    mode = "wb"
+
+    def __init__(self, fs: Any, path: str, target: Sink, autocommit: bool) -> None:
+        super().__init__()
+        self.fs, self.path, self.name, self.autocommit = fs, path, path, autocommit
+        self._sink: Sink | None = target
+        self._pid, self._at = os.getpid(), 0
+        self._outcome = "open"
+        self._handled = sys.exception()
+        WRITERS.add(self)
+
+    def __repr__(self) -> str:
+        return f"<SealedFileWriter {self.path!r}: {self._outcome}>"
+
+    def writable(self) -> bool:
+        self._alive()
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def tell(self) -> int:
+        self._alive()
+        return self._at
+
+    def flush(self) -> None:
+        """Nothing: a part that is not complete cannot be sealed."""
+
+    def _alive(self) -> None:
+        if self.closed or self._sink is None:
+            raise ValueError("I/O operation on closed file")
+
+    def write(self, data: Any) -> int:
+        self._alive()
+        assert self._sink is not None
+        if self._pid != os.getpid():
+            raise wax.UsageError(f"{self.path}: the file was opened by another process")
+        size = memoryview(data).nbytes
+        try:
+            self._sink.write(data)
+        except BaseException:
+            self.discard()
+            raise
+        self._at += size
+        return size
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        if self._sink is not None and self._is_failing():
+            warn(f"{self.path}: not written, because it was closed while an exception was handled", RuntimeWarning)
+            self.discard()
+            return
+        if self.autocommit and self._sink is not None:
+            self.commit()
+        super().close()
+
+    def _is_failing(self) -> bool:
+        now = sys.exception()
+        if now is None or now is self._handled:
+            return False
+        # The end of an iterator is no failure, unless it ends a `with`.
+        return not isinstance(now, StopIteration | StopAsyncIteration) or leaves_with(self._handled)
+
+    def commit(self) -> None:
+        """Writes the object, whatever exception is handled now. A transaction calls this at its end."""
+        if self._sink is not None and not self.autocommit and not self.closed:
+            self.discard()
+            raise wax.UsageError(f"{self.path}: the transaction ended before the file was closed")
+        target, self._sink = self._sink, None
+        if target is None:
+            if self._outcome == "discarded":
+                raise wax.UsageError(f"{self.path}: the file was discarded, so it cannot be written")
+            return
+        if self._pid != os.getpid():
+            raise wax.UsageError(f"{self.path}: the file was opened by another process")
+        self._outcome = "discarded"
+        try:
+            target.commit()
+        except BaseException:
+            quietly(target.discard)
+            raise
+        finally:
+            WRITERS.discard(self)
+            super().close()
+        self._outcome = "written"
+        self.fs._was_written(self.path)
+
+    def discard(self) -> None:
+        """Ends without an object. A multipart upload is aborted."""
+        target, self._sink = self._sink, None
+        WRITERS.discard(self)
+        super().close()
+        if target is None:
+            return
+        self._outcome = "discarded"
+        # A forked child must not end the upload of its parent.
+        if self._pid == os.getpid():
+            quietly(target.discard)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _dealloc_warn(self, _source: Any) -> None:
+        """A wrapper, such as `io.TextIOWrapper`, calls this before its finalizer closes this file."""
+        self._collected()
+
+    def _collected(self) -> None:
+        target, self._sink = self._sink, None
+        if target is None:
+            return
+        self._outcome = "discarded"
+        super().close()
+        if self._pid != os.getpid() or sys.is_finalizing():
+            return
+        warn(f"{self.path}: not written, because nobody closed it", ResourceWarning)
+        # The collector runs in any thread, also in one that the store needs for its requests.
+        quietly(lambda: POOL.get().submit(quietly, target.discard))
+
+    def __del__(self) -> None:
+        if getattr(self, "_sink", None) is not None:
+            self._collected()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a file that is open for writing cannot be pickled")
+
+
+WRITERS: weakref.WeakSet[SealedFileWriter] = weakref.WeakSet()
+
+
+def warn(text: str, kind: type[Warning]) -> None:
+    # With `-W error` a warning is an exception. It must not stop what follows.
+    with contextlib.suppress(Warning):
+        warnings.warn(text, kind, stacklevel=3)
+
+
+def quietly(act: Any) -> None:
+    """Acts, and hides an error: another one is on its way, and an upload that was not aborted ends by the store's rule."""
+    with contextlib.suppress(Exception):
+        act()
+
+
+@atexit.register
+def _discard_all() -> None:
+    """What nobody has closed when the interpreter ends."""
+    for writer in list(WRITERS):
+        if writer._sink is not None and writer._pid == os.getpid():
+            warn(f"{writer.path}: not written, because nobody closed it", ResourceWarning)
+            writer.discard()
+
+
+class TextWriter(io.TextIOWrapper):
+    """Text for a sealed object. A `with` block that ends with an exception discards it, which `io.TextIOWrapper` does not."""
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is not None:
+            self.discard()
+        else:
+            self.close()
+
+    def discard(self) -> None:
+        target: Any = self.buffer
+        target.discard()
+
+
+class CompressedWriter(io.BufferedIOBase):
+    """A compressor in front of a sealed object. The compressor closes nothing but itself."""
+
+    def __init__(self, compressor: Any, target: SealedFileWriter) -> None:
+        super().__init__()
+        self._compressor, self._target = compressor, target
+
+    def writable(self) -> bool:
+        return not self.closed
+
+    def write(self, data: Any) -> int:
+        written: int = self._compressor.write(data)
+        return written
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        if self._target.closed or self._target._is_failing():
+            self._target.close()
+            return
+        self._compressor.close()
+        self._target.close()
+
+    def discard(self) -> None:
+        self._target.discard()
+        super().close()
+
+    def _dealloc_warn(self, source: Any) -> None:
+        self._target._dealloc_warn(source)
+
+    def __del__(self) -> None:
+        target = getattr(self, "_target", None)
+        if target is not None:
+            target._collected()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
