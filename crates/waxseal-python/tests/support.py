@@ -142,3 +142,8 @@ def everything(folder: str, name: str, key: str) -> bool:
 def task(job: tuple[str, str, str]) -> bool:
     """`everything` for a pool of processes, which imports this module by its name."""
     return everything(*job)
+
+
+def set_environment(variables: dict[str, str]) -> None:
+    """For the processes of a pool."""
+    os.environ.update(variables)

@@ -297,13 +297,14 @@ class Vector:
 
     def keys(self, folder: Path) -> list[object]:
         keys: list[object] = []
-        files = [(line + "\n").encode() for line in self.all("keyfile") + self.all("identity")]
-        files += [bytes.fromhex(line) for line in self.all("keyfile-hex") + self.all("identity-hex")]
-        for number, content in enumerate(files):
-            path = folder / f"{number}.key"
-            path.write_bytes(content)
-            path.chmod(0o600)
-            keys.append(f"file:{path}")
+        for kind, load in (("keyfile", wax.KeyFile.load), ("identity", wax.Identity.load)):
+            files = [(line + "\n").encode() for line in self.all(kind)]
+            files += [bytes.fromhex(line) for line in self.all(f"{kind}-hex")]
+            for number, content in enumerate(files):
+                path = folder / f"{number}.{kind}"
+                path.write_bytes(content)
+                path.chmod(0o600)
+                keys.append(load(path))
         keys += [wax.Passphrase(phrase) for phrase in self.all("passphrase")]
         keys += [wax.Passphrase(bytes.fromhex(phrase)) for phrase in self.all("passphrase-hex")]
         return keys

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Cloud, Sealed
-from support import MIB, PATIENCE, contents, everything, names_in, plaintext_of, task
+from support import MIB, PATIENCE, contents, everything, names_in, plaintext_of, set_environment, task
 
 import pywaxseal as wax
 
@@ -195,9 +195,10 @@ def test_multiprocessing(folder: Path, key: str, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing_with_kms(folder: Path, cloud: Cloud, method: str) -> None:
-    name = cloud.alias(f"{method}-{os.getpid()}", cloud.create_key())
+    name = cloud.alias(f"pool-{method}-{os.getpid()}", cloud.create_key())
     assert everything(str(folder), "before", name)
     context = multiprocessing.get_context(method)
-    with context.Pool(2) as pool:
+    # The server of forkserver may be older than the settings of this test.
+    with context.Pool(2, initializer=set_environment, initargs=(cloud.environment(),)) as pool:
         jobs = [(str(folder), f"job{number}", name) for number in range(4)]
         assert pool.map_async(task, jobs).get(PATIENCE) == [True] * 4

@@ -140,14 +140,10 @@ def test_no_credentials(moto: Cloud) -> None:
         assert error.hint
 
 
-def test_a_key_that_does_not_exist_or_is_disabled(cloud: Cloud) -> None:
-    assert isinstance(failure(lambda: seal("alias/no-such-key", kms=wax.Kms())), wax.NoKeyError)
-    arn = cloud.create_key()
-    sealed = seal(arn)
-    cloud.client("kms").disable_key(KeyId=arn)
-    for more in ({}, {"keys": arn}, {"keys": arn, "kms": cloud.client("kms")}):
-        error = failure(lambda more=more: opened(sealed, **more))
-        assert isinstance(error, wax.NoKeyError), (more, repr(error))
+def test_a_key_that_does_not_exist(cloud: Cloud) -> None:
+    for kms in (wax.Kms(), cloud.client("kms")):
+        error = failure(lambda kms=kms: seal("alias/no-such-key", kms=kms))
+        assert isinstance(error, wax.NoKeyError), (kms, repr(error))
 
 
 def test_a_key_of_another_account_is_not_called_unasked(cloud: Cloud) -> None:
@@ -310,7 +306,7 @@ def test_what_a_client_raises_has_its_class(raised: BaseException, kind: type[Ba
 
 def test_rewrap_moves_files_to_another_key(cloud: Cloud, folder: Path) -> None:
     old, new = cloud.create_key(), cloud.create_key()
-    alias = cloud.alias("new", new)
+    alias = cloud.alias("rewrap-target", new)
     paths = [folder / f"{number}.wax" for number in range(3)]
     for path in paths:
         path.write_bytes(seal(old))
