@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -26,24 +30,47 @@ pytestmark = pytest.mark.engines
 PARTS = 8
 
 
+def free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in made:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in made]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     # The names of its sockets are long, so the name of the folder is short.
     folder = tempfile.mkdtemp(prefix="wr", dir="/tmp")
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=150_000_000,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=folder,
-        log_to_driver=False,
-        configure_logging=False,
-        runtime_env={"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}},
-    )
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    names = ["port", "ray-client-server-port", "node-manager-port", "object-manager-port", "dashboard-port"]
+    names += ["dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port"]
+    ports = free_ports(len(names))
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
+    command += [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
+    command += ["--include-dashboard=false", "--num-cpus=2", "--object-store-memory=150000000", "--disable-usage-stats"]
+    command += [f"--temp-dir={folder}"]
+    with open(Path(folder, "start.log"), "wb") as log:
+        head = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        end = time.monotonic() + 240
+        while b"Ray runtime started" not in (said := Path(folder, "start.log").read_bytes()):
+            assert time.monotonic() < end and head.poll() is None, said
+            time.sleep(0.2)
+        ray.init(address=f"127.0.0.1:{ports[0]}", log_to_driver=False, configure_logging=False)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield
+        ray.shutdown()
+    finally:
+        head.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(30)
+        # What it has started and left.
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getsid(int(process.name)) == head.pid:
+                    os.kill(int(process.name), signal.SIGKILL)
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
