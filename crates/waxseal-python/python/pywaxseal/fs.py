@@ -102,7 +102,7 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
         self._headers = Headers(cache_entries, cache_seconds)
         # Paths are those of the other file system.
         self._strip_protocol = self._path_of  # type: ignore[method-assign]
-        self._parent = self._parent_of  # type: ignore[method-assign]
+        self._parent = self._parent_of
 
     @property
     def fs(self) -> Any:
@@ -394,7 +394,7 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
         def unseal(item: tuple[Any, Any]) -> tuple[int, bytes | None]:
             (index, (header, source), bounds, _), data = item
             try:
-                return index, None if isinstance(data, Exception) else reading.open_sealed(header, source, *bounds, data)
+                return index, None if isinstance(data, Exception) else reading.open_sealed(header, source, bounds[0], bounds[1], data)
             except Exception:
                 return index, None
 

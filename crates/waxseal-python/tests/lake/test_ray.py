@@ -42,7 +42,7 @@ def free_ports(number: int) -> list[int]:
 def cluster() -> Iterator[None]:
     # The names of its sockets are long, so the name of the folder is short.
     folder = tempfile.mkdtemp(prefix="wr", dir="/tmp")
-    names = ["port", "ray-client-server-port", "node-manager-port", "object-manager-port", "dashboard-port"]
+    names = ["port", "node-manager-port", "object-manager-port", "dashboard-port"]
     names += ["dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port"]
     ports = free_ports(len(names))
     command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
