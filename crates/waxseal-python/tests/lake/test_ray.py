@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,6 +19,8 @@ from pywaxseal.fs import WaxsealFileSystem
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DISABLE_IMPORT_WARNING"] = "1"
+# All of its servers on 127.0.0.1.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 ray: Any = pytest.importorskip("ray")
 
@@ -30,47 +28,22 @@ pytestmark = pytest.mark.engines
 PARTS = 8
 
 
-def free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        made = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in made:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in made]
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     # The names of its sockets are long, so the name of the folder is short.
     folder = tempfile.mkdtemp(prefix="wr", dir="/tmp")
-    names = ["port", "node-manager-port", "object-manager-port", "dashboard-port"]
-    names += ["dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port"]
-    ports = free_ports(len(names))
-    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
-    command += [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
-    command += ["--include-dashboard=false", "--num-cpus=2", "--object-store-memory=150000000", "--disable-usage-stats"]
-    command += [f"--temp-dir={folder}"]
-    with open(Path(folder, "start.log"), "wb") as log:
-        head = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    try:
-        end = time.monotonic() + 240
-        while b"Ray runtime started" not in (said := Path(folder, "start.log").read_bytes()):
-            assert time.monotonic() < end and head.poll() is None, said
-            time.sleep(0.2)
-        ray.init(address=f"127.0.0.1:{ports[0]}", log_to_driver=False, configure_logging=False)
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        yield
-        ray.shutdown()
-    finally:
-        head.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            head.wait(30)
-        # What it has started and left.
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if os.getsid(int(process.name)) == head.pid:
-                    os.kill(int(process.name), signal.SIGKILL)
-        head.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=150_000_000,
+        _temp_dir=folder,
+        log_to_driver=False,
+        configure_logging=False,
+    )
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
