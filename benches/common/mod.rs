@@ -11,7 +11,11 @@ use waxseal::{Demands, Envelope, SealOptions};
 
 /// Bytes of plaintext. There are few when the benches run as tests (`cargo test --benches`).
 pub(crate) fn len() -> usize {
-    if std::env::args().any(|arg| arg == "--bench") { 64 << 20 } else { 3 << 20 }
+    match std::env::var("WAXSEAL_BENCH_MIB") {
+        Ok(mib) => mib.parse::<usize>().expect("WAXSEAL_BENCH_MIB is a number of MiB") << 20,
+        Err(_) if std::env::args().any(|arg| arg == "--bench") => 64 << 20,
+        Err(_) => 3 << 20,
+    }
 }
 
 /// Bytes that do not compress and are not all equal.

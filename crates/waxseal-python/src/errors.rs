@@ -32,6 +32,22 @@ impl From<Error> for Failure {
     }
 }
 
+/// Says which input does not exist, as `open` does.
+pub(crate) fn naming<T>(file: &Bound<'_, PyAny>, done: Result<T>) -> Result<T> {
+    done.map_err(|failure| match failure {
+        Failure::Own(error) if error.kind() == Kind::NoInput => {
+            let py = file.py();
+            let named = || {
+                let exception = exception(py, &error)?;
+                exception.value(py).setattr("filename", file)?;
+                Ok(exception)
+            };
+            Failure::Python(named().unwrap_or_else(|error| error))
+        }
+        other => other,
+    })
+}
+
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -84,15 +100,42 @@ fn is_existing(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
 }
 
+/// The message. Of an output that exists, the system's words would say nothing more.
+fn message_of(error: &Error) -> String {
+    match error {
+        Error::Io { action, .. } if is_existing(error) => {
+            format!("{} exists", action.strip_prefix("making ").unwrap_or(action))
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The system's number of an error. waxseal finds some of them itself, and these numbers are the same everywhere.
+fn errno_of(error: &Error) -> Option<i32> {
+    let source = match error {
+        Error::Io { source, .. } => source,
+        Error::NoInput(_) => return Some(2),
+        _ => return None,
+    };
+    source.raw_os_error().or_else(|| {
+        Some(match source.kind() {
+            io::ErrorKind::NotFound => 2,
+            io::ErrorKind::PermissionDenied => 13,
+            io::ErrorKind::ResourceBusy => 16,
+            io::ErrorKind::AlreadyExists => 17,
+            io::ErrorKind::IsADirectory => 21,
+            _ => return None,
+        })
+    })
+}
+
 fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let details = PyDict::new(py);
     details.set_item("hint", words::hint(error))?;
     details.set_item("failed_at", error.failed_at())?;
     details.set_item("request_id", error.provider().and_then(|provider| provider.request_id.as_deref()))?;
-    if let Error::Io { source, .. } = error {
-        details.set_item("errno", source.raw_os_error())?;
-    }
+    details.set_item("errno", errno_of(error))?;
     let make = py.import("pywaxseal._errors")?.getattr("make")?;
-    let made = make.call((class_of(error), error.to_string()), Some(&details))?;
+    let made = make.call((class_of(error), message_of(error)), Some(&details))?;
     Ok(PyErr::from_value(made))
 }

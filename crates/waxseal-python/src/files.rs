@@ -10,7 +10,7 @@ use waxseal::io::{Durability, Overwrite};
 use waxseal::keys::KeyOpener;
 use waxseal::{Demands, Envelope, FileOptions};
 
-use crate::errors::Result;
+use crate::errors::{Result, naming};
 use crate::inspection::Inspection;
 use crate::interrupt::{Stop, cancellable};
 use crate::keys::each;
@@ -73,7 +73,8 @@ impl DecryptedFile {
 #[pymethods]
 impl VerifiedFile {
     fn __repr__(&self) -> String {
-        format!("VerifiedFile(plaintext_size={}, key={:?}, quick={})", self.plaintext_size, self.key, self.quick)
+        let quick = if self.quick { "True" } else { "False" };
+        format!("VerifiedFile(plaintext_size={}, key={:?}, quick={quick})", self.plaintext_size, self.key)
     }
 }
 
@@ -99,12 +100,13 @@ pub(crate) fn encrypt_file(
     sync: bool,
     kms: Option<&Bound<'_, PyAny>>,
 ) -> Result<EncryptedFile> {
-    let (src, dst) = (local(src)?, local(dst)?);
+    let (input, dst) = (local(src)?, local(dst)?);
     let Seal { sealers, options, .. } = Seal::new(py, Some(keys), context, labels, kms)?;
     let sealed = cancellable(py, move |stop| {
         let envelope = || Envelope::new(&each(&sealers), &options);
-        files(overwrite, sync, stop)?.encrypt_with(src, dst, envelope)
-    })??;
+        files(overwrite, sync, stop)?.encrypt_with(input, dst, envelope)
+    });
+    let sealed = naming(src, sealed.and_then(|sealed| Ok(sealed?)))?;
     let warnings = sealed.missed.iter().map(ToString::to_string).collect();
     Ok(EncryptedFile { plaintext_size: sealed.plaintext_len, sealed_size: sealed.file_len, warnings })
 }
@@ -124,10 +126,11 @@ pub(crate) fn decrypt_file(
     sync: bool,
     kms: Option<&Bound<'_, PyAny>>,
 ) -> Result<DecryptedFile> {
-    let (src, dst) = (local(src)?, local(dst)?);
+    let (input, dst) = (local(src)?, local(dst)?);
     let Access { openers, demands, .. } = Access::new(py, keys, context, labels, kms)?;
     let opened =
-        cancellable(py, move |stop| files(overwrite, sync, stop)?.decrypt(src, dst, &each(&openers), &demands))??;
+        cancellable(py, move |stop| files(overwrite, sync, stop)?.decrypt(input, dst, &each(&openers), &demands));
+    let opened = naming(src, opened.and_then(|opened| Ok(opened?)))?;
     Ok(DecryptedFile {
         plaintext_size: opened.plaintext_len,
         key: opened.by.key,
@@ -155,10 +158,10 @@ pub(crate) fn verify(
     let source = if path.hasattr("read")? {
         Source::Python(Mutex::new(PyFile::new(path)?))
     } else if let Some(name) = objects::named(path)? {
-        objects::open(py, &name, s3)?
+        naming(path, objects::open(py, &name, s3))?
     } else {
-        let path: PathBuf = path.extract()?;
-        match Source::open(&path)? {
+        let file: PathBuf = path.extract()?;
+        match naming(path, Source::open(&file))? {
             Ok(source) => source,
             Err(_) => return Err(Error::Invalid("only what can seek is verified: a file, and no pipe".into()).into()),
         }

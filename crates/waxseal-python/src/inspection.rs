@@ -13,7 +13,7 @@ use waxseal::error::Error;
 use waxseal::format::{FRONT_LEN, Front, Header, Pairs, Sharing};
 use waxseal::io::ReadAt;
 
-use crate::errors::Result;
+use crate::errors::{Result, naming};
 use crate::interrupt;
 use crate::objects;
 use crate::source::{PyFile, Source};
@@ -131,10 +131,10 @@ pub(crate) fn inspect(py: Python<'_>, file: &Bound<'_, PyAny>, s3: Option<&Bound
     let source = if file.hasattr("read")? {
         Source::Python(std::sync::Mutex::new(PyFile::new(file)?))
     } else if let Some(name) = objects::named(file)? {
-        objects::open(py, &name, s3)?
+        naming(file, objects::open(py, &name, s3))?
     } else {
         let path: PathBuf = file.extract()?;
-        match Source::open(&path)? {
+        match naming(file, Source::open(&path))? {
             Ok(source) => source,
             Err(stream) => return Ok(interrupt::wait(py, move || of_stream(stream))??),
         }

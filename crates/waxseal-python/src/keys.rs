@@ -29,7 +29,7 @@ const NOT_PICKLED: &str = "a key is never pickled: give its name to the other pr
 /// A key that was named or given.
 #[derive(Clone)]
 pub(crate) enum Key {
-    KeyFile(Arc<keys::KeyFile>),
+    Local(Arc<keys::KeyFile>),
     Identity(Arc<keys::Identity>),
     Recipient(Arc<keys::Recipient>),
     Passphrase(Arc<Secret>),
@@ -49,7 +49,7 @@ impl Key {
     /// The key that a Python object is or names. It reads the file of a key.
     pub(crate) fn of(object: &Bound<'_, PyAny>) -> Result<Self> {
         if let Ok(key) = object.cast::<KeyFile>() {
-            return Ok(Self::KeyFile(Arc::clone(&key.get().0)));
+            return Ok(Self::Local(Arc::clone(&key.get().0)));
         }
         if let Ok(key) = object.cast::<Identity>() {
             return Ok(Self::Identity(Arc::clone(&key.get().0)));
@@ -80,7 +80,7 @@ impl Key {
         Ok(match name {
             Name::Kms(name) => Self::Kms(name.clone()),
             Name::File(path) => match KeyText::load(path)? {
-                KeyText::KeyFile(key) => Self::KeyFile(Arc::new(key)),
+                KeyText::KeyFile(key) => Self::Local(Arc::new(key)),
                 KeyText::Identity(key) => Self::Identity(Arc::new(key)),
                 KeyText::Recipient(key) => Self::Recipient(Arc::new(key)),
             },
@@ -102,7 +102,7 @@ impl Key {
     /// For messages; never secret.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::KeyFile(key) => KeySealer::name(&**key),
+            Self::Local(key) => KeySealer::name(&**key),
             Self::Identity(key) => KeySealer::name(&**key),
             Self::Recipient(key) => KeySealer::name(&**key),
             Self::Passphrase(_) => "passphrase".into(),
@@ -113,7 +113,7 @@ impl Key {
     /// The key as a sealer. A passphrase is asked for here.
     pub(crate) fn sealer(&self, py: Python<'_>, kms: &KmsChoice) -> Result<Arc<dyn KeySealer>> {
         Ok(match self {
-            Self::KeyFile(key) => Arc::clone(key) as _,
+            Self::Local(key) => Arc::clone(key) as _,
             Self::Identity(key) => Arc::clone(key) as _,
             Self::Recipient(key) => Arc::clone(key) as _,
             Self::Passphrase(secret) => Arc::new(SealingSecret(match &**secret {
@@ -129,7 +129,7 @@ impl Key {
 
     fn opener(&self, py: Python<'_>, kms: &KmsChoice) -> Result<Arc<dyn KeyOpener>> {
         Ok(match self {
-            Self::KeyFile(key) => Arc::clone(key) as _,
+            Self::Local(key) => Arc::clone(key) as _,
             Self::Identity(key) => Arc::clone(key) as _,
             Self::Recipient(key) => {
                 let message = format!("the recipient {} only seals", key.key_id());
@@ -169,7 +169,7 @@ impl Key {
     /// Which slots are of this key, as far as it is known without a call.
     pub(crate) fn slots(&self) -> SlotTest {
         match self {
-            Self::KeyFile(key) => {
+            Self::Local(key) => {
                 let key = Arc::clone(key);
                 Box::new(move |slot| key.matches(slot))
             }

@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use waxseal::error::{Error, Tampered};
 use waxseal::format::CHUNK_LEN;
 
-use crate::errors::Result;
+use crate::errors::{Result, naming};
 use crate::inspection::Inspection;
 use crate::interrupt;
 use crate::objects::{self, Access};
@@ -149,7 +149,7 @@ impl Reader {
             state.ahead.clear();
         }
         let source = &self.opened.source;
-        let in_order = want >= self.opened.block() || state.streak > 1;
+        let in_order = want >= self.opened.block() || state.streak > 2;
         if source.is_free() && in_order {
             self.look_ahead(state, position, usize::MAX)?;
         } else if source.is_far() && state.ahead.is_empty() {
@@ -171,12 +171,18 @@ impl Reader {
         Ok(Some(window))
     }
 
-    /// Opens a window on this thread: a chunk where the last read was elsewhere, and more of what is read in order.
+    /// Opens a window on this thread: a chunk where the last read was elsewhere, and more of what is read in order. A short
+    /// read across the border of two chunks is not yet in order.
     fn here(&self, state: &State, want: usize) -> Window {
-        let unit = if state.streak == 0 && want <= 4 * CHUNK_LEN { CHUNK_LEN } else { BLOCK };
+        let unit = match state.streak {
+            _ if want > 4 * CHUNK_LEN => BLOCK,
+            0 | 1 => CHUNK_LEN,
+            2 => 16 * CHUNK_LEN,
+            _ => BLOCK,
+        };
         let rest = usize::try_from(self.opened.len() - state.position).unwrap_or(usize::MAX);
         let len = to_boundary(state.position, unit).min(rest);
-        Window::of(&self.opened, state.position, len, unit > CHUNK_LEN)
+        Window::of(&self.opened, state.position, len, unit == BLOCK)
     }
 
     fn failure(&self, state: &mut State, window: &Window) -> Error {
@@ -353,10 +359,10 @@ pub(crate) fn open_reader(
     let source = if file.hasattr("read")? {
         Source::Python(Mutex::new(PyFile::new(file)?))
     } else if let Some(name) = objects::named(file)? {
-        objects::open(py, &name, s3)?
+        naming(file, objects::open(py, &name, s3))?
     } else {
         let path: PathBuf = file.extract()?;
-        match Source::open(&path)? {
+        match naming(file, Source::open(&path))? {
             Ok(source) => source,
             Err(_) => return Ok(None),
         }

@@ -47,7 +47,12 @@ pub(crate) struct RewrapResult {
 impl RewrapResult {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let path = self.path.bind(py).repr()?;
-        Ok(format!("RewrapResult(path={path}, changed={}, failed={})", self.changed, self.error.is_some()))
+        let changed = if self.changed { "True" } else { "False" };
+        let error = self
+            .error
+            .as_ref()
+            .map_or_else(|| Ok("None".into()), |error| error.bind(py).repr().map(|text| text.to_string()));
+        Ok(format!("RewrapResult(path={path}, changed={changed}, error={})", error?))
     }
 }
 

@@ -45,6 +45,7 @@ fn hint_of_io(source: &io::Error) -> Option<String> {
         return Some("another program writes to it, or has replaced it: open it again when that is done".into());
     }
     match source.kind() {
+        io::ErrorKind::AlreadyExists => Some("to replace it, open it with \"wb\", or pass overwrite=True".into()),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("free some space there, or write to another place".into())
         }

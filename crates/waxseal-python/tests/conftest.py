@@ -25,7 +25,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "sec
 @pytest.fixture(autouse=True)
 def no_configuration_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("AWS_", "WAXSEAL_"))]:
-        if name != "WAXSEAL_SKIPPED":
+        if name not in ("WAXSEAL_SKIPPED", "WAXSEAL_WHEEL", "WAXSEAL_PROGRAM"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pywaxseal as wax
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -117,3 +119,26 @@ def skipped(what: str, why: str) -> None:
     if listed := os.environ.get("WAXSEAL_SKIPPED"):
         with open(listed, "a") as out:
             out.write(line)
+
+
+def everything(folder: str, name: str, key: str) -> bool:
+    """Every way in and out once, on several cores."""
+    content = contents(6 * MIB, name)
+    plain, sealed, again, third = (os.path.join(folder, f"{name}.{end}") for end in ("in", "wax", "out", "open.wax"))
+    with open(plain, "wb") as out:
+        out.write(content)
+    wax.encrypt_file(plain, sealed, keys=key)
+    wax.verify(sealed, keys=key)
+    wax.decrypt_file(sealed, again, keys=key)
+    with wax.open(third, "wb", keys=key) as file:
+        file.write(content)
+    with wax.open(third, keys=key) as file:
+        file.seek(MIB)
+        good = file.read(100) == content[MIB : MIB + 100]
+    with open(again, "rb") as back:
+        return good and back.read() == content
+
+
+def task(job: tuple[str, str, str]) -> bool:
+    """`everything` for a pool of processes, which imports this module by its name."""
+    return everything(*job)

@@ -299,7 +299,6 @@ class Vector:
         keys: list[object] = []
         files = [(line + "\n").encode() for line in self.all("keyfile") + self.all("identity")]
         files += [bytes.fromhex(line) for line in self.all("keyfile-hex") + self.all("identity-hex")]
-        files += [bytes.fromhex(line) for line in self.all("recipient-hex")]
         for number, content in enumerate(files):
             path = folder / f"{number}.key"
             path.write_bytes(content)
@@ -321,7 +320,13 @@ def outcome(vector: Vector, folder: Path, other_key: str) -> int:
     got = hashlib.sha256()
     length = 0
     try:
+        recipients = vector.all("recipient-hex")
+        for line in recipients:
+            (folder / "a.pub").write_bytes(bytes.fromhex(line))
+            wax.Recipient.load(folder / "a.pub")
         keys = vector.keys(folder) or [other_key]
+        if recipients and vector.one("plaintext-bytes") is None and vector.one("exit") == "0":
+            return 0  # only about the recipient file
         with wax.open(folder / "x.wax", keys=keys, **vector.demands()) as file:  # type: ignore[arg-type]
             while part := file.read(5000):
                 got.update(part)

@@ -224,10 +224,10 @@ def test_writelines_and_tell(folder: Path, key: str) -> None:
 
 
 def test_a_buffered_reader_of_the_callers_own_size(sealed: Sealed) -> None:
-    with wax.open(sealed.path, keys=sealed.key) as file:
-        raw = file.detach()
-        with io.BufferedReader(raw, 10) as own:
-            assert own.read(25) == sealed.content[:25]
+    raw = wax.open(sealed.path, keys=sealed.key).detach()
+    with io.BufferedReader(raw, 10) as own:
+        assert own.read(25) == sealed.content[:25]
+    assert raw.closed
 
 
 def test_what_cannot_be_carried_to_another_process_says_so(sealed: Sealed, folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Cloud, Sealed
-from support import MIB, PATIENCE, contents, names_in, plaintext_of
+from support import MIB, PATIENCE, contents, everything, names_in, plaintext_of, task
 
 import pywaxseal as wax
 
@@ -35,24 +35,6 @@ def in_child(work: Callable[[], bool]) -> bool:
             os._exit(code)
     _, status = os.waitpid(pid, 0)
     return status == 0
-
-
-def everything(folder: str, name: str, key: str) -> bool:
-    """Every way in and out once, on several cores."""
-    content = contents(6 * MIB, name)
-    plain, sealed, again, third = (os.path.join(folder, f"{name}.{end}") for end in ("in", "wax", "out", "open.wax"))
-    with open(plain, "wb") as out:
-        out.write(content)
-    wax.encrypt_file(plain, sealed, keys=key)
-    wax.verify(sealed, keys=key)
-    wax.decrypt_file(sealed, again, keys=key)
-    with wax.open(third, "wb", keys=key) as file:
-        file.write(content)
-    with wax.open(third, keys=key) as file:
-        file.seek(MIB)
-        good = file.read(100) == content[MIB : MIB + 100]
-    with open(again, "rb") as back:
-        return good and back.read() == content
 
 
 def test_a_forked_child_works_after_the_parent_worked(folder: Path, key: str) -> None:
@@ -199,10 +181,6 @@ def test_s3_works_in_a_child(cloud: Cloud, bucket: str, key: str) -> None:
     assert work("before")
     assert in_child(lambda: work("child"))
     assert work("after")
-
-
-def task(job: tuple[str, str, str]) -> bool:
-    return everything(*job)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

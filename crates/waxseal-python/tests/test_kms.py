@@ -129,14 +129,19 @@ def failure(call: Callable[[], object]) -> wax.Error:
 def test_no_credentials(moto: Cloud) -> None:
     arn = moto.create_key()
     sealed = seal(arn, kms=moto.client("kms"))
-    for call in (lambda: opened(sealed), lambda: seal(arn), lambda: opened(sealed, keys=arn)):
+    # The settings of the environment are read once for all calls without `kms`. Other tests have had credentials.
+    for call in (
+        lambda: opened(sealed, kms=wax.Kms()),
+        lambda: seal(arn, kms=wax.Kms()),
+        lambda: opened(sealed, keys=arn, kms=wax.Kms()),
+    ):
         error = failure(call)
         assert isinstance(error, wax.NoKeyError), repr(error)
         assert error.hint
 
 
 def test_a_key_that_does_not_exist_or_is_disabled(cloud: Cloud) -> None:
-    assert isinstance(failure(lambda: seal("alias/no-such-key")), wax.NoKeyError)
+    assert isinstance(failure(lambda: seal("alias/no-such-key", kms=wax.Kms())), wax.NoKeyError)
     arn = cloud.create_key()
     sealed = seal(arn)
     cloud.client("kms").disable_key(KeyId=arn)
@@ -147,7 +152,7 @@ def test_a_key_that_does_not_exist_or_is_disabled(cloud: Cloud) -> None:
 
 def test_a_key_of_another_account_is_not_called_unasked(cloud: Cloud) -> None:
     """A file must not make its reader call a stranger's key."""
-    role = cloud.client("sts").assume_role(RoleArn="arn:aws:iam::111122223333:role/r", RoleSessionName="s")
+    role = cloud.client("sts").assume_role(RoleArn="arn:aws:iam::111122223333:role/r", RoleSessionName="session")
     given = role["Credentials"]
     stranger = boto3.Session(
         given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region_name=REGION

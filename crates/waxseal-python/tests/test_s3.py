@@ -189,6 +189,6 @@ def test_no_credentials(moto: Cloud, key: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto.url)
     monkeypatch.setenv("AWS_REGION", REGION)
     with pytest.raises(wax.Error) as caught:
-        wax.open("s3://bucket/x", keys=key)
+        wax.open("s3://bucket/x", keys=key, s3=wax.S3())
     assert caught.value.exit_code in (5, 7)
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)

@@ -193,7 +193,8 @@ def test_long_work_lets_other_threads_run(
 ) -> None:
     prepared = WORK[work](large, folder, key)
     turns = turns_during(prepared)
-    assert turns > 20, f"only {turns} turns in 64 MiB"
+    # Work that keeps the interpreter allows one at most, as the next test shows.
+    assert turns > 3, f"only {turns} turns in 64 MiB"
 
 
 def test_the_measure_of_turns_notices_work_that_keeps_the_interpreter(nobody_is_interrupted: None) -> None:

@@ -41,7 +41,9 @@ class Error(Exception):
             self.add_note(f"hint: {hint}")
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
+        message = str(self.args[0]) if self.args else ""
+        name = getattr(self, "filename", None)
+        return message if name is None else f"{os.fspath(name)}: {message}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = dict(self.__dict__)
@@ -49,7 +51,9 @@ class Error(Exception):
         if isinstance(this, OSError) and this.errno is not None:
             state["errno"] = this.errno
             state["strerror"] = this.strerror
-        return (type(self), (str(self),), state)
+        if isinstance(this, OSError) and this.filename is not None:
+            state["filename"] = this.filename
+        return (type(self), self.args, state)
 
 
 class Bug(Error):

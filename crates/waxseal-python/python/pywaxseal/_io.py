@@ -216,17 +216,22 @@ class SealedWriter(io.BufferedIOBase):
 
     def write(self, data: Buffer, /) -> int:
         """Takes all bytes of a buffer, and returns how many these are. It is one step for other threads."""
-        if not isinstance(data, bytes):
-            view = memoryview(data)
-            data = view if view.c_contiguous else view.tobytes()
+        if isinstance(data, bytes):
+            return self._write(data)
+        # The view is released also after an exception, whose traceback would keep it: the buffer could not be closed.
+        with memoryview(data) as view:
+            return self._write(view if view.c_contiguous else view.tobytes())
+
+    def _write(self, data: bytes | memoryview) -> int:
         with self._locked():
             self._check_open()
             return self._native.write(data)
 
     def tell(self) -> int:
         """Bytes of plaintext that were written."""
-        self._check_open()
-        return self._native.tell()
+        with self._locked():
+            self._check_open()
+            return self._native.tell()
 
     def flush(self) -> None:
         """Does nothing: the file appears only when it is closed."""
