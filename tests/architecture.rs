@@ -39,7 +39,7 @@ const PYTHON: &str = "waxseal_python";
 
 /// The folders with the sources of each crate. Each module of the library counts separately. Each other crate counts as
 /// one.
-const CRATES: [(&str, &str); 6] = [
+const CRATES: [(&str, &str); 7] = [
     ("waxseal", "src"),
     (AWS, "crates/waxseal-aws/src"),
     (AWS_KMS, "crates/waxseal-aws-kms/src"),

@@ -312,7 +312,18 @@ def open_sealed(opened: Opened, source: Source, start: int, end: int, sealed: by
         return opened.ranges.open_range(start, end, sealed)
     except (wax.TamperedError, wax.FormatError) as error:
         check(opened, source, error)
-        raise
+        raise named(error, source.path) from error
+
+
+def named(error: wax.Error, path: str) -> wax.Error:
+    """The same error, which names the object."""
+    if path in str(error):
+        return error
+    made = type(error)(f"{path}: {error}")
+    made.__dict__.update(error.__dict__)
+    if isinstance(made, OSError) and isinstance(error, OSError):
+        made.errno, made.strerror = error.errno, error.strerror
+    return made
 
 
 def check(opened: Opened, source: Source, error: Exception | None) -> None:

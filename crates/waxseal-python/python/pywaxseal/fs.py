@@ -183,7 +183,7 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
             try:
                 opened = Opened(source, self._access(path, given))
             except wax.Error as error:
-                raise named(error, path) from error
+                raise reading.named(error, path) from error
             if not own:
                 self._headers.put(path, opened)
         return opened
@@ -394,7 +394,9 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
         def unseal(item: tuple[Any, Any]) -> tuple[int, bytes | None]:
             (index, (header, source), (start, end), _), data = item
             try:
-                return index, None if isinstance(data, Exception) else reading.open_sealed(header, source, start, end, data)
+                if isinstance(data, Exception):
+                    return index, None
+                return index, reading.open_sealed(header, source, start, end, data)
             except Exception:
                 return index, None
 
@@ -508,17 +510,6 @@ def bounds_of(size: int, start: int | None, end: int | None) -> tuple[int, int]:
     """As a slice counts: from the end if negative."""
     first, last, _ = slice(start, end).indices(size)
     return first, max(first, last)
-
-
-def named(error: wax.Error, path: str) -> wax.Error:
-    """The same error, which names the object."""
-    if path in str(error):
-        return error
-    made = type(error)(f"{path}: {error}")
-    made.__dict__.update(error.__dict__)
-    if isinstance(made, OSError) and isinstance(error, OSError):
-        made.errno, made.strerror = error.errno, error.strerror
-    return made
 
 
 def get_to(file: SealedFile, path: str, callback: Any) -> None:

@@ -19,6 +19,8 @@ from pywaxseal.fs import WaxsealFileSystem
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DISABLE_IMPORT_WARNING"] = "1"
+# All of its servers on 127.0.0.1.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 ray: Any = pytest.importorskip("ray")
 
@@ -34,11 +36,9 @@ def cluster() -> Iterator[None]:
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=150_000_000,
-        _node_ip_address="127.0.0.1",
         _temp_dir=folder,
         log_to_driver=False,
         configure_logging=False,
-        runtime_env={"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}},
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
