@@ -5,7 +5,8 @@ It keeps all keys in memory. It checks each request and each answer with botocor
 this file are found: `Fake.Violations` lists them. It also answers GetCallerIdentity of STS, and five operations of its
 own for tests:
 
-    Fake.Calls       {}                                     all calls until now: operation, region, body
+    Fake.Calls       {}                                     all calls until now: operation, region, body; and the status of
+                                                            the answer, and when the call came (Unix time)
     Fake.Violations  {}                                     what did not conform to the model
     Fake.Fail        {Operation, Code, Status, Times, Message}   the next calls of that operation fail with this error
     Fake.Limit       {PerSecond}                            more calls than this in one second are throttled
@@ -687,8 +688,10 @@ class Handler(BaseHTTPRequestHandler):
             if service == "Fake":
                 status, answer = 200, self.kms.fake(operation, body)
             else:
-                self.kms.calls.append({"Operation": operation, "Region": region, "Body": body})
+                call = {"Operation": operation, "Region": region, "Body": body, "At": time.time()}
+                self.kms.calls.append(call)
                 status, answer = self.kms.answer(operation, region, body)
+                call["Status"] = status
         self.send(status, "application/x-amz-json-1.1", json.dumps(answer).encode())
 
     def send(self, status, kind, body):

@@ -54,6 +54,10 @@ pub(crate) struct VerifiedFile {
     header: Inspection,
     /// Whether only the header and the end were checked.
     quick: bool,
+    /// The ETag of the object in S3: exactly this object was checked. `None` for anything else.
+    e_tag: Option<String>,
+    /// Its version id, if its bucket has versions.
+    version_id: Option<String>,
 }
 
 #[pymethods]
@@ -166,6 +170,10 @@ pub(crate) fn verify(
             Err(_) => return Err(Error::Invalid("only what can seek is verified: a file, and no pipe".into()).into()),
         }
     };
+    let (e_tag, version_id) = match &source {
+        Source::Object(object, _) => (Some(object.etag().to_owned()), object.version_id().map(str::to_owned)),
+        Source::File(_) | Source::Python(_) => (None, None),
+    };
     if quick {
         let opened = access.run(py, move |openers, demands| parallel::Opened::open(source, openers, demands))?;
         return Ok(VerifiedFile {
@@ -173,6 +181,8 @@ pub(crate) fn verify(
             header: Inspection::of(&opened.header, None),
             key: opened.by.key,
             quick,
+            e_tag,
+            version_id,
         });
     }
     // All bytes are read here and opened on all threads, as a file object of Python needs it.
@@ -182,7 +192,7 @@ pub(crate) fn verify(
     let Access { openers, demands, .. } = access;
     let opened = cancellable(py, move |stop| whole(&source, &each(&openers), &demands, stop))??;
     let header = Inspection::of(&opened.header, None);
-    Ok(VerifiedFile { plaintext_size: opened.plaintext_len, key: opened.by.key, header, quick })
+    Ok(VerifiedFile { plaintext_size: opened.plaintext_len, key: opened.by.key, header, quick, e_tag, version_id })
 }
 
 fn whole(source: &Source, openers: &[&dyn KeyOpener], demands: &Demands, stop: &Stop) -> waxseal::Result<Opened> {
@@ -213,7 +223,8 @@ fn by_reading(py: Python<'_>, source: Source, openers: &[&dyn KeyOpener], demand
         at += made as u64;
     }
     let header = Inspection::of(&opened.header, None);
-    Ok(VerifiedFile { plaintext_size: opened.len(), key: opened.by.key, header, quick: false })
+    let (e_tag, version_id) = (None, None);
+    Ok(VerifiedFile { plaintext_size: opened.len(), key: opened.by.key, header, quick: false, e_tag, version_id })
 }
 
 /// A path of this machine.

@@ -14,7 +14,7 @@ use waxseal::rewrap::{
     Verified,
 };
 use waxseal_aws_kms::{AccountRule, KeyArn, KmsKeyName, SourceRule};
-use waxseal_aws_s3::{RewrapOptions, S3Name};
+use waxseal_aws_s3::{RewrapOptions, RewrappedObject, S3Name};
 
 use crate::aws::{KmsChoice, S3Settings};
 use crate::boto;
@@ -37,6 +37,16 @@ pub(crate) struct RewrapResult {
     new_keys: Vec<String>,
     /// The key service's ids of the requests, which prove the rotation.
     request_ids: Vec<String>,
+    /// The public id of the data key, which no rewrap changes. It is in the key service's log. `None` after a failure.
+    data_key_id: Option<String>,
+    /// The ETag of the object that was read. `None` for a local file and after a failure, as in all of the next.
+    old_e_tag: Option<String>,
+    /// The ETag of the object that is there now.
+    e_tag: Option<String>,
+    /// The version that was read, in a bucket with versions. It keeps the old slots.
+    old_version_id: Option<String>,
+    /// The version that is there now.
+    version_id: Option<String>,
     /// What was wrong with the header before, and what else to know.
     warnings: Vec<String>,
     /// Why nothing was done, as an exception; `None` after a success.
@@ -99,7 +109,7 @@ fn one(path: &Bound<'_, PyAny>, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<
     };
     let path = path.clone().unbind();
     match done {
-        Ok((report, mut warnings)) => {
+        Ok(Done { report, mut warnings, data_key_id, object }) => {
             warnings.extend(report.warnings.iter().map(ToString::to_string));
             let names =
                 |name: fn(&Change) -> Option<&SlotName>| report.changes.iter().filter_map(name).map(shown).collect();
@@ -110,6 +120,11 @@ fn one(path: &Bound<'_, PyAny>, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<
                 new_keys: names(|change| change.new.as_ref()),
                 request_ids: report.changes.iter().filter_map(|change| change.request_id.clone()).collect(),
                 warnings,
+                data_key_id,
+                old_e_tag: object.as_ref().map(|object| object.old_e_tag.clone()),
+                e_tag: object.as_ref().map(|object| object.e_tag.clone()),
+                old_version_id: object.as_ref().and_then(|object| object.old_version_id.clone()),
+                version_id: object.and_then(|object| object.version_id),
                 error: None,
             })
         }
@@ -128,6 +143,11 @@ fn one(path: &Bound<'_, PyAny>, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<
                 new_keys: none(),
                 request_ids: none(),
                 warnings: none(),
+                data_key_id: None,
+                old_e_tag: None,
+                e_tag: None,
+                old_version_id: None,
+                version_id: None,
                 error,
             })
         }
@@ -140,8 +160,31 @@ fn shown(name: &SlotName) -> String {
     if name.key_id.is_empty() { name.kind.name().into() } else { name.key_id.clone() }
 }
 
-/// What was done, and warnings.
-type Done = (Report, Vec<String>);
+/// What was done.
+struct Done {
+    report: Report,
+    warnings: Vec<String>,
+    data_key_id: Option<String>,
+    object: Option<Replaced>,
+}
+
+/// An object before and after. Both are the same if nothing was written.
+struct Replaced {
+    old_e_tag: String,
+    e_tag: String,
+    old_version_id: Option<String>,
+    version_id: Option<String>,
+}
+
+impl From<RewrappedObject> for Replaced {
+    fn from(done: RewrappedObject) -> Self {
+        let (e_tag, version_id) = match done.new {
+            Some(new) => (new.etag, new.version_id),
+            None => (done.old_etag.clone(), done.old_version_id.clone()),
+        };
+        Self { old_e_tag: done.old_etag, e_tag, old_version_id: done.old_version_id, version_id }
+    }
+}
 
 /// What is done with every file.
 struct Job {
@@ -212,11 +255,11 @@ impl Job {
     fn local(&self, path: PathBuf) -> waxseal::Result<Done> {
         let mut file = InPlace::begin(DiskFile::open(path)?)?;
         let plan = self.plan(file.header())?;
-        let warnings = warnings(file.header());
+        let (warnings, data_key_id) = (warnings(file.header()), data_key_id(file.header()));
         if file.copies(&plan)? {
             self.see_that_it_is_whole(&mut file)?;
         }
-        Ok((file.apply(&plan)?, warnings))
+        Ok(Done { report: file.apply(&plan)?, warnings, data_key_id: Some(data_key_id), object: None })
     }
 
     /// A new file will replace this one, so no other program may be writing it.
@@ -233,6 +276,10 @@ impl Job {
         let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
         Err(Error::io("copying the file to make room for its keys, while it may still be written", busy))
     }
+}
+
+fn data_key_id(header: &Header) -> String {
+    header.bank().binding.data_key_id.to_string()
 }
 
 fn warnings(header: &Header) -> Vec<String> {
@@ -441,14 +488,15 @@ fn object(py: Python<'_>, name: &S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) -
     let rewrapped = interrupt::wait(py, move || {
         let s3 = s3.handle()?.with_gate(gate);
         let object = s3.object(&name)?;
-        let mut told = Vec::new();
+        let (mut told, mut id) = (Vec::new(), None);
         let plan = |header: &Header| {
-            told = warnings(header);
+            (told, id) = (warnings(header), Some(data_key_id(header)));
             job.plan(header)
         };
         let done = s3.rewrap(&object, plan, RewrapOptions::default())?;
         told.extend(done.new.iter().flat_map(|new| new.warnings.iter().map(ToString::to_string)));
-        Ok::<Done, Error>((done.report, told))
+        let report = done.report.clone();
+        Ok::<Done, Error>(Done { report, warnings: told, data_key_id: id, object: Some(done.into()) })
     });
     if rewrapped.is_err() {
         cancelled.set();
