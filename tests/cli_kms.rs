@@ -541,5 +541,5 @@ fn a_connection_in_the_clear_is_warned_of_once() {
     let told = run(&[], "0.0.0.0");
     assert_eq!(told.matches(words).count(), 1, "{told}");
     assert!(told.contains("data keys"), "{told}");
-    assert_eq!((run(&["-q"], "0.0.0.0"), run(&[], "127.0.0.1")), (String::new(), String::new()));
+    assert!(!run(&["-q"], "0.0.0.0").contains(words) && !run(&[], "127.0.0.1").contains(words));
 }
