@@ -452,7 +452,7 @@ fn files_stay_readable() {
 #[test]
 fn the_engines_follow_the_rules() {
     let sources = files(ENGINES, ".rs");
-    assert!(sources.len() > 10, "the sources of {ENGINES} were not found");
+    assert!(sources.len() > 5, "the sources of {ENGINES} were not found");
     for path in sources {
         let code = code_of(&read(&path));
         assert!(code.lines().count() <= 600, "{} has more than 600 lines", path.display());
