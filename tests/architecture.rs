@@ -72,7 +72,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All files below `folder` whose names end in `suffix`, as paths from the root.
+/// All files below `folder` whose names end in `suffix`, as paths from the root. What Cargo has built is left out.
 fn files(folder: &str, suffix: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -80,7 +80,7 @@ fn files(folder: &str, suffix: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                folders.extend(Some(path).filter(|path| !path.ends_with("target")));
             } else if path.to_string_lossy().ends_with(suffix) {
                 found.push(path.strip_prefix(root()).unwrap().to_owned());
             }
@@ -450,6 +450,23 @@ fn files_stay_readable() {
     }
 }
 
+/// The engines' tests follow the rules of all code. Their lock file keeps the engines out of that of the project.
+#[test]
+fn the_engines_follow_the_rules() {
+    let sources = files(ENGINES, ".rs");
+    assert!(sources.len() > 5, "the sources of {ENGINES} were not found");
+    for path in sources {
+        let code = code_of(&read(&path));
+        assert!(code.lines().count() <= 600, "{} has more than 600 lines", path.display());
+        for word in ["unsafe ", "todo!", "unimplemented!"] {
+            assert!(words(&code, word).next().is_none(), "{}: {word}", path.display());
+        }
+    }
+    let crates = |lock: &str| read(lock).lines().filter(|line| line.starts_with("name = \"datafusion")).count();
+    assert!(crates("tests/engines/Cargo.lock") > 10);
+    assert_eq!(crates("Cargo.lock"), 0, "an engine is in the project's lock file");
+}
+
 #[test]
 fn the_architecture_names_the_order_and_every_module() {
     let text = read("ARCHITECTURE.md");
@@ -474,12 +491,16 @@ fn manifests() -> Vec<(PathBuf, String)> {
     folders.into_iter().map(|folder| (folder.clone(), read(folder.join("Cargo.toml")))).collect()
 }
 
+/// The engines that are tested over sealed files are a workspace of their own.
+const ENGINES: &str = "tests/engines";
+
 /// A paragraph of dependencies begins with a comment that says what they are for. The workspace's table says it once
 /// for all crates.
 #[test]
 fn every_dependency_says_what_for() {
     let mut seen = 0;
-    for (folder, manifest) in manifests() {
+    let engines = files(ENGINES, "Cargo.toml").into_iter().map(|path| (path.with_file_name(""), read(path)));
+    for (folder, manifest) in manifests().into_iter().chain(engines) {
         let mut explained = false;
         let mut in_dependencies = false;
         for line in manifest.lines() {
@@ -604,6 +625,7 @@ fn links_lead_somewhere() {
     let mut documents = files("docs", ".md");
     documents.extend(files("spec", ".md"));
     documents.extend(manifests().into_iter().skip(1).map(|(folder, _)| folder.join("README.md")));
+    documents.extend(files(ENGINES, ".md"));
     let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
     documents.extend(top.map(PathBuf::from));
     for document in documents {

@@ -17,16 +17,27 @@ use support::{REGION, clear_aws_environment, small_kms};
 use waxseal::SealOptions;
 use waxseal::format::Pairs;
 
+/// The system's Go, or a pinned one that is installed below `target/`.
+fn program_go() -> &'static Path {
+    static GO: OnceLock<PathBuf> = OnceLock::new();
+    GO.get_or_init(|| {
+        if Command::new("go").arg("version").output().is_ok_and(|output| output.status.success()) {
+            return "go".into();
+        }
+        let folder = support::environment("go-python", include_str!("support/requirements-go.txt"));
+        let python = folder.unwrap_or_else(|missing| panic!("these tests need Go 1.19 or newer, or {missing}"));
+        python.with_file_name("go")
+    })
+}
+
 /// Go, with everything that it writes below `target/`, and without a network.
 fn go(args: &[&str]) -> Output {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
-    let mut command = Command::new("go");
+    let mut command = Command::new(program_go());
     command.args(args).current_dir(support::root().join("readers/go"));
     command.env("GOCACHE", target.join("cache")).env("GOPATH", target.join("path")).env("GOENV", "off");
     command.env("GOFLAGS", "-mod=readonly").env("GOPROXY", "off").env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0");
-    let output = command.output();
-    let output =
-        output.unwrap_or_else(|error| panic!("these tests need Go 1.19 or newer (Debian: golang-go): {error}"));
+    let output = command.output().unwrap();
     assert!(output.status.success(), "go {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
