@@ -390,10 +390,10 @@ fn answers_that_do_not_match() {
         (header("ETag", Some("*")), "cannot be used"),
         (header("ETag", Some("\"a\tb\"")), "cannot be used"),
         (header("Content-Range", None), "not the range"),
-        (header("Content-Range", Some("bytes 0-131143/99999999999999999999")), "cannot be"),
+        (header("Content-Range", Some("bytes 0-131143/99999999999999999999")), "impossible range"),
         (header("Content-Range", Some("bytes 1-131144/1000000")), "another range"),
         (header("Content-Range", Some("bytes 0-131142/1000000")), "another range"),
-        (header("Content-Range", Some("bytes 0-131143/131143")), "cannot be"),
+        (header("Content-Range", Some("bytes 0-131143/131143")), "impossible range"),
         (header("Content-Range", Some("bytes 0-99/100")), "another range"),
         (S3Fault::alter(|answer| answer.body.push(0)), "another range"),
     ] {

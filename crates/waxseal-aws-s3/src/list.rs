@@ -245,7 +245,7 @@ mod tests {
         for (keys, why) in [
             (vec!["b/c"], "without the prefix"),
             (vec!["a%ff"], "not text"),
-            (vec![""], "cannot be"),
+            (vec![""], "impossible key"),
             (vec!["a"; PAGE + 1], "more objects"),
         ] {
             let error = pages("s3://abc/a").add(page(&keys, None)).unwrap_err().to_string();

@@ -60,7 +60,7 @@ def test_a_fork_while_a_thread_works(folder: Path, key: str) -> None:
     def work() -> None:
         nonlocal turns
         while not end.is_set():
-            everything(str(folder), "thread", key)
+            everything(str(folder), f"thread{turns}", key)
             turns += 1
 
     thread = threading.Thread(target=work)

@@ -36,7 +36,7 @@ def opened(sealed: bytes, **more: Any) -> bytes:
 
 def test_an_alias_an_arn_and_no_key_at_all(cloud: Cloud, folder: Path) -> None:
     arn = cloud.create_key()
-    alias = cloud.alias("backups", arn)
+    alias = cloud.alias("by-alias", arn)
     sealed = seal(alias, context={"env": "prod"})
     # As with the program: without `keys`, the keys of one's own account.
     assert opened(sealed) == b"content"
