@@ -257,12 +257,12 @@ fn a_question_has_a_line_of_its_own() {
 fn several_inputs_have_one_bar() {
     let place = Place::new();
     place.sealed("a.wax", &[7; 3_000]);
-    for (list, bar) in [("p q", "1/2 files, "), ("--files-from list", "1 files, ")] {
-        place.write("list", "p\nq\n");
-        let script = format!(
-            "rm -f p q; mkfifo p q; {{ sleep 1; cat a.wax; }} > p & {{ sleep 2; cat a.wax; }} > q & \
-             {WAXSEAL} verify -k file:k {list}"
-        );
+    let pipes = format!(
+        "mkfifo p q; {{ sleep 1; cat a.wax; }} > p & {{ sleep 2; cat a.wax; }} > q & {WAXSEAL} verify -k file:k p q"
+    );
+    let list = "{ sleep 1; echo a.wax; sleep 1; echo b.wax; }";
+    let list = format!("cp a.wax b.wax; {list} | {WAXSEAL} verify -k file:k --files-from -");
+    for (script, bar) in [(pipes, "1/2 files, "), (list, "1 files, ")] {
         let seen = look(terminal(&place, "", &["sh", "-c", &script]), &[]);
         let text = seen.text();
         assert_eq!(seen.code, Some(0), "{text}");
