@@ -96,7 +96,7 @@ async fn what_is_written_is_sealed_and_read_back() {
 
 /// What a session asked of the store when it created the table, and what for its query.
 async fn watch(lake: &Lake, query: &str) -> (i64, Vec<Request>, Vec<Request>) {
-    lake.watched.take();
+    let _ = lake.watched.take();
     let session = lake.table().await.unwrap();
     let created = lake.watched.take();
     let found = number(&session, query).await;
