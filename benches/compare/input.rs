@@ -1,7 +1,7 @@
 //! The input files of the programs.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::options::show_size;
@@ -28,17 +28,35 @@ pub(crate) fn prepare(workplace: &Workplace, len: u64, series: &[&Series], found
 /// A new folder. Its file `in` contains the files of the Rust toolchain, repeated as often as necessary.
 pub(crate) fn make(workplace: &Workplace, folder: &Path, len: u64) {
     fs::create_dir(folder).unwrap();
-    let path = folder.join("in");
     let sysroot = workplace.shell(workplace.folder(), "rustc --print sysroot").unwrap();
-    let files = files(Path::new(sysroot.trim()));
-    let (mut out, mut left) = (File::create(&path).unwrap(), len);
-    for file in files.iter().cycle() {
-        left -= std::io::copy(&mut File::open(file).unwrap().take(left), &mut out).unwrap();
-        if left == 0 {
-            break;
+    let mut files = files(Path::new(sysroot.trim()));
+    files.reverse();
+    write_in_pieces(&mut Chain { left: files, file: None, again: Vec::new() }.take(len), &folder.join("in"));
+}
+
+/// The content of files, one after another, again and again.
+struct Chain {
+    /// The next file is the last one here.
+    left: Vec<PathBuf>,
+    file: Option<File>,
+    again: Vec<PathBuf>,
+}
+
+impl std::io::Read for Chain {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.file.as_mut().map_or(Ok(0), |file| file.read(buffer))? {
+                0 => {}
+                read => return Ok(read),
+            }
+            if self.left.is_empty() {
+                self.left = self.again.drain(..).rev().collect();
+            }
+            let Some(path) = self.left.pop() else { return Ok(0) };
+            self.file = Some(File::open(&path)?);
+            self.again.push(path);
         }
     }
-    rewrite(&path);
 }
 
 /// All files below `folder` that are not empty, always in the same order.
@@ -58,24 +76,23 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Writes the file again in large pieces, and syncs it, because only clean pages can be dropped.
+/// Writes the file again in large pieces.
 fn rewrite(path: &Path) {
     let new = path.with_extension("new");
-    let (mut from, mut to) = (File::open(path).unwrap(), File::create(&new).unwrap());
-    let mut piece = vec![0; PIECE];
+    write_in_pieces(&mut File::open(path).unwrap(), &new);
+    fs::rename(new, path).unwrap();
+}
+
+/// Syncs the file at the end, because only clean pages can be dropped.
+fn write_in_pieces(from: &mut impl Read, path: &Path) {
+    let (mut to, mut piece) = (File::create(path).unwrap(), Vec::with_capacity(PIECE));
     loop {
-        let mut len = 0;
-        while len < PIECE {
-            match from.read(&mut piece[len..]).unwrap() {
-                0 => break,
-                read => len += read,
-            }
-        }
-        if len == 0 {
+        piece.clear();
+        from.by_ref().take(PIECE as u64).read_to_end(&mut piece).unwrap();
+        if piece.is_empty() {
             break;
         }
-        to.write_all(&piece[..len]).unwrap();
+        to.write_all(&piece).unwrap();
     }
     to.sync_all().unwrap();
-    fs::rename(new, path).unwrap();
 }

@@ -17,11 +17,13 @@ pub(crate) struct Options {
     /// The arguments as given, for the report.
     pub(crate) given: String,
     pub(crate) extent: Extent,
-    /// Size of the file in the main series.
+    /// Size of the file in the main series. The sizes of the series over sizes are fractions and multiples of it.
     pub(crate) len: u64,
     pub(crate) rounds: usize,
-    /// Sizes of the series over sizes.
-    pub(crate) sizes: Vec<u64>,
+    /// The series that have tables only, instead of those that have pictures.
+    pub(crate) more: bool,
+    /// The pictures are drawn again, and nothing is measured.
+    pub(crate) draw: bool,
     /// The name of a series, or a part of the name of programs.
     pub(crate) only: Option<String>,
     /// The program that was built with this bench, unless the user names another.
@@ -30,11 +32,9 @@ pub(crate) struct Options {
     pub(crate) idle: Duration,
 }
 
-const USAGE: &str = "options: --mib N, --rounds N, --sizes 1KiB,64MiB,..., --full, --quick, --only NAME, --tool PATH";
-/// The complete names that `--only` accepts.
-const SERIES: [&str; 10] = ["file", "synced", "pipe", "peers", "verify", "one-core", "cold", "idle", "kms", "size"];
-const SIZES: &str = "1KiB,1MiB,64MiB,1GiB";
-const LARGE_SIZES: &str = "2GiB,4GiB,8GiB";
+/// The least size for publication, and the usual one.
+pub(crate) const PUBLISHED: u64 = 1 << 30;
+const USAGE: &str = "options: --mib N, --rounds N, --more, --quick, --draw, --only NAME, --tool PATH";
 
 impl Options {
     /// `cargo bench` passes `--bench`. Without it, this is a test.
@@ -52,10 +52,10 @@ impl Options {
             let number = |text: &str| text.parse::<u32>().map_err(|error| format!("{text}: {error}"));
             match *word {
                 "--bench" | "--quick" => {}
-                "--full" => options.sizes.extend(sizes(LARGE_SIZES)?),
+                "--more" => options.more = true,
+                "--draw" => options.draw = true,
                 "--mib" => options.len = u64::from(number(value()?)?.max(1)) << 20,
                 "--rounds" => options.rounds = number(value()?)?.max(1) as usize,
-                "--sizes" => options.sizes = sizes(value()?)?,
                 "--only" => options.only = Some(value()?.to_owned()),
                 "--tool" => options.tool = value()?.to_owned(),
                 other => return Err(format!("{other} is not known; {USAGE}")),
@@ -64,23 +64,24 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether the user may want the series `name`.
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| !SERIES.contains(&only.as_str()) || only == name)
+    /// Whether the AWS Encryption CLI is compared. It must be installed for it.
+    pub(crate) fn wants_kms(&self) -> bool {
+        self.more || self.only.as_deref() == Some("kms")
     }
 
     fn of(extent: Extent) -> Self {
-        let (len, rounds, names, idle) = match extent {
-            Extent::Whole => (1 << 30, 5, SIZES, 5),
-            Extent::Quick => (64 << 20, 2, "1KiB,1MiB", 1),
-            Extent::Test => (1 << 20, 1, "1KiB", 0),
+        let (len, rounds, idle) = match extent {
+            Extent::Whole => (PUBLISHED, 7, 5),
+            Extent::Quick => (64 << 20, 2, 1),
+            Extent::Test => (1 << 20, 1, 0),
         };
         Self {
             given: String::new(),
             extent,
             len,
             rounds,
-            sizes: sizes(names).unwrap_or_default(),
+            more: false,
+            draw: false,
             only: None,
             tool: env!("CARGO_BIN_EXE_waxseal").to_owned(),
             idle: Duration::from_secs(idle),
@@ -89,16 +90,6 @@ impl Options {
 }
 
 const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-
-fn sizes(list: &str) -> Result<Vec<u64>, String> {
-    list.split(',').map(|text| size(text).ok_or_else(|| format!("{text} is not a size like 64MiB"))).collect()
-}
-
-fn size(text: &str) -> Option<u64> {
-    let (unit, shift) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
-    let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
-    (count > 0).then_some(u64::from(count) << shift)
-}
 
 /// `64 MiB`
 pub(crate) fn show_size(len: u64) -> String {

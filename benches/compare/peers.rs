@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::input;
-use crate::options::{Extent, Options};
+use crate::options::Options;
 use crate::support;
 use crate::workplace::Workplace;
 
@@ -41,6 +41,8 @@ struct Needs {
     version: &'static str,
     /// A command that creates its keys.
     setup: &'static str,
+    /// How it is installed.
+    install: &'static str,
 }
 
 /// `sealing` and `opening` are the complete commands for streams. For files, text is appended.
@@ -52,7 +54,8 @@ fn peer(name: &'static str, sealed: &'static str, streams: [&str; 2], files: [&s
 
 fn tool() -> (Peer, Needs) {
     let streams = ["waxseal encrypt --no-sync -k file:../wax.key", "waxseal decrypt --no-sync -k file:../wax.key"];
-    let needs = Needs { programs: &["waxseal"], version: "waxseal --version", setup: "waxseal key new wax.key" };
+    let needs =
+        Needs { programs: &["waxseal"], version: "waxseal --version", setup: "waxseal key new wax.key", install: "" };
     (peer("waxseal", "in.wax", streams, ["-o out in", "-o out in.wax"]), needs)
 }
 
@@ -74,6 +77,7 @@ fn candidates() -> Vec<(Peer, Needs)> {
                 programs: &["age", "age-keygen"],
                 version: "age --version",
                 setup: "age-keygen -o age.key && age-keygen -y age.key > age.pub",
+                install: "Debian has it as age",
             },
         ),
         (
@@ -82,11 +86,17 @@ fn candidates() -> Vec<(Peer, Needs)> {
                 programs: &["rage", "rage-keygen"],
                 version: "rage --version",
                 setup: "rage-keygen -o rage.key && rage-keygen -y rage.key > rage.pub",
+                install: "cargo install rage --version 0.12.1 --locked --root target/tools",
             },
         ),
         (
-            peer("openssl enc (unauthenticated)", "in.ssl", openssl, ["-in in -out out", "-in in.ssl -out out"]),
-            Needs { programs: &["openssl"], version: "openssl version", setup: "true" },
+            peer("openssl (unauthenticated)", "in.ssl", openssl, ["-in in -out out", "-in in.ssl -out out"]),
+            Needs {
+                programs: &["openssl"],
+                version: "openssl version",
+                setup: "true",
+                install: "Debian has it as openssl",
+            },
         ),
         (
             Peer {
@@ -94,7 +104,12 @@ fn candidates() -> Vec<(Peer, Needs)> {
                 open: gpg[1].clone(),
                 ..peer("gpg", "in.gpg", [&format!("{GPG} -c"), &format!("{GPG} -d")], ["", ""])
             },
-            Needs { programs: &["gpg", "gpgconf"], version: "gpg --version", setup: "true" },
+            Needs {
+                programs: &["gpg", "gpgconf"],
+                version: "gpg --version",
+                setup: "true",
+                install: "Debian has it as gnupg",
+            },
         ),
         (
             peer(
@@ -107,6 +122,7 @@ fn candidates() -> Vec<(Peer, Needs)> {
                 programs: &["python"],
                 version: "python -c 'import cryptography, cryptography.cobblestone; print(cryptography.__version__)'",
                 setup: "python cobblestone.py new cobblestone.key",
+                install: "the bench does it if python3 has venv",
             },
         ),
     ]
@@ -137,7 +153,7 @@ pub(crate) fn find(workplace: &mut Workplace, options: &Options) -> Result<Found
             .missing
             .push(("taskset, and with it the series on one core", "not installed, or not allowed on core 0".into()));
     }
-    if options.extent != Extent::Test && options.wants("kms") {
+    if options.wants_kms() {
         match kms(workplace) {
             Ok(peers) => found.kms = peers,
             Err(why) => found.missing.push((AWS_CLI, why)),
@@ -150,7 +166,7 @@ pub(crate) fn find(workplace: &mut Workplace, options: &Options) -> Result<Found
 /// Whether the opened file equals the input.
 fn try_out(workplace: &Workplace, mut peer: Peer, needs: &Needs) -> Result<Peer, String> {
     if let Some(program) = needs.programs.iter().find(|program| !workplace.has(program)) {
-        return Err(format!("{program} is not installed"));
+        return Err(format!("{program} is not installed ({})", needs.install));
     }
     let root = workplace.folder();
     let version = workplace.shell(root, needs.version)?;
@@ -177,7 +193,7 @@ fn kms(workplace: &mut Workplace) -> Result<Vec<Peer>, String> {
     let key = workplace.start_kms();
     let ours = ["encrypt", "decrypt"].map(|what| format!("waxseal {what} --no-sync -k {key}"));
     let ours = peer("waxseal with KMS", "in.kms", ours.each_ref().map(String::as_str), ["-o out in", "-o out in.kms"]);
-    let needs = Needs { programs: &["waxseal"], version: "waxseal --version", setup: "true" };
+    let needs = Needs { programs: &["waxseal"], version: "waxseal --version", setup: "true", install: "" };
     let ours = try_out(workplace, ours, &needs)?;
     let more = format!("-S --commitment-policy require-encrypt-require-decrypt -w key={key}");
     let [seal, open] = ["-e", "-d"].map(|what| format!("aws-encryption-cli {what} {more}"));
@@ -190,6 +206,11 @@ fn kms(workplace: &mut Workplace) -> Result<Vec<Peer>, String> {
         seal_stream: format!("{seal} -i - -o -"),
         open_stream: format!("{open} -i - -o -"),
     };
-    let needs = Needs { programs: &["aws-encryption-cli"], version: "aws-encryption-cli --version", setup: "true" };
+    let needs = Needs {
+        programs: &["aws-encryption-cli"],
+        version: "aws-encryption-cli --version",
+        setup: "true",
+        install: "",
+    };
     Ok(vec![ours, try_out(workplace, theirs, &needs)?])
 }

@@ -1,46 +1,133 @@
-//! The figures as SVG: bars for each series, lines over sizes.
+//! Pictures as SVG: bars for programs on one file, lines over sizes.
 //!
 //! Without a background, and in colours that are readable on white and on black.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
+use crate::csv::{self, Summary};
 use crate::lines;
+use crate::options::show_size;
 use crate::rounds::{Figures, Measured};
-use crate::table::{show, sorted};
 
-pub(crate) const TEXT: &str = "#7d7d7d";
-pub(crate) const TOOL: &str = "#e07b00";
-pub(crate) const COPY: &str = "#9a9a9a";
-/// The other programs. Each has its own colour in line plots.
-pub(crate) const PEERS: [&str; 6] = ["#4a86d8", "#2e9e6b", "#a45ec4", "#c9506b", "#3aa0b0", "#8a8f3c"];
+pub(crate) const TEXT: &str = "#767d86";
+pub(crate) const TOOL: &str = "#d06f00";
+pub(crate) const COPY: &str = "#959ba3";
+pub(crate) const PEER: &str = "#4a86d8";
 
-const WIDTH: f64 = 920.0;
-const LABELS: f64 = 310.0;
-const FIGURES: f64 = 190.0;
-const ROW: f64 = 24.0;
-const HEAD: f64 = 52.0;
+/// Documents show pictures in about this width.
+pub(crate) const WIDTH: f64 = 800.0;
+const LEFT: f64 = 8.0;
+/// The second column: what a program does.
+const WHAT: f64 = 216.0;
+const BARS: f64 = 298.0;
+const BARS_END: f64 = 560.0;
+/// The right ends of the columns with figures.
+const MEDIAN: f64 = 636.0;
+const LEAST: f64 = 712.0;
+const RATIO: f64 = 792.0;
+const ROW: f64 = 22.0;
+/// Between programs.
+const GAP: f64 = 8.0;
+const HEAD: f64 = 82.0;
 
-/// The names of the files, and their content.
-pub(crate) fn all(measured: &[Measured]) -> Vec<(String, String)> {
-    let whole = measured.iter().filter(|one| !one.series.name.starts_with("size-"));
-    let mut files: Vec<_> = whole.map(|one| (format!("{}.svg", one.series.name), bars(one))).collect();
-    let over_sizes: Vec<&Measured> =
-        measured.iter().filter(|one| one.series.name.starts_with("size-") || one.series.name == "file").collect();
-    if over_sizes.len() > 1 {
-        files.push(("sizes.svg".to_owned(), lines::draw(&over_sizes)));
+/// One bar.
+#[derive(Clone)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    /// Empty for a program that does only one thing.
+    pub(crate) what: String,
+    /// The median.
+    pub(crate) seconds: Option<f64>,
+    pub(crate) least: Option<f64>,
+    pub(crate) ratio: Option<f64>,
+}
+
+impl Row {
+    fn new(run: &Figures, measured: &Measured) -> Self {
+        let (name, what) = run.name.split_once(": ").unwrap_or((&run.name, ""));
+        Self {
+            name: name.to_owned(),
+            what: what.to_owned(),
+            seconds: Some(run.seconds()),
+            least: Some(run.least()),
+            ratio: run.ratios(measured).map(|(median, _)| median),
+        }
     }
-    files
+
+    /// The length of the bar.
+    fn longest(&self) -> f64 {
+        self.seconds.or(self.least).unwrap_or_default()
+    }
+
+    /// The colours separate this tool, other tools, and what does no cryptography.
+    pub(crate) fn colour(&self) -> &'static str {
+        match (self.name.as_str(), self.what.as_str()) {
+            ("waxseal", _) | (_, "sealed") => TOOL,
+            (_, "encrypt" | "decrypt") => PEER,
+            _ => COPY,
+        }
+    }
+}
+
+/// The names of the pictures, and their content, for the figures in `folder`.
+pub(crate) fn all(folder: &Path) -> Result<Vec<(String, String)>, String> {
+    let mut files = Vec::new();
+    let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let measured = csv::read(&text("compare.csv"))?;
+    for (name, title) in [("file", "from file to file"), ("pipe", "from pipe to pipe")] {
+        if let Some(one) = measured.iter().find(|one| one.name == name) {
+            files.push((format!("{name}.svg"), bars(&measured_bars(one, title))));
+        }
+    }
+    let sizes: Vec<&Measured> = measured.iter().filter(|one| one.name.starts_with("size-")).collect();
+    if !sizes.is_empty() {
+        let main = measured.iter().find(|one| one.name == "file");
+        files.push(("sizes.svg".to_owned(), lines::draw(&sizes, main)));
+    }
+    for name in ["s3", "engines"] {
+        let text = text(&format!("{name}.csv"));
+        if !text.is_empty() {
+            let summary = csv::summary(&text).map_err(|error| format!("{name}.csv: {error}"))?;
+            files.push((format!("{name}.svg"), bars(&summary)));
+        }
+    }
+    Ok(files)
+}
+
+fn measured_bars(measured: &Measured, title: &str) -> Summary {
+    // `cat to cat` is too long for the column.
+    let base = measured.runs.first().and_then(|run| run.against.split(' ').next()).unwrap_or_default();
+    Summary {
+        title: format!("{}, {title}, unsynced", show_size(measured.len)),
+        subtitle: format!(
+            "all programs in turn, {} rounds; bars: least time, and paler up to the median",
+            measured.rounds
+        ),
+        base: base.to_owned(),
+        rows: by_program(measured),
+    }
+}
+
+/// The fastest program first, by its first row. The rows of a program stay together.
+fn by_program(measured: &Measured) -> Vec<Row> {
+    let with_figures = measured.runs.iter().filter(|run| !run.figures.is_empty());
+    let rows: Vec<Row> = with_figures.map(|run| Row::new(run, measured)).collect();
+    let mut programs: Vec<&[Row]> = rows.chunk_by(|one, next| one.name == next.name).collect();
+    programs.sort_by(|one, other| one[0].longest().total_cmp(&other[0].longest()));
+    programs.concat()
 }
 
 /// The beginning of a picture.
-pub(crate) fn begin(width: f64, height: f64, title: &str, subtitle: &str) -> String {
+pub(crate) fn begin(height: f64, title: &str, subtitle: &str) -> String {
     let mut svg = String::new();
     write!(
         svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-         height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\" fill=\"{TEXT}\" role=\"img\">\n\
-         <title>{0}</title>\n<text x=\"8\" y=\"20\" font-size=\"15\" font-weight=\"bold\">{0}</text>\n\
-         <text x=\"8\" y=\"38\" font-size=\"12\">{1}</text>\n",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+         height=\"{height}\" font-family=\"sans-serif\" font-size=\"14\" fill=\"{TEXT}\" role=\"img\">\n\
+         <title>{0}</title>\n<text x=\"{LEFT}\" y=\"22\" font-size=\"16\" font-weight=\"bold\">{0}</text>\n\
+         <text x=\"{LEFT}\" y=\"43\" font-size=\"13\">{1}</text>\n",
         escape(title),
         escape(subtitle)
     )
@@ -52,49 +139,58 @@ pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The colours separate copies, this tool, and other programs.
-pub(crate) fn colour(name: &str) -> &'static str {
-    match name {
-        _ if name.starts_with("waxseal") => TOOL,
-        _ if name.starts_with("c") && !name.contains(':') => COPY,
-        _ => PEERS[0],
+fn bars(summary: &Summary) -> String {
+    let programs: Vec<&[Row]> = summary.rows.chunk_by(|one, next| one.name == next.name).collect();
+    let longest = summary.rows.iter().map(Row::longest).fold(0.0, f64::max);
+    let height = programs.iter().fold(HEAD, |height, rows| rows.iter().fold(height + GAP, |height, _| height + ROW));
+    let mut svg = begin(height, &summary.title, &summary.subtitle);
+    let base = format!("× {}", summary.base);
+    let least = if summary.rows.iter().any(|row| row.least.is_some()) { "least" } else { "" };
+    for (x, text) in [(MEDIAN, "median"), (LEAST, least), (RATIO, base.as_str())] {
+        write_end(&mut svg, x, HEAD - 12.0, "", &escape(text));
     }
-}
-
-fn bars(measured: &Measured) -> String {
-    let runs = sorted(measured);
-    let longest = runs.last().map_or(1.0, |run| run.seconds());
-    let rounds = measured.series.rounds;
-    let subtitle = format!("seconds, ratio to {}, peak memory; medians; rounds: {rounds}", bases(&runs));
-    let height = (0..runs.len()).fold(HEAD + 8.0, |height, _| height + ROW);
-    let mut svg = begin(WIDTH, height, &measured.series.title, &subtitle);
     let mut top = HEAD;
-    for run in runs {
-        let length = (run.seconds() / longest * (WIDTH - LABELS - FIGURES)).max(1.0);
-        let ratio = run.ratios(measured).map_or_else(String::new, |(median, _)| format!(" ×{median:.2}"));
-        let figures = format!("{} s {ratio}  {:.0} MiB", show(run.seconds()), run.peak_mib());
-        let (base, name) = (top + 15.0, escape(&run.name));
-        let weight = if colour(&run.name) == TOOL { " font-weight=\"bold\"" } else { "" };
-        writeln!(
-            svg,
-            "<text x=\"{}\" y=\"{base}\" text-anchor=\"end\"{weight}>{name}</text>\
-             <rect x=\"{LABELS}\" y=\"{}\" width=\"{length:.1}\" height=\"16\" rx=\"2\" fill=\"{}\"/>\
-             <text x=\"{:.1}\" y=\"{base}\"{weight} xml:space=\"preserve\">{figures}</text>",
-            LABELS - 8.0,
-            top + 2.0,
-            colour(&run.name),
-            LABELS + length + 8.0,
-        )
-        .unwrap();
-        top += ROW;
+    for rows in programs {
+        for (number, row) in rows.iter().enumerate() {
+            bar(&mut svg, row, number == 0, top, longest);
+            top += ROW;
+        }
+        top += GAP;
     }
     svg + "</svg>\n"
 }
 
-/// The quantity of the bars, in words.
-fn bases(runs: &[&Figures]) -> String {
-    let mut names: Vec<&str> = runs.iter().map(|run| run.against.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.join(" or ")
+fn bar(svg: &mut String, row: &Row, first: bool, top: f64, longest: f64) {
+    let (base, colour) = (top + 15.0, row.colour());
+    let length = |seconds: f64| (seconds / longest * (BARS_END - BARS)).max(1.0);
+    let weight = if colour == TOOL { " font-weight=\"bold\"" } else { "" };
+    if first {
+        writeln!(svg, "<text x=\"{LEFT}\" y=\"{base}\"{weight}>{}</text>", escape(&row.name)).unwrap();
+    }
+    writeln!(svg, "<text x=\"{WHAT}\" y=\"{base}\"{weight}>{}</text>", escape(&row.what)).unwrap();
+    let mut rect = |seconds: f64, opacity: &str| {
+        writeln!(
+            svg,
+            "<rect x=\"{BARS}\" y=\"{}\" width=\"{:.1}\" height=\"16\" fill=\"{colour}\"{opacity}/>",
+            top + 2.0,
+            length(seconds),
+        )
+        .unwrap();
+    };
+    rect(row.longest(), if row.least.is_some() { " fill-opacity=\"0.45\"" } else { "" });
+    if let Some(least) = row.least {
+        rect(least, "");
+    }
+    let seconds = |value: f64| if value < 0.1 { format!("{value:.3} s") } else { format!("{value:.2} s") };
+    let figures = [row.seconds.map(seconds), row.least.map(seconds), row.ratio.map(|ratio| format!("{ratio:.2}"))];
+    for (x, figure) in [MEDIAN, LEAST, RATIO].into_iter().zip(figures) {
+        if let Some(text) = figure {
+            write_end(svg, x, base, weight, &text);
+        }
+    }
+}
+
+/// Text that ends at `x`.
+fn write_end(svg: &mut String, x: f64, y: f64, weight: &str, text: &str) {
+    writeln!(svg, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\"{weight}>{text}</text>").unwrap();
 }

@@ -19,11 +19,12 @@ pub(crate) struct Series {
     pub(crate) runs: Vec<Run>,
 }
 
-/// What happens before each run, after the last output was deleted.
+/// What happens before each run.
 #[derive(Clone, Copy)]
 pub(crate) enum Before {
-    Nothing,
-    /// The input is dropped from the page cache.
+    /// Memory is written to and freed.
+    Touching,
+    /// The same, and the input is dropped from the page cache.
     Dropping,
     Waiting(Duration),
 }
@@ -48,21 +49,49 @@ impl Run {
     }
 }
 
-/// Files up to this size are measured in more rounds, because they take little time.
-const SMALL: u64 = 1 << 20;
+/// The series over sizes has these parts of the main size, and these multiples.
+const PARTS: [u64; 2] = [16, 4];
+const MULTIPLES: [u64; 3] = [2, 4, 8];
+/// At most so many rounds of programs in pipes, and of files above the main size. They take minutes.
+const PIPE_ROUNDS: usize = 3;
+const LARGE_ROUNDS: usize = 2;
+/// Small files are measured in more rounds, because they take little time.
+const SMALL: [u64; 2] = [1 << 10, 1 << 20];
 const MORE_ROUNDS: usize = 4;
 /// The AWS Encryption CLI takes tens of seconds for one GiB.
 const KMS_LEN: u64 = 64 << 20;
 
 /// All series, in the order of the report.
 pub(crate) fn plan(options: &Options, found: &Found) -> Vec<Series> {
+    let mut all = if options.more { Vec::new() } else { with_pictures(options, found) };
+    if options.more || options.only.is_some() || options.extent == Extent::Test {
+        all.extend(with_tables(options, found));
+    }
+    select(options, &mut all);
+    all
+}
+
+/// The main series: all programs with one file, in pipes, and over sizes.
+fn with_pictures(options: &Options, found: &Found) -> Vec<Series> {
+    let len = options.len;
+    let pipe = series(options, "pipe", "pipe to pipe", len, pipes(found));
+    let mut all = vec![
+        series(options, "file", "file to file, unsynced", len, files(found)),
+        Series { rounds: pipe.rounds.min(PIPE_ROUNDS), ..pipe },
+    ];
+    for size in PARTS.map(|part| len / part).into_iter().chain(MULTIPLES.map(|factor| len * factor)) {
+        let name = format!("size-{}", show_size(size).replace(' ', "-"));
+        let one = series(options, &name, "file to file, unsynced", size, over_sizes(found, size));
+        let most = if size > len { LARGE_ROUNDS } else { one.rounds };
+        all.push(Series { rounds: one.rounds.min(most), ..one });
+    }
+    all
+}
+
+fn with_tables(options: &Options, found: &Found) -> Vec<Series> {
     let len = options.len;
     let mut all = vec![
-        series(options, "file", "file to file, unsynced", len, few(found)),
         series(options, "synced", "file to file, synced", len, synced(found)),
-        series(options, "pipe", "pipe to pipe", len, pipes(std::slice::from_ref(&found.tool))),
-        series(options, "peers", "file to file, unsynced, other programs", len, peers(found)),
-        series(options, "peers-pipe", "pipe to pipe, other programs", len, pipes(&found.peers)),
         series(options, "verify", "reading alone", len, reading(found)),
     ];
     if found.taskset {
@@ -79,19 +108,18 @@ pub(crate) fn plan(options: &Options, found: &Found) -> Vec<Series> {
         let title = "key in an emulator of AWS KMS, unsynced";
         all.push(series(options, "kms", title, len.min(KMS_LEN), kms(&found.kms)));
     }
-    for size in options.sizes.iter().copied().filter(|size| *size != len) {
-        let name = format!("size-{}", show_size(size).replace(' ', "-"));
-        let runs = if size > len { large(found, size) } else { files(found) };
-        all.push(series(options, &name, "file to file, unsynced", size, runs));
+    for size in SMALL {
+        let name = format!("small-{}", show_size(size).replace(' ', "-"));
+        let one = series(options, &name, "file to file, unsynced", size, files(found));
+        let more = if options.extent == Extent::Whole { MORE_ROUNDS } else { 1 };
+        all.push(Series { rounds: one.rounds * more, ..one });
     }
-    select(options, &mut all);
     all
 }
 
 fn series(options: &Options, name: &str, title: &str, len: u64, runs: Vec<Run>) -> Series {
-    let more = if len <= SMALL && options.extent == Extent::Whole { MORE_ROUNDS } else { 1 };
     let title = format!("{}, {title}", show_size(len));
-    Series { name: name.to_owned(), title, len, rounds: options.rounds * more, before: Before::Nothing, runs }
+    Series { name: name.to_owned(), title, len, rounds: options.rounds, before: Before::Touching, runs }
 }
 
 /// Keeps only what `--only` names: complete series, or programs and the run with which they are compared.
@@ -125,12 +153,7 @@ fn few(found: &Found) -> Vec<Run> {
     copies().into_iter().chain(pair(&found.tool, "cp")).collect()
 }
 
-/// The other programs take seconds. In this time, the memory of the previous output is used for other things. In a
-/// common series, the results would depend on which memory is free. So these programs have their own series.
-fn peers(found: &Found) -> Vec<Run> {
-    copies().into_iter().take(1).chain(found.peers.iter().flat_map(|peer| pair(peer, "cp"))).collect()
-}
-
+/// Copies, this tool and all others.
 fn files(found: &Found) -> Vec<Run> {
     few(found).into_iter().chain(found.peers.iter().flat_map(|peer| pair(peer, "cp"))).collect()
 }
@@ -143,10 +166,10 @@ fn synced(found: &Found) -> Vec<Run> {
     runs
 }
 
-fn pipes(peers: &[Peer]) -> Vec<Run> {
+fn pipes(found: &Found) -> Vec<Run> {
     let base = "cat to cat";
     let mut runs = vec![Run::new(base, "cat in | cat > out", base)];
-    for peer in peers {
+    for peer in std::iter::once(&found.tool).chain(&found.peers) {
         let name = |what: &str| format!("{}: {what}", peer.name);
         runs.push(Run::new(&name("encrypt"), &format!("cat in | {} > out", peer.seal_stream), base));
         runs.push(Run::new(&name("decrypt"), &format!("cat {} | {} > out", peer.sealed, peer.open_stream), base));
@@ -172,8 +195,8 @@ fn cold(found: &Found) -> Vec<Run> {
     runs
 }
 
-/// Above the main series' size: programs that do not take minutes, and only as many files as fit into memory.
-fn large(found: &Found, len: u64) -> Vec<Run> {
+/// Programs that do not take minutes with the largest files, and only as many files as fit into memory.
+fn over_sizes(found: &Found, len: u64) -> Vec<Run> {
     let mut runs = few(found);
     runs.extend(found.peers.iter().take(1).flat_map(|peer| pair(peer, "cp")).take(1));
     if len.saturating_mul(3) > machine::memory() / 5 * 4 {

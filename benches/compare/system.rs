@@ -25,6 +25,16 @@ pub(crate) fn start_write_back(file: &File, start: u64, len: u64) {
     let _ = (file, start, len);
 }
 
+/// `bytes` of memory with something written to every page.
+pub(crate) fn touched(bytes: u64) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let mut memory = vec![0_u8; usize::try_from(bytes).unwrap_or(0)];
+    for page in memory.chunks_mut(PAGE) {
+        page[0] = 1;
+    }
+    std::hint::black_box(memory)
+}
+
 /// Whether files can be dropped from the page cache on this system.
 pub(crate) const CAN_DROP: bool = cfg!(target_os = "linux");
 

@@ -10,20 +10,21 @@ use crate::rounds::{Figures, Measured};
 pub(crate) struct Report<'a> {
     pub(crate) options: &'a Options,
     pub(crate) found: &'a Found,
-    pub(crate) measured: &'a [Measured<'a>],
+    pub(crate) measured: &'a [Measured],
     pub(crate) file_system: String,
 }
 
 const HOW: &str = "\
-Every round runs each program of a table once, in random order; right before each run the output before it was \
-deleted, and nothing else was done to memory. Inputs are real files (those of a Rust toolchain, one after the other), \
-in the page cache unless said otherwise, written in pieces of 128 KiB. Seconds are from the start of the program to its \
-end. A ratio is the median of the ratios to the program named beside it within a round, or the ratio of the least \
-times. CPU is user and system time of all processes, in the median; memory is the most that the largest process had \
-resident in any round, never shown below that of the process that measures (2.5 MiB).
+Every round runs each program of a table once, in random order. Before each run, as much memory as the output needs \
+was taken and written to. Right before the run, this memory was freed and the output before it was deleted, so that the \
+host of a virtual machine has the pages there (not in the series after idleness). Inputs are real files (those of a Rust toolchain, one \
+after the other), in the page cache unless said otherwise, written in pieces of 128 KiB. Seconds are from the start of \
+the program to its end. A ratio is the median of the ratios to the program named beside it within a round, or the ratio \
+of the least times. CPU is user and system time of all processes, in the median; memory is the most that the largest \
+process had resident in any round, never shown below that of the process that measures (2.5 MiB).
 
 Unsynced stands beside unsynced: waxseal runs with `--no-sync`, since the others leave it to the system when their \
-output reaches the disk. In the synced table waxseal syncs as it does by default, the copy by two threads syncs its \
+output reaches the disk. If a table is synced, waxseal syncs as it does by default, the copy by two threads syncs its \
 file, and `cp` is followed by `sync out`. The copy by two threads is this bench's own, without cryptography: \
 `pread` and `pwrite` of 256 KiB in tasks of 1 MiB, the output preallocated. It is the limit of what two threads \
 that go through memory can do. `openssl enc` (AES-256-CTR) does not authenticate. gpg and openssl are asked for the \
@@ -66,29 +67,17 @@ impl Report<'_> {
         }
         text
     }
-
-    /// `compare.csv`: every run of every program.
-    pub(crate) fn csv(&self) -> String {
-        let mut text = String::from("series,bytes,program,round,seconds,cpu_seconds,peak_kib\n");
-        for measured in self.measured {
-            let series = measured.series;
-            for run in &measured.runs {
-                for (round, figure) in run.figures.iter().enumerate() {
-                    let (name, len) = (&series.name, series.len);
-                    write!(text, "{name},{len},{},{},", run.name, round + 1).unwrap();
-                    writeln!(text, "{:.6},{:.6},{}", figure.seconds, figure.cpu, figure.peak_kib).unwrap();
-                }
-            }
-        }
-        text
-    }
 }
 
 fn table(measured: &Measured) -> String {
-    let series = measured.series;
-    let mut text = format!("\n## {}\n\nRounds: {}.", series.title, series.rounds);
-    if series.runs.iter().all(|run| !run.script.contains("decrypt")) && series.len > 1 << 30 {
+    let mut text = format!("\n## {}\n\nRounds: {}.", measured.title, measured.rounds);
+    if measured.runs.iter().all(|run| !run.name.ends_with("decrypt")) && measured.name.starts_with("size-") {
         text.push_str(" Decrypting is left out: its files and the others' do not fit into memory together.");
+    }
+    if let Some(load) = &measured.load {
+        let (others, stolen) = (load.others, load.stolen);
+        write!(text, " Meanwhile, everything else used {others:.2} cores, and the host took {stolen:.2} cores.")
+            .unwrap();
     }
     text.push_str(
         "\n\n| program | s, median | s, least | MiB/s | against | ratio, median | ratio, least | CPU s | peak MiB |\n",
@@ -96,11 +85,11 @@ fn table(measured: &Measured) -> String {
     text.push_str("| --- | --: | --: | --: | --- | --: | --: | --: | --: |\n");
     for run in sorted(measured) {
         let (seconds, least) = (run.seconds(), run.least());
-        let speed = format!("{:.0}", mib(series.len) / seconds);
+        let speed = format!("{:.0}", mib(measured.len) / seconds);
         let ratios = run
             .ratios(measured)
             .map_or_else(|| "| |".to_owned(), |(median, least)| format!("{median:.2} | {least:.2}"));
-        let speed = if series.len < 1 << 20 { "" } else { &speed };
+        let speed = if measured.len < 1 << 20 { "" } else { &speed };
         write!(text, "| {} | {} | {} | {speed} ", run.name, show(seconds), show(least)).unwrap();
         writeln!(text, "| {} | {ratios} | {} | {:.1} |", run.against, show(run.cpu()), run.peak_mib()).unwrap();
     }
@@ -116,7 +105,7 @@ fn mib(len: u64) -> f64 {
 }
 
 /// Three significant digits.
-pub(crate) fn show(seconds: f64) -> String {
+fn show(seconds: f64) -> String {
     let digits = if seconds < 0.1 {
         4
     } else if seconds < 10.0 {
@@ -150,7 +139,7 @@ impl Figures {
         median(self.figures.iter().map(|figure| figure.seconds))
     }
 
-    fn least(&self) -> f64 {
+    pub(crate) fn least(&self) -> f64 {
         self.figures.iter().map(|figure| figure.seconds).fold(f64::INFINITY, f64::min)
     }
 

@@ -12,7 +12,7 @@ use crate::support;
 /// On drop, ends the background processes and removes the folder.
 pub(crate) struct Workplace {
     folder: PathBuf,
-    /// First the links to programs, then the Python environment, then the user's path.
+    /// First the links to programs, then installed tools, the Python environment, and the user's path.
     path: OsString,
     kms: Option<Kms>,
     /// Only one comparison at a time.
@@ -39,7 +39,8 @@ impl Workplace {
         symlink(std::env::current_exe().unwrap(), bin.join("bench")).unwrap();
         let python = support::try_python().ok().and_then(Path::parent).map(PathBuf::from);
         let inherited = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(bin).chain(python).chain(std::env::split_paths(&inherited));
+        let tools = support::root().join("target/tools/bin");
+        let folders = [bin, tools].into_iter().chain(python).chain(std::env::split_paths(&inherited));
         let path = std::env::join_paths(folders).unwrap();
         Self { folder, path, kms: None, _lock: lock }
     }
