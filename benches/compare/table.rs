@@ -117,7 +117,7 @@ fn show(seconds: f64) -> String {
 }
 
 /// The runs that have figures, with the fastest first.
-pub(crate) fn sorted<'a>(measured: &'a Measured) -> Vec<&'a Figures> {
+fn sorted(measured: &Measured) -> Vec<&Figures> {
     let mut runs: Vec<&Figures> = measured.runs.iter().filter(|run| !run.figures.is_empty()).collect();
     runs.sort_by(|one, other| one.seconds().total_cmp(&other.seconds()));
     runs
