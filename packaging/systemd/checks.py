@@ -72,7 +72,7 @@ def the_content(machine):
     """The backups of the databases can be restored, and have all rows."""
     machine.run("runuser -u postgres -- createdb again")
     restore = "waxseal decrypt -k file:safe/backup.identity --to-command"
-    dump = "/var/lib/waxseal-backup/mydb/mydb-*.wax"
+    dump = machine.run("ls /var/lib/waxseal-backup/mydb/mydb-*.wax | tail -n 1")
     # pg_restore runs as root, with the rights of postgres in the database.
     machine.run("runuser -u postgres -- createuser --superuser root")
     machine.run(f"{restore} {dump} -- pg_restore --single-transaction -d again")
@@ -152,7 +152,8 @@ def the_key(machine):
     visible = machine.run(f"cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\0' '\\n'; systemctl show {unit}")
     assert "WAXSEAL_KEY=file:/run/credentials/" in visible, "the environment is in what was read"
     assert secret not in visible
-    mode = machine.run(f"stat -c '%a %U' /run/credentials/{unit}.service/key; stat -f -c %T /run/credentials/{unit}.service")
+    folder = f"/run/credentials/{unit}.service"
+    mode = machine.run(f"stat -c '%a %U' {folder}/key; stat -f -c %T {folder}")
     passed(f"the key is only in its copy: mode, owner and file system are {' '.join(mode.split())}")
     machine.run(f"systemctl stop {unit}")
     assert left(machine, "secret") == [], left(machine, "secret")
@@ -176,6 +177,8 @@ def the_failures(machine):
         told = machine.show(unit, "ExecMainStatus"), machine.show(unit, "NRestarts"), machine.show(unit, "ActiveState")
         assert told == (code, "0", "failed"), f"{name}: {told}"
         assert left(machine, name) == []
+    said = machine.run("journalctl -q -o cat -t waxseal-backup -u waxseal-backup@nokey")
+    assert said == "there is no key: create /etc/waxseal/backup/nokey.key, or set WAXSEAL_KEY", said
     passed("exit codes 2 and 9 are not tried again")
     lost = f"COMMAND=echo x\nWAXSEAL_KEY=alias/backups\nAWS_ENDPOINT_URL={NOBODY}\n" + AWS.replace(" ", "\n") + "\n"
     unit = backup(machine, "lost", lost, key=None)
@@ -194,7 +197,8 @@ class Moto:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         server = [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        self.server = subprocess.Popen(server, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.server = subprocess.Popen(server, **quiet)
         self.url = f"http://127.0.0.1:{self.port}"
         wait_for("moto", self.ready)
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/backups", method="PUT"))
@@ -243,7 +247,8 @@ def the_store(machine, python):
     try:
         # A name, so that the resolver of the C library is used as well.
         url = f"http://localhost:{server.server_address[1]}"
-        machine.write("/etc/waxseal/backup/s3.aws", "[default]\naws_access_key_id = id\naws_secret_access_key = secret\n", 0o600)
+        credentials = "[default]\naws_access_key_id = id\naws_secret_access_key = secret\n"
+        machine.write("/etc/waxseal/backup/s3.aws", credentials, 0o600)
         configuration = machine.path("/etc/waxseal/backup/s3.conf").read_text()
         unit = backup(machine, "s3", configuration + f"AWS_ENDPOINT_URL={url}\n", key=None)
         machine.run(f"systemctl start {unit}")
@@ -263,10 +268,12 @@ def the_store(machine, python):
 
 def the_mail(machine):
     """The drop-ins of the document send a mail."""
-    machine.write("/usr/local/bin/mail", '#!/bin/sh\n{ echo "$*"; cat; } >/var/mail/root.new\nmv /var/mail/root.new /var/mail/root\n', 0o755)
+    box = "/var/mail/root"
+    machine.write("/usr/local/bin/mail", f'#!/bin/sh\n{{ echo "$*"; cat; }} >{box}.new\nmv {box}.new {box}\n', 0o755)
     machine.run("systemctl reset-failed && systemctl daemon-reload")
     machine.try_run("systemctl start --wait waxseal-backup@broken")
-    mail = wait_for("a mail", lambda: machine.try_run("cat /var/mail/root")[1] if machine.path("/var/mail/root").exists() else "")
+    wait_for("a mail", lambda: machine.path(box).exists())
+    mail = machine.path(box).read_text()
     assert mail.startswith("-s The backup broken has failed root\n") and "the command tar failed" in mail, mail
     passed("a failed backup sends a mail")
 

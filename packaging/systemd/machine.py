@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ENVIRONMENT = ["env", "-i", "-C", "/opt", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TZ=UTC"]
+PATH = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = ["env", "-i", "-C", "/opt", PATH, "HOME=/root", "LANG=C.UTF-8", "TZ=UTC"]
 
 
 def wait_for(what, condition, seconds=120):
@@ -48,7 +49,8 @@ class Machine:
         processes = {self.boot.pid}
         # boot, its subshell (which becomes unshare), and the first process of the machine.
         for _ in range(2):
-            processes = {int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if parent(path) in processes}
+            found = [path for path in Path("/proc").glob("[0-9]*/stat") if parent(path) in processes]
+            processes = {int(path.parent.name) for path in found}
         for process in processes:
             if command(process) == "systemd":
                 return process
