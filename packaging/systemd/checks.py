@@ -317,7 +317,8 @@ def main(root, waxseal, python):
     loopback()
     with Machine(root) as machine:
         version = machine.run("systemctl --version").splitlines()[0]
-        passed(f"{version} is up: {machine.try_run('systemctl is-system-running')[1].strip()}")
+        failed = machine.run("systemctl --failed --plain --no-legend").splitlines()
+        passed(f"{version} is up; failed units: {' '.join(line.split()[0] for line in failed) or 'none'}")
         prepare(machine, waxseal)
         start_cron(machine)
         the_document(machine)
