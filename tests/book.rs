@@ -51,13 +51,19 @@ fn below(folder: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every document that can have commands for users.
+/// Every document, apart from those of the tests and benches.
 fn documents() -> Vec<Document> {
-    let mut paths = vec![PathBuf::from("README.md")];
-    for folder in ["docs", "packaging", "crates/waxseal-object-store", "readers"] {
+    let mut paths = Vec::new();
+    for folder in ["docs", "packaging", "readers", "spec"] {
         if support::root().join(folder).exists() {
             below(folder, &mut paths);
         }
+    }
+    let crates = fs::read_dir(support::root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    for folder in crates.chain([support::root().to_owned()]) {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let documents = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+        paths.extend(documents.map(|path| path.strip_prefix(support::root()).unwrap().to_owned()));
     }
     paths.retain(|path| !path.components().any(|part| part.as_os_str() == "node_modules"));
     paths.sort();
