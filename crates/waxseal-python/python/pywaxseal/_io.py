@@ -197,6 +197,9 @@ class SealedWriter(io.BufferedIOBase):
 
     def write(self, data: Buffer, /) -> int:
         """Takes all bytes of a buffer, and returns how many these are. It is one step for other threads."""
+        if not isinstance(data, bytes):
+            # What is no buffer is refused before the file is touched.
+            memoryview(data).release()
         with self._locked():
             self._check_turn()
             self._is_writing = True
