@@ -129,7 +129,7 @@ mod tests {
     fn are_used_again(take: fn(&Shelf) -> Buffers) {
         let shelf = Shelf::default();
         let mut first = take(&shelf);
-        assert!(first.input.len() == BUFFER_LEN && first.input.iter().all(|byte| *byte == 0));
+        assert!(first.input[..] == vec![0; BUFFER_LEN][..]);
         (first.input[0], first.output[BUFFER_LEN - 1]) = (1, 2);
         let other = take(&shelf);
         assert_eq!((other.input[0], other.output[BUFFER_LEN - 1]), (0, 0));
