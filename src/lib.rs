@@ -145,7 +145,7 @@ pub use salvage::{SalvageOptions, SalvageReport, salvage};
 pub use seek::OpenReaderAt;
 pub use stream::{OpenReader, SealWriter};
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 #[path = "../tests/skipped/mod.rs"]
 mod skipped;
 

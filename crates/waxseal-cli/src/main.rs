@@ -2,6 +2,9 @@
 //!
 //! Only this package prints, handles signals and decides on exit codes.
 
+#[cfg(not(unix))]
+compile_error!("the program waxseal needs a Unix system; on other systems, use the library");
+
 mod args;
 mod clock;
 mod commands;
