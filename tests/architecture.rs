@@ -9,8 +9,9 @@ use std::process::Command;
 
 /// The modules of the library and the crates that use it. Each may import those before it. Modules on one line may not
 /// import each other.
-const ORDER: [&[&str]; 17] = [
+const ORDER: [&[&str]; 18] = [
     &["error"],
+    &["fips", "digest"],
     &["io"],
     &["secret"],
     &["format"],
