@@ -350,6 +350,7 @@ impl Reader {
 
 /// What [`open_reader`] returns.
 #[derive(IntoPyObject)]
+#[expect(clippy::large_enum_variant, reason = "it is made once for each file, and moved into memory of Python at once")]
 pub(crate) enum AnyReader {
     Anywhere(Reader),
     InOrder(StreamReader),
