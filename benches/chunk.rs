@@ -35,10 +35,11 @@ fn key_schedule(criterion: &mut Criterion) {
 
 fn chunk(criterion: &mut Criterion) {
     let backends = [
-        #[cfg(feature = "aws-lc")]
+        #[cfg(any(feature = "aws-lc", feature = "fips"))]
         ("aws-lc", Backend::AwsLc),
-        #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+        #[cfg(all(feature = "ring", target_arch = "x86_64", not(feature = "fips")))]
         ("ring", Backend::Ring),
+        #[cfg(not(feature = "fips"))]
         ("pure-rust", Backend::PureRust),
     ];
     let suites = [("aes-256-gcm", Suite::Aes256Gcm), ("chacha20-poly1305", Suite::ChaCha20Poly1305)];

@@ -147,6 +147,12 @@ pub enum FormatError {
         /// The version that the file states.
         version: u16,
     },
+    /// This build does not have the file's suite, because it uses only what the FIPS module has.
+    #[error("the file has suite {suite}, which is refused: this build uses only what the FIPS module has")]
+    SuiteRefused {
+        /// The name of the suite.
+        suite: &'static str,
+    },
 }
 
 /// The part of an undamaged copy of the header that breaks a rule. The text uses the spec's words.

@@ -110,8 +110,11 @@
 //! # Features
 //!
 //! The features `aws-lc` and `ring` are on by default. They compute the AEADs with AWS-LC and *ring*. With the feature
-//! `pure-rust`, or without both, the AEADs are pure Rust, and give the same bytes. Only a build without `aws-lc` and
-//! `ring` needs no C compiler.
+//! `pure-rust`, the AEADs are pure Rust, and give the same bytes. A build needs at least one of these features. Only a
+//! build without `aws-lc` and `ring` needs no C compiler.
+//!
+//! With the feature `fips`, AWS-LC's FIPS module computes everything, and what it does not have is refused: see
+//! [`fips`]. This feature wins over all others.
 //!
 //! The feature `tokio` adds the module `aio`, for programs on tokio.
 //!
@@ -122,11 +125,13 @@
 #[cfg(feature = "tokio")]
 pub mod aio;
 pub mod container;
+mod digest;
 pub mod engine;
 pub mod envelope;
 pub mod error;
 #[cfg(unix)]
 pub mod files;
+pub mod fips;
 pub mod format;
 pub mod io;
 pub mod keys;
@@ -145,7 +150,10 @@ pub use salvage::{SalvageOptions, SalvageReport, salvage};
 pub use seek::OpenReaderAt;
 pub use stream::{OpenReader, SealWriter};
 
-#[cfg(test)]
+#[cfg(not(any(feature = "rustcrypto", feature = "fips")))]
+compile_error!("waxseal needs one of the features aws-lc (the default), ring, pure-rust and fips");
+
+#[cfg(all(test, unix))]
 #[path = "../tests/skipped/mod.rs"]
 mod skipped;
 

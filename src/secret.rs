@@ -110,12 +110,16 @@ impl SecretBytes {
     }
 }
 
-/// Fills `out` from the operating system's generator.
+/// Fills `out` from the operating system's generator, or from the FIPS module's in a build with that module.
 ///
 /// # Errors
-/// [`Error::Io`] if the system has no randomness.
+/// [`Error::Io`] if there is no randomness.
 pub fn fill_random(out: &mut [u8]) -> Result<()> {
-    getrandom::fill(out).map_err(|error| Error::Io {
+    #[cfg(not(feature = "fips"))]
+    let filled = getrandom::fill(out);
+    #[cfg(feature = "fips")]
+    let filled = aws_lc_rs::rand::fill(out);
+    filled.map_err(|error| Error::Io {
         action: "asking the system for randomness".into(),
         source: std::io::Error::other(error.to_string()),
     })

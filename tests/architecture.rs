@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules of the library and the crates that use it. Each may import those before it. Modules on one line may not
 /// import each other.
-const ORDER: [&[&str]; 17] = [
+const ORDER: [&[&str]; 18] = [
     &["error"],
+    &["fips", "digest"],
     &["io"],
     &["secret"],
     &["format"],
@@ -518,6 +519,57 @@ fn every_dependency_says_what_for() {
         }
     }
     assert!(seen > 30, "the dependencies were not found");
+}
+
+/// The packages of others that the manifests of the workspace name.
+fn direct_dependencies() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (_, manifest) in manifests() {
+        let mut in_dependencies = false;
+        for line in manifest.lines() {
+            if line.starts_with('[') {
+                in_dependencies = line.ends_with("dependencies]");
+            } else if in_dependencies && line.starts_with(|c: char| c.is_ascii_lowercase()) {
+                found.insert(line.split([' ', '.', '=']).next().unwrap().to_owned());
+            }
+        }
+    }
+    found.retain(|name| !name.starts_with("waxseal"));
+    found
+}
+
+/// docs/dependencies.md is an audit of exactly the crates that are used, each in one row.
+#[test]
+fn the_audit_lists_the_direct_dependencies() {
+    let text = read("docs/dependencies.md");
+    let listed = rows(&text).into_iter().flat_map(|row| row[0].split('`').skip(1).step_by(2));
+    let mut listed: Vec<_> = listed.map(str::to_owned).collect();
+    listed.sort();
+    assert_eq!(listed, direct_dependencies().into_iter().collect::<Vec<_>>());
+}
+
+/// What runs in a workflow can be run by hand: the scripts, after a few lines that prepare the machine.
+#[test]
+fn the_workflows_only_call_scripts() {
+    const SCRIPTS: [&str; 3] = [".ci/run", ".ci/full", "packaging/release"];
+    let mut called = BTreeSet::new();
+    for path in files(".github/workflows", ".yml") {
+        let text = read(&path);
+        for line in text.lines().map(|line| line.trim().trim_start_matches("- ")) {
+            if let Some(action) = line.strip_prefix("uses: ") {
+                let commit = action.split_once('@').unwrap().1.split(' ').next().unwrap();
+                let is_commit = commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
+                assert!(is_commit, "{}: name the commit of {action}", path.display());
+            } else if let Some(command) = line.strip_prefix("run: ") {
+                let script = SCRIPTS.into_iter().find(|script| command.split(' ').any(|word| word == *script));
+                let prepares =
+                    ["sudo sysctl ", "sudo apt-get ", "ssh-keygen "].iter().any(|it| command.starts_with(it));
+                assert!(script.is_some() || prepares, "{}: {command}", path.display());
+                called.extend(script);
+            }
+        }
+    }
+    assert_eq!(called, BTreeSet::from(SCRIPTS));
 }
 
 /// The files of `[[test]]` and `[[bench]]` of a manifest, from the root.

@@ -109,7 +109,7 @@ fn the_night_of_the_documentation() {
     }
     assert!(log.contains(&format!("{old} -> {new}")), "{log}");
     let document = include_str!("../docs/evidence.md");
-    let block = document.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    let block = document.split("$ cat night.log\n").nth(1).unwrap().split("```").next().unwrap();
     let sorted = |text: &str| {
         let mut shapes: Vec<String> = text.lines().map(shape).collect();
         shapes.sort();

@@ -5,7 +5,7 @@ mod cli_support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cli_support::schema::{CHECKED, check as schema_check};
+use cli_support::schema::{CHECKED, LIST, check as schema_check};
 use cli_support::{Place, noise};
 use serde_json::Value;
 
@@ -38,6 +38,9 @@ const FIELDS: [&str; 26] = [
     "warnings",
 ];
 
+/// Set where this program runs itself.
+const CHILD: &str = "WAXSEAL_TEST_CHILD";
+
 /// Each line is an object with all fields, and `exit`, `ok` and `kind` agree.
 fn lines(text: &str) -> Vec<Value> {
     let parse = |line: &str| {
@@ -52,6 +55,25 @@ fn lines(text: &str) -> Vec<Value> {
         value
     };
     text.lines().map(parse).collect()
+}
+
+/// The list counts what matches the schema. A process of its own has a list of its own.
+#[test]
+fn what_is_checked_is_counted_over_all_processes() {
+    let place = Place::new();
+    if std::env::var_os(CHILD).is_some() {
+        place.ok(&["key", "show", "file:k", "--json"]);
+        assert!(schema_check(&serde_json::json!({ "schema": 1, "command": "encrypt" })).is_err());
+        return;
+    }
+    let list = place.path("list");
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "what_is_checked_is_counted_over_all_processes"]).env(CHILD, "1").env(LIST, &list);
+    for round in 1..=2 {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert_eq!(std::fs::read_to_string(&list).unwrap(), "key show\n".repeat(round));
+    }
 }
 
 #[test]

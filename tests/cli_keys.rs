@@ -400,3 +400,15 @@ fn files_may_have_different_passphrases() {
     let ran = on_a_terminal(&place, &["verify", "--json"], &sealed, &answers);
     assert_eq!((ran.text().trim(), ran.code), ("7 2", Some(5)), "{}", ran.stderr);
 }
+
+#[test]
+fn a_rewrap_that_no_key_opens_names_the_option_that_opens() {
+    let place = Place::new();
+    place.sealed("f.wax", b"content");
+    place.ok(&["key", "new", "next"]);
+    let change = ["rewrap", "--allow-unwrap", "--from", "file:k", "--to", "file:next", "f.wax"];
+    let ran = place.run(&change);
+    assert_eq!(ran.code, Some(5), "{}", ran.stderr);
+    assert!(ran.stderr.contains("\nhint: name a key that opens the file with -k; --from"), "{}", ran.stderr);
+    place.ok(&[&change[..], &["-k", "file:k"]].concat());
+}

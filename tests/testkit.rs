@@ -60,6 +60,7 @@ fn faults(vector: &Vector) -> Vec<String> {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "the FIPS module does not have everything")]
 fn every_vector_through_the_library() {
     let vectors = read_folder();
     // Readers wait before they believe damage: many threads wait together.
@@ -69,6 +70,36 @@ fn every_vector_through_the_library() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<Vec<String>>>().concat()
     });
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The same in a build with the FIPS module. What the module does not have gives nothing.
+#[cfg(feature = "fips")]
+#[test]
+fn every_vector_of_what_the_fips_module_has() {
+    let suite =
+        |vector: &Vector| Some(Header::read(&read_front(&mut vector.body.as_slice()).ok()?).ok()?.bank().binding.suite);
+    let secrets = ["passphrase", "passphrase-hex", "identity", "identity-hex", "recipient-hex"];
+    let is_refused = |vector: &Vector| {
+        suite(vector) == Some(waxseal::format::Suite::ChaCha20Poly1305)
+            || vector.lines.iter().any(|(key, _)| secrets.contains(&key.as_str()))
+    };
+    let (refused, possible): (Vec<_>, Vec<_>) = read_folder().into_iter().partition(is_refused);
+    let found: Vec<_> = possible.iter().flat_map(faults).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    for vector in &refused {
+        // One of several keys may still open it.
+        let keys = vector.lines.iter().filter(|(key, _)| secrets.contains(&key.as_str())).count();
+        let others = ["keyfile", "keyfile-hex", "data-key", "shared-secret"];
+        let is_only_key = keys > 0 && !vector.lines.iter().any(|(key, _)| others.contains(&key.as_str()));
+        for (way, outcome) in run::library(vector) {
+            let is_chacha = suite(vector) == Some(waxseal::format::Suite::ChaCha20Poly1305);
+            if is_chacha || is_only_key {
+                assert_ne!(outcome.class, Class::Success, "{} ({way})", vector.name);
+                assert!(outcome.plaintext.is_empty(), "{} ({way})", vector.name);
+            }
+        }
+    }
+    assert!(possible.len() > VECTORS / 2 && refused.len() > 10, "{} and {}", possible.len(), refused.len());
 }
 
 /// What `spec/reader.py` answers to all `vectors`, run by `python` in the `way` of `tests/kit/drive_reader.py`.

@@ -120,3 +120,32 @@ impl Shelf {
 fn pop(shelf: &Mutex<Vec<Buffers>>) -> Option<Buffers> {
     shelf.lock().unwrap_or_else(PoisonError::into_inner).pop()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker gets zeros of the full length, and what it gives back goes to the next worker of the same kind.
+    fn are_used_again(take: fn(&Shelf) -> Buffers) {
+        let shelf = Shelf::default();
+        let mut first = take(&shelf);
+        assert!(first.input[..] == vec![0; BUFFER_LEN][..]);
+        (first.input[0], first.output[BUFFER_LEN - 1]) = (1, 2);
+        let other = take(&shelf);
+        assert_eq!((other.input[0], other.output[BUFFER_LEN - 1]), (0, 0));
+        shelf.give_back(first);
+        let again = take(&shelf);
+        assert_eq!((again.input[0], again.output[BUFFER_LEN - 1]), (1, 2));
+    }
+
+    #[test]
+    fn buffers_of_small_inputs_are_used_again() {
+        are_used_again(Shelf::take_small);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri does not know the advice about huge pages")]
+    fn lasting_buffers_are_used_again() {
+        are_used_again(Shelf::take);
+    }
+}

@@ -1,12 +1,13 @@
 //! Sealing: a data key, its slots, and the header that contains them.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FormatError, Result};
+use crate::fips;
 use crate::format::{
     Bank, BankLen, BankNumber, Binding, DataKeyId, Front, Header, LARGE_INPUT, MAX_SLOTS, Pairs, Prelude, Sharing,
     Slot, Suite,
 };
 use crate::keys::{AsyncKeySealer, KeySealer};
-use crate::payload::{ChunkSealer, PayloadKeys};
+use crate::payload::{ChunkSealer, PayloadKeys, check_suite};
 use crate::secret::{DataKey, fill_random};
 
 /// What a file contains in addition to its content.
@@ -98,6 +99,10 @@ impl Draft {
     }
 
     fn of_binding(binding: Binding, salt: [u8; 24]) -> Result<Self> {
+        check_suite(binding.suite).map_err(|error| match error {
+            Error::Format(FormatError::SuiteRefused { suite }) => fips::not_to_seal(&format!("the suite {suite}")),
+            other => other,
+        })?;
         let bound = binding.bound_bytes()?;
         Ok(Self { binding, bound, salt })
     }

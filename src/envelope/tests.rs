@@ -52,6 +52,7 @@ impl KeyOpener for Always {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "passphrases are refused")]
 fn any_of_several_keys_opens() {
     let (one, two) = (KeyFile::generate().unwrap(), KeyFile::generate().unwrap());
     let file = seal(&[&one, &two, &passphrase("correct horse")], &SealOptions::new());
@@ -61,6 +62,7 @@ fn any_of_several_keys_opens() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "passphrases are refused")]
 fn a_wrong_key_is_told_from_an_altered_slot() {
     let key = KeyFile::generate().unwrap();
     let file = seal(&[&key, &passphrase("right")], &SealOptions::new());
@@ -75,6 +77,7 @@ fn a_wrong_key_is_told_from_an_altered_slot() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "passphrases are refused")]
 fn a_passphrase_is_asked_for_only_where_a_slot_wants_one() {
     let key = KeyFile::generate().unwrap();
     let never = PassphraseOpener::new(|| panic!("asked"));
@@ -99,6 +102,7 @@ fn a_slot_of_another_file_does_not_open() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "passphrases are refused")]
 fn another_data_key_fails_the_commitment_and_the_next_slot_is_tried() {
     let key = KeyFile::generate().unwrap();
     let file = seal(&[&passphrase("p"), &key], &SealOptions::new());
@@ -190,4 +194,28 @@ fn limits_show_before_any_key_is_asked() {
     let many: Vec<&dyn KeySealer> = vec![&Asked; 17];
     assert!(matches!(Envelope::new(&many, &SealOptions::new()), Err(Error::Limit(_))));
     assert!(matches!(Envelope::new(&[], &SealOptions::new()), Err(Error::ApiMisuse(_))));
+}
+
+/// What the FIPS module does not have is refused before any key is asked.
+#[cfg(feature = "fips")]
+#[test]
+fn the_fips_module_refuses_what_it_does_not_have() {
+    use crate::error::{FormatError, Kind};
+    let key = KeyFile::generate().unwrap();
+    let chacha = SealOptions::new().with_suite(crate::format::Suite::ChaCha20Poly1305);
+    let refused = Envelope::new(&[&key], &chacha).err().unwrap();
+    assert_eq!((refused.kind(), refused.to_string().contains("chacha20-poly1305")), (Kind::Usage, true), "{refused}");
+    let refused = Envelope::new(&[&passphrase("p")], &SealOptions::new()).err().unwrap();
+    assert_eq!((refused.kind(), refused.to_string().contains("Argon2id")), (Kind::Usage, true), "{refused}");
+    for name in ["chacha20-poly1305-1", "only-passphrase"] {
+        let file = std::fs::read(format!("{}/tests/corpus/0.1.0/{name}.wax", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let never = PassphraseOpener::new(|| panic!("asked"));
+        let error =
+            OpenReader::new(file.as_slice(), &[&Always(SlotKind::KEYFILE, [1; 32]), &never], &Demands::default());
+        match (name, error.err().unwrap()) {
+            ("chacha20-poly1305-1", Error::Format(FormatError::SuiteRefused { suite: "chacha20-poly1305" })) => {}
+            ("only-passphrase", error @ Error::NoKey(_)) => assert!(error.to_string().contains("Argon2id"), "{error}"),
+            (_, other) => panic!("{name}: {other}"),
+        }
+    }
 }

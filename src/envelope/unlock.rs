@@ -3,7 +3,7 @@
 use crate::error::{Attempt, Error, NoKey, Result, Tampered};
 use crate::format::{Bank, PRELUDE_LEN, Prelude, Suite};
 use crate::keys::{AsyncKeyOpener, KeyOpener};
-use crate::payload::{ChunkOpener, PayloadKeys};
+use crate::payload::{ChunkOpener, PayloadKeys, check_suite};
 use crate::secret::DataKey;
 
 /// A payload whose commitment has been checked.
@@ -82,6 +82,7 @@ pub(crate) struct Right {
 
 impl<'a> Trial<'a> {
     pub(crate) fn new(bank: &'a Bank, prelude: Option<&'a [u8; PRELUDE_LEN]>) -> Result<Self> {
+        check_suite(bank.binding.suite)?;
         Ok(Self { bank, bound: bank.binding.bound_bytes()?, prelude, failed: Vec::new() })
     }
 

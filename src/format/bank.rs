@@ -6,13 +6,13 @@
 //!  bank_len - 32 SHA-256 of all before it
 //! ```
 
-use sha2::{Digest, Sha256};
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::binding::{BINDING_MAX, Binding, DataKeyId, Sharing, Suite};
 use super::pairs::{MAX_PAIRS, Pairs};
 use super::slot::{MAX_SLOTS, Slot, SlotKind};
 use super::wire::{self, RawPair, RawSlot};
+use crate::digest::Sha256;
 use crate::error::{Error, Field, Result};
 
 /// The first eight bytes of a bank. As in PNG, they reveal text-mode and 7-bit damage.
@@ -280,7 +280,7 @@ impl Bank {
         }
         let bytes = bytes.get(..len.get()).ok_or(BankFault::Damaged(Damage::CutShort))?;
         let (content, checksum) = bytes.split_at(len.get() - CHECKSUM_LEN);
-        if Sha256::digest(content).as_slice() != checksum {
+        if Sha256::digest(content) != checksum {
             return Err(BankFault::Damaged(Damage::Checksum));
         }
         if content[22..24] != number.get().to_le_bytes() {

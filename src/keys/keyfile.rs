@@ -7,11 +7,11 @@
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::lines::{self, parse_hex, put_hex};
 use super::{KeyOpener, KeySealer};
+use crate::digest::Sha256;
 use crate::error::{Error, Result, Tampered};
 use crate::format::{Binding, Slot, SlotKind};
 use crate::payload::{hkdf_expand_sha512, unwrap_message, wrap_message};

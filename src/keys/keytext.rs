@@ -58,6 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(feature = "fips", ignore = "X-Wing is refused")]
     fn the_first_word_says_which() {
         let key = KeyFile::generate().unwrap();
         let identity = Identity::generate().unwrap();

@@ -17,7 +17,11 @@ pub(super) fn load<T>(path: &Path, what: &str, parse: impl FnOnce(&[u8]) -> Resu
     // The buffer never grows, so that no copy of a key remains in freed memory.
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE + 2));
     file.take(MAX_FILE as u64 + 1).read_to_end(&mut text).map_err(failed)?;
-    parse(&text).map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))
+    parse(&text).map_err(|error| match error {
+        // What this build refuses is no fault of the file.
+        Error::Provider(_) => error,
+        _ => Error::Invalid(format!("{}: {error}", path.display())),
+    })
 }
 
 /// Returns the one line that is neither empty nor a comment, or an error.

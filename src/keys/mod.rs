@@ -2,6 +2,7 @@
 //! provider. Keys in AWS KMS are in the crate `waxseal-aws-kms`.
 
 mod batch;
+#[cfg_attr(feature = "fips", allow(dead_code, reason = "without Argon2id, only its limit is needed"))]
 mod budget;
 mod keyfile;
 mod keytext;

@@ -4,15 +4,22 @@
 //! wrapped = memory KiB u32 | passes u32 | lanes u32 | salt 32 | Cobblestone-256 message of the data key 104
 //! ```
 
+#[cfg(not(feature = "fips"))]
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+#[cfg(not(feature = "fips"))]
 use zeroize::{Zeroize, Zeroizing};
 
-use super::budget::{ARGON2, LIMIT_KIB};
+#[cfg(not(feature = "fips"))]
+use super::budget::ARGON2;
+use super::budget::LIMIT_KIB;
 use super::{KeyOpener, KeySealer};
 use crate::error::{Error, ProviderCause, ProviderError, Result};
+use crate::fips;
 use crate::format::{ARGON2_FIELDS_LEN, Binding, Slot, SlotKind};
 use crate::payload::{unwrap_message, wrap_message};
-use crate::secret::{DataKey, KEY_LEN, SecretBytes, fill_random};
+#[cfg(not(feature = "fips"))]
+use crate::secret::KEY_LEN;
+use crate::secret::{DataKey, SecretBytes, fill_random};
 
 const WRAP_LABEL: &[u8] = b"waxseal v1 passphrase\0";
 /// A passphrase has 1 to this many bytes.
@@ -55,7 +62,14 @@ impl Argon2Cost {
             && u64::from(self.memory_kib) * u64::from(self.passes) <= 4 * 1024 * 1024
     }
 
+    /// The FIPS module has no Argon2id.
+    #[cfg(feature = "fips")]
+    fn derive(self, _: &[u8], _: &[u8]) -> Result<DataKey> {
+        Err(refused())
+    }
+
     /// `Argon2id v1.3 (passphrase, salt)`, 32 bytes.
+    #[cfg(not(feature = "fips"))]
     fn derive(self, passphrase: &[u8], salt: &[u8]) -> Result<DataKey> {
         let failed = |error: &dyn std::fmt::Display| {
             Box::new(ProviderError::new(ProviderCause::Unusable, NAME, format!("Argon2id: {error}")))
@@ -126,6 +140,11 @@ fn wrap_context(fields: &[u8], binding: &Binding) -> Result<Vec<u8>> {
     Ok([WRAP_LABEL, fields, &binding.bound_bytes()?].concat())
 }
 
+/// What opening says in a build with the FIPS module.
+fn refused() -> Error {
+    fips::not_to_open(NAME, "Argon2id")
+}
+
 fn open_slot(passphrase: &Passphrase, slot: &Slot, binding: &Binding) -> Result<DataKey> {
     let Some((fields, message)) = slot.wrapped.split_first_chunk::<ARGON2_FIELDS_LEN>() else {
         return Err(Error::ApiMisuse("a passphrase slot of another shape"));
@@ -144,6 +163,7 @@ impl KeySealer for Passphrase {
     }
 
     fn wrap(&self, data_key: &DataKey, binding: &Binding) -> Result<Slot> {
+        fips::check_passphrase()?;
         let mut fields = [0; ARGON2_FIELDS_LEN];
         let (cost, salt) = fields.split_at_mut(12);
         cost.copy_from_slice(&self.cost.to_bytes());
@@ -191,6 +211,9 @@ impl<F: Fn() -> Result<SecretBytes> + Send + Sync> KeyOpener for PassphraseOpene
     }
 
     fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+        if fips::ENABLED {
+            return Err(refused());
+        }
         open_slot(&Passphrase::new((self.ask)()?)?, slot, binding)
     }
 }

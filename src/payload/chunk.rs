@@ -88,6 +88,9 @@ impl ChunkSealer {
         if plaintext.len() > CHUNK_LEN || out.len() != plaintext.len() + TAG_LEN {
             return Err(Error::ApiMisuse("a chunk of more than 16384 bytes, or an output of another length"));
         }
+        if !self.0.aead.is_usable() {
+            return Err(crate::fips::not_to_seal("this suite"));
+        }
         self.0.aead.seal(nonce(&self.0.base_nonce, index), plaintext, out);
         Ok(())
     }
@@ -162,13 +165,18 @@ mod tests {
 
     fn backends() -> Vec<Backend> {
         vec![
-            #[cfg(feature = "aws-lc")]
+            #[cfg(any(feature = "aws-lc", feature = "fips"))]
             Backend::AwsLc,
-            #[cfg(all(feature = "ring", target_arch = "x86_64"))]
+            #[cfg(all(feature = "ring", target_arch = "x86_64", not(feature = "fips")))]
             Backend::Ring,
+            #[cfg(not(feature = "fips"))]
             Backend::PureRust,
         ]
     }
+
+    /// The FIPS module has only one.
+    const SUITES: [Suite; 2] =
+        [Suite::Aes256Gcm, if cfg!(feature = "fips") { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }];
 
     fn keys(backend: Backend, suite: Suite) -> PayloadKeys {
         let data_key = DataKey::from_slice(&[9; 32]).unwrap();
@@ -180,6 +188,20 @@ mod tests {
         let base = [0xff; 12];
         let index = ChunkIndex::new(0x20_0000_0001).unwrap();
         assert_eq!(nonce(&base, index), [255, 255, 255, 255, 255, 255, 255, 0xdf, 255, 255, 255, 0xfe]);
+    }
+
+    /// Readers and writers refuse the suite before they ask for any key. These are the callers who do not.
+    #[cfg(feature = "fips")]
+    #[test]
+    fn a_suite_that_the_module_does_not_have_seals_and_opens_nothing() {
+        let refused = || keys(Backend::AwsLc, Suite::ChaCha20Poly1305);
+        let mut sealed = [7; 20];
+        let error = ChunkSealer::new(refused()).seal(ChunkIndex::FIRST, b"text", &mut sealed).unwrap_err();
+        assert!(error.to_string().contains("is refused"), "{error}");
+        assert_eq!(sealed, [7; 20]);
+        assert!(ChunkOpener::new(refused()).open_into(ChunkIndex::FIRST, &sealed, &mut [0; 4]).is_err());
+        assert!(ChunkOpener::new(refused()).open(ChunkIndex::FIRST, &mut sealed).is_err());
+        assert!(!ChunkOpener::new(refused()).try_open(ChunkIndex::FIRST, &mut sealed));
     }
 
     #[test]
@@ -209,7 +231,7 @@ mod tests {
     #[test]
     fn a_failed_chunk_leaves_nothing_elsewhere_either() {
         for backend in backends() {
-            for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+            for suite in SUITES {
                 let (sealer, opener) = (ChunkSealer::new(keys(backend, suite)), ChunkOpener::new(keys(backend, suite)));
                 let (mut sealed, mut out) = ([0; 20], [7; 6]);
                 sealer.seal(ChunkIndex::FIRST, b"text", &mut sealed).unwrap();
@@ -235,7 +257,6 @@ mod tests {
         // SAFETY: the file keeps its length. Its bytes go to the cipher alone, which is what this test is about.
         let plaintext = unsafe { memmap2::Mmap::map(&file) }.unwrap();
         let (is_done, mut torn, mut wrong) = (AtomicBool::new(false), 0, Vec::new());
-        let suites = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let values = [[0; CHUNK_LEN], [0xff; CHUNK_LEN]];
@@ -243,7 +264,7 @@ mod tests {
                     crate::io::write_all_at(&file, value, 0).unwrap();
                 }
             });
-            for (backend, suite) in backends().into_iter().flat_map(|backend| suites.map(|suite| (backend, suite))) {
+            for (backend, suite) in backends().into_iter().flat_map(|backend| SUITES.map(|suite| (backend, suite))) {
                 let (sealer, opener) = (ChunkSealer::new(keys(backend, suite)), ChunkOpener::new(keys(backend, suite)));
                 let (mut sealed, mut rounds, before) = ([0; SEALED_CHUNK_LEN], 0, torn);
                 while rounds < 200 || (torn == before && rounds < 20_000) {
@@ -267,10 +288,10 @@ mod tests {
         fn all_backends_give_the_same_bytes(
             text in prop::collection::vec(any::<u8>(), 0..=2000), index in 0..MAX_CHUNKS, chacha in any::<bool>(),
         ) {
-            let suite = if chacha { Suite::ChaCha20Poly1305 } else { Suite::Aes256Gcm };
+            let suite = SUITES[usize::from(chacha)];
             let index = ChunkIndex::new(index).unwrap();
             let mut oracle = vec![0; text.len() + TAG_LEN];
-            ChunkSealer::new(keys(Backend::PureRust, suite)).seal(index, &text, &mut oracle).unwrap();
+            ChunkSealer::new(keys(backends()[backends().len() - 1], suite)).seal(index, &text, &mut oracle).unwrap();
             for backend in backends() {
                 let mut sealed = vec![0; text.len() + TAG_LEN];
                 ChunkSealer::new(keys(backend, suite)).seal(index, &text, &mut sealed).unwrap();

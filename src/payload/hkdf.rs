@@ -1,7 +1,10 @@
 //! `HKDF-Expand` with SHA-512 (RFC 5869, 2.3), for any length of `prk`.
 
+#[cfg(not(feature = "fips"))]
 use hmac::{Hmac, KeyInit, Mac};
+#[cfg(not(feature = "fips"))]
 use sha2::Sha512;
+#[cfg(not(feature = "fips"))]
 use zeroize::Zeroize;
 
 /// `out = HKDF-Expand(prk, info, out.len())`, where T(i) = HMAC-SHA-512(prk, T(i-1) || info || i).
@@ -10,7 +13,9 @@ use zeroize::Zeroize;
 /// hash's length.
 ///
 /// # Panics
-/// Above 255 blocks of 64 bytes. Every caller asks for at most two.
+/// Above 255 blocks of 64 bytes. Every caller asks for at most two. In a build with the feature `fips` also for a `prk` of
+/// more than 64 bytes: every caller has 32.
+#[cfg(not(feature = "fips"))]
 pub fn hkdf_expand_sha512(prk: &[u8], info: &[&[u8]], out: &mut [u8]) {
     assert!(out.len() <= 255 * 64, "HKDF-Expand gives at most 255 blocks");
     let Ok(keyed) = Hmac::<Sha512>::new_from_slice(prk) else { unreachable!("HMAC takes keys of every length") };
@@ -31,7 +36,27 @@ pub fn hkdf_expand_sha512(prk: &[u8], info: &[&[u8]], out: &mut [u8]) {
     previous.zeroize();
 }
 
-#[cfg(all(test, feature = "aws-lc"))]
+/// `out = HKDF-Expand(prk, info, out.len())`, by the FIPS module.
+///
+/// # Panics
+/// Above 255 blocks of 64 bytes, and for a `prk` of more than 64 bytes. Every caller has 32 bytes and asks for at most
+/// two blocks.
+#[cfg(feature = "fips")]
+pub fn hkdf_expand_sha512(prk: &[u8], info: &[&[u8]], out: &mut [u8]) {
+    use aws_lc_rs::hkdf::{HKDF_SHA512, KeyType, Prk};
+    struct Len(usize);
+    impl KeyType for Len {
+        fn len(&self) -> usize {
+            self.0
+        }
+    }
+    // The module's copy of the key is wiped on drop.
+    let prk = Prk::new_less_safe(HKDF_SHA512, prk);
+    let done = prk.expand(info, Len(out.len())).and_then(|okm| okm.fill(out));
+    assert!(done.is_ok(), "HKDF-Expand gives at most 255 blocks");
+}
+
+#[cfg(all(test, feature = "aws-lc", not(feature = "fips")))]
 mod tests {
     use super::*;
 

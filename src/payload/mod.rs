@@ -5,7 +5,7 @@
 mod aead;
 mod chunk;
 mod hkdf;
-#[cfg(all(feature = "ring", target_arch = "x86_64"))]
+#[cfg(all(feature = "ring", target_arch = "x86_64", not(feature = "fips")))]
 mod ring_aes;
 mod schedule;
 #[cfg(test)]
@@ -16,9 +16,23 @@ pub use chunk::{ChunkIndex, ChunkOpener, ChunkSealer};
 pub use hkdf::hkdf_expand_sha512;
 pub use schedule::{Commitment, PayloadKeys};
 
-use crate::error::{Result, Tampered};
+use crate::error::{FormatError, Result, Tampered};
 use crate::format::{PRELUDE_LEN, Prelude, Suite, TAG_LEN};
 use crate::secret::{DataKey, KEY_LEN};
+
+/// Whether this build can seal and open payloads of `suite`, and with the FIPS module if it is built with that.
+///
+/// # Errors
+/// [`FormatError::SuiteRefused`], and what [`fips::check`](crate::fips::check) returns.
+pub(crate) fn check_suite(suite: Suite) -> Result<()> {
+    crate::fips::check()?;
+    match suite {
+        Suite::ChaCha20Poly1305 if crate::fips::ENABLED => {
+            Err(FormatError::SuiteRefused { suite: suite.name() }.into())
+        }
+        Suite::Aes256Gcm | Suite::ChaCha20Poly1305 => Ok(()),
+    }
+}
 
 /// Seals a short secret as one Cobblestone-256 message. Key files and passphrases wrap a data key in this way.
 ///

@@ -5,11 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
-
 use super::os::DiskFile;
 use super::repair::{Part, RepairPlan};
 use super::session::InPlace;
+use crate::digest::Sha256;
 use crate::error::{Error, Result};
 use crate::io::{Durability, Missed};
 
@@ -45,7 +44,7 @@ impl InPlace<DiskFile> {
         for (replacement, part) in plan.replaced.iter().enumerate() {
             if let (Part::Bank(number), Some(before)) = (&part.part, &part.before) {
                 let (path, missed) = self.keep(&format!(".replaced-bank{}", number.get()), before)?;
-                let sha256 = Sha256::digest(before).into();
+                let sha256 = Sha256::digest(before);
                 kept.push(Kept { replacement, path, sha256, missed });
             }
         }

@@ -42,8 +42,9 @@ pub use stream::{NewFront, rewrap_stream};
 pub use unwrap::Unwrap;
 pub use write::{Outcome, Place};
 
-use crate::error::Result;
-use crate::format::{Header, Warning};
+use crate::format::Warning;
+#[cfg(unix)]
+use crate::{error::Result, format::Header};
 
 /// The result of a rewrap.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -307,9 +307,10 @@ fn copy_attributes(from: &File, to: &File, owner: Owner) -> bool {
 /// Reads the content of the disk.
 #[cfg(target_os = "linux")]
 mod past_cache {
-    use super::{File, FileExt, MAX_BLOCK, io};
+    use super::{File, MAX_BLOCK, io};
     use rustix::fs::{Advice, OFlags};
     use std::num::NonZeroU64;
+    use std::os::unix::fs::FileExt;
 
     /// Alignment of direct reads in the file and in memory. It is the largest alignment that disks require. With a
     /// larger one, a bad sector would make more bytes unreadable.
@@ -399,6 +400,7 @@ mod past_cache {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::os::unix::fs::FileExt;
 
     fn file_of(len: usize) -> (File, Vec<u8>) {
         let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();

@@ -5,6 +5,7 @@
 //! slots. It is not trusted for that reason: the commitment decides, as for every bank.
 
 use crate::container::Layout;
+use crate::digest::Sha256;
 use crate::engine::Observer;
 use crate::envelope::{Demands, Unlocked, read_header_at, unlock};
 use crate::error::{Error, Field, FormatError, Result};
@@ -15,7 +16,6 @@ use crate::keys::KeyOpener;
 
 use super::grid::{size, unsigned};
 use super::input::Input;
-use sha2::{Digest, Sha256};
 
 /// The maximum number of positions that are examined, because each may need a call to a key service.
 const MAX_PLACES: usize = 16;
@@ -98,7 +98,7 @@ fn is_damage(error: &FormatError) -> bool {
         // A bank was moved to a position where no bank may be. Other readers refuse this, so that no file can show two
         // plaintexts. Here the report names the bank that was used.
         FormatError::Malformed { field, .. } => *field == Field::Misplaced,
-        FormatError::Newer { .. } => false,
+        FormatError::Newer { .. } | FormatError::SuiteRefused { .. } => false,
     }
 }
 

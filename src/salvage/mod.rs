@@ -14,10 +14,12 @@ mod crew;
 mod grid;
 mod header;
 mod input;
+#[cfg(unix)]
 #[cfg(test)]
 mod measured;
 mod report;
 mod search;
+#[cfg(unix)]
 #[cfg(test)]
 mod sparse;
 mod tail;

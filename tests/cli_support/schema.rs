@@ -1,5 +1,7 @@
 //! Every line of `--json` that a test gets must match docs/json.schema.json.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,6 +10,10 @@ use serde_json::Value;
 
 const SCHEMA: &str = include_str!("../../docs/json.schema.json");
 const PLACE: &str = "urn:waxseal:json:1";
+
+/// The variable that names a file for the commands of the lines that were checked, one on each line. `.ci/run` counts
+/// the lines of all test programs in it.
+pub(crate) const LIST: &str = "WAXSEAL_JSON_LINES";
 
 /// How many lines this process has checked.
 pub(crate) static CHECKED: AtomicUsize = AtomicUsize::new(0);
@@ -24,7 +30,19 @@ pub(crate) fn check(line: &Value) -> Result<(), String> {
         (schemas, index)
     });
     CHECKED.fetch_add(1, Ordering::Relaxed);
-    schemas.validate(line, *index).map_err(|error| format!("{error:#}"))
+    schemas.validate(line, *index).map_err(|error| format!("{error:#}"))?;
+    list(line);
+    Ok(())
+}
+
+/// Lines of several processes do not mix, because each is one short write to the end of the file.
+fn list(line: &Value) {
+    if let Some(list) = std::env::var_os(LIST) {
+        let command = line["command"].as_str().unwrap_or("none");
+        let list = OpenOptions::new().create(true).append(true).open(list);
+        list.and_then(|mut list| list.write_all(format!("{command}\n").as_bytes()))
+            .expect("the list of what is checked");
+    }
 }
 
 /// Checks each line of JSON in what the program printed.

@@ -42,6 +42,9 @@ pub(crate) fn class_of(error: &Error) -> (Class, u8) {
         Error::Tampered(Tampered::Truncated { .. }) => Class::Truncated,
         Error::Tampered(_) => Class::Payload,
         Error::Invalid(_) => Class::Usage,
+        // An identity: the module has no X-Wing.
+        #[cfg(feature = "fips")]
+        Error::Provider(_) => return (Class::Slot, 5),
         other => panic!("no class: {other:?}"),
     };
     (class, class.exit())

@@ -17,6 +17,7 @@ If the documentation of KMS does not say what it answers, the answer here is a g
 
 import base64
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -94,6 +95,12 @@ def violations_of(shape, value, path):
     if size is not None and not meta.get("min", size) <= size <= meta.get("max", size):
         found.append(f"{path}: {size} is not within {meta.get('min')} and {meta.get('max')}")
     return found
+
+
+@functools.cache
+def wrapping_key(spec):
+    """One for all imports. On a busy machine, making another for each of them can take longer than a call may."""
+    return rsa.generate_private_key(65537, RSA[spec])
 
 
 class Material:
@@ -458,7 +465,7 @@ class Kms:
         key = self.importable(region, body["KeyId"])
         if body["WrappingKeySpec"] not in RSA:
             raise Refused("UnsupportedOperationException", "the wrapping key's spec")
-        private, token = rsa.generate_private_key(65537, RSA[body["WrappingKeySpec"]]), os.urandom(64)
+        private, token = wrapping_key(body["WrappingKeySpec"]), os.urandom(64)
         key.tokens[token] = (private, body["WrappingAlgorithm"])
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         public = private.public_key().public_bytes(serialization.Encoding.DER, form)

@@ -36,6 +36,12 @@ use super::trouble::Own;
 /// The variable for a file of trust roots. As in the AWS CLI, they replace the system's trust roots.
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
+/// Who computes TLS: AWS-LC, or its FIPS module. The key agreement is X25519MLKEM768 wherever the other side has it.
+#[cfg(not(feature = "fips"))]
+const CRYPTO: CryptoMode = CryptoMode::AwsLc;
+#[cfg(feature = "fips")]
+const CRYPTO: CryptoMode = CryptoMode::AwsLcFips;
+
 /// The limit for an answer. Answers of KMS, of STS and of sources of credentials have a few KiB.
 const ANSWER_MAX: usize = 1 << 20;
 
@@ -184,7 +190,7 @@ impl LazyConnector {
         Ok(ConnectorBuilder::default()
             .connector_settings(self.settings.clone())
             .proxy_config(self.proxies.config(way)?)
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_provider(Provider::Rustls(CRYPTO))
             .tls_context(context)
             .build())
     }

@@ -108,6 +108,7 @@ fn hint_of(error: &Error) -> Option<String> {
         Error::Format(FormatError::NotWaxseal) => "`waxseal encrypt` creates waxseal files; their names end in .wax",
         Error::Format(FormatError::CutShort { .. }) => "copy the file again: this copy is incomplete",
         Error::Format(FormatError::Newer { .. }) => "use a newer version of waxseal",
+        Error::Format(FormatError::SuiteRefused { .. }) => "use a build of waxseal without the feature `fips`",
         Error::Format(_) => "use another copy of the file; `waxseal salvage` recovers what is left of a damaged file",
         Error::Tampered(Tampered::Prelude) => {
             "if the file was damaged, `waxseal rewrap --repair -k KEY` restores them if a chunk proves that they are right"

@@ -2,6 +2,9 @@
 //!
 //! Only this package prints, handles signals and decides on exit codes.
 
+#[cfg(not(unix))]
+compile_error!("the program waxseal needs a Unix system; on other systems, use the library");
+
 mod args;
 mod clock;
 mod commands;
@@ -75,7 +78,8 @@ fn run(arguments: &[OsString]) -> Exit {
             args.global.name.iter().for_each(|name| input::call_stdin(name));
             args.command.stores().into_iter().for_each(store::configure);
             let session = Session::new(&args);
-            let exit = commands::run(args.command, &session);
+            let exit = waxseal::fips::check().map_err(Failure::from);
+            let exit = exit.and_then(|()| commands::run(args.command, &session));
             let exit = exit.unwrap_or_else(|failure| session.reporter.fatal(&failure));
             session.reporter.close();
             exit

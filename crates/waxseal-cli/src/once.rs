@@ -10,8 +10,18 @@ use super::keys::KeySpec;
 use super::place::Place;
 use super::streams;
 
-/// The major number of `/dev/null`, `/dev/zero`, `/dev/urandom`. Several readers can share these devices.
-const MEMORY_DEVICES: u64 = 1;
+/// Whether several readers can share the device, as they can share `/dev/null`, `/dev/zero` and `/dev/urandom`.
+#[cfg(target_os = "linux")]
+fn is_shared(device: u64) -> bool {
+    const MEMORY_DEVICES: u32 = 1;
+    rustix::fs::major(device) == MEMORY_DEVICES
+}
+
+/// Other systems have other numbers.
+#[cfg(not(target_os = "linux"))]
+fn is_shared(_: u64) -> bool {
+    false
+}
 
 /// A source that cannot be read twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +39,7 @@ impl Stream {
         let kind = metadata.file_type();
         if kind.is_fifo() || kind.is_socket() {
             Some(Self::Pipe(metadata.dev(), metadata.ino()))
-        } else if kind.is_char_device() && u64::from(rustix::fs::major(metadata.rdev())) != MEMORY_DEVICES {
+        } else if kind.is_char_device() && !is_shared(metadata.rdev()) {
             Some(Self::Device(metadata.rdev()))
         } else {
             None

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyDict};
 use waxseal::Result;
 use waxseal::error::{Error, Naming, ProviderCause, ProviderError, Remedy};
 use waxseal::format::{Binding, KMS_WRAPPED_MAX, Slot, SlotKind};
-use waxseal::keys::{KeyOpener, KeySealer};
+use waxseal::keys::{KeyOpener, KeySealer, public};
 use waxseal::secret::DataKey;
 use waxseal_aws_kms::{KeyArn, KmsKeyName, context};
 
@@ -76,11 +76,48 @@ impl Clients {
             let made = arguments(py, &given).and_then(|()| self.client(py, call.region));
             let client = made.map_err(|error| call.failed(py, error))?;
             let Some(client) = client else { return Err(call.elsewhere(&self.region)) };
+            if !client.hasattr(call.method).unwrap_or(false) {
+                return Err(call.unknown());
+            }
             let answer = client.call_method(call.method, (), Some(&given));
             let answer = answer.map_err(|error| call.failed(py, error))?;
             take(&Answer { call, answer })
         })
         .unwrap_or(Err(Error::ApiMisuse("a call while the interpreter ends")))
+    }
+
+    /// A secret of 32 bytes, which the key `expected` gives.
+    fn secret(
+        &self,
+        call: &Call<'_>,
+        field: &str,
+        expected: &KeyArn,
+        arguments: impl FnOnce(Python<'_>, &Bound<'_, PyDict>) -> PyResult<()>,
+    ) -> Result<DataKey> {
+        let arguments = |py: Python<'_>, given: &Bound<'_, PyDict>| {
+            given.set_item("KeyId", call.key)?;
+            arguments(py, given)
+        };
+        self.call(call, arguments, |answer| match answer.arn("KeyId")? {
+            arn if arn == *expected => answer.secret(field),
+            _ if call.key == expected.to_string() => Err(call.bad_answer("for another key")),
+            _ => Err(call.other_key()),
+        })
+    }
+
+    /// The key that a name names now. It calls `DescribeKey`, unless the name is the ARN of a key.
+    pub(crate) fn key_arn(&self, name: &KmsKeyName) -> Result<KeyArn> {
+        if let KmsKeyName::KeyArn(arn) = name {
+            return Ok(arn.clone());
+        }
+        let key = name.to_string();
+        let call = Call { method: "describe_key", key: &key, region: name.region().unwrap_or(&self.region) };
+        let arguments = |_: Python<'_>, given: &Bound<'_, PyDict>| given.set_item("KeyId", &key);
+        self.call(&call, arguments, |answer| {
+            let described = Answer { call: &call, answer: answer.field("KeyMetadata")? };
+            let arn = described.arn("Arn")?;
+            if name.accepts(&arn, call.region) { Ok(arn) } else { Err(call.bad_answer("for another key")) }
+        })
     }
 
     /// Fails unless the key is of the account of the caller's credentials.
@@ -136,6 +173,17 @@ impl Call<'_> {
 
     fn bad_answer(&self, what: &str) -> Error {
         self.error(ProviderCause::BadAnswer, &format!("has answered {what}"))
+    }
+
+    /// Old versions of boto3 do not know all calls.
+    fn unknown(&self) -> Error {
+        self.error(ProviderCause::Rejected, "does not exist: use a newer boto3")
+    }
+
+    /// The name of the call can be of another key than the one of the slot.
+    fn other_key(&self) -> Error {
+        let error = ProviderError::new(ProviderCause::OtherKey, self.key, "the slot is not of the key with this name");
+        Box::new(error.with_remedy(Remedy::NameByFullId)).into()
     }
 
     fn elsewhere(&self, region: &str) -> Error {
@@ -216,7 +264,11 @@ struct Answer<'a, 'py> {
     answer: Bound<'py, PyAny>,
 }
 
-impl Answer<'_, '_> {
+impl<'py> Answer<'_, 'py> {
+    fn field(&self, name: &str) -> Result<Bound<'py, PyAny>> {
+        self.answer.get_item(name).map_err(|_| self.call.bad_answer(&format!("without {name}")))
+    }
+
     fn arn(&self, field: &str) -> Result<KeyArn> {
         let text = self.answer.get_item(field).ok().and_then(|text| text.extract::<String>().ok());
         KeyArn::parse(&text.unwrap_or_default()).map_err(|_| self.call.bad_answer("without the ARN of a key"))
@@ -229,8 +281,8 @@ impl Answer<'_, '_> {
         taken.ok_or_else(|| self.call.bad_answer(&format!("without a usable {field}")))
     }
 
-    fn data_key(&self) -> Result<DataKey> {
-        self.bytes("Plaintext", |bytes| DataKey::from_slice(bytes).ok())
+    fn secret(&self, field: &str) -> Result<DataKey> {
+        self.bytes(field, |bytes| DataKey::from_slice(bytes).ok())
     }
 
     /// The slot of a wrapped data key, by a key that can be the one that was named.
@@ -283,7 +335,7 @@ impl KeySealer for BotoKey {
             given.set_item("KeySpec", "AES_256")?;
             put_context(given, binding)
         };
-        self.clients.call(&call, arguments, |answer| Ok((answer.data_key()?, answer.slot(&self.name)?)))
+        self.clients.call(&call, arguments, |answer| Ok((answer.secret("Plaintext")?, answer.slot(&self.name)?)))
     }
 
     fn wrap(&self, data_key: &DataKey, binding: &Binding) -> Result<Slot> {
@@ -298,7 +350,7 @@ impl KeySealer for BotoKey {
     }
 }
 
-/// Opens slots of the kind `aws-kms`.
+/// Opens slots of the kinds `aws-kms`, `aws-kms-ml-kem` and `aws-kms-rsa`.
 pub(crate) struct BotoOpener {
     clients: Arc<Clients>,
     /// `None`: any key of the caller's own account.
@@ -314,21 +366,71 @@ impl BotoOpener {
         Self { clients: Arc::clone(clients), name: None }
     }
 
-    /// The name and the region of the call, and the key that must answer.
-    fn asked(&self, slot: &KeyArn) -> Result<(String, String, KeyArn)> {
-        match &self.name {
+    /// The call that the caller's name allows for a slot.
+    fn asked(&self, slot: &KeyArn) -> Result<Ask> {
+        let ask = |key: String, region: &str, expected: KeyArn| Ask { key, region: region.to_owned(), expected };
+        Ok(match &self.name {
             // The slot is of this key, or of a sister in another region.
-            Some(KmsKeyName::KeyArn(arn)) => Ok((arn.to_string(), arn.region().to_owned(), arn.clone())),
+            Some(KmsKeyName::KeyArn(arn)) => ask(arn.to_string(), arn.region(), arn.clone()),
             Some(name) => {
-                let region = name.region().unwrap_or(&self.clients.region).to_owned();
-                let expected = if slot.is_multi_region() { slot.in_region(&region) } else { slot.clone() };
-                Ok((name.to_string(), region, expected))
+                let region = name.region().unwrap_or(&self.clients.region);
+                let expected = if slot.is_multi_region() { slot.in_region(region) } else { slot.clone() };
+                ask(name.to_string(), region, expected)
             }
             None => {
                 self.clients.check_own(slot)?;
-                Ok((slot.to_string(), slot.region().to_owned(), slot.clone()))
+                ask(slot.to_string(), slot.region(), slot.clone())
             }
+        })
+    }
+
+    fn decrypt(&self, ask: &Ask, slot: &Slot, binding: &Binding) -> Result<DataKey> {
+        let arguments = |py: Python<'_>, given: &Bound<'_, PyDict>| {
+            given.set_item("CiphertextBlob", PyBytes::new(py, &slot.wrapped))?;
+            put_context(given, binding)
+        };
+        self.clients.secret(&ask.call("decrypt"), "Plaintext", &ask.expected, arguments)
+    }
+
+    /// The shared secret of a slot of a public key. KMS has no encryption context for such keys. A name that is no ARN can
+    /// be of another key, which shows only in the answer.
+    fn shared_secret(&self, ask: &Ask, slot: &Slot) -> Result<DataKey> {
+        let sent = public::encapsulation(slot).ok_or(Error::ApiMisuse("a slot that is not of a public key"))?;
+        let (method, field) = match slot.kind {
+            SlotKind::AWS_KMS_ML_KEM => ("decapsulate", "SharedSecret"),
+            _ => ("decrypt", "Plaintext"),
+        };
+        let arguments = |py: Python<'_>, given: &Bound<'_, PyDict>| {
+            if slot.kind == SlotKind::AWS_KMS_ML_KEM {
+                given.set_item("EncapsulationAlgorithm", "ML_KEM")?;
+                return given.set_item("SharedSecretCiphertextBlob", PyBytes::new(py, sent));
+            }
+            given.set_item("EncryptionAlgorithm", "RSAES_OAEP_SHA_256")?;
+            given.set_item("CiphertextBlob", PyBytes::new(py, sent))
+        };
+        let opened = self.clients.secret(&ask.call(method), field, &ask.expected, arguments);
+        match opened {
+            Err(Error::Provider(error))
+                if error.cause == ProviderCause::WrongCiphertext && ask.key != ask.expected.to_string() =>
+            {
+                Err(ask.call(method).other_key())
+            }
+            opened => opened,
         }
+    }
+}
+
+/// A call that can give the data key of a slot.
+struct Ask {
+    key: String,
+    region: String,
+    /// The key that must answer.
+    expected: KeyArn,
+}
+
+impl Ask {
+    fn call(&self, method: &'static str) -> Call<'_> {
+        Call { method, key: &self.key, region: &self.region }
     }
 }
 
@@ -338,25 +440,15 @@ impl KeyOpener for BotoOpener {
     }
 
     fn matches(&self, slot: &Slot) -> bool {
-        let Some(arn) = arn_of(slot).filter(|_| slot.kind == SlotKind::AWS_KMS) else { return false };
-        arn.has_real_region() && self.name.as_ref().is_none_or(|name| name.may_be(&arn))
+        arn_of(slot).is_some_and(|arn| arn.has_real_region() && self.name.as_ref().is_none_or(|name| name.may_be(&arn)))
     }
 
     fn open(&self, slot: &Slot, binding: &Binding) -> Result<DataKey> {
-        let arn = KeyArn::parse(&slot.key_id)?;
-        let (key, region, expected) = self.asked(&arn)?;
-        let call = Call { method: "decrypt", key: &key, region: &region };
-        let arguments = |py: Python<'_>, given: &Bound<'_, PyDict>| {
-            given.set_item("KeyId", &key)?;
-            given.set_item("CiphertextBlob", PyBytes::new(py, &slot.wrapped))?;
-            put_context(given, binding)
-        };
-        self.clients.call(&call, arguments, |answer| {
-            if answer.arn("KeyId")? != expected {
-                return Err(answer.call.bad_answer("for another key"));
-            }
-            answer.data_key()
-        })
+        let ask = self.asked(&KeyArn::parse(&slot.key_id)?)?;
+        match slot.kind {
+            SlotKind::AWS_KMS => self.decrypt(&ask, slot, binding),
+            _ => public::finish(slot, &self.shared_secret(&ask, slot)?, binding),
+        }
     }
 }
 

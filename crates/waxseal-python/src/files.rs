@@ -1,7 +1,7 @@
 //! One file to another, and the check of a file.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use waxseal::engine::{Engine, Opened, Sink, Source as Bytes};
@@ -17,7 +17,7 @@ use crate::keys::each;
 use crate::objects::{self, Access, Seal};
 use crate::parallel;
 use crate::process;
-use crate::source::{PyFile, Source};
+use crate::source::Source;
 
 /// A file that was sealed.
 #[pyclass(frozen, get_all, module = "pywaxseal")]
@@ -159,16 +159,8 @@ pub(crate) fn verify(
     s3: Option<&Bound<'_, PyAny>>,
 ) -> Result<VerifiedFile> {
     let access = Access::new(py, keys, context, labels, kms)?;
-    let source = if path.hasattr("read")? {
-        Source::Python(Mutex::new(PyFile::new(path)?))
-    } else if let Some(name) = objects::named(path)? {
-        naming(path, objects::open(py, &name, s3))?
-    } else {
-        let file: PathBuf = path.extract()?;
-        match naming(path, Source::open(&file))? {
-            Ok(source) => source,
-            Err(_) => return Err(Error::Invalid("only what can seek is verified: a file, and no pipe".into()).into()),
-        }
+    let Ok(source) = objects::source(path, s3)? else {
+        return Err(Error::Invalid("only what can seek is verified: a file, and no pipe".into()).into());
     };
     let (e_tag, version_id) = match &source {
         Source::Object(object, _) => (Some(object.etag().to_owned()), object.version_id().map(str::to_owned)),
@@ -233,5 +225,5 @@ fn local(path: &Bound<'_, PyAny>) -> Result<PathBuf> {
         let remedy = Remedy::Other("pywaxseal.open reads an object, and shutil.copyfileobj copies it".into());
         return Err(Error::setting("this function takes local files, and no objects in S3", remedy).into());
     }
-    Ok(path.extract()?)
+    objects::path(path)
 }

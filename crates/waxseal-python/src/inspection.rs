@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -13,10 +12,10 @@ use waxseal::error::Error;
 use waxseal::format::{FRONT_LEN, Front, Header, Pairs, Sharing};
 use waxseal::io::ReadAt;
 
-use crate::errors::{Result, naming};
+use crate::errors::Result;
 use crate::interrupt;
 use crate::objects;
-use crate::source::{PyFile, Source};
+use crate::source::Source;
 
 /// A wrapped data key of a file: which key opens it.
 #[pyclass(frozen, eq, module = "pywaxseal")]
@@ -128,16 +127,9 @@ impl Inspection {
 #[pyfunction]
 #[pyo3(signature = (file, *, s3 = None))]
 pub(crate) fn inspect(py: Python<'_>, file: &Bound<'_, PyAny>, s3: Option<&Bound<'_, PyAny>>) -> Result<Inspection> {
-    let source = if file.hasattr("read")? {
-        Source::Python(std::sync::Mutex::new(PyFile::new(file)?))
-    } else if let Some(name) = objects::named(file)? {
-        naming(file, objects::open(py, &name, s3))?
-    } else {
-        let path: PathBuf = file.extract()?;
-        match naming(file, Source::open(&path))? {
-            Ok(source) => source,
-            Err(stream) => return Ok(interrupt::wait(py, move || of_stream(stream))??),
-        }
+    let source = match objects::source(file, s3)? {
+        Ok(source) => source,
+        Err(stream) => return Ok(interrupt::wait(py, move || of_stream(stream))??),
     };
     Ok(py.detach(|| of_source(&source))?)
 }

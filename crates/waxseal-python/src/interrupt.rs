@@ -140,12 +140,6 @@ pub(crate) fn cancellable<T: Send + 'static>(
     }
 }
 
-/// Looks for signals where the interpreter is released.
-pub(crate) fn look() -> io::Result<()> {
-    // At the end of the interpreter there is nobody who could be told.
-    Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(())).map_err(io::Error::other)
-}
-
 /// Looks for signals.
 pub(crate) fn check(py: Python<'_>) -> Result<()> {
     py.check_signals().map_err(Failure::from)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -21,6 +21,7 @@ use crate::aws::KmsChoice;
 use crate::boto::{BotoKey, BotoOpener};
 use crate::errors::{Result, passed_on};
 use crate::names::{self, Name};
+use crate::objects;
 
 /// A passphrase has at most this many bytes.
 const MAX_PASSPHRASE: usize = 1024;
@@ -69,6 +70,9 @@ impl Key {
         }
         let name: OsString = object.extract()?;
         let name = names::parse(&name)?;
+        if let Name::File(path) | Name::PassphraseFile(path) = &name {
+            objects::usable(path)?;
+        }
         let key = Self::named(&name)?;
         if let Name::File(path) | Name::PassphraseFile(path) = &name {
             warn_of_mode(object.py(), path, matches!(key, Self::Recipient(_)))?;
@@ -337,7 +341,8 @@ pub(crate) struct KeyFile(Arc<keys::KeyFile>);
 impl KeyFile {
     /// Reads a key file.
     #[staticmethod]
-    fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
+    fn load(path: &Bound<'_, PyAny>) -> Result<Self> {
+        let (py, path) = (path.py(), objects::path(path)?);
         let key = keys::KeyFile::load(&path)?;
         warn_of_mode(py, &path, false)?;
         Ok(Self(Arc::new(key)))
@@ -356,8 +361,8 @@ impl KeyFile {
     }
 
     /// Writes the key to a file that only its owner may read. A file that exists is not replaced.
-    fn save(&self, path: PathBuf) -> Result<()> {
-        save(&path, self.0.to_text(&[&format!("id {}", self.0.id())]).expose(), 0o600, false)
+    fn save(&self, path: &Bound<'_, PyAny>) -> Result<()> {
+        save(&objects::path(path)?, self.0.to_text(&[&format!("id {}", self.0.id())]).expose(), 0o600, false)
     }
 
     fn __repr__(&self) -> String {
@@ -377,7 +382,8 @@ pub(crate) struct Identity(Arc<keys::Identity>);
 impl Identity {
     /// Reads an identity file.
     #[staticmethod]
-    fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
+    fn load(path: &Bound<'_, PyAny>) -> Result<Self> {
+        let (py, path) = (path.py(), objects::path(path)?);
         let key = keys::Identity::load(&path)?;
         warn_of_mode(py, &path, false)?;
         Ok(Self(Arc::new(key)))
@@ -402,8 +408,8 @@ impl Identity {
     }
 
     /// Writes the identity to a file that only its owner may read. A file that exists is not replaced.
-    fn save(&self, path: PathBuf) -> Result<()> {
-        save(&path, self.0.to_text(&[&format!("id {}", self.0.id())]).expose(), 0o600, false)
+    fn save(&self, path: &Bound<'_, PyAny>) -> Result<()> {
+        save(&objects::path(path)?, self.0.to_text(&[&format!("id {}", self.0.id())]).expose(), 0o600, false)
     }
 
     fn __repr__(&self) -> String {
@@ -423,7 +429,8 @@ pub(crate) struct Recipient(Arc<keys::Recipient>);
 impl Recipient {
     /// Reads a recipient file.
     #[staticmethod]
-    fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
+    fn load(path: &Bound<'_, PyAny>) -> Result<Self> {
+        let (py, path) = (path.py(), objects::path(path)?);
         let key = keys::Recipient::load(&path)?;
         warn_of_mode(py, &path, true)?;
         Ok(Self(Arc::new(key)))
@@ -436,8 +443,8 @@ impl Recipient {
     }
 
     /// Writes the recipient to a file. A file that exists is not replaced.
-    fn save(&self, path: PathBuf) -> Result<()> {
-        save(&path, self.0.to_text(&[]).as_bytes(), 0o644, false)
+    fn save(&self, path: &Bound<'_, PyAny>) -> Result<()> {
+        save(&objects::path(path)?, self.0.to_text(&[]).as_bytes(), 0o644, false)
     }
 
     fn __repr__(&self) -> String {

@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use rayon::ThreadPool;
@@ -13,8 +14,11 @@ use waxseal::error::{Error, Result};
 /// More threads do not help one file.
 const MOST: usize = 8;
 
-/// Held when anything of this module is looked at, and during a fork.
+/// Held when anything of this module is looked at, and during a fork: see [`turn`].
 static LOCK: Mutex<()> = Mutex::new(());
+
+/// If [`LOCK`] is held, it is looked at again after this time.
+const SOON: Duration = Duration::from_micros(200);
 
 thread_local! {
     static FORKING: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
@@ -24,7 +28,7 @@ thread_local! {
 #[pyfunction]
 #[pyo3(name = "_before_fork")]
 pub(crate) fn before_fork() {
-    FORKING.with(|forking| *forking.borrow_mut() = Some(lock(&LOCK)));
+    FORKING.with(|forking| *forking.borrow_mut() = Some(turn()));
 }
 
 /// After a fork, in both processes.
@@ -32,6 +36,22 @@ pub(crate) fn before_fork() {
 #[pyo3(name = "_after_fork")]
 pub(crate) fn after_fork() {
     FORKING.with(|forking| drop(forking.borrow_mut().take()));
+}
+
+/// Waits for [`LOCK`]. A fork holds it while other libraries' handlers run, and these need the interpreter. So nobody may
+/// wait for it while the interpreter is attached.
+fn turn() -> MutexGuard<'static, ()> {
+    loop {
+        match LOCK.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                // Whether this thread is attached is not known.
+                let waited = Python::try_attach(|py| py.detach(|| std::thread::sleep(SOON)));
+                waited.unwrap_or_else(|| std::thread::sleep(SOON));
+            }
+        }
+    }
 }
 
 /// The id of this process.
@@ -53,7 +73,7 @@ impl<T: Clone> PerProcess<T> {
 
     /// The value of this process. `make` must be quick, and must not wait for the interpreter.
     pub(crate) fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
-        let _lock = lock(&LOCK);
+        let _turn = turn();
         let mut made = lock(&self.0);
         if let Some((process, value)) = &*made
             && *process == id()

@@ -2,25 +2,24 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use waxseal::error::{Error, Tampered};
 use waxseal::format::CHUNK_LEN;
 
-use crate::errors::{Result, naming};
+use crate::errors::Result;
 use crate::inspection::Inspection;
 use crate::interrupt;
 use crate::objects::{self, Access};
 use crate::parallel::{BLOCK, Opened, Plain, to_boundary};
 use crate::process::{self, lock};
-use crate::source::{PyFile, Source};
+use crate::stream::{Input, StreamReader};
 
 /// Between two looks for signals, a read waits so long at most.
 const UNTIL_LOOK: Duration = Duration::from_millis(50);
@@ -331,9 +330,16 @@ impl Reader {
             2 => self.opened.len(),
             _ => return Err(PyValueError::new_err(format!("invalid whence ({whence}, should be 0, 1 or 2)")).into()),
         };
-        let position = from.checked_add_signed(offset);
-        state.position = position.ok_or_else(|| PyValueError::new_err(format!("negative seek value {offset}")))?;
-        Ok(state.position)
+        let position = match from.checked_add_signed(offset) {
+            // Python's own file objects take no larger one.
+            Some(position) if i64::try_from(position).is_err() => {
+                return Err(PyOverflowError::new_err("the new position is too large").into());
+            }
+            Some(position) => position,
+            None => return Err(PyValueError::new_err(format!("negative seek value {offset}")).into()),
+        };
+        state.position = position;
+        Ok(position)
     }
 
     /// The position in the plaintext.
@@ -342,8 +348,16 @@ impl Reader {
     }
 }
 
-/// Opens a file for reading: a path, the name of an object in S3, or a file object that can seek. `None` if what the path
-/// names can only be read in order.
+/// What [`open_reader`] returns.
+#[derive(IntoPyObject)]
+#[expect(clippy::large_enum_variant, reason = "it is made once for each file, and moved into memory of Python at once")]
+pub(crate) enum AnyReader {
+    Anywhere(Reader),
+    InOrder(StreamReader),
+}
+
+/// Opens a file for reading: a path, the name of an object in S3, or a file object that can seek. Gives a `StreamReader` if
+/// what the path names can only be read in order: a named pipe must not be opened twice.
 #[pyfunction]
 #[pyo3(signature = (file, *, keys = None, context = None, labels = None, kms = None, s3 = None))]
 pub(crate) fn open_reader(
@@ -354,18 +368,13 @@ pub(crate) fn open_reader(
     labels: Option<&Bound<'_, PyAny>>,
     kms: Option<&Bound<'_, PyAny>>,
     s3: Option<&Bound<'_, PyAny>>,
-) -> Result<Option<Reader>> {
+) -> Result<AnyReader> {
     let access = Access::new(py, keys, context, labels, kms)?;
-    let source = if file.hasattr("read")? {
-        Source::Python(Mutex::new(PyFile::new(file)?))
-    } else if let Some(name) = objects::named(file)? {
-        naming(file, objects::open(py, &name, s3))?
-    } else {
-        let path: PathBuf = file.extract()?;
-        match naming(file, Source::open(&path))? {
-            Ok(source) => source,
-            Err(_) => return Ok(None),
+    match objects::source(file, s3)? {
+        Ok(source) => {
+            let opened = access.run(py, move |openers, demands| Opened::open(source, openers, demands))?;
+            Ok(AnyReader::Anywhere(Reader::new(opened)))
         }
-    };
-    access.run(py, move |openers, demands| Opened::open(source, openers, demands)).map(Reader::new).map(Some)
+        Err(stream) => Ok(AnyReader::InOrder(StreamReader::open(py, Input::File(stream), access)?)),
+    }
 }

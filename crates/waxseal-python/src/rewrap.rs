@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
+use waxseal::engine::Observer;
 use waxseal::error::{Error, ProviderCause, Remedy};
 use waxseal::format::{Bank, Header, Sharing, Slot, SlotKind};
 use waxseal::keys::{KeyOpener, KeySealer};
@@ -19,7 +20,7 @@ use waxseal_aws_s3::{RewrapOptions, RewrappedObject, S3Name};
 use crate::aws::{KmsChoice, S3Settings};
 use crate::boto;
 use crate::errors::{Failure, Result};
-use crate::interrupt;
+use crate::interrupt::{self, Stop};
 use crate::keys::{Key, SlotTest, arn_of, each, openers};
 use crate::objects;
 use crate::upload::Cancelled;
@@ -86,9 +87,31 @@ pub(crate) fn rewrap(
 ) -> Result<Vec<RewrapResult>> {
     let paths: Vec<_> =
         if is_path(paths) { vec![paths.clone()] } else { paths.try_iter()?.collect::<PyResult<_>>()? };
+    // What is no name at all is noticed before the first file is changed.
+    let places: Vec<_> = paths.iter().map(place).collect::<PyResult<_>>()?;
     let job = Arc::new(Job::new(py, (to, from_, add, remove), keys, &KmsChoice::of(kms)?)?);
     let s3 = S3Settings::of(s3)?;
-    paths.iter().map(|path| one(path, &job, &s3)).collect()
+    paths.iter().zip(places).map(|(path, place)| one(path, place, &job, &s3)).collect()
+}
+
+/// What an element of the list names.
+enum Place {
+    Local(PathBuf),
+    Object(S3Name),
+    /// A name that cannot be one. It is the error of this element alone.
+    Wrong(Error),
+}
+
+fn place(path: &Bound<'_, PyAny>) -> PyResult<Place> {
+    let place = objects::named(path).and_then(|name| match name {
+        Some(name) => Ok(Place::Object(name)),
+        None => objects::path(path).map(Place::Local),
+    });
+    match place {
+        Ok(place) => Ok(place),
+        Err(Failure::Own(error)) => Ok(Place::Wrong(error)),
+        Err(Failure::Python(error)) => Err(error),
+    }
 }
 
 fn is_path(object: &Bound<'_, PyAny>) -> bool {
@@ -97,15 +120,16 @@ fn is_path(object: &Bound<'_, PyAny>) -> bool {
         || object.extract::<&[u8]>().is_ok()
 }
 
-fn one(path: &Bound<'_, PyAny>, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<RewrapResult> {
+fn one(path: &Bound<'_, PyAny>, place: Place, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<RewrapResult> {
     let py = path.py();
     interrupt::check(py)?;
-    let done = match objects::named(path)? {
-        Some(name) => object(py, &name, job, s3),
-        None => {
-            let path: PathBuf = path.extract()?;
-            py.detach(|| job.local(path)).map_err(Failure::from)
+    let done = match place {
+        Place::Object(name) => object(py, name, job, s3),
+        Place::Local(path) => {
+            let job = Arc::clone(job);
+            interrupt::cancellable(py, move |stop| job.local(path, stop)).and_then(|done| Ok(done?))
         }
+        Place::Wrong(error) => Err(error.into()),
     };
     let path = path.clone().unbind();
     match done {
@@ -239,7 +263,7 @@ impl Job {
         })
     }
 
-    /// Calls the key services. The last thing is a look for signals, because the caller writes next.
+    /// Calls the key services.
     fn plan(&self, header: &Header) -> waxseal::Result<Plan> {
         let request = Request {
             from: self.from.as_ref().map(Going::selector),
@@ -247,18 +271,18 @@ impl Job {
             add: self.add.iter().map(|key| key as &dyn Rewrapper).collect(),
             remove: self.remove.iter().map(Going::selector).collect(),
         };
-        let plan = request.plan(header.bank())?;
-        interrupt::look().map_err(|error| Error::io("changing the keys", error))?;
-        Ok(plan)
+        request.plan(header.bank())
     }
 
-    fn local(&self, path: PathBuf) -> waxseal::Result<Done> {
+    /// After a signal, nothing is written.
+    fn local(&self, path: PathBuf, stop: &Stop) -> waxseal::Result<Done> {
         let mut file = InPlace::begin(DiskFile::open(path)?)?;
         let plan = self.plan(file.header())?;
         let (warnings, data_key_id) = (warnings(file.header()), data_key_id(file.header()));
         if file.copies(&plan)? {
             self.see_that_it_is_whole(&mut file)?;
         }
+        stop.committing().map_err(|error| Error::io("changing the keys", error))?;
         Ok(Done { report: file.apply(&plan)?, warnings, data_key_id: Some(data_key_id), object: None })
     }
 
@@ -339,9 +363,7 @@ fn arn_named(py: Python<'_>, name: &KmsKeyName, kms: &KmsChoice) -> Result<KeyAr
             let (kms, name) = (settings.handle()?, name.clone());
             Ok(interrupt::wait(py, move || kms.key_arn(&name))??)
         }
-        (name, KmsChoice::Caller(_)) => {
-            Err(Error::setting(format!("it is not known which key {name} is"), Remedy::NameByFullId).into())
-        }
+        (name, KmsChoice::Caller(clients)) => Ok(clients.key_arn(name)?),
     }
 }
 
@@ -461,8 +483,11 @@ impl Rewrapper for NewKey {
             return Ok(true);
         }
         match &self.service {
-            Some(Service::Own(kms, name, _)) if bank.slots.iter().any(|slot| slot.kind == SlotKind::AWS_KMS) => {
-                let arn = kms.key_arn(name)?;
+            Some(service) if bank.slots.iter().any(|slot| slot.kind == SlotKind::AWS_KMS) => {
+                let arn = match service {
+                    Service::Own(kms, name, _) => kms.key_arn(name)?,
+                    Service::Caller(clients, name, _) => clients.key_arn(name)?,
+                };
                 Ok(bank.slots.iter().any(|slot| arn_of(slot).is_some_and(|other| other == arn)))
             }
             _ => Ok(false),
@@ -481,8 +506,8 @@ impl Rewrapper for NewKey {
     }
 }
 
-fn object(py: Python<'_>, name: &S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<Done> {
-    let (name, job, s3) = (name.clone(), Arc::clone(job), Arc::clone(s3));
+fn object(py: Python<'_>, name: S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<Done> {
+    let (job, s3) = (Arc::clone(job), Arc::clone(s3));
     let cancelled = Arc::new(Cancelled::default());
     let gate = Arc::clone(&cancelled);
     let rewrapped = interrupt::wait(py, move || {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 use waxseal::container::Sealing;
 use waxseal::error::Error;
 
@@ -55,7 +55,7 @@ impl Own {
 /// Gives the bytes of `data` to `each`, at most [`BATCH`] at a time. `bytes` cannot change, and is not copied.
 pub(crate) fn in_batches(
     data: &Bound<'_, PyAny>,
-    mut each: impl FnMut(Python<'_>, &[u8]) -> Result<()>,
+    each: &mut dyn FnMut(Python<'_>, &[u8]) -> Result<()>,
 ) -> Result<usize> {
     let py = data.py();
     if let Ok(bytes) = data.cast::<PyBytes>() {
@@ -66,7 +66,11 @@ pub(crate) fn in_batches(
         }
         return Ok(bytes.len());
     }
-    let view = pyo3::types::PyMemoryView::from(data)?.call_method1("cast", ("B",))?;
+    let view = PyMemoryView::from(data)?;
+    // Bytes with gaps, and of kinds that Python has no name for, are put in order first.
+    let Ok(view) = view.call_method1("cast", ("B",)) else {
+        return in_batches(&view.call_method0("tobytes")?, each);
+    };
     let len = view.len()?;
     let mut copy = Plain::default();
     for from in (0..len).step_by(BATCH) {
@@ -75,7 +79,7 @@ pub(crate) fn in_batches(
         copy.0.resize(to - from, 0);
         let bounds = [from, to].map(isize::try_from);
         let [Ok(start), Ok(end)] = bounds else { return Err(Error::Bug("a buffer that is too long").into()) };
-        let part = view.get_item(pyo3::types::PySlice::new(py, start, end, 1))?;
+        let part = view.get_item(PySlice::new(py, start, end, 1))?;
         PyBuffer::<u8>::get(&part)?.copy_to_slice(py, &mut copy.0)?;
         each(py, &copy.0)?;
     }
@@ -120,7 +124,7 @@ impl Sealer {
             return Err(error);
         }
         let mut sealed = Vec::new();
-        in_batches(data, |py, part| Ok(py.detach(|| own.push(part, &mut sealed))?))?;
+        in_batches(data, &mut |py, part| Ok(py.detach(|| own.push(part, &mut sealed))?))?;
         *lock(&self.own) = Some(own);
         Ok(PyBytes::new(data.py(), &sealed))
     }

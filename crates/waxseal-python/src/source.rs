@@ -78,8 +78,6 @@ impl ReadAt for Source {
 pub(crate) struct PyFile {
     file: Py<PyAny>,
     size: u64,
-    /// Where the file is, if that is known.
-    position: Option<u64>,
 }
 
 impl PyFile {
@@ -90,20 +88,17 @@ impl PyFile {
             // Some file objects do not say where they are.
             None => file.call_method0("tell")?.extract()?,
         };
-        Ok(Self { file: file.clone().unbind(), size, position: None })
+        Ok(Self { file: file.clone().unbind(), size })
     }
 
-    fn read_at(&mut self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let read = Python::try_attach(|py| {
             let file = self.file.bind(py);
-            if self.position.take() != Some(position) {
-                file.call_method1("seek", (position,))?;
-            }
+            // The file belongs to the caller, who may have moved in it since the last read.
+            file.call_method1("seek", (position,))?;
             read_once(file, buffer)
         });
-        let read = read.unwrap_or_else(|| Err(PyOSError::new_err("the interpreter ends"))).map_err(io::Error::other)?;
-        self.position = Some(position + read as u64);
-        Ok(read)
+        read.unwrap_or_else(|| Err(PyOSError::new_err("the interpreter ends"))).map_err(io::Error::other)
     }
 }
 
@@ -117,8 +112,9 @@ pub(crate) fn read_once(file: &Bound<'_, PyAny>, buffer: &mut [u8]) -> PyResult<
     copied(&bytes, buffer)?.ok_or_else(too_many)
 }
 
-fn would_block() -> PyErr {
-    pyo3::exceptions::PyBlockingIOError::new_err("the file object has no bytes now: use one that waits")
+/// The error for a file object that does not wait.
+pub(crate) fn would_block() -> PyErr {
+    pyo3::exceptions::PyBlockingIOError::new_err("the file object does not wait: use one that does")
 }
 
 /// Copies `bytes` to the front of `buffer`. `None` if they are too many.

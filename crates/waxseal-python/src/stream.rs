@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::PathBuf;
 use std::sync::Mutex;
 
 use pyo3::buffer::PyBuffer;
@@ -10,7 +9,6 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PySlice};
 use waxseal::error::Error;
-use waxseal::io::open_input;
 use waxseal::keys::KeyOpener;
 use waxseal::{Demands, OpenReader};
 
@@ -36,7 +34,8 @@ pub(crate) struct StreamReader {
     header: Inspection,
 }
 
-enum Input {
+/// Sealed bytes in order.
+pub(crate) enum Input {
     File(File),
     Python(Py<PyAny>),
 }
@@ -87,7 +86,17 @@ impl StreamReader {
     }
 }
 
-/// Opens what can only be read in order: a path or a file object.
+impl StreamReader {
+    pub(crate) fn open(py: Python<'_>, input: Input, access: Access) -> Result<Self> {
+        let input = BufReader::with_capacity(AT_ONCE, input);
+        let open = move |openers: &[&dyn KeyOpener], demands: &Demands| OpenReader::new(input, openers, demands);
+        let reader = access.run(py, open)?;
+        let (key, header) = (reader.opened_by().key.clone(), Inspection::of(reader.header(), None));
+        Ok(Self { reader: Mutex::new(Some(reader)), key, header })
+    }
+}
+
+/// Opens a file object that can only be read in order.
 #[pyfunction]
 #[pyo3(signature = (file, *, keys = None, context = None, labels = None, kms = None))]
 pub(crate) fn open_stream(
@@ -99,16 +108,5 @@ pub(crate) fn open_stream(
     kms: Option<&Bound<'_, PyAny>>,
 ) -> Result<StreamReader> {
     let access = Access::new(py, keys, context, labels, kms)?;
-    let input = if file.hasattr("read")? {
-        Input::Python(file.clone().unbind())
-    } else {
-        let path: PathBuf = file.extract()?;
-        let opened = py.detach(|| open_input(&path));
-        Input::File(opened.map_err(|error| Error::io(format!("opening {}", path.display()), error))?)
-    };
-    let input = BufReader::with_capacity(AT_ONCE, input);
-    let open = move |openers: &[&dyn KeyOpener], demands: &Demands| OpenReader::new(input, openers, demands);
-    let reader = access.run(py, open)?;
-    let (key, header) = (reader.opened_by().key.clone(), Inspection::of(reader.header(), None));
-    Ok(StreamReader { reader: Mutex::new(Some(reader)), key, header })
+    StreamReader::open(py, Input::Python(file.clone().unbind()), access)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -20,6 +20,7 @@ use crate::interrupt;
 use crate::objects::{self, Seal};
 use crate::process::{self, lock};
 use crate::sealer::{BATCH, Own, in_batches};
+use crate::source::would_block;
 use crate::upload::NewObject;
 
 /// A file that is being sealed.
@@ -154,15 +155,27 @@ fn write_at(made: &AtomicFile, bytes: &[u8], position: &mut u64) -> waxseal::Res
 fn write_to(file: &Bound<'_, PyAny>, mut bytes: &[u8]) -> PyResult<()> {
     while !bytes.is_empty() {
         let (now, _) = bytes.split_at(bytes.len().min(BATCH));
-        let taken = file.call_method1("write", (PyBytes::new(file.py(), now),))?;
-        // Some file objects do not say how many bytes they took, because they always take all.
-        let taken = taken.extract::<usize>().unwrap_or(now.len());
+        let answer = file.call_method1("write", (PyBytes::new(file.py(), now),))?;
+        let taken = if answer.is_none() {
+            // A raw file has taken nothing, because it would have to wait. Other file objects do not say how many bytes
+            // they took, because they always take all.
+            if is_raw(file)? {
+                return Err(would_block());
+            }
+            now.len()
+        } else {
+            answer.extract::<usize>().unwrap_or(0)
+        };
         if taken == 0 || taken > now.len() {
             return Err(PyOSError::new_err("the file object has not taken the bytes"));
         }
         bytes = &bytes[taken..];
     }
     Ok(())
+}
+
+fn is_raw(file: &Bound<'_, PyAny>) -> PyResult<bool> {
+    file.is_instance(&file.py().import("io")?.getattr("RawIOBase")?)
 }
 
 impl Writer {
@@ -185,7 +198,7 @@ impl Writer {
     fn write(&self, data: &Bound<'_, PyAny>) -> Result<usize> {
         let mut writing = self.take()?;
         let taken = match &mut writing.parts {
-            Some(parts) => in_batches(data, |py, part| parts.take(py, part)),
+            Some(parts) => in_batches(data, &mut |py, part| parts.take(py, part)),
             None => Err(Error::Bug("a writer without parts").into()),
         };
         if taken.is_ok() {
@@ -241,13 +254,13 @@ pub(crate) fn open_writer(
     sync: bool,
 ) -> Result<Writer> {
     let seal = Seal::new(py, keys, context, labels, kms)?;
-    let target = if file.hasattr("write")? {
+    let target = if objects::is_file(file, "write")? {
         Target::Python(file.clone().unbind())
     } else if let Some(name) = objects::named(file)? {
         let overwrite = if overwrite { Replacing::Replace } else { Replacing::Refuse };
         Target::Object(NewObject::create(py, name, s3, overwrite)?)
     } else {
-        let path: PathBuf = file.extract()?;
+        let path = objects::path(file)?;
         let durability = if sync { Durability::Synced } else { Durability::Unsynced };
         Target::File { made: py.detach(|| create(&path, overwrite))?, written: 0, durability }
     };

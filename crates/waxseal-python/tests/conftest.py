@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from support import REPOSITORY, contents
+from support import contents, emulator, new_key
 
 import pywaxseal as wax
 
@@ -30,11 +28,6 @@ def no_configuration_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-def new_key(path: Path) -> str:
-    wax.KeyFile.generate().save(path)
-    return f"file:{path}"
 
 
 @pytest.fixture(scope="session")
@@ -93,9 +86,9 @@ class Cloud:
         config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
         return self.session().client(service, endpoint_url=self.url, config=config, **more)
 
-    def create_key(self) -> str:
+    def create_key(self, **more: str) -> str:
         """A new key in KMS; its ARN."""
-        arn: str = self.client("kms").create_key()["KeyMetadata"]["Arn"]
+        arn: str = self.client("kms").create_key(**more)["KeyMetadata"]["Arn"]
         return arn
 
     def alias(self, name: str, arn: str) -> str:
@@ -109,21 +102,16 @@ class Cloud:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Cloud]:
-    """One emulator for all tests. It ends when its standard input does, however the tests end."""
-    server = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "tests/support/serve.py"), "moto"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-    )
-    assert server.stdin is not None and server.stdout is not None
-    port = server.stdout.readline().strip()
-    assert port, "the emulator of AWS did not start"
-    yield Cloud(f"http://127.0.0.1:{port}")
-    server.stdin.close()
-    server.wait(60)
+    """One emulator for all tests."""
+    with emulator("moto") as url:
+        yield Cloud(url)
+
+
+@pytest.fixture(scope="session")
+def small_kms() -> Iterator[Cloud]:
+    """A KMS with keys that moto does not have: ML-KEM, and RSA that decrypts."""
+    with emulator("small_kms") as url:
+        yield Cloud(url)
 
 
 @pytest.fixture

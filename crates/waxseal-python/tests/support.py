@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,6 +66,31 @@ def is_valid(path: os.PathLike[str] | str, key: str) -> bool:
 
 def names_in(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
+
+
+def new_key(path: Path) -> str:
+    """A new key file, as `keys=` takes it."""
+    wax.KeyFile.generate().save(path)
+    return f"file:{path}"
+
+
+@contextmanager
+def emulator(what: str) -> Iterator[str]:
+    """An emulator of AWS on 127.0.0.1; its URL. It ends when its standard input does, however the tests end."""
+    server = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "tests/support/serve.py"), what],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+    )
+    assert server.stdin is not None and server.stdout is not None
+    port = server.stdout.readline().strip()
+    assert port, f"the emulator {what} did not start"
+    yield f"http://127.0.0.1:{port}"
+    server.stdin.close()
+    server.wait(60)
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CREDENTIALS
-from support import MIB, PATIENCE, clean_environment, names_in, script
+from support import MIB, PATIENCE, REPOSITORY, clean_environment, names_in, script
 
 import pywaxseal as wax
 
@@ -126,6 +126,7 @@ SILENT = {
     "a KMS that does not answer": "wax.open(sys.argv[1] + '/x', 'wb', keys='alias/silent')",
     "encrypt_file with a KMS that does not answer": "wax.encrypt_file(sys.executable, sys.argv[1] + '/x', "
     "keys='alias/silent')",
+    "rewrap with a KMS that does not answer": "wax.rewrap(sys.argv[1] + '/x', from_='slot:0', to='alias/silent')",
     "an S3 that does not answer": "wax.open('s3://bucket/name', keys=sys.argv[2])",
     "verify with an S3 that does not answer": "wax.verify('s3://bucket/name', keys=sys.argv[2])",
 }
@@ -136,6 +137,8 @@ def test_ctrl_c_interrupts_a_wait_for_aws(folder: Path, key: str, call: str) -> 
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(PATIENCE)
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if "rewrap" in call:
+            (folder / "x").write_bytes((REPOSITORY / "tests/corpus/0.1.0/only-aws-kms.wax").read_bytes())
         process = start(SILENT[call], str(folder), key, env={**CREDENTIALS, "AWS_ENDPOINT_URL": url})
         connection, _ = server.accept()
         with connection:
@@ -146,6 +149,8 @@ def test_ctrl_c_interrupts_a_wait_for_aws(folder: Path, key: str, call: str) -> 
             out, errors = process.communicate(timeout=PATIENCE)
             waited = time.monotonic() - begun
     assert (process.returncode, out) == (0, "KeyboardInterrupt\ngoes on\n"), errors
+    if "rewrap" in call:
+        (folder / "x").unlink()
     assert names_in(folder) == {"afterwards"}
     # The attempts' own timeouts are far longer than a turn of the loop that looks for signals.
     assert waited < 60, f"{waited} s"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import os
@@ -109,6 +111,74 @@ def test_one_client_for_many_threads(moto: Cloud) -> None:
     with ThreadPoolExecutor(8) as pool:
         results = pool.map(lambda _: opened(seal(arn, kms=client), keys=arn, kms=client), range(24))
         assert list(results) == [b"content"] * 24
+
+
+PUBLIC = {
+    "ML_KEM_768": ("aws-kms-ml-kem", "Decapsulate", {"KeySpec": "ML_KEM_768", "KeyUsage": "ENCAPSULATE_DECAPSULATE"}),
+    "RSA_3072": ("aws-kms-rsa", "Decrypt", {"KeySpec": "RSA_3072", "KeyUsage": "ENCRYPT_DECRYPT"}),
+}
+
+
+def recipient_of(cloud: Cloud, arn: str, folder: Path) -> wax.Recipient:
+    """The recipient file of a key in KMS (spec 9.10)."""
+    kind = next(kind for kind, _, properties in PUBLIC.values() if properties["KeySpec"] == spec_of(cloud, arn))
+    public = base64.b64encode(cloud.client("kms").get_public_key(KeyId=arn)["PublicKey"]).decode()
+    line = f"waxseal-recipient-v1:{kind}:{arn}:{public}"
+    (folder / "recipient").write_text(f"{line}:{hashlib.sha256(line.encode()).hexdigest()[:8]}\n")
+    return wax.Recipient.load(folder / "recipient")
+
+
+def spec_of(cloud: Cloud, arn: str) -> str:
+    spec: str = cloud.client("kms").describe_key(KeyId=arn)["KeyMetadata"]["KeySpec"]
+    return spec
+
+
+@pytest.mark.parametrize("spec", PUBLIC)
+@pytest.mark.parametrize("name", ["arn", "alias"])
+def test_the_callers_own_client_opens_what_a_public_half_sealed(
+    small_kms: Cloud, folder: Path, spec: str, name: str
+) -> None:
+    kind, operation, properties = PUBLIC[spec]
+    arn, other = (small_kms.create_key(**properties) for _ in range(2))
+    sealed = seal(recipient_of(small_kms, arn, folder), context={"env": "prod"})
+    assert [slot.kind for slot in wax.inspect(io.BytesIO(sealed)).slots] == [kind]
+    recorded = Recorded(small_kms.client("kms"))
+    key, wrong = arn, other
+    if name == "alias":
+        key, wrong = (small_kms.alias(f"{one.rpartition('/')[2]}", one) for one in (arn, other))
+    assert opened(sealed, keys=key, kms=recorded.client, context={"env": "prod"}) == b"content"
+    assert [call for call, _ in recorded.calls] == [operation]
+    assert "EncryptionContext" not in recorded.calls[0][1], "KMS has none for such keys"
+    error = failure(lambda: opened(sealed, keys=wrong, kms=recorded.client))
+    assert isinstance(error, wax.NoKeyError), repr(error)
+    # All others are tried, and this one opens.
+    assert opened(sealed, keys=[wrong, key], kms=recorded.client) == b"content"
+
+
+def test_a_client_that_is_too_old_says_so(small_kms: Cloud, folder: Path) -> None:
+    arn = small_kms.create_key(**PUBLIC["ML_KEM_768"][2])
+    sealed = seal(recipient_of(small_kms, arn, folder))
+    error = failure(lambda: opened(sealed, keys=arn, kms=FakeClient(lambda **_: None)))
+    assert "newer boto3" in str(error), repr(error)
+
+
+def test_rewrap_takes_aliases_of_the_callers_own_client(moto: Cloud, folder: Path) -> None:
+    """KMS says which keys they name."""
+    old, new, more = (moto.create_key() for _ in range(3))
+    aliases = {name: moto.alias(f"own-client-{name}", arn) for name, arn in (("old", old), ("new", new), ("more", more))}
+    client = moto.client("kms")
+    path = folder / "x.wax"
+    path.write_bytes(seal([old, more], kms=client))
+    (result,) = wax.rewrap([path], from_=aliases["old"], to=aliases["new"], kms=client)
+    assert result.error is None and result.changed
+    (result,) = wax.rewrap([path], remove=aliases["more"], kms=client)
+    assert result.error is None and result.changed
+    assert [slot.key_id for slot in wax.inspect(path).slots] == [new]
+    assert opened(path.read_bytes(), keys=new, kms=client) == b"content"
+    before = path.read_bytes()
+    (result,) = wax.rewrap([path], from_=aliases["old"], to=aliases["new"], kms=client)
+    assert result.error is None and not result.changed, "it may be repeated"
+    assert path.read_bytes() == before
 
 
 def test_what_is_no_client_is_a_type_error(folder: Path) -> None:

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::recipient::{Recipient, check_digits};
 use super::{encapsulation, finish, kem};
 use crate::error::{Error, Result, Tampered};
+use crate::fips;
 use crate::format::{Binding, Slot};
 use crate::keys::lines::{self, only_line, parse_hex, put_comments, put_hex};
 use crate::keys::{KeyOpener, KeySealer};
@@ -37,14 +38,15 @@ impl Identity {
     /// A new key pair from the operating system's generator.
     ///
     /// # Errors
-    /// [`Error::Io`] if the system has no randomness.
+    /// [`Error::Io`] if the system has no randomness. [`Error::Setting`] in a build with the FIPS module.
     pub fn generate() -> Result<Self> {
-        Ok(Self::from_seed(DataKey::random()?))
+        fips::check_x_wing()?;
+        Self::from_seed(DataKey::random()?)
     }
 
-    fn from_seed(seed: DataKey) -> Self {
-        let recipient = Recipient::from_x_wing(kem::x_wing_public(&seed));
-        Self { seed, recipient }
+    fn from_seed(seed: DataKey) -> Result<Self> {
+        let recipient = Recipient::from_x_wing(kem::x_wing_public(&seed)?);
+        Ok(Self { seed, recipient })
     }
 
     /// Reads an identity file.
@@ -58,7 +60,8 @@ impl Identity {
     /// Parses an identity file's text.
     ///
     /// # Errors
-    /// [`Error::Invalid`] that says what is wrong. It never repeats the content of the file.
+    /// [`Error::Invalid`] that says what is wrong. It never repeats the content of the file. [`Error::Provider`] in a
+    /// build with the FIPS module, which has no X-Wing.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::Invalid(format!("not a waxseal identity file: {why}"));
         let line = only_line(text).map_err(bad)?;
@@ -70,7 +73,7 @@ impl Identity {
         if check != check_digits(&line[..PREFIX.len() + digits.len()]) {
             return Err(bad("its check digits are wrong, perhaps because of a typing error"));
         }
-        Ok(Self::from_seed(DataKey::from_slice(seed.as_slice())?))
+        Self::from_seed(DataKey::from_slice(seed.as_slice())?)
     }
 
     /// The identity file's text. Each of `comments` becomes a line that starts with `# `.

@@ -6,6 +6,7 @@ use ml_kem::{TryKeyInit, ml_kem_768, ml_kem_1024};
 use x_wing::{DecapsulationKeyRejectNonContrib, Decapsulator, KeyExport, TryDecapsulate};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::oaep::oaep;
 use super::spec::PublicKeySpec;
 use super::stack::wiped_after;
 use crate::error::{Error, Result};
@@ -67,30 +68,6 @@ fn taken(sent: &[u8], mut secret: ml_kem::SharedKey) -> Result<Encapsulated> {
     Ok((sent.to_vec(), key?))
 }
 
-/// RSAES-OAEP with SHA-256, MGF1 with SHA-256, and the empty label.
-#[cfg(feature = "aws-lc")]
-fn oaep(spki: &[u8], secret: &DataKey) -> Result<Vec<u8>> {
-    use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
-    let no_key = |_| Error::Invalid("the public key is not an RSA key".into());
-    let key = PublicEncryptingKey::from_der(spki).map_err(no_key)?;
-    let key =
-        OaepPublicEncryptingKey::new(key).map_err(|_| Error::Invalid("the public key is not an RSA key".into()))?;
-    let mut sent = vec![0; key.ciphertext_size()];
-    let len = key
-        .encrypt(&OAEP_SHA256_MGF1SHA256, secret.expose(), &mut sent, None)
-        .map_err(|_| Error::Invalid("encrypting with the RSA key failed".into()))?
-        .len();
-    sent.truncate(len);
-    Ok(sent)
-}
-
-#[cfg(not(feature = "aws-lc"))]
-fn oaep(_: &[u8], _: &DataKey) -> Result<Vec<u8>> {
-    Err(Error::Invalid(
-        "this build does not support RSA: sealing to an aws-kms-rsa recipient needs the feature aws-lc".into(),
-    ))
-}
-
 /// The secret of an X-Wing encapsulation. `None` if X25519 gives zero or if the length is wrong.
 pub(super) fn open_x_wing(seed: &DataKey, encapsulation: &[u8]) -> Result<Option<DataKey>> {
     let Ok(sent) = x_wing::Ciphertext::try_from(encapsulation) else { return Ok(None) };
@@ -104,7 +81,13 @@ pub(super) fn open_x_wing(seed: &DataKey, encapsulation: &[u8]) -> Result<Option
     })
 }
 
-/// The X-Wing public key of a seed.
-pub(super) fn x_wing_public(seed: &DataKey) -> Vec<u8> {
-    wiped_after(|| DecapsulationKeyRejectNonContrib::from(*seed.expose()).encapsulation_key().to_bytes().to_vec())
+/// The X-Wing public key of a seed. Only in a build with the FIPS module, this can fail.
+pub(super) fn x_wing_public(seed: &DataKey) -> Result<Vec<u8>> {
+    let public = || DecapsulationKeyRejectNonContrib::from(*seed.expose()).encapsulation_key().to_bytes().to_vec();
+    Ok(wiped_after(public))
+}
+
+/// Whether X25519 with this key gives zero. Every scalar is a multiple of 8, so it then does with every scalar.
+pub(super) fn is_of_small_order(key: &[u8; 32]) -> bool {
+    x25519_dalek::x25519([1; 32], *key) == [0; 32]
 }

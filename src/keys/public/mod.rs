@@ -22,9 +22,12 @@
 //! ```
 
 mod identity;
+#[cfg_attr(feature = "fips", path = "kem_fips.rs")]
 mod kem;
+mod oaep;
 mod recipient;
 mod spec;
+#[cfg(not(feature = "fips"))]
 mod stack;
 
 pub use identity::Identity;
@@ -90,5 +93,9 @@ fn without_magic(mut make: impl FnMut() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     Err(Error::Limit("every wrapped key for this public key contains the magic of this format".into()))
 }
 
+#[cfg(feature = "fips")]
+#[cfg(test)]
+mod fips_tests;
+#[cfg(not(feature = "fips"))]
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
 
 use super::spec::PublicKeySpec;
+use crate::digest::Sha256;
 use crate::error::{Error, Result};
 use crate::format::{Binding, Holder, Slot, SlotKind, is_kms_key_arn};
 use crate::keys::KeySealer;

@@ -1,5 +1,7 @@
 //! The supported public keys. Each has exactly one encoding (spec 9.10).
 
+use super::kem::is_of_small_order;
+use crate::fips;
 use crate::format::{ML_KEM_ENCAPSULATION_LENS, RSA_ENCAPSULATION_LENS, SlotKind, X_WING_ENCAPSULATION_LEN};
 
 /// The kind and size of a public key.
@@ -108,10 +110,11 @@ impl PublicKeySpec {
             Self::MlKem1024 => !coefficients_are_small(&key[..ML_KEM_1024_COEFFICIENTS]),
             Self::Rsa3072 | Self::Rsa4096 => !(key[0] & 0x80 != 0 && key[key.len() - 1] & 1 == 1),
             Self::XWing => {
+                if fips::ENABLED {
+                    return Err("it is for X-Wing, which is refused: this build uses only what the FIPS module has");
+                }
                 let (_, x25519) = key.split_last_chunk::<X25519_LEN>().ok_or("its public key is too short")?;
-                // Every scalar is a multiple of 8, so a key of small order gives zero with every scalar.
-                let small_order = x25519_dalek::x25519([1; X25519_LEN], *x25519) == [0; X25519_LEN];
-                small_order || !coefficients_are_small(&key[..ML_KEM_768_COEFFICIENTS])
+                is_of_small_order(x25519) || !coefficients_are_small(&key[..ML_KEM_768_COEFFICIENTS])
             }
         };
         if broken { Err("its public key is not safe to seal to") } else { Ok(()) }

@@ -235,6 +235,7 @@ fn slots_of_unknown_kinds_are_kept() {
 
 /// A rewrap with another key keeps these slots. A recipient is added without its private key.
 #[test]
+#[cfg_attr(feature = "fips", ignore = "X-Wing is refused")]
 fn slots_of_public_keys_are_kept_and_added() {
     let sealed = Sealed::small(8192);
     let identity = crate::keys::Identity::generate().unwrap();
@@ -283,6 +284,7 @@ fn the_data_key_is_checked_before_it_is_wrapped() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "passphrases are refused")]
 fn a_passphrase_can_be_changed() {
     let sealed = Sealed::small(4096);
     let cost = Argon2Cost { memory_kib: 19 * 1024, passes: 1, lanes: 1 };

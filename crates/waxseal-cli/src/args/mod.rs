@@ -9,6 +9,7 @@ mod late;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -25,9 +26,19 @@ use super::store::{NewObjectArgs, Options, StoreArgs};
 
 const ABOUT: &str = "Encrypt large files and streams; AWS KMS, a local key or a passphrase wraps each file's data key";
 
+/// The version. A build with the FIPS module names the module, too.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = env!("CARGO_PKG_VERSION");
+    match waxseal::fips::module() {
+        Some(module) if waxseal::fips::check().is_ok() => format!("{version} (cryptography by the module {module})"),
+        Some(module) => format!("{version} (the module {module} is not in its FIPS mode: nothing works)"),
+        None => version.to_owned(),
+    }
+});
+
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "waxseal", version, about = ABOUT, after_help = format!("{}\n\n{}", examples::MAIN, exit::table()))]
+#[command(name = "waxseal", version = VERSION.as_str(), about = ABOUT, after_help = format!("{}\n\n{}", examples::MAIN, exit::table()))]
 #[command(disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Args {
     /// Options of every command.

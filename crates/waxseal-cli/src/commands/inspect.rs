@@ -119,7 +119,8 @@ impl View {
                 Prelude::Absent => None,
             },
         });
-        Map::from_iter([("header".to_owned(), header)])
+        let module = waxseal::fips::module().map(|module| ("fips_module".to_owned(), module.into()));
+        [("header".to_owned(), header)].into_iter().chain(module).collect()
     }
 
     fn bank_json(&self, number: BankNumber) -> Value {

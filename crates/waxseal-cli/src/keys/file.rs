@@ -15,6 +15,7 @@ use super::opening::{FIND, Origin};
 use super::provider::{Going, Key, KeySpec, Keyring, Provider, Sisters, SlotTest, ToSeal, Turn};
 use crate::Result;
 use crate::escape;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::key_option;
 use crate::report::{Done, Reporter};
@@ -106,6 +107,11 @@ impl InFile {
             (waxseal::Error::Io { source, .. }, _) if source.kind() != ErrorKind::NotFound => {
                 Failure::from(error).hint("make it readable for this user, or name another copy of it")
             }
+            // What this build refuses.
+            (waxseal::Error::Provider(_), Purpose::Seal | Purpose::Show) => {
+                Failure { exit: Exit::Usage, ..Failure::from(error) }
+            }
+            (waxseal::Error::Provider(_), _) => Failure::from(error),
             (_, Purpose::Seal) => Failure::from(error).hint("`waxseal key new FILE` creates a key file"),
             // What is to be opened says which key that takes.
             (waxseal::Error::Io { .. }, Purpose::Open) => Failure::from(error),

@@ -7,8 +7,9 @@ use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use waxseal::fips;
 use waxseal::format::SlotKind;
-use waxseal::keys::{KeyOpener, Passphrase};
+use waxseal::keys::{KeyOpener, Passphrase, PassphraseOpener};
 use waxseal::secret::SecretBytes;
 
 use super::asked::Asked;
@@ -47,6 +48,9 @@ impl Provider for Passphrases {
 
     /// It is asked for only if a slot needs it.
     fn offered(&self, _: &AccountArgs, _: &Keyring<'_>) -> Result<Vec<Box<dyn KeyOpener>>> {
+        if let Some(refusal) = refusal() {
+            return Ok(vec![refusal]);
+        }
         Ok(if prompt::terminal().is_some() { vec![Box::new(Asked::default())] } else { Vec::new() })
     }
 }
@@ -66,6 +70,7 @@ impl Key for Typed {
     }
 
     fn to_seal(&self, ring: &Keyring<'_>) -> Result<ToSeal> {
+        fips::check_passphrase()?;
         if prompt::terminal().is_none() {
             return Err(Failure::usage(prompt::NO_TERMINAL).hint(prompt::NO_TERMINAL_HINT));
         }
@@ -81,7 +86,8 @@ impl Key for Typed {
 
     fn to_open(&self, origin: Origin, _: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>> {
         // If no key is named, [`Provider::offered`] offers the passphrase anyway.
-        Ok((origin == Origin::Named).then(|| Box::new(Asked::default()) as Box<dyn KeyOpener>))
+        let asked = || refusal().unwrap_or_else(|| Box::new(Asked::default()));
+        Ok((origin == Origin::Named).then(asked))
     }
 
     fn going(&self, _: Sisters, _: &Keyring<'_>) -> Result<Going> {
@@ -108,16 +114,26 @@ impl Key for InFile {
     }
 
     fn to_seal(&self, ring: &Keyring<'_>) -> Result<ToSeal> {
+        fips::check_passphrase()?;
         Ok(to_seal(Passphrase::new(read_new_passphrase(&self.0, ring.reporter)?)?))
     }
 
     fn to_open(&self, _: Origin, ring: &Keyring<'_>) -> Result<Option<Box<dyn KeyOpener>>> {
+        if let Some(refusal) = refusal() {
+            return Ok(Some(refusal));
+        }
         Ok(Some(Box::new(InTurn(Passphrase::new(read_passphrase(&self.0, ring.reporter)?)?))))
     }
 
     fn going(&self, _: Sisters, _: &Keyring<'_>) -> Result<Going> {
         Ok(going())
     }
+}
+
+/// In a build that refuses passphrases: it says so at the first slot of one, and asks nobody.
+fn refusal() -> Option<Box<dyn KeyOpener>> {
+    let nobody = || Err(waxseal::Error::Bug("a passphrase was asked for in a build that refuses them"));
+    fips::ENABLED.then(|| Box::new(PassphraseOpener::new(nobody)) as Box<dyn KeyOpener>)
 }
 
 /// The slot of a passphrase does not say which passphrase it is of.

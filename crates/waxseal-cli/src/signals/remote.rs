@@ -12,8 +12,6 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::pipe::{PipeFlags, pipe_with};
-
 use super::{gate, system, try_lock};
 use crate::report;
 
@@ -72,7 +70,7 @@ fn start() -> io::Result<()> {
     if WAKER.get().is_some() {
         return Ok(());
     }
-    let (waiting, pipe) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (waiting, pipe) = io::pipe()?;
     std::thread::Builder::new().name("waxseal-undo".into()).spawn(move || {
         let _deaf = super::leave_to_others();
         let mut byte = [0];
@@ -86,7 +84,7 @@ fn start() -> io::Result<()> {
         }
     })?;
     // It was empty, and nobody else sets it.
-    let _ = WAKER.set(Waker { pipe, since: Instant::now() });
+    let _ = WAKER.set(Waker { pipe: pipe.into(), since: Instant::now() });
     Ok(())
 }
 

@@ -456,6 +456,18 @@ class Threads:
 # The command line
 
 
+def above_0(kind):
+    def number(text):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ValueError
+        return value
+
+    # argparse says in its message that this is what the value is not.
+    number.__name__ = "number above 0"
+    return number
+
+
 def parsed(arguments, engine_option, engine_help):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -479,12 +491,12 @@ def parsed(arguments, engine_option, engine_help):
     reports = commands.add_parser("report", help="the report of a ledger again")
     reports.add_argument("ledger")
     plans = commands.add_parser("plan", help="requests, dollars and hours of a job")
-    plans.add_argument("--objects", type=int, required=True)
-    plans.add_argument("--bytes", type=int, required=True, help="of all objects together")
-    plans.add_argument("--calls-per-second", type=float, required=True, help="to KMS")
-    plans.add_argument("--machines", type=int, required=True)
-    plans.add_argument("--gbits", type=float, default=10, help="of a machine's network (10)")
-    plans.add_argument("--at-once", type=int, required=True, help="objects: 16 for each batch that is under way")
+    plans.add_argument("--objects", type=above_0(int), required=True)
+    plans.add_argument("--bytes", type=above_0(int), required=True, help="of all objects together")
+    plans.add_argument("--calls-per-second", type=above_0(float), required=True, help="to KMS")
+    plans.add_argument("--machines", type=above_0(int), required=True)
+    plans.add_argument("--gbits", type=above_0(float), default=10, help="of a machine's network (10)")
+    plans.add_argument("--at-once", type=above_0(int), required=True, help="objects: 16 for each batch under way")
     options = parser.parse_args(arguments)
     if options.command in ("rotate", "verify"):
         check(options, parser)
@@ -540,7 +552,8 @@ def main(arguments, engine_option, engine_help, connect):
         write_whole(options.report, text)
     else:
         sys.stdout.write(text)
-    return made["exit"]
+    # A job that was interrupted has not failed, but it is not done: start it again.
+    return made["exit"] if made["exit"] or made["complete"] else 6
 
 
 def run(options, connect):

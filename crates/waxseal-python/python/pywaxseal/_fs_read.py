@@ -360,11 +360,22 @@ class SealedFile(io.BufferedIOBase):
 
     mode = "rb"
 
-    def __init__(self, fs: Any, path: str, opened: Opened, source: Source, ahead: int | None = None) -> None:
+    def __init__(
+        self,
+        fs: Any,
+        path: str,
+        opened: Opened,
+        source: Source,
+        ahead: int | None = None,
+        given: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.fs, self.path, self.name = fs, path, path
-        self.size = opened.size
-        self._opened, self._source = opened, source
+        self.size, self.sealed_size, self._identity = opened.size, opened.sealed_size, opened.identity
+        self._opened: Opened | None = opened
+        self._source = source
+        # Keys and demands of this file alone.
+        self._given = {name: value for name, value in (given or {}).items() if value is not None}
         self._lock = threading.Lock()
         self._at = 0
         self._sought: dict[int, int] = {}
@@ -388,7 +399,7 @@ class SealedFile(io.BufferedIOBase):
 
     @property
     def details(self) -> dict[str, Any]:
-        return {"name": self.path, "type": "file", "size": self.size, "sealed_size": self._opened.sealed_size}
+        return {"name": self.path, "type": "file", "size": self.size, "sealed_size": self.sealed_size}
 
     def info(self) -> dict[str, Any]:
         return self.details
@@ -448,10 +459,17 @@ class SealedFile(io.BufferedIOBase):
         return self.read(64 * KIB if size is None or size < 0 else size)
 
     def readinto(self, buffer: Any) -> int:
-        into = memoryview(buffer).cast("B")
-        found = self.read(into.nbytes)
-        into[: len(found)] = found
-        return len(found)
+        # The views are released also after an exception, whose traceback would keep them.
+        with memoryview(buffer) as view:
+            if view.readonly:
+                raise TypeError("the buffer cannot be written")
+            if not view.nbytes:
+                self._alive()
+                return 0
+            with view.cast("B") as into:
+                found = self.read(into.nbytes)
+                into[: len(found)] = found
+                return len(found)
 
     readinto1 = readinto
 
@@ -461,8 +479,18 @@ class SealedFile(io.BufferedIOBase):
 
     def read_at(self, start: int, end: int) -> bytes:
         """A range, without the position and the bytes read ahead. Threads can call it at the same time."""
-        self._alive()
-        return read(self._opened, self._source, start, min(end, self.size))
+        return self._read(start, min(end, self.size))
+
+    def _read(self, start: int, end: int) -> bytes:
+        opened = self._opened
+        if opened is None:
+            raise ValueError("I/O operation on closed file")
+        try:
+            return read(opened, self._source, start, end)
+        except (OSError, wax.Error):
+            # Another thread has closed it in the middle. Its descriptor can be of another file by now.
+            self._alive()
+            raise
 
     def _range(self, start: int, end: int) -> bytes:
         """Fetches outside of the lock, so that threads fetch at the same time."""
@@ -496,7 +524,7 @@ class SealedFile(io.BufferedIOBase):
         return (near if is_short else start), last
 
     def _fetched(self, start: int, end: int, first: int, last: int) -> bytes:
-        found = read(self._opened, self._source, first, last)
+        found = self._read(first, last)
         if (first, last) == (start, end):
             return found
         with self._lock:
@@ -508,18 +536,19 @@ class SealedFile(io.BufferedIOBase):
 
     def close(self) -> None:
         if not self.closed:
+            super().close()
+            self._opened = None
             self._window = self._end = b""
             self._source.close()
-        super().close()
 
     def __reduce__(self) -> Any:
         self._alive()
-        return _reopen, (self.fs, self.path, self._opened.identity, self.tell(), self._limit)
+        return _reopen, (self.fs, self.path, self._identity, self.tell(), self._limit, self._given)
 
 
-def _reopen(fs: Any, path: str, identity: Identity, at: int, ahead: int) -> SealedFile:
-    file: SealedFile = fs._open(path, "rb", block_size=ahead)
-    if file._opened.identity != tuple(identity):
+def _reopen(fs: Any, path: str, identity: Identity, at: int, ahead: int, given: dict[str, Any]) -> SealedFile:
+    file: SealedFile = fs._open(path, "rb", block_size=ahead, **given)
+    if file._identity != tuple(identity):
         file.close()
         raise ReplacedError(f"{path}: the object was replaced by another one after it was opened")
     file.seek(at)

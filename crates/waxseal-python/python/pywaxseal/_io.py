@@ -21,133 +21,107 @@ if TYPE_CHECKING:
 
     from ._native import _CallsKms, _Keys
 
-# How many forks are between this process and the first one.
-_generation = 0
-
-
-def _in_child() -> None:
-    global _generation
-    _generation += 1
-    _native._after_fork()
-
-
-os.register_at_fork(
-    before=_native._before_fork,
-    after_in_parent=_native._after_fork,
-    after_in_child=_in_child,
-)
+# Once, however often this module is imported: the second call would wait for the first.
+if not getattr(_native, "_forks", False):
+    _native._forks = True  # type: ignore[attr-defined]
+    os.register_at_fork(
+        before=_native._before_fork,
+        after_in_parent=_native._after_fork,
+        after_in_child=_native._after_fork,
+    )
 
 
 class _Locks:
     """A lock that is free in a child, whoever held it in the parent during the fork."""
 
     def __init__(self) -> None:
-        self._generation, self._lock = _generation, threading.RLock()
+        self._process, self._lock = os.getpid(), threading.RLock()
 
     def __call__(self) -> threading.RLock:
-        if self._generation != _generation:
-            self._generation, self._lock = _generation, threading.RLock()
+        if self._process != os.getpid():
+            self._process, self._lock = os.getpid(), threading.RLock()
         return self._lock
 
+
+# So many seconds the end of the interpreter waits for a thread.
+_PATIENCE = 2.0
 
 _BUFFER = 64 << 10
 # Longer reads are opened where they stay.
 _LONG = 256 << 10
 
 
-class _RawReader(io.RawIOBase):
+def _not_copied(what: object) -> TypeError:
+    return TypeError(f"an open sealed file cannot be copied or pickled: {what!r}")
+
+
+class _Raw(io.RawIOBase):
+    """Plaintext of a native reader. When it is closed, nothing of the file stays open or in memory."""
+
+    def __init__(self, native: _native.Reader | _native.StreamReader, name: Any) -> None:
+        super().__init__()
+        self._native: Any = native
+        self.name = name
+        self.mode = "rb"
+        self.header = native.header
+        self.key = native.key
+
+    def _opened(self) -> Any:
+        native = self._native
+        if native is None:
+            raise ValueError("I/O operation on closed file")
+        return native
+
+    def readable(self) -> bool:
+        self._opened()
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        native = self._opened()
+        # The views are released also after an exception, whose traceback would keep them.
+        with memoryview(buffer) as view:
+            if view.format == "B" and view.ndim == 1:
+                return native.readinto(view)  # type: ignore[no-any-return]
+            with view.cast("B") as flat:
+                return native.readinto(flat)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self._native = None
+        super().close()
+
+    def __reduce__(self) -> Any:
+        raise _not_copied(self)
+
+
+class _RawReader(_Raw):
     """Plaintext at any position."""
 
     def __init__(self, native: _native.Reader, name: Any) -> None:
-        super().__init__()
-        self._native = native
-        self.name = name
-        self.mode = "rb"
-
-    @property
-    def size(self) -> int:
-        """The length of the plaintext in bytes. It is authenticated."""
-        return self._native.size
-
-    @property
-    def header(self) -> Inspection:
-        """The header of the file. What it binds is authentic."""
-        return self._native.header
-
-    @property
-    def key(self) -> str:
-        """The name of the key that opened the file."""
-        return self._native.key
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
-
-    def readable(self) -> bool:
-        self._check_open()
-        return True
+        super().__init__(native, name)
+        self.size = native.size
 
     def seekable(self) -> bool:
-        self._check_open()
+        self._opened()
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        self._check_open()
-        view = memoryview(buffer)
-        return self._native.readinto(view if view.format == "B" and view.ndim == 1 else view.cast("B"))
-
     def readall(self) -> bytes:
-        self._check_open()
-        return self._native.readall()
+        return self._opened().readall()  # type: ignore[no-any-return]
 
     def read_range(self, start: int, end: int) -> bytes:
         """The plaintext from `start` to `end`. The position stays where it is."""
-        self._check_open()
-        return self._native.read_range(start, end)
+        return self._opened().read_range(start, end)  # type: ignore[no-any-return]
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        self._check_open()
-        return self._native.seek(offset, whence)
+        return self._opened().seek(offset, whence)  # type: ignore[no-any-return]
 
     def tell(self) -> int:
-        self._check_open()
-        return self._native.tell()
-
-
-class _RawStream(io.RawIOBase):
-    """Plaintext in order, of what cannot seek."""
-
-    def __init__(self, native: _native.StreamReader, name: Any) -> None:
-        super().__init__()
-        self._native = native
-        self.name = name
-        self.mode = "rb"
-
-    @property
-    def header(self) -> Inspection:
-        """The header of the file. What it binds is authentic."""
-        return self._native.header
-
-    @property
-    def key(self) -> str:
-        """The name of the key that opened the file."""
-        return self._native.key
-
-    def readable(self) -> bool:
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self.readable()
-        view = memoryview(buffer)
-        return self._native.readinto(view if view.format == "B" and view.ndim == 1 else view.cast("B"))
+        return self._opened().tell()  # type: ignore[no-any-return]
 
 
 class SealedReader(io.BufferedReader):
     """A sealed file that is read as its plaintext."""
 
-    def __init__(self, raw: _RawReader | _RawStream, buffer_size: int) -> None:
+    def __init__(self, raw: _Raw, buffer_size: int) -> None:
         super().__init__(raw, buffer_size)
         self._locked = _Locks()
 
@@ -194,6 +168,8 @@ class SealedWriter(io.BufferedIOBase):
         self._locked = _Locks()
         self._done = False
         self._forgotten = False
+        # A signal handler, or the target's own code, can call a method in the middle of another one.
+        self._is_writing = False
         # The exception that is handled where the file is opened, if there is one.
         self._handled = sys.exception()
         self.name = name
@@ -214,18 +190,26 @@ class SealedWriter(io.BufferedIOBase):
         self._check_open()
         return True
 
+    def _check_turn(self) -> None:
+        self._check_open()
+        if self._is_writing:
+            raise RuntimeError("reentrant call: this file is being written by the caller of this call")
+
     def write(self, data: Buffer, /) -> int:
         """Takes all bytes of a buffer, and returns how many these are. It is one step for other threads."""
-        if isinstance(data, bytes):
-            return self._write(data)
-        # The view is released also after an exception, whose traceback would keep it: the buffer could not be closed.
-        with memoryview(data) as view:
-            return self._write(view if view.c_contiguous else view.tobytes())
-
-    def _write(self, data: bytes | memoryview) -> int:
+        if not isinstance(data, bytes):
+            # What is no buffer is refused before the file is touched.
+            memoryview(data).release()
         with self._locked():
-            self._check_open()
-            return self._native.write(data)
+            self._check_turn()
+            self._is_writing = True
+            try:
+                return self._native.write(data)
+            finally:
+                self._is_writing = False
+                if self._done:
+                    # It was discarded in the middle of this call.
+                    self._native.discard()
 
     def tell(self) -> int:
         """Bytes of plaintext that were written."""
@@ -251,6 +235,7 @@ class SealedWriter(io.BufferedIOBase):
             if self._forgotten or getattr(self, "_finalizing", False) or leaves_with(self._handled):
                 self._forget()
                 return
+            self._check_turn()
             self._done, self._handled = True, None
             for warning in self._native.commit():
                 warnings.warn(warning, RuntimeWarning, stacklevel=2)
@@ -279,9 +264,24 @@ class SealedWriter(io.BufferedIOBase):
     def __del__(self) -> None:
         # Not by `close`, as the base class does it.
         if not self.closed:
-            if not self._forgotten:
-                self._dealloc_warn(self)
-            self._forget()
+            try:
+                if not self._forgotten:
+                    self._dealloc_warn(self)
+            finally:
+                self._forget()
+
+    def __reduce__(self) -> Any:
+        # A copy would discard the file of the first one.
+        raise _not_copied(self)
+
+    def _end(self) -> None:
+        """The interpreter ends. A daemon thread can be in the middle of a `write` that never returns."""
+        lock = self._locked()
+        if lock.acquire(timeout=_PATIENCE):
+            try:
+                self._forget()
+            finally:
+                lock.release()
 
 
 _unfinished: weakref.WeakSet[SealedWriter] = weakref.WeakSet()
@@ -291,12 +291,12 @@ _unfinished: weakref.WeakSet[SealedWriter] = weakref.WeakSet()
 def _at_exit() -> None:
     """The interpreter ends: what was not closed is not made, and leaves nothing."""
     for writer in list(_unfinished):
-        writer.discard()
+        writer._end()
 
 
 @overload
 def open(
-    file: str | os.PathLike[str] | IO[bytes],
+    file: _native._Path | IO[bytes],
     mode: Literal["rb", "r"] = "rb",
     *,
     keys: _Keys | None = None,
@@ -310,7 +310,7 @@ def open(
 
 @overload
 def open(
-    file: str | os.PathLike[str] | IO[bytes],
+    file: _native._Path | IO[bytes],
     mode: Literal["wb", "w", "xb", "x"],
     *,
     keys: _Keys,
@@ -342,11 +342,12 @@ def open(
     is written, and required of a file that is read. `kms` is `pywaxseal.Kms(...)`, or a session or KMS client of boto3; `s3`
     is `pywaxseal.S3(...)`. With ``sync=False``, a new file may be lost in a power cut.
     """
-    is_object = hasattr(file, "read") or hasattr(file, "write")
-    name = getattr(file, "name", None) if is_object else os.fspath(file)
+    name = os.fspath(file) if _is_name(file) else getattr(file, "name", None)
     if mode in ("rb", "r", "br"):
         return _open_reader(file, name, keys, context, labels, kms, s3)
     if mode in ("wb", "w", "bw", "xb", "x", "bx"):
+        if isinstance(file, io.TextIOBase):
+            raise TypeError("a sealed file is written to a binary file object, and not to text")
         native = _native.open_writer(
             file, keys=keys, overwrite="w" in mode, context=context, labels=labels, kms=kms, s3=s3, sync=sync
         )
@@ -354,16 +355,19 @@ def open(
     raise ValueError(f"invalid mode: {mode!r}; a sealed file is opened with 'rb', 'wb' or 'xb'")
 
 
+def _is_name(file: Any) -> bool:
+    """Some names of files, such as `py.path.local`, can read and write by themselves."""
+    return hasattr(file, "__fspath__") or not (hasattr(file, "read") or hasattr(file, "write"))
+
+
 def _open_reader(file: Any, name: Any, keys: Any, context: Any, labels: Any, kms: Any, s3: Any) -> SealedReader:
-    raw: io.RawIOBase
-    native = None
-    if not hasattr(file, "read") or _can_seek(file):
+    native: _native.Reader | _native.StreamReader
+    if _is_name(file) or _can_seek(file):
         native = _native.open_reader(file, keys=keys, context=context, labels=labels, kms=kms, s3=s3)
-    if native is not None:
-        raw = _RawReader(native, name)
     else:
-        raw = _RawStream(_native.open_stream(file, keys=keys, context=context, labels=labels, kms=kms), name)
-    return SealedReader(raw, _BUFFER)
+        native = _native.open_stream(file, keys=keys, context=context, labels=labels, kms=kms)
+    is_anywhere = isinstance(native, _native.Reader)
+    return SealedReader(_RawReader(native, name) if is_anywhere else _Raw(native, name), _BUFFER)  # type: ignore[arg-type]
 
 
 def _can_seek(file: Any) -> bool:

@@ -24,7 +24,7 @@ class _Session(Protocol):
 
 _Key: TypeAlias = str | KeyFile | Identity | Recipient | Passphrase
 _Keys: TypeAlias = _Key | Sequence[_Key]
-_Path: TypeAlias = str | os.PathLike[str]
+_Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 _Pairs: TypeAlias = Mapping[str, str]
 _CallsKms: TypeAlias = Kms | _KmsClient | _Session
 
@@ -328,9 +328,9 @@ def open_reader(
     labels: _Pairs | None = None,
     kms: _CallsKms | None = None,
     s3: S3 | None = None,
-) -> Reader | None: ...
+) -> Reader | StreamReader: ...
 def open_stream(
-    file: _Path | IO[bytes],
+    file: IO[bytes],
     *,
     keys: _Keys | None = None,
     context: _Pairs | None = None,

@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import fsspec
@@ -196,6 +197,8 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
     def _store_source(self, path: str, details: dict[str, Any]) -> StoreSource:
         if details["type"] == "directory":
             raise IsADirectoryError(path)
+        if details.get("size") is None:
+            raise wax.IoError(f"{path}: the store does not say how long the object is")
         version = details.get("VersionId") if getattr(self.fs, "version_aware", False) else None
         version = None if version in (None, "null") else version
         return StoreSource(self.fs, path, reading.identity_of(details), details["size"], version)
@@ -349,8 +352,9 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
         if not isinstance(paths, list):
             raise TypeError("paths must be a list")
         paths = [self._path_of(path) for path in paths]
-        starts = [starts] * len(paths) if not isinstance(starts, list) else starts
-        ends = [ends] * len(paths) if not isinstance(ends, list) else ends
+        starts, ends = [
+            list(bounds) if isinstance(bounds, Iterable) else [bounds] * len(paths) for bounds in (starts, ends)
+        ]
         if not len(starts) == len(ends) == len(paths):
             raise ValueError("paths, starts and ends must have the same length")
         wanted = list(zip(paths, starts, ends, strict=True))
@@ -441,7 +445,7 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
         given = {name: kwargs.get(name) for name in self._access_of}
         if mode == "rb":
             ahead = 0 if kwargs.get("cache_type") == "none" else block_size
-            return SealedFile(self, path, *self._pin(path, **given), ahead)
+            return SealedFile(self, path, *self._pin(path, **given), ahead, given)
         if mode not in ("wb", "xb"):
             raise wax.UsageError(f"a sealed file cannot be opened with the mode {mode!r}: it is read, or written anew")
         target = writing.sink(self.fs, path, mode == "xb", self._sync, block_size, self._access(path, given))
@@ -523,7 +527,9 @@ def get_to(file: SealedFile, path: str, callback: Any) -> None:
             reading.copy_out(file, lambda piece: write_all(out, piece), callback.relative_update)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        # After ctrl-c it may have its name already.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 

@@ -118,6 +118,26 @@ def test_a_wrong_command_line_is_refused_before_anything_is_done(wrong, tmp_path
     assert refused.value.code == 2 and not list(tmp_path.iterdir())
 
 
+def test_a_job_that_was_interrupted_is_no_success(tmp_path, capsys):
+    path = tmp_path / "ledger"
+    ledger = fleet.Ledger(path, JOB)
+    run = {"type": "run", "run": "r", "at": "t", "host": "h", "pid": 1, "source": "s3://b/", "engine": "e"}
+    ledger.add(run, done("s3://b/1"))
+    assert fleet.main(["report", str(path)], "--address", "", None) == 6
+    ledger.add({"type": "end", "run": "r", "at": "t", "list": {}, "budget": {}})
+    assert fleet.main(["report", str(path)], "--address", "", None) == 0
+    assert capsys.readouterr().out.count('"complete"') == 2
+
+
+@pytest.mark.parametrize("name", ["--objects", "--bytes", "--calls-per-second", "--machines", "--gbits", "--at-once"])
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_a_plan_of_nothing_is_refused(name, value, capsys):
+    good = {"--objects": "1", "--bytes": "1", "--calls-per-second": "1", "--machines": "1", "--gbits": "1", "--at-once": "1"}
+    with pytest.raises(SystemExit) as refused:
+        fleet.main(["plan", *(word for pair in (good | {name: value}).items() for word in pair)], "--address", "", None)
+    assert refused.value.code == 2 and "number above 0" in capsys.readouterr().err
+
+
 def test_an_inventory_in_csv_is_read_as_s3_writes_it(tmp_path):
     rows = [
         '"b","db/a%20%C3%A4+b%2Bc","v1","true","false","7","e1"', '"b","db/folder/","v","true","false","0","e2"',

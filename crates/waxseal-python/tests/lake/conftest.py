@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,12 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from lake import Bucket, Store
+from support import emulator, new_key
 
-import pywaxseal as wax
 from pywaxseal.fs import WaxsealFileSystem
 
-REPOSITORY = Path(__file__).resolve().parents[4]
 # Workers of engines find `lake` here.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-
-
-def new_key(path: Path) -> str:
-    wax.KeyFile.generate().save(path)
-    return f"file:{path}"
 
 
 @pytest.fixture(scope="session")
@@ -47,20 +39,9 @@ def empty_memory() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
-    """An emulator of S3 and KMS. It ends when its standard input does, however the tests end."""
-    server = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "tests/support/serve.py"), "moto"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert server.stdin is not None and server.stdout is not None
-    port = server.stdout.readline().strip()
-    assert port, "the emulator of AWS did not start"
-    yield f"http://127.0.0.1:{port}"
-    server.stdin.close()
-    server.wait(60)
+    """An emulator of S3 and KMS."""
+    with emulator("moto") as url:
+        yield url
 
 
 @pytest.fixture

@@ -29,6 +29,12 @@ SPOILED = {
 }
 
 
+def document() -> list[str]:
+    """The examples of docs/engines-python.md."""
+    text = (Path(__file__).resolve().parents[4] / "docs/engines-python.md").read_text()
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 def table(part: int = 0, rows: int = ROWS) -> pa.Table:
     """Rows that differ everywhere, the same in every run. `noise` does not compress."""
     random = numpy.random.default_rng(part)

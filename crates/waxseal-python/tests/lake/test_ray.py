@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lake import ROWS, SPOILED, Bucket, says, spoil, table, total, write_lake, write_parquet
+from lake import ROWS, SPOILED, Bucket, document, says, spoil, table, total, write_lake, write_parquet
 
 from pywaxseal.fs import WaxsealFileSystem
 
@@ -77,6 +77,13 @@ def test_over_s3(s3: Bucket, lake_key: str) -> None:
     fs = WaxsealFileSystem(target_protocol="s3", target_options=s3.options, keys=[lake_key])
     write_lake(fs, f"{s3.name}/lake", 3)
     assert ray.data.read_parquet(f"{s3.name}/lake", filesystem=fs).sum("value") == pytest.approx(total(3), rel=1e-12)
+
+
+def test_the_example_of_the_document(s3: Bucket, lake_key: str) -> None:
+    fs = WaxsealFileSystem(target_protocol="s3", target_options=s3.options, keys=[lake_key])
+    write_lake(fs, f"{s3.name}/lake", 2)
+    (example,) = [example for example in document() if "import ray" in example]
+    exec(example.replace("bucket/", f"{s3.name}/"), {"fs": fs})
 
 
 def test_a_worker_that_is_killed_loses_nothing(lake: Path, lake_key: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ use datafusion::object_store::path::Path;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt, Result};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use waxseal::keys::KeyFile;
-use waxseal_object_store::{Keys, WaxsealStore};
+use waxseal_object_store::{Keys, KeysFor, WaxsealStore};
 
 use crate::pinned::PinReads;
 use crate::watched::Watched;
@@ -42,6 +42,15 @@ impl Lake {
     #[must_use]
     pub fn sealed(key: &Arc<KeyFile>) -> Self {
         Self::watched(key, Arc::new(InMemory::new()), |watched| watched)
+    }
+
+    /// Each file has the keys that `keys` gives it.
+    #[must_use]
+    pub fn with_keys(keys: impl KeysFor) -> Self {
+        let memory = Arc::new(InMemory::new());
+        let watched = Arc::new(Watched::new(memory.clone()));
+        let store = Arc::new(WaxsealStore::builder(watched.clone()).with_keys(keys).build());
+        Self { memory, watched, store }
     }
 
     /// Files of `memory` are opened with `key`. `watch` can give the watched store a hook.

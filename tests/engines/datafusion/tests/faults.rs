@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 use engines::{Lake, Layout, Table};
 use futures::{FutureExt, StreamExt};
 use waxseal::keys::KeyFile;
+use waxseal_object_store::Keys;
 
 const LAYOUT: Layout = Layout { first: 0, rows: 300, group: 100 };
 const FILE: &str = "t/1.parquet";
@@ -82,6 +83,30 @@ async fn another_key() {
     let (key, other) = (Arc::new(KeyFile::generate().unwrap()), Arc::new(KeyFile::generate().unwrap()));
     let lake = lake_of(&other, &file(&key, 0).await);
     assert!(says(open_and_read(&lake).await, &["no key opens this file"]));
+}
+
+/// With [`Keys::bound_to`], an authentic file does not open under the name of another one. Without it, it does.
+#[tokio::test]
+async fn a_file_under_the_name_of_another_one() {
+    const OTHER: &str = "t/2.parquet";
+    let key = Arc::new(KeyFile::generate().unwrap());
+    let parquet = Table { layout: LAYOUT, version: 0 }.parquet().unwrap();
+    for bound in [false, true] {
+        let keys = Keys::new().with_key(Arc::clone(&key));
+        let keys = move |path: &Path| if bound { keys.clone().bound_to(path) } else { Ok(keys.clone()) };
+        let lake = Lake::with_keys(keys);
+        lake.put(FILE, parquet.clone()).await.unwrap();
+        assert_eq!(open_and_read(&lake).await.unwrap(), 0, "under its own name it opens");
+        let name = |name: &str| Path::from(name);
+        lake.memory.copy(&name(FILE), &name(OTHER)).await.unwrap();
+        lake.memory.delete(&name(FILE)).await.unwrap();
+        let read = open_and_read(&lake).await;
+        if bound {
+            assert!(says(read, &["label"]));
+        } else {
+            assert_eq!(read.unwrap(), 0);
+        }
+    }
 }
 
 /// A plain file among sealed ones is an error, too: nobody authenticates its rows.

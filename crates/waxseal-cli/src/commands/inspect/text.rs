@@ -49,6 +49,10 @@ impl View {
         if by_hand(true) || by_hand(false) {
             out.push_str("  `waxseal reader` prints reader.py\n");
         }
+        if let Some(module) = waxseal::fips::module() {
+            let refused = "chacha20-poly1305, passphrases and X-Wing are refused";
+            row(&mut out, "this build", &format!("cryptography by the module {module}; {refused}"));
+        }
         out.push_str("  nothing here is authenticated; to authenticate it with a key, run `waxseal verify`\n");
         out
     }

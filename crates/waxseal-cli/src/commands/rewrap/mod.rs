@@ -361,9 +361,13 @@ impl<W: Write> Write for Held<W> {
     }
 }
 
-/// If the file's slots do not allow the change, the hint names the slots.
+/// If the file's slots do not allow the change, the hint names the slots. If no key opens it, the hint names the option:
+/// `--from` alone opens nothing.
 fn hinted(failure: Failure) -> Failure {
     match failure.exit {
+        Exit::NoKey => {
+            failure.hint("name a key that opens the file with -k; --from and --remove only name the keys to remove")
+        }
         Exit::Usage => {
             failure.hint("`waxseal inspect` shows the file's slots; --from and --remove take a KEY or slot:N of them")
         }
