@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +34,34 @@ PATIENCE = 180
 def contents(size: int, seed: str = "contents") -> bytes:
     """Bytes that differ everywhere, the same in every run."""
     return hashlib.shake_256(seed.encode()).digest(size)
+
+
+def close_while_others_read(file: Any, read: Callable[[], bytes], expected: bytes, pause: float) -> None:
+    """Closes `file` after `pause` seconds, while two threads read the expected bytes, or learn that it is closed."""
+    wrong: list[object] = []
+
+    def again_and_again() -> None:
+        try:
+            while True:
+                if read() != expected:
+                    wrong.append("bytes")
+        except ValueError as error:
+            if "closed" not in str(error):
+                wrong.append(error)
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=again_and_again) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(pause)
+    file.close()
+    # The number of its descriptor can belong to another file at once.
+    with open(os.devnull, "rb"):
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
 
 
 def load_reader() -> ModuleType:

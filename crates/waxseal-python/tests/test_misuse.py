@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import errno
+import functools
 import gc
 import io
 import os
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Sealed
-from support import CHUNK, MIB, PATIENCE, contents, is_valid, names_in, plaintext_of, run_well
+from support import CHUNK, MIB, PATIENCE, close_while_others_read, contents, is_valid, names_in, plaintext_of, run_well
 
 import pywaxseal as wax
 
@@ -116,27 +117,8 @@ def test_a_close_while_another_thread_reads_is_a_close(sealed: Sealed) -> None:
     """Nothing but authentic bytes, or the word that the file is closed."""
     for turn in range(30):
         file = wax.open(sealed.path, keys=sealed.key)
-        wrong: list[object] = []
-
-        def read(file: wax.SealedReader = file, wrong: list[object] = wrong) -> None:
-            try:
-                while True:
-                    if file.read_range(MIB, 4 * MIB) != sealed.content[MIB : 4 * MIB]:
-                        wrong.append("bytes")
-            except ValueError as error:
-                if "closed" not in str(error):
-                    wrong.append(error)
-            except BaseException as error:
-                wrong.append(error)
-
-        threads = [threading.Thread(target=read) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.001 * (turn % 5))
-        file.close()
-        for thread in threads:
-            thread.join(PATIENCE)
-        assert not wrong
+        read = functools.partial(file.read_range, MIB, 4 * MIB)
+        close_while_others_read(file, read, sealed.content[MIB : 4 * MIB], 0.001 * (turn % 5))
 
 
 # --- a call in the middle of a call -----------------------------------------------------------------------------------

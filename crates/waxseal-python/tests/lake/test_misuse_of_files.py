@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import pickle
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from support import close_while_others_read
 
 import pywaxseal as wax
 from pywaxseal.fs import WaxsealFileSystem
@@ -56,28 +56,9 @@ def test_a_close_while_threads_read_is_a_close(lake_key: str, tmp_path: Path) ->
     path = str(tmp_path / "a")
     fs.pipe_file(path, CONTENT)
     for turn in range(40):
-        file, wrong = fs.open(path), []
-
-        def read(file: Any = file, wrong: list[Any] = wrong) -> None:
-            try:
-                while True:
-                    if file.read_at(1000, 400_000) != CONTENT[1000:400_000]:
-                        wrong.append("bytes")
-            except ValueError as error:
-                if "closed" not in str(error):
-                    wrong.append(error)
-            except BaseException as error:
-                wrong.append(error)
-
-        threads = [threading.Thread(target=read) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.0005 * (turn % 7))
-        file.close()
-        with open(os.devnull, "rb"):
-            for thread in threads:
-                thread.join(60)
-        assert not wrong
+        file = fs.open(path)
+        read = functools.partial(file.read_at, 1000, 400_000)
+        close_while_others_read(file, read, CONTENT[1000:400_000], 0.0005 * (turn % 7))
 
 
 def test_buffers_of_any_shape(fs: WaxsealFileSystem) -> None:
