@@ -53,8 +53,8 @@ impl Run {
 const PARTS: [u64; 2] = [16, 4];
 const MULTIPLES: [u64; 3] = [2, 4, 8];
 /// At most so many rounds of programs in pipes, and of files above the main size. They take minutes.
-const PIPE_ROUNDS: usize = 3;
-const LARGE_ROUNDS: usize = 2;
+const PIPE_ROUNDS: usize = 5;
+const LARGE_ROUNDS: usize = 3;
 /// Small files are measured in more rounds, because they take little time.
 const SMALL: [u64; 2] = [1 << 10, 1 << 20];
 const MORE_ROUNDS: usize = 4;
