@@ -214,6 +214,42 @@ async fn a_replaced_object_is_opened_again() {
     }
 }
 
+/// Somebody replaces or deletes the object after it was listed.
+#[tokio::test]
+async fn an_object_that_is_replaced_while_it_is_listed() {
+    let (old, new) = (text(6_000_000), text(7_000_000).split_off(1000));
+    for without in [(false, false), (true, false), (true, true)] {
+        for (number, deleted) in (1..=3).flat_map(|number| [(number, false), (number, true)]) {
+            let (without_e_tags, without_conditions) = without;
+            let watched = Watched { without_e_tags, without_conditions, ..Watched::default() };
+            let (path, key) = (Path::from("lake/a"), key());
+            let (store, elsewhere) = (watched.sealed(&key), Path::from("elsewhere"));
+            store.put(&path, old.clone().into()).await.unwrap();
+            store.put(&elsewhere, new.clone().into()).await.unwrap();
+            let replacement = watched.raw(&elsewhere);
+            let (inner, at) = (watched.clone(), path.clone());
+            watched.before_get(move |asked| match (asked == number, deleted) {
+                (true, true) => inner.delete_raw(&at),
+                (true, false) => inner.put_raw(&at, replacement.clone()),
+                (false, _) => {}
+            });
+            let listed: Vec<_> = match store.list(Some(&Path::from("lake"))).try_collect().await {
+                Ok(listed) => listed,
+                Err(error) if is_changed(&error) => continue,
+                Err(error) => panic!("before request {number}, {deleted}, {without:?}: {error}"),
+            };
+            let sizes: Vec<_> = listed.iter().map(|meta| meta.size).collect();
+            match (number, deleted) {
+                // The list takes two requests.
+                (3, _) => assert_eq!(sizes, [old.len() as u64]),
+                (1, true) => assert!(sizes.is_empty()),
+                (_, true) => assert!(sizes.is_empty() || sizes == [old.len() as u64]),
+                (_, false) => assert_eq!(sizes, [new.len() as u64], "before request {number}, {without:?}"),
+            }
+        }
+    }
+}
+
 /// The same for several ranges, whose requests run side by side.
 #[tokio::test]
 async fn ranges_are_never_of_two_objects() {

@@ -134,6 +134,20 @@ async fn a_list_opens_each_object_once() {
     assert_eq!(watched.got().len(), 1, "one was replaced");
 }
 
+/// The listing says how long an object is, so its end needs not wait for its front.
+#[tokio::test]
+async fn a_list_asks_for_front_and_end_at_once() {
+    let (watched, key, path) = (Watched::default(), key(), Path::from("a"));
+    let store = watched.sealed(&key);
+    store.put(&path, large().into()).await.unwrap();
+    let sealed = watched.raw(&path).len() as u64;
+    watched.asked();
+    assert_eq!(store.list(None).try_collect::<Vec<_>>().await.unwrap()[0].size, large().len() as u64);
+    // No header says where the last chunk begins, so the longest one is asked for.
+    assert_eq!(watched.asked(), [Asked::List, Asked::Get(0..FRONT), Asked::Get(sealed - CHUNK..sealed)]);
+    assert!(read(&store, &path).await == large());
+}
+
 /// A list of any length is passed on while it comes in, and only a few objects are opened ahead.
 #[tokio::test]
 async fn a_list_streams() {

@@ -114,6 +114,10 @@ impl Watched {
         self.inner.put(path, bytes.into()).now_or_never().unwrap().unwrap();
     }
 
+    pub(crate) fn delete_raw(&self, path: &Path) {
+        self.inner.delete(path).now_or_never().unwrap().unwrap();
+    }
+
     /// A sealing store over this one.
     pub(crate) fn sealed(&self, key: &Arc<KeyFile>) -> WaxsealStore {
         WaxsealStore::builder(Arc::new(self.clone())).with_keys(keys(key)).build()

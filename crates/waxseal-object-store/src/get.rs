@@ -37,7 +37,7 @@ async fn with_object<'a, T>(
         Err(Trouble::Failed(error)) => return Err(error),
         Err(Trouble::Replaced) => shared.forget(path, options, &opened),
     }
-    match read(shared.open(path, options).await?).await {
+    match read(shared.open(path, options, None).await?).await {
         Ok(result) => Ok(result),
         Err(Trouble::Failed(error)) => Err(error),
         Err(Trouble::Replaced) => Err(trouble::changed(path)),

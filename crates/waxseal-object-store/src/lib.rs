@@ -48,12 +48,13 @@
 //! | `get`, object known | 1 |
 //! | `get_ranges` | as `get`, and one for each group of ranges that are less than 1 MiB apart |
 //! | `head` | 1 or 2 the first time; 1 if the object is known |
-//! | `list` | those of the list, and 1 or 2 for each object that is not known |
+//! | `list` | those of the list, and for each object that is not known 1, or 2 at the same time |
 //! | `put` | 1 |
 //! | `put_multipart` | as many parts as the caller gives, or fewer |
 //! | `copy`, `rename`, `delete` | those of the wrapped store; nothing is opened |
 //!
-//! Each object that is opened the first time costs one call of its key, and each new object one. Several operations that
+//! The last chunk is asked for while the key service is called. Each object that is opened the first time costs one call
+//! of its key, and each new object one. Several operations that
 //! open one object at the same time share one opening. [`Builder::with_cache`] says how long an object stays known.
 //!
 //! **Conditions** (`if_match`, `PutMode::Create`, `PutMode::Update` and so on) are passed on to the wrapped store, as are

@@ -4,18 +4,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join;
 use futures_util::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
 use waxseal::Error;
-use waxseal::container::{Opening, Plaintext, plaintext_len_hint};
+use waxseal::container::{Layout, Opening, Plaintext, plaintext_len_hint};
 use waxseal::error::FormatError;
-use waxseal::format::{FRONT_LEN, Front};
+use waxseal::format::{FRONT_LEN, Front, SEALED_CHUNK_LEN};
 
 use crate::Sizes;
 use crate::keys::Keys;
 use crate::pin::{Conditions, is_same, pinned};
-use crate::source::Source;
+use crate::source::{Source, part};
 use crate::trouble::{self, Trouble};
 use crate::work;
 
@@ -50,15 +51,18 @@ pub(crate) struct Fresh {
 
 /// Opens the object at `path`. The caller's conditions are checked by the first request. If the object is replaced before
 /// the last request, everything begins again, once.
+///
+/// `listed` is what a listing has just said about the object. Its end is then asked for together with its front.
 pub(crate) async fn open(
     inner: &dyn ObjectStore,
     path: &Path,
     options: &GetOptions,
     keys: &Keys,
     sizes: Sizes,
+    mut listed: Option<&ObjectMeta>,
 ) -> Result<Found, StoreError> {
     for _ in 0..2 {
-        match open_once(inner, path, options, keys).await {
+        match open_once(inner, path, options, keys, listed.take()).await {
             Ok(found) => {
                 check_guess(path, &found.opened, sizes)?;
                 return Ok(found);
@@ -70,28 +74,59 @@ pub(crate) async fn open(
     Err(trouble::changed(path))
 }
 
-async fn open_once(inner: &dyn ObjectStore, path: &Path, options: &GetOptions, keys: &Keys) -> Result<Found, Trouble> {
+async fn open_once(
+    inner: &dyn ObjectStore,
+    path: &Path,
+    options: &GetOptions,
+    keys: &Keys,
+    listed: Option<&ObjectMeta>,
+) -> Result<Found, Trouble> {
     let failed = |error: Error| Trouble::Failed(trouble::of(path, error));
-    let (answer, front) = front(inner, path, options).await?;
+    let (front, tail) = join(front(inner, path, options), tail(inner, path, options, listed)).await;
+    let (answer, front) = front?;
     let meta = answer.meta.clone();
     let whole = (front.len() as u64 == meta.size).then(|| front.clone());
+    let there = whole.clone().or(tail.filter(|_| listed.is_some_and(|listed| is_same(listed, &meta))));
 
     let demands = keys.demands().clone();
     let opening = work::on(front.len(), move || Opening::read(Front::new(front.into()), &demands));
-    let opened = opening.await.map_err(failed)?.open_async(&keys.openers()).await.map_err(failed)?;
-    let payload = opened.into_payload();
-    let end = payload.end(meta.size).map_err(|tampered| failed(tampered.into()))?;
-    let sealed = match &whole {
-        Some(whole) => whole.slice(within(&end.range)),
-        None => {
-            let request = pinned(options, &meta, Some(GetRange::Bounded(end.range.clone())), Conditions::Checked);
-            let (_, source) = ask(inner, path, request, &meta, &end.range).await?;
-            source.collect(&end.range).await.map_err(|lost| lost.of(path))?
+    let opening = opening.await.map_err(failed)?;
+    // A key service may take as long as the store.
+    let end = Layout::of(opening.header()).end(meta.size);
+    let last = async {
+        match (&end, &there) {
+            (Ok(end), Some(bytes)) => Ok(part(bytes, meta.size - bytes.len() as u64, &end.range)),
+            (Ok(end), _) => {
+                let request = pinned(options, &meta, Some(GetRange::Bounded(end.range.clone())), Conditions::Checked);
+                let (_, source) = ask(inner, path, request, &meta, &end.range).await?;
+                source.collect(&end.range).await.map_err(|lost| lost.of(path).into())
+            }
+            (Err(_), _) => Ok::<_, Trouble>(Bytes::new()),
         }
     };
-    let plaintext = payload.with_end(&end, &sealed).map_err(|tampered| failed(tampered.into()))?;
+    let openers = keys.openers();
+    let (opened, last) = join(opening.open_async(&openers), last).await;
+    let payload = opened.map_err(failed)?.into_payload();
+    let end = end.map_err(|tampered| failed(tampered.into()))?;
+    let plaintext = payload.with_end(&end, &last?).map_err(|tampered| failed(tampered.into()))?;
     let opened = Arc::new(Opened { meta, plaintext: Arc::new(plaintext) });
     Ok(Found { opened, fresh: Some(Fresh { answer, whole }) })
+}
+
+/// The last bytes of an object that is too long for one request. `None` after any error: the end is asked for again then,
+/// for example if the object was replaced since it was listed.
+async fn tail(
+    inner: &dyn ObjectStore,
+    path: &Path,
+    options: &GetOptions,
+    listed: Option<&ObjectMeta>,
+) -> Option<Bytes> {
+    let listed = listed.filter(|listed| listed.size > FRONT_LEN as u64)?;
+    // No last chunk is longer.
+    let range = listed.size - SEALED_CHUNK_LEN as u64..listed.size;
+    let request = pinned(options, listed, Some(GetRange::Bounded(range.clone())), Conditions::Checked);
+    let (_, source) = ask(inner, path, request, listed, &range).await.ok()?;
+    source.collect(&range).await.ok()
 }
 
 /// The front of the object, and the store's answer without it.
@@ -167,12 +202,6 @@ fn check_guess(path: &Path, opened: &Opened, sizes: Sizes) -> Result<(), StoreEr
     }
 }
 
-/// A range of something that is in memory.
-pub(crate) fn within(range: &Range<u64>) -> Range<usize> {
-    let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
-    at(range.start)..at(range.end)
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -194,7 +223,7 @@ pub(crate) mod tests {
         runtime.block_on(async {
             let (store, path) = (InMemory::new(), Path::from("a"));
             store.put(&path, object.into()).await.unwrap();
-            let found = open(&store, &path, &GetOptions::new(), &keys, Sizes::Authenticated).await;
+            let found = open(&store, &path, &GetOptions::new(), &keys, Sizes::Authenticated, None).await;
             found.unwrap().opened
         })
     }

@@ -43,7 +43,7 @@ impl Shared {
     pub(crate) async fn find(&self, path: &Path, options: &GetOptions) -> Result<Found> {
         match self.known(&Self::key(path, options), options) {
             Some(opened) => Ok(Found { opened, fresh: None }),
-            None => self.open(path, options).await,
+            None => self.open(path, options, None).await,
         }
     }
 
@@ -51,8 +51,8 @@ impl Shared {
         self.cache.get(key).filter(|opened| allows(options, &opened.meta))
     }
 
-    /// Opens the object. Several callers at once open it once.
-    pub(crate) async fn open(&self, path: &Path, options: &GetOptions) -> Result<Found> {
+    /// Opens the object. Several callers at once open it once. `listed` is what a listing has just said about it.
+    pub(crate) async fn open(&self, path: &Path, options: &GetOptions, listed: Option<&ObjectMeta>) -> Result<Found> {
         let key = Self::key(path, options);
         let gate = self.cache.gate(&key);
         let _turn = gate.lock().await;
@@ -60,7 +60,7 @@ impl Shared {
             return Ok(Found { opened, fresh: None });
         }
         let keys = self.keys_of(path)?;
-        let found = opened::open(&*self.inner, path, options, &keys, self.sizes).await?;
+        let found = opened::open(&*self.inner, path, options, &keys, self.sizes, listed).await?;
         self.cache.insert(key, Arc::clone(&found.opened));
         Ok(found)
     }
@@ -103,7 +103,7 @@ impl Shared {
             }
             self.forget(&path, &options, &opened);
         }
-        let opened = self.open(&path, &options).await?.opened;
+        let opened = self.open(&path, &options, Some(&listed)).await?.opened;
         // If it was replaced since it was listed, its other fields are those of the object that was opened.
         let current = is_same(&listed, &opened.meta);
         Ok(opened.shown(if current { listed } else { opened.meta.clone() }))

@@ -311,7 +311,7 @@ fn read_file(file: &File, range: &Range<u64>) -> Result<Vec<u8>> {
 }
 
 /// The bytes `range` of the sealed object, of which `bytes` has those from `start` on. Fewer if they are not there.
-fn part(bytes: &Bytes, start: u64, range: &Range<u64>) -> Bytes {
+pub(crate) fn part(bytes: &Bytes, start: u64, range: &Range<u64>) -> Bytes {
     let at = |position: u64| usize::try_from(position.saturating_sub(start)).unwrap_or(usize::MAX).min(bytes.len());
     bytes.slice(at(range.start)..at(range.end))
 }
