@@ -54,8 +54,8 @@
 //! | `copy`, `rename`, `delete` | those of the wrapped store; nothing is opened |
 //!
 //! The last chunk is asked for while the key service is called. Each object that is opened the first time costs one call
-//! of its key, and each new object one. Several operations that
-//! open one object at the same time share one opening. [`Builder::with_cache`] says how long an object stays known.
+//! of its key, and each new object one. Several operations that open one object at the same time share one opening.
+//! [`Builder::with_cache`] says how long an object stays known.
 //!
 //! **Conditions** (`if_match`, `PutMode::Create`, `PutMode::Update` and so on) are passed on to the wrapped store, as are
 //! versions, attributes, tags and extensions. `object_store` has no conditions for multipart uploads: `complete` replaces
