@@ -63,7 +63,7 @@ def machine():
         names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
     policy = {os.SCHED_RR: "round robin", os.SCHED_FIFO: "fifo"}.get(os.sched_getscheduler(0), "usual")
     load = " ".join(f"{load:.1f}" for load in os.getloadavg())
-    return f"{names[:1]} x {os.cpu_count()}, Linux {platform.release()}, load {load}, scheduling: {policy}"
+    return f"{(names or [platform.machine()])[0]} x {os.cpu_count()}, Linux {platform.release()}, load {load}, scheduling: {policy}"
 
 
 def main():
