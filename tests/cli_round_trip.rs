@@ -91,6 +91,7 @@ fn redirections_keep_their_place() {
 }
 
 #[test]
+#[cfg_attr(feature = "fips", ignore = "the FIPS module has no ChaCha20-Poly1305")]
 fn both_suites() {
     let place = Place::new();
     let content = noise(100_000);

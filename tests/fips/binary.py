@@ -5,8 +5,9 @@
 
 1. No code of another library with an AEAD, with key derivation of passwords or with key encapsulation is linked. The
    binary of the default build shows that the same search finds such code.
-2. Everything that the program calls for AES-GCM and HKDF lies inside the boundary of the module.
-3. A module that was altered by one byte ends the process before it does anything.
+2. The AWS-LC that is linked is the one of Cargo.lock, and not another one of this machine.
+3. Everything that the program calls for AES-GCM and HKDF lies inside the boundary of the module.
+4. A module that was altered by one byte ends the process before it does anything.
 
 The binaries must have their symbols (no strip).
 """
@@ -26,7 +27,14 @@ FOREIGN = re.compile(
 )
 # What the program calls, without the prefix that AWS-LC gives to each version.
 CALLED = ["EVP_AEAD_CTX_seal_scatter", "EVP_AEAD_CTX_open_gather", "EVP_AEAD_CTX_init", "HKDF_expand", "RAND_bytes"]
-PREFIX = re.compile(r"^aws_lc_fips_\d+_\d+_\d+_")
+LOCKED = re.compile(r'^name = "aws-lc-fips-sys"\nversion = "(\d+)\.(\d+)\.(\d+)"$', re.M)
+
+
+def prefix():
+    """What begins the names of AWS-LC in the version of Cargo.lock."""
+    lock = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../Cargo.lock")
+    with open(lock) as file:
+        return "aws_lc_fips_" + "_".join(LOCKED.search(file.read()).groups()) + "_"
 
 
 def symbols(path, *options):
@@ -43,10 +51,12 @@ def foreign(path):
 
 def boundary(path):
     """The functions of AWS-LC, and where the module begins and ends."""
-    functions = {}
+    functions, begins = {}, prefix()
     for address, kind, name in symbols(path):
-        if PREFIX.match(name) and kind in "tT":
-            functions[PREFIX.sub("", name)] = address
+        if name.startswith(begins) and kind in "tT":
+            functions[name.removeprefix(begins)] = address
+    missing = [name for name in CALLED if name not in functions]
+    assert not missing, f"no functions {begins}*: {missing}"
     text = {name: address for address, _, name in symbols(path) if "BORINGSSL_bcm_text_" in name}
     begin = [address for name, address in text.items() if name.endswith("text_start")]
     end = [address for name, address in text.items() if name.endswith("text_end")]
