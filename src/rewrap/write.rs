@@ -45,9 +45,10 @@ impl<F: HeaderFile> InPlace<F> {
     /// # Errors
     /// [`Error::Tampered`] if the payload does not start with the salt and commitment of the header. Nothing is written in
     /// this case. [`Error::Io`] if a write, a sync or reading back fails. The file then has either all old or all new
-    /// slots, and the next run detects which. [`Error::Io`] also if the file must be copied and there is no evidence that it
-    /// is complete (see [`prove_end`](Self::prove_end), [`vouch`](Self::vouch)). [`Error::Limit`] if the slots do not fit
-    /// into a header. [`Error::ApiMisuse`] if `plan` was made from another header.
+    /// slots, or all slots of an earlier failed run (spec 15.2). The next run detects which. [`Error::Io`] also if the file
+    /// must be copied and there is no evidence that it is complete (see [`prove_end`](Self::prove_end),
+    /// [`vouch`](Self::vouch)). [`Error::Limit`] if the slots do not fit into a header. [`Error::ApiMisuse`] if `plan` was
+    /// made from another header.
     pub fn apply(mut self, plan: &Plan) -> Result<Report> {
         let counts = self.header.bank().clone();
         if !plan.is_for(&counts) {
