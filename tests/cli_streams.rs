@@ -3,13 +3,13 @@
 
 mod cli_support;
 
-use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cli_support::{Place, Ran, WAXSEAL, noise};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// Runs `line` in a shell, because only a shell can close a descriptor.
 fn sh(place: &Place, line: &str) -> Ran {
@@ -170,16 +170,9 @@ fn what_would_block_is_waited_for() {
 
 /// The program's ends of both pipes are non-blocking. The processes at the other ends are slow.
 fn through_slow_pipes(place: &Place, args: &[&str], input: &[u8]) -> Vec<u8> {
-    let pipe = || {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
-        (File::from(read), File::from(write))
-    };
-    let blocking = |file: &File| {
-        let flags = rustix::fs::fcntl_getfl(file).unwrap();
-        rustix::fs::fcntl_setfl(file, flags - rustix::fs::OFlags::NONBLOCK).unwrap();
-    };
-    let ((stdin, mut feeder), (mut reader, stdout)) = (pipe(), pipe());
-    [&feeder, &reader].into_iter().for_each(blocking);
+    let ((stdin, mut feeder), (mut reader, stdout)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+    let nonblocking = |end: BorrowedFd<'_>| fcntl_setfl(end, fcntl_getfl(end).unwrap() | OFlags::NONBLOCK).unwrap();
+    [stdin.as_fd(), stdout.as_fd()].into_iter().for_each(nonblocking);
     let mut command = place.command(args);
     let mut child = command.stdin(stdin).stdout(stdout).spawn().unwrap();
     drop(command);
