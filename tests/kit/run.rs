@@ -222,7 +222,7 @@ fn engine(vector: &Vector, keys: &Openers, demands: &Demands) -> Vec<(&'static s
     let mut outcomes = Vec::new();
     let mut open = |name, source: Source<'_>, sink: Sink<'_>| {
         let result = engine.open(source, sink, &keys, demands, &Unobserved);
-        let len = result.as_ref().map_or(0, |opened| opened.plaintext_len);
+        let len = result.as_ref().ok().map(|opened| opened.plaintext_len);
         outcomes.push((name, Outcome::of(result.map(drop), Vec::new())));
         len
     };
@@ -233,7 +233,10 @@ fn engine(vector: &Vector, keys: &Openers, demands: &Demands) -> Vec<(&'static s
     open("engine, stream to stream", Source::Stream(&mut stream), Sink::Stream(&mut two));
     file.rewind().unwrap();
     let len = open("engine, file to nowhere", Source::File(&file), Sink::Nowhere);
-    if vector.expected() == Class::Success {
+    // The caller judges a failure: a build with the FIPS module must refuse some of these vectors.
+    if let Some(len) = len
+        && vector.expected() == Class::Success
+    {
         assert_eq!(len as usize, vector.allowed().0, "{}", vector.name);
     }
     let mut out = tempfile::tempfile().unwrap();
