@@ -222,12 +222,14 @@ fn a_failed_run_can_complete_the_bank_of_an_earlier_one() {
         model.live(&[first.clone(), second, (Op::PowerCut, None)]).unwrap();
         let slots = header_of(&model.machine.cached()).bank().slots.clone();
         let has = |key: usize| slots.contains(&model.sealed.wrappings[key]);
-        let of = match () {
-            () if slots == old => 0,
-            () if has(2) => 1,
-            () => 2,
+        let run = if slots == old {
+            0
+        } else if has(2) {
+            1
+        } else {
+            2
         };
-        seen[of] += 1;
+        seen[run] += 1;
         // The next run that succeeds leaves nothing of them.
         model.live(&[(Op::Replace { slot: 0, key: 4 }, None), (Op::PowerCut, None)]).unwrap();
         assert_eq!(model.allowed.len(), 1, "seed {seed}");
