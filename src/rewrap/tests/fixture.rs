@@ -122,3 +122,20 @@ pub(super) fn private_slot(len: usize) -> Slot {
 pub(super) fn prelude_range(bank: &Bank) -> std::ops::Range<usize> {
     bank.len.header_len()..bank.len.header_len() + PRELUDE_LEN
 }
+
+/// The slots before and after, once a run has made its plan.
+pub(super) type Planned = Option<(Vec<Slot>, Vec<Slot>)>;
+
+/// Changes `allowed`, the slots that a file may have, by a run with `writes` writes. A failed run adds its slots and keeps
+/// the others: a write can complete the bank that an earlier run left incomplete (spec 15.2). Returns whether the run
+/// began with slots that were allowed.
+pub(super) fn note_run(allowed: &mut Vec<Vec<Slot>>, planned: Planned, succeeded: bool, writes: usize) -> bool {
+    let Some((before, after)) = planned else { return true };
+    let known = allowed.contains(&before);
+    if succeeded {
+        *allowed = vec![after];
+    } else if writes > 0 {
+        allowed.push(after);
+    }
+    known
+}

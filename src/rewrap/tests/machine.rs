@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::fixture::{KEYS, Sealed, checked, header_of, prelude_range, replace};
+use super::fixture::{KEYS, Planned, Sealed, checked, header_of, note_run, prelude_range, replace};
 use super::sim::{Bypass, FAULTS, Fault, Machine};
 use super::simulation::STEPS;
 use crate::envelope::unlock;
@@ -62,8 +62,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     sealed: Sealed,
     machine: Machine,
-    /// The slots are one of these. After several failed runs, they can be those of any of these runs: a write can complete
-    /// the bank that an earlier run left incomplete.
+    /// The slots are one of these.
     allowed: Vec<Vec<Slot>>,
 }
 
@@ -121,14 +120,8 @@ impl Model {
         let was_damaged = self.prelude_is_damaged();
         let result = self.rewrap(op, fault, &mut planned);
         let writes = self.machine.writes();
-        if let Some((before, after)) = planned {
-            prop_assert!(self.allowed.contains(&before), "planned from slots that no run left");
-            if result.is_ok() {
-                self.allowed = vec![after];
-            } else if writes > 0 {
-                self.allowed.push(after);
-            }
-        }
+        let known = note_run(&mut self.allowed, planned, result.is_ok(), writes);
+        prop_assert!(known, "planned from slots that no run left");
         match result {
             Ok(()) => {
                 let bytes = self.machine.cached();
@@ -188,9 +181,6 @@ impl Model {
         Ok(())
     }
 }
-
-/// The slots before and after, once a run has made its plan.
-type Planned = Option<(Vec<Slot>, Vec<Slot>)>;
 
 fn live_through(steps: &[Step], block: usize, bypass: Bypass, seed: u64) -> Result<(), TestCaseError> {
     Model::new(block, bypass, seed).live(steps)

@@ -1,7 +1,7 @@
-//! Several runs in a row, with any fault at any step. The file always opens, and its slots are those before
-//! or after one of the runs. Variants of rewrap with deliberate bugs lose files here, which shows that the test can fail.
+//! Several runs in a row, with any fault at any step. The file always opens, and its slots are those before or after one
+//! of the runs. Variants of rewrap with deliberate bugs lose files here, which shows that the test can fail.
 
-use super::fixture::{KEYS, Sealed, checked, replace};
+use super::fixture::{KEYS, Planned, Sealed, checked, note_run, replace};
 use super::sim::{Broken, Bypass, FAULTS, Fault, Machine, Quirk, Rng};
 use crate::error::{Error, Result};
 use crate::format::{Front, Header, Slot};
@@ -29,9 +29,6 @@ fn plan_for(ask: Ask, sealed: &Sealed, slots: &[Slot]) -> Vec<SlotChange> {
         _ => Vec::new(),
     }
 }
-
-/// The slots before and after, once a run has made its plan.
-type Planned = Option<(Vec<Slot>, Vec<Slot>)>;
 
 fn run(machine: &Machine, sealed: &Sealed, ask: Ask, fault: Option<(usize, Fault)>) -> (Planned, Result<Report>) {
     let mut planned = None;
@@ -100,15 +97,8 @@ impl Tally {
             let ask = asks(rng);
             let (planned, result) = run(machine, sealed, ask, fault);
             self.runs += 1;
-            if let Some((before, after)) = planned {
-                self.lost += usize::from(!allowed.contains(&before));
-                if result.is_ok() {
-                    allowed = vec![after];
-                } else if machine.writes() > 0 {
-                    // The slots of an earlier failed run can come back: see `machine`.
-                    allowed.push(after);
-                }
-            }
+            let known = note_run(&mut allowed, planned, result.is_ok(), machine.writes());
+            self.lost += usize::from(!known);
             self.completed += usize::from(result.is_ok());
             self.look(machine, sealed.payload(), &allowed, rng.next());
             let both_alike = |bytes: &[u8]| {
