@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::future::{join_all, try_join_all};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode};
 use waxseal::format::{Binding, FRONT_LEN, Pairs, Slot};
@@ -160,6 +160,22 @@ async fn a_list_streams() {
     let mut list = store.list(None);
     assert_eq!(list.next().await.unwrap().unwrap().location, Path::from("00"));
     assert!(watched.got().len() <= 4, "not all were opened for the first one");
+}
+
+/// While nobody asks for the next item of a list, nothing that it has begun stops other readers.
+#[tokio::test]
+async fn a_list_that_waits_stops_no_reader() {
+    let (key, paths) = (key(), ["a", "b"].map(Path::from));
+    let store = Watched { slow: true, ..Watched::default() }.sealed(&key);
+    for path in &paths {
+        store.put(path, "x".into()).await.unwrap();
+    }
+    let mut list = store.list(None);
+    assert!(list.next().now_or_never().is_none(), "the openings have begun, and none has ended");
+    let reads = join_all(paths.iter().map(|path| read(&store, path)));
+    let reads = tokio::time::timeout(Duration::from_secs(20), reads).await.expect("the list stops the readers");
+    assert_eq!(reads, ["x", "x"]);
+    assert_eq!(list.count().await, 2);
 }
 
 #[tokio::test]

@@ -77,6 +77,9 @@ pub(crate) const VARIABLES: &[(&[&str], &str)] = &[
     (&["AWS_SDK_UA_APP_ID", "AWS_EXECUTION_ENV"], "Sent to AWS in the User-Agent."),
     (&["NO_COLOR", "TERM"], "If NO_COLOR is set, or TERM is dumb or not set, the help has no colours."),
     (&["COLUMNS"], "The width of the help, if the output is not a terminal."),
-    (&["PATH"], "Where the command of --from-command or --to-command, and a credential_process of a profile, are found."),
+    (
+        &["PATH"],
+        "Where the command of --from-command or --to-command, and a credential_process of a profile, are found.",
+    ),
     (&["RAYON_NUM_THREADS"], "The number of threads of salvage."),
 ];

@@ -54,7 +54,8 @@ pub(crate) async fn begin(
 }
 
 /// An upload whose parts are sealed in the order in which they were given, whichever of them is polled first. The object
-/// is visible only after `complete`. If a part has failed, or was dropped before its end, there is no `complete`.
+/// is visible only after `complete`. If a part has failed, or was dropped while it was sealed or sent, `complete` fails.
+/// `complete` itself sends a part that was dropped before it was ever polled.
 struct SealedUpload {
     upload: Arc<Upload>,
     /// The number of the caller's next part.

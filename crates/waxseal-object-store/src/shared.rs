@@ -52,10 +52,16 @@ impl Shared {
     }
 
     /// Opens the object. Several callers at once open it once. `listed` is what a listing has just said about it.
+    ///
+    /// For a list, nobody waits for anybody: nothing drives the openings of a list while its reader does something else,
+    /// so a reader that waited for one of them could wait for ever.
     pub(crate) async fn open(&self, path: &Path, options: &GetOptions, listed: Option<&ObjectMeta>) -> Result<Found> {
         let key = Self::key(path, options);
-        let gate = self.cache.gate(&key);
-        let _turn = gate.lock().await;
+        let gate = listed.is_none().then(|| self.cache.gate(&key));
+        let _turn = match &gate {
+            Some(gate) => Some(gate.lock().await),
+            None => None,
+        };
         if let Some(opened) = self.known(&key, options) {
             return Ok(Found { opened, fresh: None });
         }

@@ -6,8 +6,10 @@ import atexit
 import contextlib
 import io
 import os
+import queue
 import sys
 import tempfile
+import threading
 import warnings
 import weakref
 from typing import Any, Protocol
@@ -17,7 +19,7 @@ from fsspec.spec import AbstractBufferedFile
 
 import pywaxseal as wax
 from pywaxseal._leaving import leaves_with
-from pywaxseal._fs_read import MIB, POOL
+from pywaxseal._fs_read import MIB
 
 # A sealed object up to this size goes to the store in one request.
 SMALL = 8 * MIB
@@ -29,6 +31,9 @@ class Sink(Protocol):
     def write(self, data: Any) -> None: ...
     def commit(self) -> None: ...
     def discard(self) -> None: ...
+
+    def collected(self) -> None:
+        """Discards at once what takes no request, and leaves the rest to `DISCARDS`."""
 
 
 class LocalSink:
@@ -45,6 +50,9 @@ class LocalSink:
 
     def discard(self) -> None:
         self._file.discard()
+
+    def collected(self) -> None:
+        self.discard()
 
 
 class StoreSink:
@@ -72,7 +80,9 @@ class StoreSink:
 
     def _begin(self) -> None:
         self._upload = upload_of(self._fs, self._path, self._exclusive, self._block_size)
-        if self._upload is None:
+        if self._upload is not None:
+            DISCARDS.start()
+        else:
             self._waiting = tempfile.NamedTemporaryFile(prefix="waxseal-")  # noqa: SIM115: closed below.
 
     def commit(self) -> None:
@@ -96,6 +106,56 @@ class StoreSink:
             self._waiting.close()
         if self._upload is not None:
             abandon(self._upload)
+
+    def collected(self) -> None:
+        if self._upload is None:
+            self.discard()
+        else:
+            DISCARDS.put(self)
+
+
+class Discards:
+    """Aborts the uploads that nobody has closed.
+
+    The collector finds them, in any thread and inside any call: also inside one that holds a lock of a pool of threads,
+    or in the thread that the store needs for its requests. Only `SimpleQueue.put` may be called there. So the thread
+    that waits for them begins with the first upload, and not when the first one is found."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """After `fork`, in the child: the uploads are those of its parent."""
+        self._found: queue.SimpleQueue[Sink | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="waxseal-fs-discards", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        found = self._found
+        while (target := found.get()) is not None:
+            quietly(target.discard)
+            del target
+
+    def put(self, target: Sink) -> None:
+        self._found.put(target)
+
+    def end(self) -> None:
+        """Waits until all that were found are aborted."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._found.put(None)
+            thread.join()
+
+
+DISCARDS = Discards()
+os.register_at_fork(after_in_child=DISCARDS.reset)
 
 
 def upload_of(fs: Any, path: str, exclusive: bool, block_size: int | None) -> Any:
@@ -267,8 +327,7 @@ class SealedFileWriter(io.BufferedIOBase):
         if self._pid != os.getpid() or sys.is_finalizing():
             return
         warn(f"{self.path}: not written, because nobody closed it", ResourceWarning)
-        # The collector runs in any thread, also in one that the store needs for its requests.
-        quietly(lambda: POOL.get().submit(quietly, target.discard))
+        quietly(target.collected)
 
     def __del__(self) -> None:
         if getattr(self, "_sink", None) is not None:
@@ -300,6 +359,7 @@ def _discard_all() -> None:
         if writer._sink is not None and writer._pid == os.getpid():
             warn(f"{writer.path}: not written, because nobody closed it", ResourceWarning)
             writer.discard()
+    DISCARDS.end()
 
 
 class TextWriter(io.TextIOWrapper):

@@ -17,6 +17,7 @@ import pytest
 from lake import Bucket, Store
 
 import pywaxseal as wax
+from pywaxseal._fs_write import DISCARDS
 from pywaxseal.fs import SealedFileWriter, WaxsealFileSystem
 
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore:.*not written")]
@@ -40,10 +41,8 @@ def path_in(store: Store) -> str:
 
 def nothing_there(store: Store, path: str) -> None:
     gc.collect()
-    from pywaxseal._fs_read import POOL
-
-    # Uploads that the collector ended are aborted by these threads.
-    POOL.get().submit(int).result()
+    # Uploads that the collector found are aborted by another thread.
+    DISCARDS.end()
     store.inner.invalidate_cache()
     assert not store.inner.exists(path)
     assert not store.inner.exists(store.folder) or store.inner.find(store.folder) == []
@@ -135,6 +134,37 @@ def test_what_the_collector_finds_writes_nothing(store: Store, content: bytes) -
     text.write("text")
     del text
     nothing_there(store, path)
+
+
+def test_the_collector_may_run_inside_a_pool_of_threads(lake_key: str) -> None:
+    """The collector finds uploads while a pool of threads is in use, and holds its locks."""
+    program = """
+        import gc, sys, warnings
+        from pywaxseal import _fs_read, _fs_write
+        from pywaxseal.fs import WaxsealFileSystem
+
+        class Upload:
+            def discard(self): aborted.append(self)
+
+        aborted = []
+        warnings.simplefilter("ignore")
+        _fs_write.upload_of = lambda *_: Upload()
+        fs = WaxsealFileSystem(target_protocol="memory", keys=[sys.argv[1]])
+        gc.set_threshold(5)
+        for number in range(300):
+            out = fs.open(f"/a{number}", "wb")
+            out._sink._begin()
+            out.cycle = out
+            del out
+            _fs_read.POOL.reset()
+            _fs_read.POOL.each(len, ["a", "b"])
+        gc.collect()
+        _fs_write.DISCARDS.end()
+        print(len(aborted))
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(program), lake_key]
+    done = subprocess.run(arguments, timeout=120, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "300\n"), done.stderr
 
 
 def test_an_interpreter_that_ends_writes_nothing(lake_key: str, tmp_path: Path, s3: Bucket) -> None:
