@@ -361,23 +361,65 @@ fn versions_are_told_and_the_old_one_keeps_the_old_key() {
     }
 }
 
-#[test]
-fn a_rewrap_that_is_dropped_leaves_nothing() {
-    let place = Place::new();
-    let sealed = Sealed::of(LARGE);
-    sealed.put(&place, "dropped");
+/// Drops a rewrap of the object `dropped` three seconds after its start.
+fn drop_a_rewrap(place: &Place, sealed: &Sealed) {
+    sealed.put(place, "dropped");
     let object = place.s3.object(&place.name("dropped")).unwrap();
     let front = Front::new(sealed.bytes[..131_144].to_vec());
     let made = waxseal::rewrap::NewFront::of(&front, |header| sealed.plan(header)).unwrap();
-    place.proxy.fail_when(|request| request.operation() == "UploadPartCopy", 1, S3Fault::Silence);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let work = place.s3.rewrap_async(&object, made, RewrapOptions::default());
         assert!(tokio::time::timeout(Duration::from_secs(3), work).await.is_err());
     });
-    while !place.s3.open_uploads().is_empty() {
+}
+
+#[track_caller]
+fn soon(mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// The answer to the first request of this operation comes when the rewrap was dropped.
+fn late(place: &Place, operation: &'static str) {
+    let fault = S3Fault::Delay(Duration::from_secs(6));
+    place.proxy.fail_when(move |request| request.operation() == operation, 1, fault);
+}
+
+#[test]
+fn a_rewrap_that_is_dropped_leaves_nothing() {
+    let (place, sealed) = (Place::new(), Sealed::of(LARGE));
+    place.proxy.fail_when(|request| request.operation() == "UploadPartCopy", 1, S3Fault::Silence);
+    drop_a_rewrap(&place, &sealed);
+    soon(|| place.s3.open_uploads().is_empty());
     place.is_clean();
     assert!(place.get("dropped").unwrap() == sealed.bytes);
+}
+
+#[test]
+fn a_rewrap_that_is_dropped_before_it_knows_the_id_of_its_upload_leaves_nothing() {
+    let (place, sealed) = (Place::new(), Sealed::of(LARGE));
+    late(&place, "CreateMultipartUpload");
+    drop_a_rewrap(&place, &sealed);
+    soon(|| place.proxy.operations().contains(&"AbortMultipartUpload"));
+    soon(|| place.plain.uploads(&place.bucket).is_empty());
+    place.is_clean();
+    assert!(place.get("dropped").unwrap() == sealed.bytes);
+}
+
+#[test]
+fn a_rewrap_that_is_dropped_while_it_is_being_completed_ends_one_way_or_the_other() {
+    let (place, sealed) = (Place::new(), Sealed::of(LARGE));
+    // Afterwards it is known that the store checks conditions. So no rewrap asks for that any more.
+    sealed.put(&place, "first");
+    sealed.rewrap(&place, "first", RewrapOptions::default()).unwrap();
+    late(&place, "CompleteMultipartUpload");
+    drop_a_rewrap(&place, &sealed);
+    assert_eq!(place.s3.undecided(), [place.name("dropped")]);
+    soon(|| place.s3.undecided().is_empty());
+    sealed.is_rewrapped(&place.get("dropped").unwrap());
+    place.is_clean();
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::future::Future;
+use std::sync::Arc;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
@@ -64,8 +65,20 @@ enum Step {
     Again(Sort, Error),
 }
 
-/// Makes the object with one PutObject.
-pub(crate) async fn put(session: &Session, body: Bytes, crc: u64) -> Result<Uploaded> {
+/// Makes the object with one PutObject. The request goes on if the caller stops waiting: until its result is known,
+/// nothing can be aborted.
+pub(crate) async fn put(session: &Arc<Session>, body: Bytes, crc: u64) -> Result<Uploaded> {
+    let own = Arc::clone(session);
+    session.to_its_end(async move { put_here(&own, body, crc).await }).await
+}
+
+/// Completes the multipart upload. This too goes on if the caller stops waiting.
+pub(crate) async fn complete(session: &Arc<Session>, parts: Vec<CompletedPart>, sent: Sent) -> Result<Uploaded> {
+    let own = Arc::clone(session);
+    session.to_its_end(async move { complete_here(&own, parts, sent).await }).await
+}
+
+async fn put_here(session: &Session, body: Bytes, crc: u64) -> Result<Uploaded> {
     let sent = Sent { len: body.len() as u64, crc: Some(crc) };
     let send = |client: Client, condition: Condition| {
         let request = session.attributes.put(&client).bucket(session.name.bucket()).key(session.name.key());
@@ -85,8 +98,7 @@ pub(crate) async fn put(session: &Session, body: Bytes, crc: u64) -> Result<Uplo
     commit(session, "PutObject", sent, send, 0).await
 }
 
-/// Completes the multipart upload.
-pub(crate) async fn complete(session: &Session, parts: Vec<CompletedPart>, sent: Sent) -> Result<Uploaded> {
+async fn complete_here(session: &Session, parts: Vec<CompletedPart>, sent: Sent) -> Result<Uploaded> {
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
     let len = i64::try_from(sent.len).map_err(|_| Error::Limit("an object of 2^63 bytes".into()))?;

@@ -52,8 +52,8 @@ pub use object::Object;
 pub use reader::{ObjectReader, ObjectStream, ReadOptions};
 pub use rewrap::{RewrapOptions, RewrappedObject};
 pub use upload::{
-    Encryption, GROWTH, MAX_PART, MAX_PARTS, MIN_PART, NotAborted, OpenUpload, Overwrite, Step, USUAL_PART, Upload,
-    UploadOptions, UploadWarning, Uploaded, buffers,
+    Canceller, Encryption, GROWTH, MAX_PART, MAX_PARTS, MIN_PART, NotAborted, OpenUpload, Overwrite, Step, USUAL_PART,
+    Upload, UploadOptions, UploadWarning, Uploaded, buffers,
 };
 
 /// The README's example is compiled as a test.

@@ -42,6 +42,7 @@ pub(crate) fn wait_to_the_end<T: Send + 'static>(
     loop {
         let done = look_for_answer(py, &receiver)?;
         if let Some(error) = raised.take_if(|_| done.is_some()) {
+            drop_detached(done);
             return Err(Failure::Python(error));
         }
         if let Some(done) = done {
@@ -72,6 +73,14 @@ fn look_for_answer<T: Send>(py: Python<'_>, receiver: &Mutex<Receiver<T>>) -> Re
         Err(RecvTimeoutError::Timeout) => Ok(None),
         Err(RecvTimeoutError::Disconnected) => Err(Error::Bug("a call ended without an answer").into()),
     }
+}
+
+/// Drops a value whose drop may wait, for example for S3. Other threads of Python run meanwhile.
+pub(crate) fn drop_detached<T: Send>(value: T) {
+    let mut value = Some(value);
+    // Whether this thread is attached is not known. At the end of the process, it may not be able to attach.
+    Python::try_attach(|py| py.detach(|| drop(value.take())));
+    drop(value);
 }
 
 /// Whether work that runs on another thread is to end. Once it was cancelled, nothing is committed.

@@ -34,7 +34,8 @@ impl Gate for Cancelled {
     }
 }
 
-/// An object that is being written. If it is dropped, the upload is aborted, and this waits for S3.
+/// An object that is being written. If it is dropped, the upload is aborted, and this waits for S3. Other threads run
+/// meanwhile.
 pub(crate) struct NewObject {
     /// Absent after a failure.
     upload: Option<Upload>,
@@ -66,13 +67,17 @@ impl NewObject {
     }
 
     /// Appends `bytes`, and returns their buffer, empty.
+    ///
+    /// After a signal, the upload is aborted, and this waits for S3.
     pub(crate) fn write(&mut self, py: Python<'_>, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
         let mut upload = self.take()?;
-        let (upload, bytes) = interrupt::wait(py, move || -> OwnResult<_> {
+        let canceller = upload.canceller();
+        let append = move || -> OwnResult<_> {
             append(&mut upload, &bytes)?;
             bytes.clear();
             Ok((upload, bytes))
-        })??;
+        };
+        let (upload, bytes) = interrupt::wait_to_the_end(py, append, || canceller.cancel())??;
         self.upload = Some(upload);
         Ok(bytes)
     }
@@ -93,6 +98,14 @@ impl NewObject {
 
     fn take(&mut self) -> OwnResult<Upload> {
         self.upload.take().ok_or(Error::Bug("an upload that has failed is used"))
+    }
+}
+
+impl Drop for NewObject {
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            interrupt::drop_detached(upload);
+        }
     }
 }
 

@@ -217,16 +217,10 @@ impl Writer {
         }
     }
 
-    /// Ends the writing without a valid file. It never fails.
-    fn discard(&self, py: Python<'_>) {
+    /// Ends the writing without a valid file. It never fails, and waits until S3 has nothing of an object.
+    fn discard(&self) {
         let writing = lock(&self.writing).take();
-        if let Some(mut writing) = writing
-            && let Some(parts) = writing.parts.take_if(|parts| parts.own.is_here())
-            && let Target::Object(object) = parts.target
-        {
-            // It waits until S3 has nothing of the object.
-            py.detach(|| drop(object));
-        }
+        drop(writing);
     }
 
     /// Bytes of plaintext that were written.

@@ -104,6 +104,10 @@ impl S3 {
     /// Like [`rewrap`](Self::rewrap), on the caller's runtime, with a header that [`NewFront::of`] has made of the
     /// object's first [`FRONT_LEN`](waxseal::format::FRONT_LEN) bytes.
     ///
+    /// If it is dropped before its end, the old object stays, and the upload is aborted in the background. If the new
+    /// object is being completed at that moment, it may still replace the old one: [`undecided`](Self::undecided) names
+    /// it until the result is known.
+    ///
     /// # Errors
     /// As [`rewrap`](Self::rewrap).
     pub async fn rewrap_async(
@@ -215,7 +219,8 @@ fn front(object: &Object) -> Front {
     Front::new(object.opened.front.to_vec())
 }
 
-/// Aborts the upload if the rewrap is dropped before its end.
+/// Aborts the upload if the rewrap is dropped before its end. If the new object is being completed at that moment, the
+/// result of that counts.
 struct AbortOnDrop<'a> {
     session: &'a Arc<Session>,
     runtime: tokio::runtime::Handle,
@@ -223,7 +228,7 @@ struct AbortOnDrop<'a> {
 
 impl Drop for AbortOnDrop<'_> {
     fn drop(&mut self) {
-        if self.session.is_listed() && self.session.phase() == Phase::Open {
+        if self.session.is_listed() && matches!(self.session.phase(), Phase::Open | Phase::Committing) {
             self.session.close();
             self.runtime.spawn(Arc::clone(self.session).abort(ABORT_LIMIT));
         }

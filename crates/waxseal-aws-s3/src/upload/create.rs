@@ -1,5 +1,7 @@
 //! Starts a multipart upload.
 
+use std::sync::Arc;
+
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use waxseal::error::{Error, Result};
 
@@ -11,7 +13,20 @@ use crate::commit::{Found, in_the_way, look};
 const ID_MAX: usize = 1024;
 
 /// Sends CreateMultipartUpload. An object that must not be replaced is noticed here, before the parts are sent.
-pub(crate) async fn create(session: &Session) -> Result<()> {
+///
+/// The request goes on if the caller stops waiting or the upload is closed, because the id of its upload would be lost.
+/// An abort waits for it.
+pub(crate) async fn create(session: &Arc<Session>) -> Result<()> {
+    let (own, flight) = (Arc::clone(session), session.fly());
+    let work = async move {
+        let _flight = flight;
+        create_here(&own).await
+    };
+    let created = session.until_closed(session.to_its_end(work)).await;
+    created.unwrap_or_else(|| Err(session.was_aborted()))
+}
+
+async fn create_here(session: &Session) -> Result<()> {
     if session.condition == Condition::Absent && is_taken(session).await {
         return Err(in_the_way(session));
     }
@@ -38,7 +53,9 @@ pub(crate) async fn create(session: &Session) -> Result<()> {
             return Err(session.failure("CreateMultipartUpload", &error));
         }
         if !is_redirected {
-            tokio::time::sleep(pause(sort, attempt)).await;
+            // Nobody needs the next attempt after the upload was closed.
+            let slept = session.until_closed(tokio::time::sleep(pause(sort, attempt))).await;
+            slept.ok_or_else(|| session.was_aborted())?;
         }
         attempt += 1;
     }

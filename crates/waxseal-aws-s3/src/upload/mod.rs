@@ -158,7 +158,25 @@ impl S3 {
     }
 }
 
+/// Ends an [`Upload`] from another thread.
+#[derive(Debug, Clone)]
+pub struct Canceller(Arc<Session>);
+
+impl Canceller {
+    /// From now on, the upload takes no bytes and makes no object, unless it is being completed at this moment. A call
+    /// that waits for S3 fails soon. Then drop the upload, or abort it: this function only stops it.
+    pub fn cancel(&self) {
+        self.0.close();
+    }
+}
+
 impl Upload {
+    /// For a thread that must be able to end a waiting call of this upload, for example after a signal.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        Canceller(Arc::clone(&self.session))
+    }
+
     /// The id of the multipart upload, once there is one.
     #[must_use]
     pub fn id(&self) -> Option<String> {
@@ -228,14 +246,11 @@ impl Upload {
     }
 
     async fn completed(&mut self) -> Result<Uploaded> {
-        let session = Arc::clone(&self.session);
-        let task = if let Some(single) = self.parts.single() {
-            self.runtime.spawn(async move { commit::put(&session, single.body, single.crc).await })
-        } else {
-            let (parts, sent) = self.parts.finish().await?;
-            self.runtime.spawn(async move { commit::complete(&session, parts, sent).await })
-        };
-        task.await.unwrap_or_else(|error| Err(panicked(&error)))
+        if let Some(single) = self.parts.single() {
+            return commit::put(&self.session, single.body, single.crc).await;
+        }
+        let (parts, sent) = self.parts.finish().await?;
+        commit::complete(&self.session, parts, sent).await
     }
 
     /// Aborts the upload because of an error, and returns this error. If the upload cannot be aborted, it stays in

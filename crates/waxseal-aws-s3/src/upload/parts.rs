@@ -168,14 +168,7 @@ impl Parts {
         if self.session.id().is_some() {
             return Ok(());
         }
-        let session = Arc::clone(&self.session);
-        // The running request is not dropped, because the id of its upload would be lost.
-        let flight = session.fly();
-        let task = self.runtime.spawn(async move {
-            let _flight = flight;
-            super::create::create(&session).await
-        });
-        task.await.unwrap_or_else(|error| Err(panicked(&error)))
+        super::create::create(&self.session).await
     }
 
     fn send(&mut self, filling: Filling, number: u32) {

@@ -10,8 +10,8 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use tokio::sync::watch;
 use waxseal::error::{Error, InputChanged, Result};
 
-use super::ABORT_LIMIT;
 use super::registry::{OpenUpload, Uploads};
+use super::{ABORT_LIMIT, panicked};
 use crate::attempt::{Patience, once_within};
 use crate::attributes::Attributes;
 use crate::failure::{self, Call, Failed, code};
@@ -241,15 +241,29 @@ impl Session {
 
     /// Sends a part, unless the upload is closed before that is done.
     pub(crate) async fn unless_closed<T>(&self, part: impl Future<Output = Result<T>>) -> Result<T> {
+        self.until_closed(part).await.unwrap_or_else(|| {
+            self.has_cut_parts.store(true, Ordering::Relaxed);
+            Err(self.was_aborted())
+        })
+    }
+
+    /// Waits for `work`. `None` if the upload is closed before that is done.
+    pub(super) async fn until_closed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut phase = self.phase.subscribe();
         tokio::select! {
             biased;
-            _ = phase.wait_for(|phase| *phase == Phase::Closed) => {
-                self.has_cut_parts.store(true, Ordering::Relaxed);
-                Err(self.was_aborted())
-            }
-            stored = part => stored,
+            _ = phase.wait_for(|phase| *phase == Phase::Closed) => None,
+            done = work => Some(done),
         }
+    }
+
+    /// Runs `work` on the handle's runtime. It goes on if the caller stops waiting.
+    pub(crate) async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = self.s3.runtime()?.spawn(work);
+        task.await.unwrap_or_else(|error| Err(panicked(&error)))
     }
 
     /// Changes the phase in one step. `false` if it was not `from`.
