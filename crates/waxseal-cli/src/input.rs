@@ -180,6 +180,10 @@ impl Input {
             // There is nothing to map.
             Reading::Map if self.has_nothing() => Ok(self.supply()),
             Reading::Map => self.mapped().map(Supply::Mapped).map_err(|error| {
+                // The disk has failed, so reading would fail too.
+                if error.raw_os_error() == Some(libc::EIO) {
+                    return Failure::io("reading the input", error);
+                }
                 Failure::usage(format!("the input cannot be mapped: {error}")).hint("read it with --input read")
             }),
         }
