@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from conftest import CREDENTIALS
+from conftest import CREDENTIALS, Cloud
 from support import MIB, PATIENCE, REPOSITORY, clean_environment, names_in, script
 
 import pywaxseal as wax
@@ -170,3 +174,73 @@ def test_ctrl_c_in_a_callback_is_passed_on(key: str) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         wax.Sealer(keys=wax.Passphrase(phrase))
+
+
+class Silent(http.server.BaseHTTPRequestHandler):
+    """Passes each request on to an emulator, except for the parts of an upload. These get no answer."""
+
+    upstream: str
+    asked: threading.Event
+
+    def do_PUT(self) -> None:  # noqa: N802
+        if "partNumber=" in self.path:
+            self.asked.set()
+            with contextlib.suppress(OSError):
+                while self.rfile.read(MIB):
+                    pass
+            self.close_connection = True
+            return
+        length = int(self.headers.get("Content-Length", 0))
+        connection = http.client.HTTPConnection(self.upstream, timeout=PATIENCE)
+        connection.request(self.command, self.path, self.rfile.read(length), dict(self.headers))
+        answer = connection.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "content-length", "date", "server", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_DELETE = do_GET = do_HEAD = do_POST = do_PUT  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_ctrl_c_in_a_write_aborts_the_upload(cloud: Cloud, bucket: str, key: str) -> None:
+    """The process ends at once after the exception, so nothing is left to a thread."""
+
+    class Handler(Silent):
+        upstream = cloud.url.removeprefix("http://")
+        asked = threading.Event()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    body = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+file = wax.open(sys.argv[1], 'wb', keys=sys.argv[2])
+try:
+    while True:
+        file.write(bytes(16 * MIB))
+except KeyboardInterrupt:
+    os.write(1, b'KeyboardInterrupt')
+os._exit(0)
+"""
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    process = subprocess.Popen(
+        [*script(body), f"s3://{bucket}/x", key],
+        env=clean_environment({**CREDENTIALS, "AWS_ENDPOINT_URL": url}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert Handler.asked.wait(PATIENCE), "no part was sent"
+    assert len(cloud.client("s3").list_multipart_uploads(Bucket=bucket)["Uploads"]) == 1
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=PATIENCE)
+    server.shutdown()
+    server.server_close()
+    assert (process.returncode, out) == (0, "KeyboardInterrupt"), errors
+    assert "Uploads" not in cloud.client("s3").list_multipart_uploads(Bucket=bucket)
