@@ -178,6 +178,46 @@ async fn a_list_that_waits_stops_no_reader() {
     assert_eq!(list.count().await, 2);
 }
 
+/// Nobody waits for a caller who has begun to read and does something else now.
+#[tokio::test]
+async fn a_reader_that_waits_stops_no_reader() {
+    let watched = Watched { slow: true, ..Watched::default() };
+    let (key, path) = (key(), Path::from("a"));
+    let store = watched.sealed(&key);
+    store.put(&path, large().into()).await.unwrap();
+    watched.asked();
+    let mut first = std::pin::pin!(store.get_range(&path, 0..10));
+    assert!(first.as_mut().now_or_never().is_none(), "the opening has begun, and has not ended");
+    let second = tokio::time::timeout(Duration::from_secs(20), store.get_range(&path, 0..10));
+    assert_eq!(second.await.expect("the first reader stops the second one").unwrap(), large()[..10]);
+    assert_eq!(first.await.unwrap(), large()[..10]);
+    let got = watched.got();
+    assert_eq!(got.iter().filter(|len| **len == FRONT).count(), 1, "they share one opening");
+}
+
+/// If a reader is dropped, those who wait with it still get the object, and its error is not lost either.
+#[tokio::test]
+async fn a_reader_that_is_dropped_takes_nothing_with_it() {
+    let watched = Watched { slow: true, ..Watched::default() };
+    let (key, path, missing) = (key(), Path::from("a"), Path::from("missing"));
+    let store = watched.sealed(&key);
+    store.put(&path, large().into()).await.unwrap();
+    for path in [&path, &missing] {
+        let mut first = store.get_range(path, 0..10).boxed();
+        assert!(first.as_mut().now_or_never().is_none());
+        let mut second = store.get_range(path, 0..10).boxed();
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        match tokio::time::timeout(Duration::from_secs(20), second).await.expect("the first reader was dropped") {
+            Ok(bytes) => assert_eq!(bytes, large()[..10]),
+            Err(error) => assert!(path == &missing && matches!(error, Error::NotFound { .. }), "{error}"),
+        }
+    }
+    // Every one of several readers gets an error of its own.
+    let reads = join_all((0..5).map(|_| store.get_range(&missing, 0..10))).await;
+    assert!(reads.iter().all(|read| matches!(read, Err(Error::NotFound { .. }))), "{reads:?}");
+}
+
 #[tokio::test]
 async fn many_readers_open_an_object_once() {
     let watched = Watched { slow: true, ..Watched::default() };

@@ -9,6 +9,7 @@ use object_store::ObjectStore;
 use crate::WaxsealStore;
 use crate::cache::Cache;
 use crate::keys::{Keys, KeysFor};
+use crate::openings::Openings;
 use crate::shared::Shared;
 
 /// Where `head` and `list` have the lengths of objects from.
@@ -111,7 +112,16 @@ impl Builder {
     pub fn build(self) -> WaxsealStore {
         let Self { inner, keys, entries, age, sizes, unsealed, at_once, part_len } = self;
         let cache = Cache::new(entries, age);
-        WaxsealStore(Arc::new(Shared { inner, keys, cache, sizes, unsealed, at_once, part_len }))
+        WaxsealStore(Arc::new(Shared {
+            inner,
+            keys,
+            cache,
+            openings: Openings::default(),
+            sizes,
+            unsealed,
+            at_once,
+            part_len,
+        }))
     }
 }
 

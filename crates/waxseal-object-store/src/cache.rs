@@ -1,19 +1,18 @@
 //! Headers that were read, with the keys of their payloads: few, and not for long.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use object_store::path::Path;
-use tokio::sync::Mutex as Gate;
 
 use crate::opened::Opened;
 
 /// An object: its name, and the version that the caller asked for. Most callers ask for none.
 pub(crate) type Key = (Path, Option<String>);
 
-/// So many gates are kept before those that nobody waits at are dropped.
-const GATES: usize = 64;
+/// So many entries may be left over before they are removed.
+const LEFT_OVER: usize = 64;
 
 /// Objects that were opened. An object is kept for `age` at most, and the oldest ones leave first. The keys of an object
 /// are wiped when it has left and the last read of it has ended.
@@ -29,7 +28,6 @@ struct State {
     /// The oldest first. An entry whose number is not that of the kept object is left over.
     order: VecDeque<(Instant, u64, Key)>,
     number: u64,
-    gates: HashMap<Key, Weak<Gate<()>>>,
 }
 
 struct Kept {
@@ -62,7 +60,7 @@ impl Cache {
         while state.kept.len() > self.most {
             state.drop_oldest();
         }
-        if state.order.len() > 2 * self.most + GATES {
+        if state.order.len() > 2 * self.most + LEFT_OVER {
             let State { kept, order, .. } = &mut *state;
             order.retain(|(_, number, key)| kept.get(key).is_some_and(|kept| kept.number == *number));
         }
@@ -86,20 +84,6 @@ impl Cache {
         let mut state = self.state();
         state.kept.clear();
         state.order.clear();
-    }
-
-    /// Whoever opens an object holds its gate. All others wait, and find the opened object afterwards.
-    pub(crate) fn gate(&self, key: &Key) -> Arc<Gate<()>> {
-        let mut state = self.state();
-        if let Some(gate) = state.gates.get(key).and_then(Weak::upgrade) {
-            return gate;
-        }
-        if state.gates.len() >= GATES {
-            state.gates.retain(|_, gate| gate.strong_count() > 0);
-        }
-        let gate = Arc::new(Gate::new(()));
-        state.gates.insert(key.clone(), Arc::downgrade(&gate));
-        gate
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -146,7 +130,7 @@ mod tests {
         for _ in 0..1000 {
             cache.insert(key("a"), opened());
         }
-        assert!(cache.state().order.len() <= 2 * 2 + GATES, "what is left over is bounded");
+        assert!(cache.state().order.len() <= 2 * 2 + LEFT_OVER, "what is left over is bounded");
         cache.clear();
         assert!(cache.get(&key("a")).is_none() && cache.get(&key("c")).is_none());
     }
@@ -171,16 +155,5 @@ mod tests {
         assert!(cache.get(&key("a")).is_some());
         cache.forget(&key("a"), &new);
         assert!(cache.get(&key("a")).is_none());
-    }
-
-    #[test]
-    fn gates_do_not_pile_up() {
-        let cache = Cache::new(2, Duration::from_secs(3600));
-        let held = cache.gate(&key("held"));
-        for number in 0..1000 {
-            cache.gate(&key(&number.to_string()));
-        }
-        assert!(cache.state().gates.len() <= GATES + 1);
-        assert!(Arc::ptr_eq(&held, &cache.gate(&key("held"))));
     }
 }

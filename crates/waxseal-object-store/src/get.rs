@@ -24,20 +24,28 @@ const RANGES_AT_ONCE: usize = 10;
 
 /// Calls `read` with the object. If the object was replaced after its header was read, the object is opened anew, and
 /// `read` is called again, once.
+///
+/// Openings that other callers have begun do not count: they may be older than the replacement.
 async fn with_object<'a, T>(
     shared: &'a Arc<Shared>,
     path: &'a Path,
     options: &'a GetOptions,
     read: impl Fn(Found) -> BoxFuture<'a, Result<T, Trouble>>,
 ) -> Result<T> {
-    let found = shared.find(path, options).await?;
-    let opened = Arc::clone(&found.opened);
-    match read(found).await {
-        Ok(result) => return Ok(result),
-        Err(Trouble::Failed(error)) => return Err(error),
-        Err(Trouble::Replaced) => shared.forget(path, options, &opened),
+    // As it is known, and as others open it.
+    for _ in 0..2 {
+        let found = shared.find(path, options).await?;
+        let (opened, is_own) = (Arc::clone(&found.opened), found.fresh.is_some());
+        match read(found).await {
+            Ok(result) => return Ok(result),
+            Err(Trouble::Failed(error)) => return Err(error),
+            Err(Trouble::Replaced) => shared.forget(path, options, &opened),
+        }
+        if is_own {
+            break;
+        }
     }
-    match read(shared.open(path, options, None).await?).await {
+    match read(shared.open_anew(path, options).await?).await {
         Ok(result) => Ok(result),
         Err(Trouble::Failed(error)) => Err(error),
         Err(Trouble::Replaced) => Err(trouble::changed(path)),

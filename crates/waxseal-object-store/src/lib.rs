@@ -87,6 +87,7 @@ mod keys;
 mod list;
 mod multipart;
 mod opened;
+mod openings;
 mod pin;
 mod put;
 mod shared;

@@ -29,7 +29,7 @@ pub(crate) fn list(
 }
 
 /// An object of a list. `None` if it is not to be shown.
-async fn one(shared: &Shared, listed: ObjectMeta) -> Option<Result<ObjectMeta>> {
+async fn one(shared: &Arc<Shared>, listed: ObjectMeta) -> Option<Result<ObjectMeta>> {
     match shared.sized(listed).await {
         // It was deleted since it was listed.
         Err(StoreError::NotFound { .. }) => None,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, ObjectMeta, ObjectStore, Result};
 use waxseal::Error;
@@ -11,6 +12,7 @@ use waxseal::container::plaintext_len_hint;
 use crate::cache::{Cache, Key};
 use crate::keys::{Keys, KeysFor};
 use crate::opened::{self, Found, Opened};
+use crate::openings::{Ended, Openings};
 use crate::pin::{allows, is_same};
 use crate::source::Lost;
 use crate::trouble;
@@ -21,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) inner: Arc<dyn ObjectStore>,
     pub(crate) keys: Box<dyn KeysFor>,
     pub(crate) cache: Cache,
+    pub(crate) openings: Openings,
     pub(crate) sizes: Sizes,
     pub(crate) unsealed: Unsealed,
     /// Objects of a list that are opened at once.
@@ -40,7 +43,7 @@ impl Shared {
 
     /// The object, as it is known or as it is opened now. A known one may have been replaced, so each request for its
     /// content must ask for this object and no other.
-    pub(crate) async fn find(&self, path: &Path, options: &GetOptions) -> Result<Found> {
+    pub(crate) async fn find(self: &Arc<Self>, path: &Path, options: &GetOptions) -> Result<Found> {
         match self.known(&Self::key(path, options), options) {
             Some(opened) => Ok(Found { opened, fresh: None }),
             None => self.open(path, options, None).await,
@@ -52,22 +55,56 @@ impl Shared {
     }
 
     /// Opens the object. Several callers at once open it once. `listed` is what a listing has just said about it.
-    ///
-    /// For a list, nobody waits for anybody: nothing drives the openings of a list while its reader does something else,
-    /// so a reader that waited for one of them could wait for ever.
-    pub(crate) async fn open(&self, path: &Path, options: &GetOptions, listed: Option<&ObjectMeta>) -> Result<Found> {
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        path: &Path,
+        options: &GetOptions,
+        listed: Option<&ObjectMeta>,
+    ) -> Result<Found> {
         let key = Self::key(path, options);
-        let gate = listed.is_none().then(|| self.cache.gate(&key));
-        let _turn = match &gate {
-            Some(gate) => Some(gate.lock().await),
-            None => None,
-        };
-        if let Some(opened) = self.known(&key, options) {
-            return Ok(Found { opened, fresh: None });
+        loop {
+            if let Some(opened) = self.known(&key, options) {
+                return Ok(Found { opened, fresh: None });
+            }
+            let begin = |number| {
+                let (shared, key) = (Arc::clone(self), key.clone());
+                shared.opening(key, number, options.clone(), listed.cloned()).boxed()
+            };
+            let (opening, is_own) = self.openings.join(&key, begin);
+            let ended = opening.await;
+            if is_own && let Some(found) = ended.take() {
+                return found;
+            }
+            if let Some(opened) = ended.opened.as_ref().filter(|opened| allows(options, &opened.meta)) {
+                return Ok(Found { opened: Arc::clone(opened), fresh: None });
+            }
+            // That opening has failed, or its object does not meet this caller's conditions.
         }
+    }
+
+    /// Opens the object for all callers who wait for it.
+    async fn opening(
+        self: Arc<Self>,
+        key: Key,
+        number: u64,
+        options: GetOptions,
+        listed: Option<ObjectMeta>,
+    ) -> Arc<Ended> {
+        let found = self.open_now(&key.0, &options, listed.as_ref()).await;
+        // The object is known before the next caller looks for an opening.
+        self.openings.ended(&key, number);
+        Ended::of(found)
+    }
+
+    /// Opens the object for this caller alone, whatever others do.
+    pub(crate) async fn open_anew(&self, path: &Path, options: &GetOptions) -> Result<Found> {
+        self.open_now(path, options, None).await
+    }
+
+    async fn open_now(&self, path: &Path, options: &GetOptions, listed: Option<&ObjectMeta>) -> Result<Found> {
         let keys = self.keys_of(path)?;
         let found = opened::open(&*self.inner, path, options, &keys, self.sizes, listed).await?;
-        self.cache.insert(key, Arc::clone(&found.opened));
+        self.cache.insert(Self::key(path, options), Arc::clone(&found.opened));
         Ok(found)
     }
 
@@ -93,7 +130,7 @@ impl Shared {
     }
 
     /// An object of a list, with the length of its plaintext.
-    pub(crate) async fn sized(&self, listed: ObjectMeta) -> Result<ObjectMeta> {
+    pub(crate) async fn sized(self: &Arc<Self>, listed: ObjectMeta) -> Result<ObjectMeta> {
         if self.sizes == Sizes::Guessed
             && let Some(size) = plaintext_len_hint(listed.size)
         {
