@@ -80,6 +80,7 @@ class LocalSource:
     """A local file that stays open: a file that is moved over it later is not seen."""
 
     is_local = True
+    was_seen = True
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -487,9 +488,12 @@ class SealedFile(io.BufferedIOBase):
             raise ValueError("I/O operation on closed file")
         try:
             return read(opened, self._source, start, end)
-        except (OSError, wax.Error):
+        except (OSError, wax.Error) as error:
             # Another thread has closed it in the middle. Its descriptor can be of another file by now.
             self._alive()
+            if isinstance(error, wax.TamperedError | wax.FormatError):
+                # Perhaps the object was replaced in a store that does not show it. The next file opens it anew.
+                self.fs._headers.drop(self.path)
             raise
 
     def _range(self, start: int, end: int) -> bytes:

@@ -201,7 +201,9 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
             raise wax.IoError(f"{path}: the store does not say how long the object is")
         version = details.get("VersionId") if getattr(self.fs, "version_aware", False) else None
         version = None if version in (None, "null") else version
-        return StoreSource(self.fs, path, reading.identity_of(details), details["size"], version)
+        identity = reading.identity_of(details)
+        # A size alone does not tell an object from a later one.
+        return StoreSource(self.fs, path, identity, details["size"], version, was_seen=len(identity) > 1)
 
     def _current(self, path: str) -> tuple[Opened, Source]:
         """As `_pin`, without a request if the header is known: it opens nothing but the bytes of its own object."""
@@ -215,8 +217,12 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
         opened, source = self._current(path)
         try:
             return act(opened, source)
-        except ReplacedError:
+        except (ReplacedError, wax.TamperedError, wax.FormatError) as error:
             self._headers.drop(path)
+            # Some stores have neither ETags nor times: nothing shows there that the object of a known header was
+            # replaced by one of the same length.
+            if not isinstance(error, ReplacedError) and source.was_seen:
+                raise
             source.close()
             opened, source = self._pin(path, None if self._is_local else reading.fresh_details(self.fs, path))
             return act(opened, source)

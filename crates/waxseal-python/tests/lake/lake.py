@@ -96,6 +96,16 @@ class CountingFileSystem(MemoryFileSystem):
         return found
 
 
+class TimelessFileSystem(MemoryFileSystem):
+    """Says of a file only its name and its size. So nothing shows that it was replaced by one of the same size."""
+
+    protocol = "timeless"
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        details = super().info(path, **kwargs)
+        return {name: value for name, value in details.items() if name in ("name", "size", "type")}
+
+
 class ReplacingFileSystem(LocalFileSystem):
     """A store in which a file with the name `PATH.next` takes the place of PATH before the third request for PATH: after
     the two that open it."""
@@ -116,6 +126,7 @@ class ReplacingFileSystem(LocalFileSystem):
 
 
 fsspec.register_implementation("counting", CountingFileSystem, clobber=True)
+fsspec.register_implementation("timeless", TimelessFileSystem, clobber=True)
 fsspec.register_implementation("replacing", ReplacingFileSystem, clobber=True)
 
 

@@ -210,6 +210,26 @@ def test_a_call_for_a_range_takes_the_object_of_now(store: Store) -> None:
         assert store.fs.cat_ranges([path, path], [0, 5], [5, 10]) == [body(size, 100 + round_)[a : a + 5] for a in (0, 5)]
 
 
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_store_that_shows_no_replacement(lake_key: str, size: int) -> None:
+    fs, other = (
+        WaxsealFileSystem(target_protocol="timeless", keys=[lake_key], skip_instance_cache=True) for _ in range(2)
+    )
+    path = f"/timeless-{size}"
+    fs.pipe_file(path, body(size, 0))
+    assert fs.cat_file(path, end=5) == body(size, 0)[:5]
+    # A range reads the object of now, also through a header that was opened earlier.
+    other.pipe_file(path, body(size, 1))
+    assert fs.cat_file(path, end=5) == body(size, 1)[:5]
+    # A file reports other bytes, and the next file opens them.
+    other.pipe_file(path, body(size, 2))
+    with fs.open(path) as file:
+        with pytest.raises(wax.TamperedError):
+            file.read(5)
+    with fs.open(path) as file:
+        assert file.read() == body(size, 2)
+
+
 def test_an_old_listing_is_not_believed(s3: Bucket, lake_key: str) -> None:
     fs = WaxsealFileSystem(target_protocol="s3", target_options=s3.options, keys=[lake_key], skip_instance_cache=True)
     path = f"{s3.name}/a"
