@@ -402,8 +402,8 @@ def test_names_of_keys_in_kms(s3: Bucket) -> None:
     import boto3
 
     key = boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
-    boto3.client("kms").create_alias(AliasName="alias/lake", TargetKeyId=key)
-    fs = WaxsealFileSystem(target_protocol="s3", target_options=s3.options, keys=["alias/lake"])
+    boto3.client("kms").create_alias(AliasName="alias/by-name", TargetKeyId=key)
+    fs = WaxsealFileSystem(target_protocol="s3", target_options=s3.options, keys=["alias/by-name"])
     fs.pipe_file(f"{s3.name}/a", b"content")
     again: WaxsealFileSystem = pickle.loads(pickle.dumps(fs))
     assert again.cat_file(f"{s3.name}/a") == b"content"
