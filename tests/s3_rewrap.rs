@@ -283,6 +283,21 @@ fn a_copy_with_other_bytes_is_noticed() {
 }
 
 #[test]
+fn a_first_part_that_was_not_stored_as_it_was_sent_is_noticed() {
+    let place = Place::new();
+    let sealed = Sealed::of(LARGE);
+    sealed.put(&place, "old");
+    for (name, value) in [("x-amz-checksum-crc64nvme", Some("AAAAAAAAAAA=")), ("ETag", None)] {
+        let other = move |answer: &mut support::S3Answer| answer.head.set(name, value);
+        place.proxy.fail_when(|request| request.operation() == "UploadPart", 1, S3Fault::alter(other));
+        let error = sealed.rewrap(&place, "old", RewrapOptions::default()).unwrap_err();
+        assert_eq!(cause(&error), Some(ProviderCause::BadAnswer), "{name}: {error}");
+        assert!(place.get("old").unwrap() == sealed.bytes);
+        place.is_clean();
+    }
+}
+
+#[test]
 fn a_store_that_ignores_conditions_is_refused_unless_that_is_allowed() {
     let place = Place::in_moto();
     for (key, len) in [("large", LARGE), ("small", 1000)] {

@@ -126,9 +126,13 @@ impl Upload {
                 Ok((sealing, out))
             });
             let (sealing, mut out) = sealed.await.map_err(|error| self.failed(error))?;
-            while out.len() >= part_len {
-                let rest = out.split_off(part_len);
-                work.upload(number, std::mem::replace(&mut out, rest));
+            if out.len() >= part_len {
+                // Parts share the memory of `out`. Only the rest is copied.
+                let mut parts = Bytes::from(out);
+                while parts.len() >= part_len {
+                    work.upload(number, parts.split_to(part_len));
+                }
+                out = parts.to_vec();
             }
             work.sealing = Some((sealing, out));
         }
@@ -141,11 +145,11 @@ impl Upload {
         let (sealing, mut out) = work.sealing.take().ok_or_else(|| self.failed(FAILED))?;
         sealing.finish(&mut out).map_err(|error| self.failed(error))?;
         let part_len = self.waiting().part_len.max(self.shared.part_len);
-        while out.len() > part_len {
-            let rest = out.split_off(part_len);
-            work.upload(u64::MAX, std::mem::replace(&mut out, rest));
+        let mut parts = Bytes::from(out);
+        while parts.len() > part_len {
+            work.upload(u64::MAX, parts.split_to(part_len));
         }
-        work.upload(u64::MAX, out);
+        work.upload(u64::MAX, parts);
         try_join_all(std::mem::take(&mut work.begun).into_values().flatten()).await?;
         if work.ended.load(Ordering::Acquire) != work.count {
             return Err(self.failed(FAILED));
@@ -166,8 +170,8 @@ impl Upload {
 
 impl Work {
     /// Begins the upload of the store's next part, which part `number` of the caller has filled.
-    fn upload(&mut self, number: u64, part: Vec<u8>) {
-        let upload = self.inner.put_part(Bytes::from(part).into());
+    fn upload(&mut self, number: u64, part: Bytes) {
+        let upload = self.inner.put_part(part.into());
         let ended = Arc::clone(&self.ended);
         self.count += 1;
         let counted = upload.inspect(move |uploaded| {

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -20,11 +19,10 @@ use waxseal::rewrap::{NewFront, Outcome, Plan, Report};
 use crate::attempt::{Patience, once, once_within};
 use crate::attributes::escaped;
 use crate::commit::{self, Found, Sent, look};
-use crate::crc::{Crc64, from_base64, in_base64, joined, without};
+use crate::crc::{Crc64, from_base64, joined, without};
 use crate::failure::{Failed, code, status};
-use crate::unsigned::UnsignedWhereSafe;
 use crate::upload::session::{Condition, Phase, Session, Start, changed};
-use crate::upload::{ABORT_LIMIT, UploadWarning, Uploaded, create, panicked, part_failed};
+use crate::upload::{ABORT_LIMIT, UploadWarning, Uploaded, create, panicked, part_failed, send_part};
 use crate::{Object, S3, S3Name};
 use copies::Copies;
 use kept::{Old, no_conditions};
@@ -265,7 +263,7 @@ impl Job<'_> {
         if !keeps {
             self.probe().await?;
         }
-        let first = self.upload_first(crc).await?;
+        let first = send_part(session, 1, self.head.clone(), crc).await?;
         let (parts, rest_crc) = self.copy_all(first).await?;
         let expected = self.expected_rest(object, payload_at).await?;
         if let (Some(theirs), Some(own)) = (rest_crc, expected)
@@ -309,19 +307,6 @@ impl Job<'_> {
             _ => return Err(no_conditions(&session.name)),
         }
         Ok(())
-    }
-
-    async fn upload_first(&self, crc: u64) -> Result<CompletedPart> {
-        let session = self.session;
-        let send = |client: Client| {
-            let request = client.upload_part().bucket(session.name.bucket()).key(session.name.key());
-            let request = request.set_upload_id(session.id().map(str::to_owned)).part_number(1);
-            let request = request.checksum_crc64_nvme(in_base64(crc)).body(ByteStream::from(self.head.clone()));
-            request.customize().config_override(once(self.head.len() as u64)).interceptor(UnsignedWhereSafe).send()
-        };
-        let answer = self.place.send(send).await?.map_err(|error| part_failed(session, "UploadPart", &error))?;
-        let part = CompletedPart::builder().part_number(1).set_e_tag(answer.e_tag);
-        Ok(part.checksum_crc64_nvme(in_base64(crc)).build())
     }
 
     /// Copies the rest. Returns all parts. If the store returns the checksums of all parts, it also returns the

@@ -23,7 +23,7 @@ use crate::runtime::wait;
 use crate::{S3, S3Name, commit};
 pub(crate) use create::create;
 use parts::Parts;
-pub(crate) use parts::{panicked, part_failed};
+pub(crate) use parts::{panicked, part_failed, send_part};
 use registry::Uploads;
 use session::{Phase, Session, Start};
 use sizes::PartSizes;

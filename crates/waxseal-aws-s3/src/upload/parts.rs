@@ -1,6 +1,5 @@
 //! The parts of an upload: filled by the caller, and kept until S3 has them.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -52,14 +51,6 @@ struct Filling {
     crc: Crc64,
 }
 
-/// A part that S3 has.
-#[derive(Debug)]
-struct Stored {
-    number: u32,
-    etag: String,
-    crc: u64,
-}
-
 /// The bytes of an upload that did not need more than one part.
 #[derive(Debug)]
 pub(super) struct Single {
@@ -77,8 +68,9 @@ pub(super) struct Parts {
     filling: Option<Filling>,
     /// Number of the parts that were sent.
     count: u32,
-    flying: JoinSet<Result<Stored>>,
-    stored: BTreeMap<u32, Stored>,
+    flying: JoinSet<Result<CompletedPart>>,
+    /// The parts that S3 has, in the order of its answers.
+    stored: Vec<CompletedPart>,
     room: Arc<Semaphore>,
     room_units: u64,
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -95,7 +87,7 @@ impl Parts {
             filling: None,
             count: 0,
             flying: JoinSet::new(),
-            stored: BTreeMap::new(),
+            stored: Vec::new(),
             room: Arc::new(Semaphore::new(0)),
             room_units: 0,
             spare: Arc::default(),
@@ -189,8 +181,7 @@ impl Parts {
     /// Fails with the error of a part that has failed.
     fn look_at_results(&mut self) -> Result<()> {
         while let Some(result) = self.flying.try_join_next() {
-            let stored = result.unwrap_or_else(|error| Err(panicked(&error)))?;
-            self.stored.insert(stored.number, stored);
+            self.stored.push(result.unwrap_or_else(|error| Err(panicked(&error)))?);
         }
         Ok(())
     }
@@ -214,14 +205,14 @@ impl Parts {
             self.send(filling, number);
         }
         while let Some(result) = self.flying.join_next().await {
-            let stored = result.unwrap_or_else(|error| Err(panicked(&error)))?;
-            self.stored.insert(stored.number, stored);
+            self.stored.push(result.unwrap_or_else(|error| Err(panicked(&error)))?);
         }
         if self.stored.len() != self.count as usize {
             return Err(Error::Bug("a part of an upload is missing"));
         }
-        let stored = std::mem::take(&mut self.stored);
-        Ok((stored.into_values().map(completed).collect::<Result<_>>()?, self.sent))
+        let mut stored = std::mem::take(&mut self.stored);
+        stored.sort_by_key(|part| part.part_number);
+        Ok((stored, self.sent))
     }
 
     /// Drops all that was not sent.
@@ -231,17 +222,12 @@ impl Parts {
     }
 }
 
-fn completed(part: Stored) -> Result<CompletedPart> {
-    let number = i32::try_from(part.number).map_err(|_| Error::Bug("a part number above 10,000"))?;
-    let of_part = CompletedPart::builder().part_number(number).e_tag(part.etag);
-    Ok(of_part.checksum_crc64_nvme(in_base64(part.crc)).build())
-}
-
-async fn send_part(session: &Session, number: u32, body: Bytes, crc: u64) -> Result<Stored> {
-    let number_sent = i32::try_from(number).map_err(|_| Error::Bug("a part number above 10,000"))?;
+/// Sends a part, and compares the answer with it.
+pub(crate) async fn send_part(session: &Session, number: u32, body: Bytes, crc: u64) -> Result<CompletedPart> {
+    let number = i32::try_from(number).map_err(|_| Error::Bug("a part number above 10,000"))?;
     let send = |client: aws_sdk_s3::Client| {
         let request = client.upload_part().bucket(session.name.bucket()).key(session.name.key());
-        let request = request.set_upload_id(session.id().map(str::to_owned)).part_number(number_sent);
+        let request = request.set_upload_id(session.id().map(str::to_owned)).part_number(number);
         let request = request.checksum_crc64_nvme(in_base64(crc)).body(ByteStream::from(body.clone()));
         request.customize().config_override(once(body.len() as u64)).interceptor(UnsignedWhereSafe).send()
     };
@@ -250,7 +236,8 @@ async fn send_part(session: &Session, number: u32, body: Bytes, crc: u64) -> Res
     if etag.is_empty() || answer.checksum_crc64_nvme.is_some_and(|theirs| theirs != in_base64(crc)) {
         return Err(session.bad_answer("UploadPart", "does not match the bytes that were sent"));
     }
-    Ok(Stored { number, etag, crc })
+    let part = CompletedPart::builder().part_number(number).e_tag(etag);
+    Ok(part.checksum_crc64_nvme(in_base64(crc)).build())
 }
 
 /// The error of a part that S3 does not take.
