@@ -397,6 +397,26 @@ async fn parts_that_nobody_polled_are_uploaded_at_the_end() {
     assert!(upload.complete().await.is_err() && upload.put_part("x".into()).await.is_err(), "it has ended");
 }
 
+/// Nobody waits for a part whose caller has begun it and does something else now.
+#[tokio::test]
+async fn a_part_that_waits_stops_no_other() {
+    let path = Path::from("a");
+    let store = Watched::default().sealed(&key());
+    let content = text(27_000_000);
+    for last in ["part", "complete"] {
+        let mut upload = store.put_multipart(&path).await.unwrap();
+        let pieces = content.chunks(9_000_000).map(bytes::Bytes::copy_from_slice);
+        let mut parts: Vec<_> = pieces.map(|piece| upload.put_part(piece.into())).collect();
+        assert!(poll_immediate(&mut parts[0]).await.is_none(), "it is being sealed");
+        let limit = std::time::Duration::from_secs(20);
+        if last == "part" {
+            tokio::time::timeout(limit, parts.remove(2)).await.expect("the first part stops the last one").unwrap();
+        }
+        tokio::time::timeout(limit, upload.complete()).await.expect("the first part stops the end").unwrap();
+        assert!(store.get(&path).await.unwrap().bytes().await.unwrap() == content, "{last}");
+    }
+}
+
 /// Somebody reads while an object is replaced again and again: each answer is one of the objects.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_and_writers_at_once() {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::try_join_all;
+use futures_util::future::{BoxFuture, Shared as Driven, WeakShared, try_join_all};
 use object_store::path::Path;
 use object_store::{MultipartUpload, PutMultipartOptions, PutPayload, PutResult, Result, UploadPart};
 use tokio::sync::Mutex;
@@ -37,25 +37,25 @@ pub(crate) async fn begin(
     // The keys come first: without them, no upload is left open.
     let envelope = shared.keys_of(path)?.envelope().await.map_err(|error| trouble::of(path, error))?;
     let inner = shared.inner.put_multipart_opts(path, options).await?;
-    let work = Work {
-        inner,
-        sealing: Some((Sealing::new(envelope), Vec::new())),
+    let state = State {
+        waiting: VecDeque::new(),
+        part_len: 0,
+        sealer: Sealer::Idle(Sealing::new(envelope), Vec::new()),
         begun: HashMap::new(),
         count: 0,
         ended: Arc::new(AtomicUsize::new(0)),
     };
-    let upload = Upload {
-        shared: Arc::clone(shared),
-        path: path.clone(),
-        waiting: Lock::new(Waiting { parts: VecDeque::new(), part_len: 0 }),
-        work: Mutex::new(work),
-    };
+    let upload =
+        Upload { shared: Arc::clone(shared), path: path.clone(), inner: Mutex::new(inner), state: Lock::new(state) };
     Ok(Box::new(SealedUpload { upload: Arc::new(upload), next: 0 }))
 }
 
 /// An upload whose parts are sealed in the order in which they were given, whichever of them is polled first. The object
-/// is visible only after `complete`. If a part has failed, or was dropped while it was sealed or sent, `complete` fails.
-/// `complete` itself sends a part that was dropped before it was ever polled.
+/// is visible only after `complete`. If a part has failed, `complete` fails. It also fails if a part was dropped while it
+/// was sent, or while it was sealed and nobody else waited for that. `complete` itself sends a part that was dropped
+/// before it was ever polled.
+///
+/// Nobody waits for the future of another part, which its owner may not poll: whoever waits seals.
 struct SealedUpload {
     upload: Arc<Upload>,
     /// The number of the caller's next part.
@@ -65,21 +65,17 @@ struct SealedUpload {
 struct Upload {
     shared: Arc<Shared>,
     path: Path,
-    waiting: Lock<Waiting>,
-    work: Mutex<Work>,
+    /// Locked while the upload is completed or aborted. No part is begun then.
+    inner: Mutex<Box<dyn MultipartUpload>>,
+    state: Lock<State>,
 }
 
-/// The caller's parts that are not sealed yet, with their numbers.
-struct Waiting {
-    parts: VecDeque<(u64, PutPayload)>,
+struct State {
+    /// The caller's parts that are not sealed yet, with their numbers.
+    waiting: VecDeque<(u64, PutPayload)>,
     /// The length of the store's parts. Zero before the first part of the caller.
     part_len: usize,
-}
-
-struct Work {
-    inner: Box<dyn MultipartUpload>,
-    /// What is sealed and is no whole part yet. `None` after the end, and after a failure.
-    sealing: Option<(Sealing, Vec<u8>)>,
+    sealer: Sealer,
     /// Uploads of the store's parts, by the part of the caller that filled them.
     begun: HashMap<u64, Vec<UploadPart>>,
     /// How many of the store's parts there are, and how many were uploaded to their end.
@@ -87,9 +83,29 @@ struct Work {
     ended: Arc<AtomicUsize>,
 }
 
+/// The sealing of one part of the caller. It is lost when nobody waits for it any more.
+type Work = Driven<BoxFuture<'static, ()>>;
+
+enum Sealer {
+    /// With what is sealed and is no whole part yet.
+    Idle(Sealing, Vec<u8>),
+    /// The part with this number is being sealed.
+    Busy(u64, WeakShared<BoxFuture<'static, ()>>),
+    /// One caller gets the error. The upload can only be aborted.
+    Failed(Option<Error>),
+    /// The upload was completed or aborted.
+    Over,
+}
+
+impl State {
+    fn is_wanted(number: u64, last: Option<u64>) -> bool {
+        last.is_none_or(|last| number <= last)
+    }
+}
+
 impl Upload {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, error: Error) -> object_store::Error {
@@ -97,89 +113,138 @@ impl Upload {
     }
 
     /// Seals everything up to part `number` of the caller, and uploads what this part has filled.
-    async fn run(&self, number: u64) -> Result<()> {
-        let uploads = {
-            let mut work = self.work.lock().await;
-            self.seal(&mut work, Some(number)).await?;
-            work.begun.remove(&number).unwrap_or_default()
-        };
+    async fn run(self: &Arc<Self>, number: u64) -> Result<()> {
+        self.seal(Some(number)).await?;
+        let uploads = self.state().begun.remove(&number).unwrap_or_default();
         try_join_all(uploads).await?;
         Ok(())
     }
 
     /// Seals the parts that wait, up to part `last`.
-    async fn seal(&self, work: &mut Work, last: Option<u64>) -> Result<()> {
-        loop {
-            let (number, part, part_len) = {
-                let mut waiting = self.waiting();
-                let is_wanted = |(number, _): &(u64, PutPayload)| last.is_none_or(|last| *number <= last);
-                let part_len = waiting.part_len;
-                match waiting.parts.pop_front_if(|part| is_wanted(part)) {
-                    Some((number, part)) => (number, part, part_len),
-                    None => return Ok(()),
-                }
-            };
-            // If this future is dropped here, the sealing is lost, and the upload cannot be completed.
-            let (mut sealing, mut out) = work.sealing.take().ok_or_else(|| self.failed(FAILED))?;
+    async fn seal(self: &Arc<Self>, last: Option<u64>) -> Result<()> {
+        while let Some(work) = self.next(last)? {
+            work.await;
+        }
+        Ok(())
+    }
+
+    /// What is to be done before all parts up to `last` are sealed.
+    fn next(self: &Arc<Self>, last: Option<u64>) -> Result<Option<Work>> {
+        let mut state = self.state();
+        match &mut state.sealer {
+            Sealer::Idle(..) => {}
+            Sealer::Busy(number, _) if !State::is_wanted(*number, last) => return Ok(None),
+            Sealer::Busy(_, work) => match work.upgrade() {
+                Some(work) => return Ok(Some(work)),
+                None => state.sealer = Sealer::Failed(None),
+            },
+            Sealer::Failed(_) | Sealer::Over => {}
+        }
+        if let Sealer::Failed(error) = &mut state.sealer {
+            return Err(self.failed(error.take().unwrap_or(FAILED)));
+        }
+        let Some((number, part)) = state.waiting.pop_front_if(|(number, _)| State::is_wanted(*number, last)) else {
+            return Ok(None);
+        };
+        let Sealer::Idle(mut sealing, mut out) = std::mem::replace(&mut state.sealer, Sealer::Over) else {
+            return Err(self.failed(FAILED));
+        };
+        let upload = Arc::clone(self);
+        let work = async move {
             let sealed = work::on(part.content_length(), move || {
                 part.iter().try_for_each(|bytes| sealing.push(bytes, &mut out))?;
                 Ok((sealing, out))
             });
-            let (sealing, mut out) = sealed.await.map_err(|error| self.failed(error))?;
-            if out.len() >= part_len {
-                // Parts share the memory of `out`. Only the rest is copied.
-                let mut parts = Bytes::from(out);
-                while parts.len() >= part_len {
-                    work.upload(number, parts.split_to(part_len));
-                }
-                out = parts.to_vec();
+            upload.sealed(number, sealed.await);
+        };
+        let work = work.boxed().shared();
+        state.sealer = work.downgrade().map_or(Sealer::Failed(None), |weak| Sealer::Busy(number, weak));
+        Ok(Some(work))
+    }
+
+    /// Part `number` of the caller was sealed. Begins the uploads of the parts that it has filled.
+    fn sealed(&self, number: u64, sealed: waxseal::Result<(Sealing, Vec<u8>)>) {
+        let mut state = self.state();
+        // Perhaps the upload was aborted meanwhile.
+        if !matches!(&state.sealer, Sealer::Busy(busy, _) if *busy == number) {
+            return;
+        }
+        let part_len = state.part_len;
+        let cut = sealed.and_then(|(sealing, out)| {
+            if out.len() < part_len {
+                return Ok((sealing, out));
             }
-            work.sealing = Some((sealing, out));
-        }
+            // Parts share the memory of `out`. Only the rest is copied.
+            let mut parts = Bytes::from(out);
+            while parts.len() >= part_len {
+                self.begin_part(&mut state, number, parts.split_to(part_len))?;
+            }
+            Ok((sealing, parts.to_vec()))
+        });
+        state.sealer = match cut {
+            Ok((sealing, out)) => Sealer::Idle(sealing, out),
+            Err(error) => Sealer::Failed(Some(error)),
+        };
     }
 
-    /// Seals the end, uploads the rest, and makes the object.
-    async fn complete(&self) -> Result<PutResult> {
-        let mut work = self.work.lock().await;
-        self.seal(&mut work, None).await?;
-        let (sealing, mut out) = work.sealing.take().ok_or_else(|| self.failed(FAILED))?;
-        sealing.finish(&mut out).map_err(|error| self.failed(error))?;
-        let part_len = self.waiting().part_len.max(self.shared.part_len);
-        let mut parts = Bytes::from(out);
-        while parts.len() > part_len {
-            work.upload(u64::MAX, parts.split_to(part_len));
-        }
-        work.upload(u64::MAX, parts);
-        try_join_all(std::mem::take(&mut work.begun).into_values().flatten()).await?;
-        if work.ended.load(Ordering::Acquire) != work.count {
-            return Err(self.failed(FAILED));
-        }
-        let completed = work.inner.complete().await;
-        self.shared.cache.forget_path(&self.path);
-        completed
-    }
-
-    async fn abort(&self) -> Result<()> {
-        let mut work = self.work.lock().await;
-        work.sealing = None;
-        work.begun.clear();
-        self.waiting().parts.clear();
-        work.inner.abort().await
-    }
-}
-
-impl Work {
     /// Begins the upload of the store's next part, which part `number` of the caller has filled.
-    fn upload(&mut self, number: u64, part: Bytes) {
-        let upload = self.inner.put_part(part.into());
-        let ended = Arc::clone(&self.ended);
-        self.count += 1;
+    fn begin_part(&self, state: &mut State, number: u64, part: Bytes) -> waxseal::Result<()> {
+        let upload = self.inner.try_lock().map_err(|_| FAILED)?.put_part(part.into());
+        let ended = Arc::clone(&state.ended);
+        state.count += 1;
         let counted = upload.inspect(move |uploaded| {
             if uploaded.is_ok() {
                 ended.fetch_add(1, Ordering::Release);
             }
         });
-        self.begun.entry(number).or_default().push(counted.boxed());
+        state.begun.entry(number).or_default().push(counted.boxed());
+        Ok(())
+    }
+
+    /// Seals the end, and begins the uploads of the rest. Returns the uploads that nobody has waited for.
+    fn finish(&self) -> Result<Vec<UploadPart>> {
+        let mut state = self.state();
+        let Sealer::Idle(sealing, mut out) = std::mem::replace(&mut state.sealer, Sealer::Over) else {
+            return Err(self.failed(FAILED));
+        };
+        sealing.finish(&mut out).map_err(|error| self.failed(error))?;
+        let part_len = state.part_len.max(self.shared.part_len);
+        let mut parts = Bytes::from(out);
+        while parts.len() > part_len {
+            let part = parts.split_to(part_len);
+            self.begin_part(&mut state, u64::MAX, part).map_err(|error| self.failed(error))?;
+        }
+        self.begin_part(&mut state, u64::MAX, parts).map_err(|error| self.failed(error))?;
+        Ok(std::mem::take(&mut state.begun).into_values().flatten().collect())
+    }
+
+    /// Seals the end, uploads the rest, and makes the object.
+    async fn complete(self: &Arc<Self>) -> Result<PutResult> {
+        self.seal(None).await?;
+        let uploads = self.finish()?;
+        let mut inner = self.inner.lock().await;
+        try_join_all(uploads).await?;
+        let is_whole = {
+            let state = self.state();
+            state.ended.load(Ordering::Acquire) == state.count
+        };
+        if !is_whole {
+            return Err(self.failed(FAILED));
+        }
+        let completed = inner.complete().await;
+        self.shared.cache.forget_path(&self.path);
+        completed
+    }
+
+    async fn abort(&self) -> Result<()> {
+        let (sealer, waiting, begun) = {
+            let mut state = self.state();
+            let sealer = std::mem::replace(&mut state.sealer, Sealer::Over);
+            (sealer, std::mem::take(&mut state.waiting), std::mem::take(&mut state.begun))
+        };
+        // The uploads stop before the store is told.
+        drop((sealer, waiting, begun));
+        self.inner.lock().await.abort().await
     }
 }
 
@@ -189,11 +254,11 @@ impl MultipartUpload for SealedUpload {
         let (upload, number) = (Arc::clone(&self.upload), self.next);
         self.next += 1;
         {
-            let mut waiting = upload.waiting();
-            if waiting.part_len == 0 {
-                waiting.part_len = part_len(upload.shared.part_len, data.content_length());
+            let mut state = upload.state();
+            if state.part_len == 0 {
+                state.part_len = part_len(upload.shared.part_len, data.content_length());
             }
-            waiting.parts.push_back((number, data));
+            state.waiting.push_back((number, data));
         }
         async move { upload.run(number).await }.boxed()
     }
