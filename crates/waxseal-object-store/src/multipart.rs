@@ -40,7 +40,7 @@ pub(crate) async fn begin(
     let state = State {
         waiting: VecDeque::new(),
         part_len: 0,
-        sealer: Sealer::Idle(Sealing::new(envelope), Vec::new()),
+        sealer: Sealer::Idle(Box::new(Sealing::new(envelope)), Vec::new()),
         begun: HashMap::new(),
         count: 0,
         ended: Arc::new(AtomicUsize::new(0)),
@@ -88,7 +88,7 @@ type Work = Driven<BoxFuture<'static, ()>>;
 
 enum Sealer {
     /// With what is sealed and is no whole part yet.
-    Idle(Sealing, Vec<u8>),
+    Idle(Box<Sealing>, Vec<u8>),
     /// The part with this number is being sealed.
     Busy(u64, WeakShared<BoxFuture<'static, ()>>),
     /// One caller gets the error. The upload can only be aborted.
@@ -163,7 +163,7 @@ impl Upload {
     }
 
     /// Part `number` of the caller was sealed. Begins the uploads of the parts that it has filled.
-    fn sealed(&self, number: u64, sealed: waxseal::Result<(Sealing, Vec<u8>)>) {
+    fn sealed(&self, number: u64, sealed: waxseal::Result<(Box<Sealing>, Vec<u8>)>) {
         let mut state = self.state();
         // Perhaps the upload was aborted meanwhile.
         if !matches!(&state.sealer, Sealer::Busy(busy, _) if *busy == number) {
