@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{BoxFuture, join_all, try_join_all};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode};
 use waxseal::format::{Binding, FRONT_LEN, Pairs, Slot};
-use waxseal::keys::{KeyFile, KeyOpener};
+use waxseal::keys::{AsyncKeyOpener, KeyFile, KeyOpener};
 use waxseal::secret::DataKey;
 use waxseal::{Demands, SealOptions};
 use waxseal_object_store::{Keys, Sizes, Unsealed, WaxsealStore, cause};
@@ -216,6 +218,101 @@ async fn a_reader_that_is_dropped_takes_nothing_with_it() {
     // Every one of several readers gets an error of its own.
     let reads = join_all((0..5).map(|_| store.get_range(&missing, 0..10))).await;
     assert!(reads.iter().all(|read| matches!(read, Err(Error::NotFound { .. }))), "{reads:?}");
+}
+
+/// Whoever fails, fails alone, and at once: failed openings are not repeated one after the other.
+#[tokio::test]
+async fn readers_of_nothing_do_not_wait_for_each_other() {
+    let watched = Watched { slow: true, ..Watched::default() };
+    let (store, missing) = (watched.sealed(&key()), Path::from("missing"));
+    let rounds = |count: usize| {
+        let mut reads: Vec<_> = (0..count).map(|_| store.get_range(&missing, 0..10).boxed()).collect();
+        let mut rounds = 0;
+        while !reads.is_empty() {
+            rounds += 1;
+            reads.retain_mut(|read| read.now_or_never().is_none());
+        }
+        rounds
+    };
+    let (one, many) = (rounds(1), rounds(200));
+    assert!(many <= 3 * one, "{one} and {many}");
+}
+
+/// A list shows what was there when it was asked for, although a reader has begun to open an older object.
+#[tokio::test]
+async fn a_list_believes_no_older_opening() {
+    let watched = Watched::default();
+    let (key, path) = (key(), Path::from("a"));
+    let service = Arc::new(Waiting(Arc::clone(&key), AtomicUsize::new(0), tokio::sync::Notify::new()));
+    let keys = Keys::new().with_sealer(Arc::<KeyFile>::clone(&key)).with_async_opener(Arc::<Waiting>::clone(&service));
+    let store = WaxsealStore::builder(Arc::new(watched)).with_keys(keys).build();
+    store.put(&path, text(1000).into()).await.unwrap();
+    let mut read = store.get_range(&path, 0..10).boxed();
+    assert!(read.as_mut().now_or_never().is_none(), "it waits for its key");
+    store.put(&path, text(9000).into()).await.unwrap();
+    let listed = store.list(None).try_collect::<Vec<_>>();
+    let (listed, ()) = futures_util::future::join(listed, async { service.2.notify_one() }).await;
+    assert_eq!(listed.unwrap()[0].size, 9000);
+    assert_eq!(read.await.unwrap(), text(9000)[..10]);
+}
+
+/// A key service whose first answer takes its time.
+struct Waiting(Arc<KeyFile>, AtomicUsize, tokio::sync::Notify);
+
+impl AsyncKeyOpener for Waiting {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn matches(&self, slot: &Slot) -> bool {
+        KeyOpener::matches(&*self.0, slot)
+    }
+
+    fn open<'a>(&'a self, slot: &'a Slot, binding: &'a Binding) -> BoxFuture<'a, waxseal::Result<DataKey>> {
+        async move {
+            if self.1.fetch_add(1, Ordering::Relaxed) == 0 {
+                self.2.notified().await;
+            }
+            KeyOpener::open(&*self.0, slot, binding)
+        }
+        .boxed()
+    }
+}
+
+/// A store that panics once harms the reader who asked it, and nobody else.
+#[tokio::test]
+async fn a_panic_of_the_store_harms_nobody_else() {
+    let watched = Watched { slow: true, ..Watched::default() };
+    let (key, path) = (key(), Path::from("a"));
+    let store = watched.sealed(&key);
+    store.put(&path, large().into()).await.unwrap();
+    let mut first = std::panic::AssertUnwindSafe(store.get_range(&path, 0..10)).catch_unwind().boxed();
+    assert!(first.as_mut().now_or_never().is_none());
+    let mut second = store.get_range(&path, 0..10).boxed();
+    assert!(second.as_mut().now_or_never().is_none());
+    watched.before_get(|number| assert!(number != 1, "as in a bug of the store"));
+    assert!(first.await.is_err());
+    assert_eq!(second.await.unwrap(), large()[..10]);
+    assert_eq!(store.get_range(&path, 0..10).await.unwrap(), large()[..10]);
+}
+
+/// A reader whose runtime ends takes nothing along.
+#[test]
+fn two_runtimes_share_a_store() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limits = ThrottleConfig { wait_get_per_call: Duration::from_millis(500), ..ThrottleConfig::default() };
+    let (key, path) = (key(), Path::from("a"));
+    let inner = Arc::new(ThrottledStore::new(InMemory::new(), limits));
+    let store = WaxsealStore::builder(inner).with_keys(keys(&key)).build();
+    let (one, two) = (runtime(), runtime());
+    one.block_on(store.put(&path, text(1000).into())).unwrap();
+    let mut first = store.get_range(&path, 0..10).boxed();
+    one.block_on(async { assert!(first.as_mut().now_or_never().is_none()) });
+    let mut second = store.get_range(&path, 0..10).boxed();
+    two.block_on(async { assert!(second.as_mut().now_or_never().is_none()) });
+    drop(first);
+    drop(one);
+    assert_eq!(two.block_on(second).unwrap(), text(1000)[..10]);
 }
 
 #[tokio::test]

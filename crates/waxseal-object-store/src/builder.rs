@@ -72,7 +72,8 @@ impl Builder {
     }
 
     /// Keeps the headers and the payload keys of at most `entries` objects, each for `age` at most. The default is 4096
-    /// objects and 5 minutes. With no entries, each operation opens its object anew.
+    /// objects and 5 minutes. With no entries, each operation opens its object anew;
+    /// those that do so at the same time share one opening.
     ///
     /// An entry is never a reason for an old answer: each read asks the store for the object of the entry, and for no other.
     /// An entry does keep a payload key. Within `age`, an object can thus be read although its key was revoked. The memory

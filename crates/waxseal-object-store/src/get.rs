@@ -23,9 +23,8 @@ use crate::trouble::{self, Trouble};
 const RANGES_AT_ONCE: usize = 10;
 
 /// Calls `read` with the object. If the object was replaced after its header was read, the object is opened anew, and
-/// `read` is called again, once.
-///
-/// Openings that other callers have begun do not count: they may be older than the replacement.
+/// `read` is called again, once. Openings that other callers have begun do not count: they may be older than the
+/// replacement.
 async fn with_object<'a, T>(
     shared: &'a Arc<Shared>,
     path: &'a Path,
@@ -45,7 +44,7 @@ async fn with_object<'a, T>(
             break;
         }
     }
-    match read(shared.open_anew(path, options).await?).await {
+    match read(shared.open_now(path, options, None).await?).await {
         Ok(result) => Ok(result),
         Err(Trouble::Failed(error)) => Err(error),
         Err(Trouble::Replaced) => Err(trouble::changed(path)),

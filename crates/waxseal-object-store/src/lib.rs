@@ -93,6 +93,7 @@ mod put;
 mod shared;
 mod source;
 mod store;
+mod together;
 mod trouble;
 mod work;
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared as Driven, WeakShared, try_join_all};
+use futures_util::future::try_join_all;
 use object_store::path::Path;
 use object_store::{MultipartUpload, PutMultipartOptions, PutPayload, PutResult, Result, UploadPart};
 use tokio::sync::Mutex;
@@ -23,6 +23,7 @@ use waxseal::container::Sealing;
 use waxseal::format::{CHUNK_LEN, FRONT_LEN, TAG_LEN};
 
 use crate::shared::Shared;
+use crate::together::{Together, Weak};
 use crate::trouble;
 use crate::work;
 
@@ -83,14 +84,11 @@ struct State {
     ended: Arc<AtomicUsize>,
 }
 
-/// The sealing of one part of the caller. It is lost when nobody waits for it any more.
-type Work = Driven<BoxFuture<'static, ()>>;
-
 enum Sealer {
     /// With what is sealed and is no whole part yet.
     Idle(Box<Sealing>, Vec<u8>),
-    /// The part with this number is being sealed.
-    Busy(u64, WeakShared<BoxFuture<'static, ()>>),
+    /// The part with this number is being sealed. It is lost when nobody waits for that any more.
+    Busy(u64, Weak<()>),
     /// One caller gets the error. The upload can only be aborted.
     Failed(Option<Error>),
     /// The upload was completed or aborted.
@@ -123,13 +121,13 @@ impl Upload {
     /// Seals the parts that wait, up to part `last`.
     async fn seal(self: &Arc<Self>, last: Option<u64>) -> Result<()> {
         while let Some(work) = self.next(last)? {
-            work.await;
+            work.ended().await;
         }
         Ok(())
     }
 
     /// What is to be done before all parts up to `last` are sealed.
-    fn next(self: &Arc<Self>, last: Option<u64>) -> Result<Option<Work>> {
+    fn next(self: &Arc<Self>, last: Option<u64>) -> Result<Option<Together<()>>> {
         let mut state = self.state();
         match &mut state.sealer {
             Sealer::Idle(..) => {}
@@ -150,14 +148,13 @@ impl Upload {
             return Err(self.failed(FAILED));
         };
         let upload = Arc::clone(self);
-        let work = async move {
+        let work = Together::new(async move {
             let sealed = work::on(part.content_length(), move || {
                 part.iter().try_for_each(|bytes| sealing.push(bytes, &mut out))?;
                 Ok((sealing, out))
             });
             upload.sealed(number, sealed.await);
-        };
-        let work = work.boxed().shared();
+        });
         state.sealer = work.downgrade().map_or(Sealer::Failed(None), |weak| Sealer::Busy(number, weak));
         Ok(Some(work))
     }

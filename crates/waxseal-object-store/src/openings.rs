@@ -1,42 +1,52 @@
 //! One opening of an object for all callers who need it at the same time.
-//!
-//! The opening is a future that each of them polls. So it goes on as long as one of them waits for it, and nobody waits
-//! for a caller who does something else. Nothing is left of it when the last one has gone.
 
+use std::any::Any;
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, WeakShared};
+use futures_util::future::BoxFuture;
 use object_store::Result;
+use tokio::runtime::{Handle, Id};
 
 use crate::cache::Key;
 use crate::opened::{Found, Opened};
+use crate::together::{Together, Weak};
 
 /// So many openings are remembered before those that were dropped are removed.
 const KEPT: usize = 64;
 
 /// How an opening has ended.
 pub(crate) struct Ended {
-    /// The object, for all callers. `None` after an error.
+    /// The object, for all callers. `None` if there was an error or a panic.
     pub(crate) opened: Option<Arc<Opened>>,
     /// Everything, for the caller who began.
-    found: Mutex<Option<Result<Found>>>,
+    found: Mutex<Option<std::thread::Result<Result<Found>>>>,
 }
 
 impl Ended {
-    pub(crate) fn of(found: Result<Found>) -> Arc<Self> {
-        let opened = found.as_ref().ok().map(|found| Arc::clone(&found.opened));
+    pub(crate) fn of(found: std::thread::Result<Result<Found>>) -> Arc<Self> {
+        let opened = found.as_ref().ok().and_then(|found| found.as_ref().ok());
+        let opened = opened.map(|found| Arc::clone(&found.opened));
         Arc::new(Self { opened, found: Mutex::new(Some(found)) })
     }
 
     /// What the opening has found, or its error. `None` the second time.
+    ///
+    /// # Panics
+    /// As the opening did.
     pub(crate) fn take(&self) -> Option<Result<Found>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(found.unwrap_or_else(|panic: Box<dyn Any + Send>| resume_unwind(panic)))
     }
 }
 
-type Work = BoxFuture<'static, Arc<Ended>>;
+/// An object, and the runtime of its callers. What the wrapped store waits for may need the runtime that asked for it,
+/// so callers of another one do not share it.
+type Place = (Key, Option<Id>);
+
+/// Names a running opening.
+pub(crate) struct Number(Place, u64);
 
 /// The openings that are under way.
 #[derive(Default)]
@@ -45,33 +55,46 @@ pub(crate) struct Openings(Mutex<State>);
 #[derive(Default)]
 struct State {
     number: u64,
-    running: HashMap<Key, (u64, WeakShared<Work>)>,
+    running: HashMap<Place, (u64, Weak<Arc<Ended>>)>,
 }
 
 impl Openings {
     /// The opening of this object, and whether the caller has begun it. `begin` gets the number of the new opening.
-    pub(crate) fn join(&self, key: &Key, begin: impl FnOnce(u64) -> Work) -> (Shared<Work>, bool) {
+    pub(crate) fn join(
+        &self,
+        key: &Key,
+        begin: impl FnOnce(Number) -> BoxFuture<'static, Arc<Ended>>,
+    ) -> (Together<Arc<Ended>>, bool) {
+        let place = (key.clone(), Handle::try_current().ok().map(|runtime| runtime.id()));
+        // Dropped after the lock: one of them may be the last of its opening.
+        let mut seen = Vec::new();
         let mut state = self.state();
-        if let Some(opening) = state.running.get(key).and_then(|(_, opening)| opening.upgrade()) {
+        if let Some(opening) = state.running.get(&place).and_then(|(_, opening)| opening.upgrade()) {
             return (opening, false);
         }
         if state.running.len() >= KEPT {
-            state.running.retain(|_, (_, opening)| opening.upgrade().is_some());
+            state.running.retain(|_, (_, opening)| {
+                let opening = opening.upgrade();
+                let is_running = opening.is_some();
+                seen.extend(opening);
+                is_running
+            });
         }
         state.number += 1;
-        let opening = begin(state.number).shared();
+        let number = state.number;
+        let opening = Together::new(begin(Number(place.clone(), number)));
         if let Some(weak) = opening.downgrade() {
-            let number = state.number;
-            state.running.insert(key.clone(), (number, weak));
+            state.running.insert(place, (number, weak));
         }
+        drop(state);
         (opening, true)
     }
 
     /// The opening with this number has ended: whoever comes later needs another one.
-    pub(crate) fn ended(&self, key: &Key, number: u64) {
+    pub(crate) fn ended(&self, Number(place, number): &Number) {
         let mut state = self.state();
-        if state.running.get(key).is_some_and(|(running, _)| *running == number) {
-            state.running.remove(key);
+        if state.running.get(place).is_some_and(|(running, _)| running == number) {
+            state.running.remove(place);
         }
     }
 
@@ -84,6 +107,7 @@ impl Openings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use object_store::path::Path;
     use std::future::pending;
 
@@ -91,37 +115,52 @@ mod tests {
         (Path::from(name), None)
     }
 
+    /// Begins or joins an opening. Also gives its number if it was begun.
+    fn join(openings: &Openings, name: &str) -> (Together<Arc<Ended>>, Option<Number>) {
+        let mut begun = None;
+        let (opening, is_own) = openings.join(&key(name), |number| {
+            begun = Some(number);
+            pending().boxed()
+        });
+        assert_eq!(is_own, begun.is_some());
+        (opening, begun)
+    }
+
     #[test]
     fn openings_do_not_pile_up() {
         let openings = Openings::default();
-        let (held, is_own) = openings.join(&key("held"), |_| pending().boxed());
-        assert!(is_own);
+        let held = join(&openings, "held");
         for number in 0..1000 {
-            drop(openings.join(&key(&number.to_string()), |_| pending().boxed()));
+            drop(join(&openings, &number.to_string()));
         }
         assert!(openings.state().running.len() <= KEPT + 1);
-        let (again, is_own) = openings.join(&key("held"), |_| pending().boxed());
-        assert!(!is_own && again.ptr_eq(&held));
+        assert!(join(&openings, "held").1.is_none());
+        drop(held);
+        assert!(join(&openings, "held").1.is_some());
     }
 
     #[test]
     fn an_opening_that_has_ended_is_not_joined() {
         let openings = Openings::default();
-        let (mut first, mut second) = (0, 0);
-        let begun = openings.join(&key("a"), |number| {
-            first = number;
-            pending().boxed()
-        });
-        openings.ended(&key("a"), first);
-        let again = openings.join(&key("a"), |number| {
-            second = number;
-            pending().boxed()
-        });
-        assert!(again.1 && !again.0.ptr_eq(&begun.0));
+        let (_held, first) = join(&openings, "a");
+        openings.ended(first.as_ref().unwrap());
+        let (_held_too, second) = join(&openings, "a");
+        let second = second.unwrap();
         // The first one ends once more, late.
-        openings.ended(&key("a"), first);
-        assert!(!openings.join(&key("a"), |_| pending().boxed()).1);
-        openings.ended(&key("a"), second);
+        openings.ended(&first.unwrap());
+        assert!(join(&openings, "a").1.is_none());
+        openings.ended(&second);
         assert!(openings.state().running.is_empty());
+    }
+
+    #[test]
+    fn another_runtime_has_its_own() {
+        let openings = Openings::default();
+        let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (one, two) = (runtime(), runtime());
+        let held = one.block_on(async { join(&openings, "a") });
+        assert!(held.1.is_some());
+        assert!(one.block_on(async { join(&openings, "a").1 }).is_none());
+        assert!(two.block_on(async { join(&openings, "a").1 }).is_some());
     }
 }

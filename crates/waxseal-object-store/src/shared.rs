@@ -1,6 +1,7 @@
 //! What all operations of a store need.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -12,7 +13,7 @@ use waxseal::container::plaintext_len_hint;
 use crate::cache::{Cache, Key};
 use crate::keys::{Keys, KeysFor};
 use crate::opened::{self, Found, Opened};
-use crate::openings::{Ended, Openings};
+use crate::openings::{Ended, Number, Openings};
 use crate::pin::{allows, is_same};
 use crate::source::Lost;
 use crate::trouble;
@@ -62,46 +63,46 @@ impl Shared {
         listed: Option<&ObjectMeta>,
     ) -> Result<Found> {
         let key = Self::key(path, options);
-        loop {
-            if let Some(opened) = self.known(&key, options) {
-                return Ok(Found { opened, fresh: None });
-            }
-            let begin = |number| {
-                let (shared, key) = (Arc::clone(self), key.clone());
-                shared.opening(key, number, options.clone(), listed.cloned()).boxed()
-            };
-            let (opening, is_own) = self.openings.join(&key, begin);
-            let ended = opening.await;
-            if is_own && let Some(found) = ended.take() {
-                return found;
-            }
-            if let Some(opened) = ended.opened.as_ref().filter(|opened| allows(options, &opened.meta)) {
-                return Ok(Found { opened: Arc::clone(opened), fresh: None });
-            }
-            // That opening has failed, or its object does not meet this caller's conditions.
+        if let Some(opened) = self.known(&key, options) {
+            return Ok(Found { opened, fresh: None });
         }
+        let begin = |number| {
+            let (shared, path) = (Arc::clone(self), path.clone());
+            shared.opening(number, path, options.clone(), listed.cloned()).boxed()
+        };
+        let (opening, is_own) = self.openings.join(&key, begin);
+        let ended = opening.ended().await;
+        if is_own && let Some(found) = ended.take() {
+            return found;
+        }
+        if let Some(opened) = ended.opened.as_ref().filter(|opened| allows(options, &opened.meta)) {
+            return Ok(Found { opened: Arc::clone(opened), fresh: None });
+        }
+        // That opening has failed, or its object does not meet this caller's conditions.
+        self.open_now(path, options, listed).await
     }
 
     /// Opens the object for all callers who wait for it.
     async fn opening(
         self: Arc<Self>,
-        key: Key,
-        number: u64,
+        number: Number,
+        path: Path,
         options: GetOptions,
         listed: Option<ObjectMeta>,
     ) -> Arc<Ended> {
-        let found = self.open_now(&key.0, &options, listed.as_ref()).await;
+        let found = AssertUnwindSafe(self.open_now(&path, &options, listed.as_ref())).catch_unwind().await;
         // The object is known before the next caller looks for an opening.
-        self.openings.ended(&key, number);
+        self.openings.ended(&number);
         Ended::of(found)
     }
 
     /// Opens the object for this caller alone, whatever others do.
-    pub(crate) async fn open_anew(&self, path: &Path, options: &GetOptions) -> Result<Found> {
-        self.open_now(path, options, None).await
-    }
-
-    async fn open_now(&self, path: &Path, options: &GetOptions, listed: Option<&ObjectMeta>) -> Result<Found> {
+    pub(crate) async fn open_now(
+        &self,
+        path: &Path,
+        options: &GetOptions,
+        listed: Option<&ObjectMeta>,
+    ) -> Result<Found> {
         let keys = self.keys_of(path)?;
         let found = opened::open(&*self.inner, path, options, &keys, self.sizes, listed).await?;
         self.cache.insert(Self::key(path, options), Arc::clone(&found.opened));
@@ -146,7 +147,13 @@ impl Shared {
             }
             self.forget(&path, &options, &opened);
         }
-        let opened = self.open(&path, &options, Some(&listed)).await?.opened;
+        let mut found = self.open(&path, &options, Some(&listed)).await?;
+        if found.fresh.is_none() && !is_same(&listed, &found.opened.meta) {
+            // That opening was begun by another caller, perhaps before this object was written.
+            self.forget(&path, &options, &found.opened);
+            found = self.open_now(&path, &options, Some(&listed)).await?;
+        }
+        let opened = found.opened;
         // If it was replaced since it was listed, its other fields are those of the object that was opened.
         let current = is_same(&listed, &opened.meta);
         Ok(opened.shown(if current { listed } else { opened.meta.clone() }))
