@@ -220,22 +220,46 @@ async fn a_reader_that_is_dropped_takes_nothing_with_it() {
     assert!(reads.iter().all(|read| matches!(read, Err(Error::NotFound { .. }))), "{reads:?}");
 }
 
-/// Whoever fails, fails alone, and at once: failed openings are not repeated one after the other.
+/// After an opening has failed, those who waited for it do not wait for each other.
 #[tokio::test]
-async fn readers_of_nothing_do_not_wait_for_each_other() {
-    let watched = Watched { slow: true, ..Watched::default() };
-    let (store, missing) = (watched.sealed(&key()), Path::from("missing"));
-    let rounds = |count: usize| {
-        let mut reads: Vec<_> = (0..count).map(|_| store.get_range(&missing, 0..10).boxed()).collect();
-        let mut rounds = 0;
-        while !reads.is_empty() {
-            rounds += 1;
-            reads.retain_mut(|read| read.now_or_never().is_none());
-        }
-        rounds
+async fn readers_who_fail_do_not_take_turns() {
+    let (key, path) = (key(), Path::from("a"));
+    let service = Arc::new(Refusing(AtomicUsize::new(0), tokio::sync::Semaphore::new(0)));
+    let keys = Keys::new().with_sealer(Arc::<KeyFile>::clone(&key)).with_async_opener(Arc::<Refusing>::clone(&service));
+    let store = WaxsealStore::builder(Arc::new(Watched::default())).with_keys(keys).build();
+    store.put(&path, text(1000).into()).await.unwrap();
+    let mut reads: Vec<_> = (0..10).map(|_| store.get_range(&path, 0..10).boxed()).collect();
+    let mut poll_all = || {
+        reads.retain_mut(|read| read.now_or_never().is_none());
+        (reads.len(), service.0.load(Ordering::Relaxed))
     };
-    let (one, many) = (rounds(1), rounds(200));
-    assert!(many <= 3 * one, "{one} and {many}");
+    assert_eq!(poll_all(), (10, 1), "they share the first call");
+    service.1.add_permits(1);
+    assert_eq!(poll_all(), (9, 10), "each of the others has a call of its own");
+    service.1.add_permits(9);
+    assert_eq!(poll_all(), (0, 10));
+}
+
+/// A key service that refuses each call, as soon as it may.
+struct Refusing(AtomicUsize, tokio::sync::Semaphore);
+
+impl AsyncKeyOpener for Refusing {
+    fn name(&self) -> String {
+        "refusing".into()
+    }
+
+    fn matches(&self, _: &Slot) -> bool {
+        true
+    }
+
+    fn open<'a>(&'a self, _: &'a Slot, _: &'a Binding) -> BoxFuture<'a, waxseal::Result<DataKey>> {
+        async move {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            self.1.acquire().await.unwrap().forget();
+            Err(waxseal::Error::Limit("of this service".into()))
+        }
+        .boxed()
+    }
 }
 
 /// A list shows what was there when it was asked for, although a reader has begun to open an older object.
