@@ -421,6 +421,7 @@ fn a_rewrap_that_is_dropped_before_it_knows_the_id_of_its_upload_leaves_nothing(
     drop_a_rewrap(&place, &sealed);
     soon(|| place.proxy.operations().contains(&"AbortMultipartUpload"));
     soon(|| place.plain.uploads(&place.bucket).is_empty());
+    soon(|| place.s3.open_uploads().is_empty());
     place.is_clean();
     assert!(place.get("dropped").unwrap() == sealed.bytes);
 }
@@ -437,4 +438,46 @@ fn a_rewrap_that_is_dropped_while_it_is_being_completed_ends_one_way_or_the_othe
     soon(|| place.s3.undecided().is_empty());
     sealed.is_rewrapped(&place.get("dropped").unwrap());
     place.is_clean();
+}
+
+#[test]
+fn a_rewrap_that_is_dropped_while_it_gives_up_leaves_nothing() {
+    let (place, sealed) = (Place::new(), Sealed::of(LARGE));
+    let refused = S3Fault::Answer(400, "InvalidRequest");
+    place.proxy.fail_when(|request| request.operation() == "UploadPartCopy", 1, refused);
+    place.proxy.fail_when(|request| request.operation() == "AbortMultipartUpload", 1, S3Fault::Silence);
+    drop_a_rewrap(&place, &sealed);
+    soon(|| place.s3.open_uploads().is_empty());
+    place.is_clean();
+    assert!(place.get("dropped").unwrap() == sealed.bytes);
+}
+
+/// The store needs longer for its refusal than an abort waits.
+#[test]
+fn a_rewrap_that_is_dropped_and_then_refused_leaves_nothing() {
+    let (place, sealed) = (Place::new(), Sealed::of(LARGE));
+    sealed.put(&place, "first");
+    sealed.rewrap(&place, "first", RewrapOptions::default()).unwrap();
+    let fault = S3Fault::Delay(Duration::from_secs(22));
+    place.proxy.fail_when(|request| request.operation() == "CompleteMultipartUpload", 1, fault);
+    drop_a_rewrap(&place, &sealed);
+    place.upload("dropped", b"of another writer", replacing(UploadOptions::default())).unwrap();
+    assert_eq!(place.s3.undecided(), [place.name("dropped")]);
+    soon(|| place.s3.undecided().is_empty());
+    soon(|| place.s3.open_uploads().is_empty());
+    place.is_clean();
+    assert!(place.get("dropped").unwrap() == b"of another writer");
+}
+
+/// S3 may store a part that was under way when its upload was aborted. So the abort is sent again.
+#[test]
+fn a_copy_on_its_way_at_the_drop_does_not_stay() {
+    let (place, sealed) = (Place::new(), Sealed::of(LARGE));
+    let fault = S3Fault::Delay(Duration::from_secs(6));
+    place.proxy.fail_when(|request| request.operation() == "UploadPartCopy", 1, fault);
+    drop_a_rewrap(&place, &sealed);
+    soon(|| place.s3.open_uploads().is_empty());
+    place.is_clean();
+    let aborts = place.proxy.operations().iter().filter(|name| **name == "AbortMultipartUpload").count();
+    assert_eq!(aborts, 2);
 }

@@ -513,32 +513,6 @@ fn an_upload_that_somebody_else_has_aborted_says_so() {
     place.is_clean();
 }
 
-/// A part without an answer has minutes to get one. A call that waits for it fails as soon as the upload is cancelled.
-#[test]
-fn another_thread_ends_a_call_that_waits() {
-    for operation in ["CreateMultipartUpload", "UploadPart"] {
-        let place = Place::new();
-        let fault = if operation == "UploadPart" { S3Fault::Silence } else { S3Fault::Delay(Duration::from_secs(3)) };
-        let (waits, waited) = std::sync::mpsc::channel();
-        place.proxy.run_before(move |request| request.operation() == operation, move || waits.send(()).unwrap());
-        place.proxy.fail_when(move |request| request.operation() == operation, 100, fault);
-        let mut upload = place.s3.upload(&place.name("cancelled"), small_parts()).unwrap();
-        let canceller = upload.canceller();
-        let (done, result) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let written = upload.write_all(&contents(8 * PART));
-            drop(upload);
-            done.send(written).unwrap();
-        });
-        waited.recv_timeout(Duration::from_secs(60)).unwrap();
-        canceller.cancel();
-        let written = result.recv_timeout(Duration::from_secs(40)).unwrap();
-        assert!(written.unwrap_err().to_string().contains("was aborted"), "{operation}");
-        place.is_clean();
-        assert!(place.get("cancelled").is_none());
-    }
-}
-
 #[test]
 fn the_async_twins_work_in_the_callers_runtime() {
     let place = Place::new();

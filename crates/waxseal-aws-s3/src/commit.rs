@@ -138,7 +138,7 @@ where
     if session.condition == Condition::Absent && !session.is_aws().await? {
         // Some stores silently ignore the condition. So the program checks directly before the request whether the
         // object exists.
-        if let Ok(Found::Other) = look(session).await {
+        if let Some(Ok(Found::Other)) = session.until_closed(look(session)).await {
             session.close();
             return Err(in_the_way(session));
         }

@@ -87,12 +87,17 @@ impl NewObject {
     /// After a signal, the object is not made, unless the request that makes it was already under way.
     pub(crate) fn complete(mut self, py: Python<'_>, bytes: Vec<u8>) -> Result<Vec<String>> {
         let mut upload = self.take()?;
-        let cancelled = Arc::clone(&self.cancelled);
+        let (cancelled, canceller) = (Arc::clone(&self.cancelled), upload.canceller());
         let complete = move || {
             append(&mut upload, &bytes)?;
             upload.complete()
         };
-        let uploaded = interrupt::wait_to_the_end(py, complete, || cancelled.set())??;
+        let cancel = || {
+            cancelled.set();
+            // This has no effect once the last request is under way.
+            canceller.cancel();
+        };
+        let uploaded = interrupt::wait_to_the_end(py, complete, cancel)??;
         Ok(uploaded.warnings.iter().map(ToString::to_string).collect())
     }
 

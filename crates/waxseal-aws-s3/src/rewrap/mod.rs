@@ -22,7 +22,7 @@ use crate::commit::{self, Found, Sent, look};
 use crate::crc::{Crc64, from_base64, joined, without};
 use crate::failure::{Failed, code, status};
 use crate::upload::session::{Condition, Phase, Session, Start, changed};
-use crate::upload::{ABORT_LIMIT, UploadWarning, Uploaded, create, panicked, part_failed, send_part};
+use crate::upload::{UploadWarning, Uploaded, create, panicked, part_failed, send_part};
 use crate::{Object, S3, S3Name};
 use copies::Copies;
 use kept::{Old, no_conditions};
@@ -226,9 +226,10 @@ struct AbortOnDrop<'a> {
 
 impl Drop for AbortOnDrop<'_> {
     fn drop(&mut self) {
-        if self.session.is_listed() && matches!(self.session.phase(), Phase::Open | Phase::Committing) {
+        if self.session.is_listed() && !matches!(self.session.phase(), Phase::Done | Phase::Unknown) {
+            self.session.may_have_cut_parts();
             self.session.close();
-            self.runtime.spawn(Arc::clone(self.session).abort(ABORT_LIMIT));
+            self.runtime.spawn(Arc::clone(self.session).abort_after_all());
         }
     }
 }
@@ -263,7 +264,9 @@ impl Job<'_> {
         if !keeps {
             self.probe().await?;
         }
-        let first = send_part(session, 1, self.head.clone(), crc).await?;
+        let flight = session.fly();
+        let first = session.unless_closed(send_part(session, 1, self.head.clone(), crc)).await?;
+        drop(flight);
         let (parts, rest_crc) = self.copy_all(first).await?;
         let expected = self.expected_rest(object, payload_at).await?;
         if let (Some(theirs), Some(own)) = (rest_crc, expected)
@@ -325,7 +328,14 @@ impl Job<'_> {
         }
         let mut copied = Vec::with_capacity(self.copies.copied.len());
         while let Some(result) = tasks.join_next().await {
-            copied.push(result.unwrap_or_else(|error| Err(panicked(&error)))?);
+            match result.unwrap_or_else(|error| Err(panicked(&error))) {
+                Ok(part) => copied.push(part),
+                Err(error) => {
+                    // The abort stops them, and waits for them.
+                    tasks.detach_all();
+                    return Err(error);
+                }
+            }
         }
         copied.sort_by_key(|part| part.number);
         let mut crc = Some(Crc64::of(&[]));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use waxseal::error::{Error, Result};
 
-use super::session::{Condition, Session};
+use super::ABORT_LIMIT;
+use super::session::{Condition, Phase, Session};
 use crate::attempt::{Sort, once, pause, sort};
 use crate::commit::{Found, in_the_way, look};
 
@@ -19,21 +20,29 @@ const ID_MAX: usize = 1024;
 pub(crate) async fn create(session: &Arc<Session>) -> Result<()> {
     let (own, flight) = (Arc::clone(session), session.fly());
     let work = async move {
-        let _flight = flight;
-        create_here(&own).await
+        let created = create_here(&own).await;
+        drop(flight);
+        // An abort may have been too impatient to wait for the id.
+        if own.id().is_some() && own.phase() == Phase::Closed {
+            let _ = own.abort(ABORT_LIMIT).await;
+        }
+        created
     };
     let created = session.until_closed(session.to_its_end(work)).await;
     created.unwrap_or_else(|| Err(session.was_aborted()))
 }
 
 async fn create_here(session: &Session) -> Result<()> {
-    if session.condition == Condition::Absent && is_taken(session).await {
+    if session.condition == Condition::Absent && session.until_closed(is_taken(session)).await == Some(true) {
         return Err(in_the_way(session));
     }
     let most = session.attempts().await?;
     let (mut attempt, mut was_redirected) = (1, false);
     loop {
         let (client, region) = session.client().await?;
+        if session.phase() != Phase::Open {
+            return Err(session.was_aborted());
+        }
         let request = session.attributes.create(&client).bucket(session.name.bucket()).key(session.name.key());
         let request = request.checksum_algorithm(ChecksumAlgorithm::Crc64Nvme).checksum_type(ChecksumType::FullObject);
         let error = match request.customize().config_override(once(0)).send().await {
@@ -54,8 +63,7 @@ async fn create_here(session: &Session) -> Result<()> {
         }
         if !is_redirected {
             // Nobody needs the next attempt after the upload was closed.
-            let slept = session.until_closed(tokio::time::sleep(pause(sort, attempt))).await;
-            slept.ok_or_else(|| session.was_aborted())?;
+            let _ = session.until_closed(tokio::time::sleep(pause(sort, attempt))).await;
         }
         attempt += 1;
     }

@@ -87,8 +87,9 @@ impl std::fmt::Display for UploadWarning {
 /// Every part and the object carry a CRC64NVME, which S3 verifies.
 ///
 /// If it is dropped, it is aborted. Outside a runtime, the drop waits for S3, at most 15 seconds. Inside a runtime, it
-/// does not wait; use [`abort_async`](Self::abort_async) there. [`S3::open_uploads`] lists the uploads that could not
-/// be aborted.
+/// does not wait; use [`abort_async`](Self::abort_async) there. If the object is being completed at that moment, the
+/// result of that counts, and the upload is aborted afterwards if it has failed. [`S3::open_uploads`] lists the uploads
+/// that could not be aborted.
 #[derive(Debug)]
 pub struct Upload {
     session: Arc<Session>,
@@ -291,10 +292,11 @@ impl Drop for Upload {
         if is_over || !self.session.is_listed() {
             return;
         }
-        let abort = self.start_abort();
+        self.parts.clear();
+        let abort = self.runtime.spawn(Arc::clone(&self.session).abort_after_all());
         // A thread of a runtime must not be blocked.
         if Handle::try_current().is_err() {
-            let _ = wait(abort);
+            let _ = wait(self.runtime.spawn(async { tokio::time::timeout(ABORT_LIMIT, abort).await }));
         }
     }
 }

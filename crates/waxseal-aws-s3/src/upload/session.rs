@@ -242,13 +242,13 @@ impl Session {
     /// Sends a part, unless the upload is closed before that is done.
     pub(crate) async fn unless_closed<T>(&self, part: impl Future<Output = Result<T>>) -> Result<T> {
         self.until_closed(part).await.unwrap_or_else(|| {
-            self.has_cut_parts.store(true, Ordering::Relaxed);
+            self.may_have_cut_parts();
             Err(self.was_aborted())
         })
     }
 
     /// Waits for `work`. `None` if the upload is closed before that is done.
-    pub(super) async fn until_closed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn until_closed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut phase = self.phase.subscribe();
         tokio::select! {
             biased;
@@ -329,6 +329,19 @@ impl Session {
     fn too_late(&self, limit: Duration) -> Error {
         let why = format!("the upload could not be aborted within {} s", limit.as_secs_f64());
         Error::io(format!("uploading to {}", self.name), std::io::Error::new(std::io::ErrorKind::TimedOut, why))
+    }
+
+    /// Ends the upload for somebody who does not wait: if it is being completed, after the result of that is known.
+    pub(crate) async fn abort_after_all(self: Arc<Self>) -> Result<()> {
+        self.close();
+        let mut phase = self.phase.subscribe();
+        let _ = phase.wait_for(|phase| *phase != Phase::Committing).await;
+        self.abort(ABORT_LIMIT).await
+    }
+
+    /// Parts may have been under way when the tasks that sent them were dropped.
+    pub(crate) fn may_have_cut_parts(&self) {
+        self.has_cut_parts.store(true, Ordering::Relaxed);
     }
 
     /// Aborts after a failure. If the upload cannot be aborted, it stays in the list.

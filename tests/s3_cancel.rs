@@ -1,0 +1,89 @@
+//! Uploads that another thread cancels: a call that waits ends soon, and nothing is left.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "support/s3_place.rs"]
+mod s3_place;
+#[path = "support/s3_sdk.rs"]
+mod s3_sdk;
+mod support;
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use s3_place::{PART, Place, contents, small_parts};
+use support::S3Fault;
+
+/// A part without an answer has minutes to get one. A call that waits for it fails as soon as the upload is cancelled.
+#[test]
+fn another_thread_ends_a_call_that_waits() {
+    for operation in ["CreateMultipartUpload", "UploadPart"] {
+        let place = Place::new();
+        let fault = if operation == "UploadPart" { S3Fault::Silence } else { S3Fault::Delay(Duration::from_secs(3)) };
+        let (waits, waited) = std::sync::mpsc::channel();
+        place.proxy.run_before(move |request| request.operation() == operation, move || waits.send(()).unwrap());
+        place.proxy.fail_when(move |request| request.operation() == operation, 100, fault);
+        let mut upload = place.s3.upload(&place.name("cancelled"), small_parts()).unwrap();
+        let canceller = upload.canceller();
+        let (done, result) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let written = upload.write_all(&contents(8 * PART));
+            drop(upload);
+            done.send(written).unwrap();
+        });
+        waited.recv_timeout(Duration::from_secs(60)).unwrap();
+        canceller.cancel();
+        let written = result.recv_timeout(Duration::from_secs(40)).unwrap();
+        assert!(written.unwrap_err().to_string().contains("was aborted"), "{operation}");
+        place.is_clean();
+        assert!(place.get("cancelled").is_none());
+    }
+}
+
+/// After a cancel, no request begins an upload, although many attempts are left.
+#[test]
+fn an_upload_that_was_cancelled_before_it_began_does_not_begin() {
+    let place = Place::new();
+    let (asks, asked) = std::sync::mpsc::channel();
+    place.proxy.run_before(|request| request.operation() == "HeadObject", move || asks.send(()).unwrap());
+    place.proxy.fail_when(|request| request.operation() == "HeadObject", 9, S3Fault::slow_down());
+    let mut upload = place.s3.upload(&place.name("cancelled"), small_parts()).unwrap();
+    let canceller = upload.canceller();
+    let (done, result) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let written = upload.write_all(&contents(3 * PART));
+        drop(upload);
+        done.send(written).unwrap();
+    });
+    asked.recv_timeout(Duration::from_secs(60)).unwrap();
+    canceller.cancel();
+    assert!(result.recv_timeout(Duration::from_secs(10)).unwrap().is_err());
+    // The handle has nothing left to do, so nothing can come later.
+    assert!(place.s3.abort_all(Duration::from_secs(20)).is_empty());
+    assert!(!place.proxy.operations().contains(&"CreateMultipartUpload"));
+}
+
+/// An abort does not wait for the id of an upload as long as S3 may take to tell it. Nothing is left then, either.
+#[test]
+fn an_id_that_comes_after_the_abort_is_aborted() {
+    let place = Place::new();
+    let late = S3Fault::Delay(Duration::from_secs(20));
+    place.proxy.fail_when(|request| request.operation() == "CreateMultipartUpload", 1, late);
+    let mut upload = place.s3.upload(&place.name("late"), small_parts()).unwrap();
+    let canceller = upload.canceller();
+    let (waits, waited) = std::sync::mpsc::channel();
+    place.proxy.run_before(|request| request.operation() == "CreateMultipartUpload", move || waits.send(()).unwrap());
+    let writing = std::thread::spawn(move || {
+        assert!(upload.write_all(&contents(3 * PART)).is_err());
+        assert!(upload.abort().is_err(), "it has no id yet");
+    });
+    waited.recv_timeout(Duration::from_secs(60)).unwrap();
+    canceller.cancel();
+    writing.join().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !place.proxy.operations().contains(&"AbortMultipartUpload") || !place.s3.open_uploads().is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    place.is_clean();
+}
