@@ -209,7 +209,8 @@ class Silent(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_ctrl_c_in_a_write_aborts_the_upload(cloud: Cloud, bucket: str, key: str) -> None:
+@pytest.mark.parametrize("size", [16, 40], ids=["write", "close"])
+def test_ctrl_c_aborts_the_upload(cloud: Cloud, bucket: str, key: str, size: int) -> None:
     """The process ends at once after the exception, so nothing is left to a thread."""
 
     class Handler(Silent):
@@ -221,16 +222,19 @@ def test_ctrl_c_in_a_write_aborts_the_upload(cloud: Cloud, bucket: str, key: str
     body = """
 signal.signal(signal.SIGINT, signal.default_int_handler)
 file = wax.open(sys.argv[1], 'wb', keys=sys.argv[2])
+size = int(sys.argv[3]) * MIB
 try:
-    while True:
-        file.write(bytes(16 * MIB))
+    file.write(bytes(size))
+    while size < 40 * MIB:
+        file.write(bytes(size))
+    file.close()
 except KeyboardInterrupt:
     os.write(1, b'KeyboardInterrupt')
 os._exit(0)
 """
     url = f"http://127.0.0.1:{server.server_address[1]}"
     process = subprocess.Popen(
-        [*script(body), f"s3://{bucket}/x", key],
+        [*script(body), f"s3://{bucket}/x", key, str(size)],
         env=clean_environment({**CREDENTIALS, "AWS_ENDPOINT_URL": url}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -491,7 +491,7 @@ class SealedFile(io.BufferedIOBase):
         except (OSError, wax.Error) as error:
             # Another thread has closed it in the middle. Its descriptor can be of another file by now.
             self._alive()
-            if isinstance(error, wax.TamperedError | wax.FormatError):
+            if isinstance(error, wax.TamperedError | wax.FormatError) and len(self._identity) < 2:
                 # Perhaps the object was replaced in a store that does not show it. The next file opens it anew.
                 self.fs._headers.drop(self.path)
             raise

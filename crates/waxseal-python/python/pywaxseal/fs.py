@@ -218,11 +218,11 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
         try:
             return act(opened, source)
         except (ReplacedError, wax.TamperedError, wax.FormatError) as error:
-            self._headers.drop(path)
             # Some stores have neither ETags nor times: nothing shows there that the object of a known header was
             # replaced by one of the same length.
-            if not isinstance(error, ReplacedError) and source.was_seen:
+            if not isinstance(error, ReplacedError) and len(opened.identity) > 1:
                 raise
+            self._headers.drop(path)
             source.close()
             opened, source = self._pin(path, None if self._is_local else reading.fresh_details(self.fs, path))
             return act(opened, source)

@@ -210,6 +210,20 @@ def test_a_call_for_a_range_takes_the_object_of_now(store: Store) -> None:
         assert store.fs.cat_ranges([path, path], [0, 5], [5, 10]) == [body(size, 100 + round_)[a : a + 5] for a in (0, 5)]
 
 
+def test_a_damaged_object_is_not_opened_for_each_range(lake_key: str) -> None:
+    """Each opening can be a call of a key service, so whoever damages an object must not cause many."""
+    fs = WaxsealFileSystem(target_protocol="counting", keys=[lake_key], skip_instance_cache=True)
+    fs.pipe_file("/damaged", body(1_000_000))
+    sealed = fs.fs.store["/damaged"]
+    sealed.seek(sealed.size - 500_000)
+    sealed.write(b"damaged!")
+    fs.info("/damaged")
+    CountingFileSystem.fetched.clear()
+    found = fs.cat_ranges(["/damaged"] * 50, [0] * 50, [1_000_000] * 50)
+    assert all(isinstance(part, wax.TamperedError) for part in found)
+    assert len(CountingFileSystem.fetched) == 50
+
+
 @pytest.mark.parametrize("size", [10, 300_000])
 def test_a_store_that_shows_no_replacement(lake_key: str, size: int) -> None:
     fs, other = (
