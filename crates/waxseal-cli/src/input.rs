@@ -180,8 +180,8 @@ impl Input {
             // There is nothing to map.
             Reading::Map if self.has_nothing() => Ok(self.supply()),
             Reading::Map => self.mapped().map(Supply::Mapped).map_err(|error| {
-                // The disk has failed, so reading would fail too.
-                if error.raw_os_error() == Some(libc::EIO) {
+                // The disk or its server has failed, so reading would fail too.
+                if matches!(error.raw_os_error(), Some(libc::EIO | libc::ESTALE | libc::ENOTCONN)) {
                     return Failure::io("reading the input", error);
                 }
                 Failure::usage(format!("the input cannot be mapped: {error}")).hint("read it with --input read")

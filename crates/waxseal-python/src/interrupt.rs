@@ -132,6 +132,15 @@ pub(crate) fn cancellable<T: Send + 'static>(
     py: Python<'_>,
     work: impl FnOnce(&Stop) -> T + Send + 'static,
 ) -> Result<T> {
+    cancellable_with(py, work, || ())
+}
+
+/// The same for work that `cancel` must tell, too.
+pub(crate) fn cancellable_with<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce(&Stop) -> T + Send + 'static,
+    cancel: impl Fn(),
+) -> Result<T> {
     let stop = Arc::new(Stop::default());
     let receiver = begin({
         let stop = Arc::clone(&stop);
@@ -143,6 +152,7 @@ pub(crate) fn cancellable<T: Send + 'static>(
         }
         if let Err(raised) = py.check_signals() {
             let until = stop.cancel().then(|| Instant::now() + PATIENCE);
+            cancel();
             while until.is_none_or(|until| Instant::now() < until) && look_for_answer(py, &receiver)?.is_none() {}
             return Err(raised.into());
         }

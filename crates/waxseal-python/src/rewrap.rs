@@ -510,21 +510,21 @@ fn object(py: Python<'_>, name: S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) ->
     let (job, s3) = (Arc::clone(job), Arc::clone(s3));
     let cancelled = Arc::new(Cancelled::default());
     let gate = Arc::clone(&cancelled);
-    let rewrapped = interrupt::wait(py, move || {
+    let work = move |stop: &Stop| {
         let s3 = s3.handle()?.with_gate(gate);
         let object = s3.object(&name)?;
         let (mut told, mut id) = (Vec::new(), None);
         let plan = |header: &Header| {
             (told, id) = (warnings(header), Some(data_key_id(header)));
-            job.plan(header)
+            let plan = job.plan(header)?;
+            // From here on, the rewrap may leave something in S3, so its end is waited for.
+            stop.committing().map_err(|error| Error::io("rewrapping", error))?;
+            Ok(plan)
         };
         let done = s3.rewrap(&object, plan, RewrapOptions::default())?;
         told.extend(done.new.iter().flat_map(|new| new.warnings.iter().map(ToString::to_string)));
         let report = done.report.clone();
         Ok::<Done, Error>(Done { report, warnings: told, data_key_id: id, object: Some(done.into()) })
-    });
-    if rewrapped.is_err() {
-        cancelled.set();
-    }
-    Ok(rewrapped??)
+    };
+    Ok(interrupt::cancellable_with(py, work, || cancelled.set())??)
 }

@@ -21,6 +21,7 @@ use crate::attributes::escaped;
 use crate::commit::{self, Found, Sent, look};
 use crate::crc::{Crc64, from_base64, joined, without};
 use crate::failure::{Failed, code, status};
+use crate::gate;
 use crate::upload::session::{Condition, Phase, Session, Start, changed};
 use crate::upload::{UploadWarning, Uploaded, create, panicked, part_failed, send_part};
 use crate::{Object, S3, S3Name};
@@ -171,9 +172,18 @@ impl Place {
             done.report.file_len = self.len;
             return Ok(done);
         }
-        let old = self.old().await?;
+        let read = async {
+            let old = self.old().await?;
+            let head = self.first_part(object, &made.header, &copies, &mut done).await?;
+            Ok::<_, Error>((head, old))
+        };
+        // Nothing is in S3 yet.
+        let (head, old) = tokio::select! {
+            biased;
+            read = read => read?,
+            () = gate::closed(self.s3.gate()) => return Err(gate::ending()),
+        };
         done.old_version_id = old.version_id.clone().or(done.old_version_id);
-        let head = self.first_part(object, &made.header, &copies, &mut done).await?;
         let session = Session::start(Start {
             s3: self.s3.clone(),
             name: self.name.clone(),
@@ -183,8 +193,7 @@ impl Place {
         })?;
         let _guard = AbortOnDrop { session: &session, runtime: self.s3.runtime()? };
         let job = Job { place: self, session: &session, old: &old, copies: &copies, head, options };
-        let result = job.run(object, made.payload_at).await;
-        match result {
+        match session.close_with_the_gate(job.run(object, made.payload_at)).await {
             Ok(new) => {
                 done.new = Some(new);
                 done.copies = u32::try_from(copies.copied.len()).unwrap_or(u32::MAX);
@@ -262,7 +271,7 @@ impl Job<'_> {
         }
         create(session).await?;
         if !keeps {
-            self.probe().await?;
+            session.until_closed(self.probe()).await.unwrap_or_else(|| Err(session.was_aborted()))?;
         }
         let flight = session.fly();
         let first = session.unless_closed(send_part(session, 1, self.head.clone(), crc)).await?;

@@ -1,6 +1,7 @@
 //! One upload: its place, its state, and how it ends without an object.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -255,6 +256,17 @@ impl Session {
             _ = phase.wait_for(|phase| *phase == Phase::Closed) => None,
             done = work => Some(done),
         }
+    }
+
+    /// Closes the upload as soon as the caller's gate has closed. `work` then fails, unless it has begun to make the object.
+    pub(crate) async fn close_with_the_gate<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = self.ending() => self.close(),
+        }
+        work.await
     }
 
     /// Runs `work` on the handle's runtime. It goes on if the caller stops waiting.
