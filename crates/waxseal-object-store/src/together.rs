@@ -16,6 +16,7 @@ pub(crate) struct Together<T: Clone> {
     work: Shared<BoxFuture<'static, T>>,
     /// The work may have asked only this caller to poll it again. If it does not, another one must.
     left: Arc<Notify>,
+    has_ended: bool,
 }
 
 /// Leads to the work while somebody waits for it.
@@ -27,7 +28,7 @@ pub(crate) struct Weak<T: Clone> {
 impl<T: Clone + Send + 'static> Together<T> {
     /// `work` must not panic: everybody who waits would panic, too.
     pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { work: work.boxed().shared(), left: Arc::default() }
+        Self { work: work.boxed().shared(), left: Arc::default(), has_ended: false }
     }
 
     /// `None` if the work has ended.
@@ -41,6 +42,7 @@ impl<T: Clone + Send + 'static> Together<T> {
         loop {
             let left = pin!(others.notified());
             if let Either::Left((result, _)) = select(&mut self.work, left).await {
+                self.has_ended = true;
                 return result;
             }
         }
@@ -49,13 +51,16 @@ impl<T: Clone + Send + 'static> Together<T> {
 
 impl<T: Clone> Drop for Together<T> {
     fn drop(&mut self) {
-        self.left.notify_waiters();
+        // The end of the work wakes everybody itself.
+        if !self.has_ended {
+            self.left.notify_waiters();
+        }
     }
 }
 
 impl<T: Clone> Weak<T> {
     pub(crate) fn upgrade(&self) -> Option<Together<T>> {
-        Some(Together { work: self.work.upgrade()?, left: Arc::clone(&self.left) })
+        Some(Together { work: self.work.upgrade()?, left: Arc::clone(&self.left), has_ended: false })
     }
 }
 
