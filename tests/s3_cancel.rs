@@ -9,10 +9,13 @@ mod s3_sdk;
 mod support;
 
 use std::io::Write as _;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use s3_place::{PART, Place, contents, small_parts};
 use support::S3Fault;
+use waxseal_aws_s3::Gate;
 
 /// A part without an answer has minutes to get one. A call that waits for it fails as soon as the upload is cancelled.
 #[test]
@@ -86,4 +89,43 @@ fn an_id_that_comes_after_the_abort_is_aborted() {
         std::thread::sleep(Duration::from_millis(50));
     }
     place.is_clean();
+}
+
+/// Lets a request pass when it is told to.
+#[derive(Debug)]
+struct Held {
+    asked: Mutex<Sender<()>>,
+    go: Mutex<Receiver<()>>,
+}
+
+impl Gate for Held {
+    fn pass(&self, step: &mut dyn FnMut()) {
+        self.asked.lock().unwrap().send(()).unwrap();
+        self.go.lock().unwrap().recv().unwrap();
+        step();
+    }
+}
+
+/// An upload that is dropped while its gate is asked makes no object, although the gate opens then.
+#[test]
+fn after_its_drop_an_upload_makes_no_object() {
+    let place = Place::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let keys: Vec<_> = (0..200).map(|number| number.to_string()).collect();
+    for key in &keys {
+        let ((asks, asked), (go, may_go)) = (channel(), channel());
+        let s3 = place.s3.with_gate(Arc::new(Held { asked: Mutex::new(asks), go: Mutex::new(may_go) }));
+        let mut upload = s3.upload(&place.name(key), small_parts()).unwrap();
+        upload.write_all(b"content").unwrap();
+        runtime.block_on(async {
+            let mut complete = Box::pin(upload.complete_async());
+            let begun = tokio::time::timeout(Duration::from_millis(1), &mut complete).await;
+            assert!(begun.is_err(), "its gate is closed");
+            asked.recv_timeout(Duration::from_secs(20)).unwrap();
+            drop(complete);
+            go.send(()).unwrap();
+        });
+    }
+    assert!(place.s3.abort_all(Duration::from_secs(20)).is_empty());
+    assert_eq!(place.plain.keys(&place.bucket), Vec::<String>::new());
 }

@@ -360,7 +360,7 @@ fn a_concurrent_overwrite_is_never_lost() {
         let made: Vec<_> = requests.iter().filter(makes).map(support::S3Request::if_match).collect();
         assert_eq!(made, vec![Some(object.etag()); usize::from(result.is_ok())], "attempt {attempt}");
         if place.get("contested").unwrap() != theirs {
-            assert_eq!(requests.iter().filter(makes).last().unwrap().operation(), "CompleteMultipartUpload");
+            assert_eq!(requests.iter().rfind(makes).unwrap().operation(), "CompleteMultipartUpload");
             by_the_store += 1;
         }
     }

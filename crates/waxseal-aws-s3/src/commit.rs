@@ -146,6 +146,7 @@ where
     // It is kept until the result of the request is known.
     let _pass = session.pass().await?;
     session.begin_commit()?;
+    let _end = End(session);
     let condition = session.condition.clone();
     let mut run = Try { session, operation, condition, is_sent: false, may_be_done: false, warnings: Vec::new() };
     let made = run.until_known(send).await?;
@@ -157,6 +158,16 @@ where
     }
     let Made { etag, version_id, .. } = made;
     Ok(Uploaded { etag, version_id, parts, len: sent.len, crc64nvme: sent.crc, confirmed, warnings: run.warnings })
+}
+
+/// A commit that ends in a panic has an unknown result. Otherwise, an abort would wait for it for ever.
+struct End<'a>(&'a Session);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        // It has an effect only if nothing else was decided.
+        self.0.ended(Phase::Unknown);
+    }
 }
 
 /// Compares S3's answer with what was sent. `true` if S3 says that it has exactly these bytes.

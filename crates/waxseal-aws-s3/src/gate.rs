@@ -22,7 +22,7 @@ pub trait Gate: fmt::Debug + Send + Sync {
     /// Whether the program is about to end. From then on, the request is not sent again, and the handle waits only a
     /// few more seconds for an answer. A rewrap that has not sent it yet stops, and aborts its upload.
     ///
-    /// It is asked often while the request is under way, and must not block.
+    /// It is asked often while the request or a rewrap is under way, and must not block.
     fn has_closed(&self) -> bool {
         false
     }

@@ -74,7 +74,7 @@ impl Openings {
         }
         if state.running.len() >= KEPT {
             state.running.retain(|_, (_, opening)| {
-                let opening = opening.upgrade();
+                let opening = opening.hold();
                 let is_running = opening.is_some();
                 seen.extend(opening);
                 is_running

@@ -59,6 +59,11 @@ impl<T: Clone> Drop for Together<T> {
 }
 
 impl<T: Clone> Weak<T> {
+    /// Keeps the work until the result is dropped. The holder does not wait for it.
+    pub(crate) fn hold(&self) -> Option<impl Sized + use<T>> {
+        self.work.upgrade()
+    }
+
     pub(crate) fn upgrade(&self) -> Option<Together<T>> {
         Some(Together { work: self.work.upgrade()?, left: Arc::clone(&self.left), has_ended: false })
     }
@@ -104,11 +109,14 @@ mod tests {
         is_inside.recv().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let mut second = pin!(second.ended());
-            assert!(futures_util::poll!(second.as_mut()).is_pending(), "the first caller polls");
+            // A task is polled only after a wakeup.
+            let second = tokio::spawn(second.ended());
+            tokio::task::yield_now().await;
+            assert!(!second.is_finished(), "the first caller polls");
             go.send(()).unwrap();
             first.join().unwrap();
-            assert_eq!(tokio::time::timeout(Duration::from_secs(20), second).await.expect("nobody polls"), 7);
+            let second = tokio::time::timeout(Duration::from_secs(20), second).await;
+            assert_eq!(second.expect("nobody polls").unwrap(), 7);
         });
     }
 }

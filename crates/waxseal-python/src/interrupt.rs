@@ -126,8 +126,8 @@ impl Observer for Stop {
 }
 
 /// Runs what works on files, on a thread of its own. If a signal's handler raises an exception, the work is cancelled,
-/// and the exception is raised when the work has cleaned up. Only a call to a key service is not waited for: it is over
-/// some time later, and what comes after it does not happen.
+/// and the exception is raised when the work has cleaned up. Only a call to a key service, and the opening of an object in
+/// S3, are not waited for: they are over some time later, and what comes after them does not happen.
 pub(crate) fn cancellable<T: Send + 'static>(
     py: Python<'_>,
     work: impl FnOnce(&Stop) -> T + Send + 'static,

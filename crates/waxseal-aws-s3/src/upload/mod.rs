@@ -96,6 +96,7 @@ pub struct Upload {
     parts: Parts,
     runtime: Handle,
     has_failed: bool,
+    was_abort_tried: bool,
 }
 
 impl S3 {
@@ -118,7 +119,7 @@ impl S3 {
         let runtime = self.runtime()?;
         let session = Session::start(start)?;
         let parts = Parts::new(Arc::clone(&session), runtime.clone(), sizes, len_hint);
-        Ok(Upload { session, parts, runtime, has_failed: false })
+        Ok(Upload { session, parts, runtime, has_failed: false, was_abort_tried: false })
     }
 
     /// The multipart uploads of this handle that have not ended, or whose abort has failed.
@@ -280,6 +281,7 @@ impl Upload {
     }
 
     fn start_abort(&mut self) -> tokio::task::JoinHandle<Result<()>> {
+        self.was_abort_tried = true;
         self.session.close();
         self.parts.clear();
         self.runtime.spawn(Arc::clone(&self.session).abort(ABORT_LIMIT))
@@ -292,10 +294,12 @@ impl Drop for Upload {
         if is_over || !self.session.is_listed() {
             return;
         }
+        // From now on, nothing begins to make the object.
+        self.session.close();
         self.parts.clear();
         let abort = self.runtime.spawn(Arc::clone(&self.session).abort_after_all());
-        // A thread of a runtime must not be blocked.
-        if Handle::try_current().is_err() {
+        // A thread of a runtime must not be blocked. An abort that has failed was waited for already.
+        if Handle::try_current().is_err() && !self.was_abort_tried {
             let _ = wait(self.runtime.spawn(async { tokio::time::timeout(ABORT_LIMIT, abort).await }));
         }
     }

@@ -71,6 +71,11 @@ def identity_of(details: dict[str, Any]) -> Identity:
     return (*(stamp(details[name]) for name in names if details.get(name) is not None), size)
 
 
+def is_certain(identity: Identity) -> bool:
+    """Whether no other object has it. Two objects can have one time, and one size."""
+    return isinstance(identity[0], str)
+
+
 def stamp(value: Any) -> Any:
     """A time, whether a listing gives it as a number or as an object."""
     return value.timestamp() if isinstance(value, datetime.datetime) else value
@@ -165,7 +170,7 @@ def takes_refresh(fs: Any) -> bool:
 class Opened:
     """An object whose front and end are authenticated. It holds a data key, so it is never pickled."""
 
-    __slots__ = ("at", "end", "end_start", "identity", "ranges", "sealed_size", "size", "version")
+    __slots__ = ("at", "end", "end_start", "identity", "is_second", "ranges", "sealed_size", "size", "version")
 
     def __init__(self, source: Source, access: dict[str, Any]) -> None:
         front, end, self.end_start = b"", b"", source.size
@@ -182,9 +187,16 @@ class Opened:
         self.identity, self.sealed_size, self.size = source.identity, source.size, self.ranges.size
         self.version = None if isinstance(source, LocalSource) else source.version
         self.at = time.monotonic()
+        # Opened after another header of this path had failed.
+        self.is_second = False
 
     def __reduce__(self) -> Any:
         raise TypeError("an opened header holds a data key and cannot be pickled")
+
+    def may_be_old(self) -> bool:
+        """Whether the object may have been replaced without a sign. After a failure, only one header a second is opened:
+        each can be a call of a key service, and whoever damages an object must not cause many."""
+        return not is_certain(self.identity) and not (self.is_second and time.monotonic() - self.at < 1)
 
     def kept(self, start: int, end: int) -> bytes | None:
         """Sealed bytes that are in memory."""
@@ -491,7 +503,7 @@ class SealedFile(io.BufferedIOBase):
         except (OSError, wax.Error) as error:
             # Another thread has closed it in the middle. Its descriptor can be of another file by now.
             self._alive()
-            if isinstance(error, wax.TamperedError | wax.FormatError) and len(self._identity) < 2:
+            if isinstance(error, wax.TamperedError | wax.FormatError) and not is_certain(self._identity):
                 # Perhaps the object was replaced in a store that does not show it. The next file opens it anew.
                 self.fs._headers.drop(self.path)
             raise

@@ -218,13 +218,15 @@ class WaxsealFileSystem(ChainedFileSystem, metaclass=_Instances):  # type: ignor
         try:
             return act(opened, source)
         except (ReplacedError, wax.TamperedError, wax.FormatError) as error:
-            # Some stores have neither ETags nor times: nothing shows there that the object of a known header was
-            # replaced by one of the same length.
-            if not isinstance(error, ReplacedError) and len(opened.identity) > 1:
+            # Some stores have no ETags, and coarse times or none: nothing shows there that the object of a known header
+            # was replaced by one of the same length.
+            is_replaced = isinstance(error, ReplacedError)
+            if not is_replaced and (source.is_local or not opened.may_be_old()):
                 raise
             self._headers.drop(path)
             source.close()
             opened, source = self._pin(path, None if self._is_local else reading.fresh_details(self.fs, path))
+            opened.is_second = not is_replaced
             return act(opened, source)
         finally:
             source.close()

@@ -97,13 +97,19 @@ class CountingFileSystem(MemoryFileSystem):
 
 
 class TimelessFileSystem(MemoryFileSystem):
-    """Says of a file only its name and its size. So nothing shows that it was replaced by one of the same size."""
+    """Says of a file only its name, its size, and perhaps a time that never changes. So nothing shows that it was replaced
+    by one of the same size."""
 
     protocol = "timeless"
 
+    def __init__(self, *args: Any, created: float | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.created_at = created
+
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         details = super().info(path, **kwargs)
-        return {name: value for name, value in details.items() if name in ("name", "size", "type")}
+        kept = {name: value for name, value in details.items() if name in ("name", "size", "type")}
+        return kept if self.created_at is None else kept | {"created": self.created_at}
 
 
 class ReplacingFileSystem(LocalFileSystem):

@@ -221,15 +221,20 @@ def test_a_damaged_object_is_not_opened_for_each_range(lake_key: str) -> None:
     CountingFileSystem.fetched.clear()
     found = fs.cat_ranges(["/damaged"] * 50, [0] * 50, [1_000_000] * 50)
     assert all(isinstance(part, wax.TamperedError) for part in found)
-    assert len(CountingFileSystem.fetched) == 50
+    # An opening has two requests. There is one a second at most.
+    assert 52 <= len(CountingFileSystem.fetched) < 75
 
 
-@pytest.mark.parametrize("size", [10, 300_000])
-def test_a_store_that_shows_no_replacement(lake_key: str, size: int) -> None:
+@pytest.mark.parametrize(("size", "created"), [(10, None), (300_000, None), (300_000, 7.0)])
+def test_a_store_that_shows_no_replacement(lake_key: str, size: int, created: float | None) -> None:
+    options = {"created": created}
     fs, other = (
-        WaxsealFileSystem(target_protocol="timeless", keys=[lake_key], skip_instance_cache=True) for _ in range(2)
+        WaxsealFileSystem(
+            target_protocol="timeless", target_options=options, keys=[lake_key], skip_instance_cache=True
+        )
+        for _ in range(2)
     )
-    path = f"/timeless-{size}"
+    path = f"/timeless-{size}-{created}"
     fs.pipe_file(path, body(size, 0))
     assert fs.cat_file(path, end=5) == body(size, 0)[:5]
     # A range reads the object of now, also through a header that was opened earlier.
