@@ -61,19 +61,23 @@ class Pool:
 POOL = Pool()
 
 
+# An identity that begins with it is of one object alone.
+TAG = "tag"
+
+
 def identity_of(details: dict[str, Any]) -> Identity:
     """What tells this object from a later one with the same name, from what a store says about it."""
     size = details.get("size")
     for name in ("ETag", "etag", "e_tag", "generation", "content_md5"):
         if details.get(name):
-            return (str(details[name]).strip('"'), size)
+            return (TAG, str(details[name]).strip('"'), size)
     names = ("mtime", "ino") if "mtime" in details else ("LastModified", "last_modified", "updated", "created")
     return (*(stamp(details[name]) for name in names if details.get(name) is not None), size)
 
 
 def is_certain(identity: Identity) -> bool:
     """Whether no other object has it. Two objects can have one time, and one size."""
-    return isinstance(identity[0], str)
+    return bool(identity[0] == TAG)
 
 
 def stamp(value: Any) -> Any:
