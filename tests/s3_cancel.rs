@@ -15,7 +15,18 @@ use std::time::{Duration, Instant};
 
 use s3_place::{PART, Place, contents, small_parts};
 use support::S3Fault;
-use waxseal_aws_s3::Gate;
+use waxseal_aws_s3::{Gate, Upload};
+
+/// Another thread writes `len` bytes, and drops the upload. The result of the writes comes when that is done.
+fn written_elsewhere(mut upload: Upload, len: usize) -> Receiver<std::io::Result<()>> {
+    let (done, result) = channel();
+    std::thread::spawn(move || {
+        let written = upload.write_all(&contents(len));
+        drop(upload);
+        done.send(written).unwrap();
+    });
+    result
+}
 
 /// A part without an answer has minutes to get one. A call that waits for it fails as soon as the upload is cancelled.
 #[test]
@@ -26,14 +37,9 @@ fn another_thread_ends_a_call_that_waits() {
         let (waits, waited) = std::sync::mpsc::channel();
         place.proxy.run_before(move |request| request.operation() == operation, move || waits.send(()).unwrap());
         place.proxy.fail_when(move |request| request.operation() == operation, 100, fault);
-        let mut upload = place.s3.upload(&place.name("cancelled"), small_parts()).unwrap();
+        let upload = place.s3.upload(&place.name("cancelled"), small_parts()).unwrap();
         let canceller = upload.canceller();
-        let (done, result) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let written = upload.write_all(&contents(8 * PART));
-            drop(upload);
-            done.send(written).unwrap();
-        });
+        let result = written_elsewhere(upload, 8 * PART);
         waited.recv_timeout(Duration::from_secs(60)).unwrap();
         canceller.cancel();
         let written = result.recv_timeout(Duration::from_secs(40)).unwrap();
@@ -50,14 +56,9 @@ fn an_upload_that_was_cancelled_before_it_began_does_not_begin() {
     let (asks, asked) = std::sync::mpsc::channel();
     place.proxy.run_before(|request| request.operation() == "HeadObject", move || asks.send(()).unwrap());
     place.proxy.fail_when(|request| request.operation() == "HeadObject", 9, S3Fault::slow_down());
-    let mut upload = place.s3.upload(&place.name("cancelled"), small_parts()).unwrap();
+    let upload = place.s3.upload(&place.name("cancelled"), small_parts()).unwrap();
     let canceller = upload.canceller();
-    let (done, result) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let written = upload.write_all(&contents(3 * PART));
-        drop(upload);
-        done.send(written).unwrap();
-    });
+    let result = written_elsewhere(upload, 3 * PART);
     asked.recv_timeout(Duration::from_secs(60)).unwrap();
     canceller.cancel();
     assert!(result.recv_timeout(Duration::from_secs(10)).unwrap().is_err());

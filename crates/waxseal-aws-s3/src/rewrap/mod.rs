@@ -237,7 +237,6 @@ impl Drop for AbortOnDrop<'_> {
     fn drop(&mut self) {
         if self.session.is_listed() && !matches!(self.session.phase(), Phase::Done | Phase::Unknown) {
             self.session.may_have_cut_parts();
-            self.session.close();
             self.runtime.spawn(Arc::clone(self.session).abort_after_all());
         }
     }

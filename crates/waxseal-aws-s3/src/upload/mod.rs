@@ -294,8 +294,6 @@ impl Drop for Upload {
         if is_over || !self.session.is_listed() {
             return;
         }
-        // From now on, nothing begins to make the object.
-        self.session.close();
         self.parts.clear();
         let abort = self.runtime.spawn(Arc::clone(&self.session).abort_after_all());
         // A thread of a runtime must not be blocked. An abort that has failed was waited for already.

@@ -343,12 +343,15 @@ impl Session {
         Error::io(format!("uploading to {}", self.name), std::io::Error::new(std::io::ErrorKind::TimedOut, why))
     }
 
-    /// Ends the upload for somebody who does not wait: if it is being completed, after the result of that is known.
-    pub(crate) async fn abort_after_all(self: Arc<Self>) -> Result<()> {
+    /// Ends the upload for somebody who does not wait: if it is being completed, after the result of that is known. It is
+    /// closed at once, before the result is polled.
+    pub(crate) fn abort_after_all(self: Arc<Self>) -> impl Future<Output = Result<()>> {
         self.close();
-        let mut phase = self.phase.subscribe();
-        let _ = phase.wait_for(|phase| *phase != Phase::Committing).await;
-        self.abort(ABORT_LIMIT).await
+        async move {
+            let mut phase = self.phase.subscribe();
+            let _ = phase.wait_for(|phase| *phase != Phase::Committing).await;
+            self.abort(ABORT_LIMIT).await
+        }
     }
 
     /// Parts may have been under way when the tasks that sent them were dropped.

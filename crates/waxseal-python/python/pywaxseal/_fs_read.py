@@ -89,7 +89,6 @@ class LocalSource:
     """A local file that stays open: a file that is moved over it later is not seen."""
 
     is_local = True
-    was_seen = True
 
     def __init__(self, path: str) -> None:
         self.path = path
