@@ -540,6 +540,38 @@ fn one_attempt_is_one_request() {
     }
 }
 
+/// The upload begins, and its id does not come: the program says that an upload may be left, and how to look for it.
+#[test]
+fn a_signal_while_an_upload_begins_says_what_may_be_left() {
+    let store = Store::new();
+    for second in [false, true] {
+        store.proxy.fail_when(is("CreateMultipartUpload"), 1000, S3Fault::Silence);
+        let mut child = sealing(&store, "s3:out");
+        let mut input = child.stdin.take().unwrap();
+        // The program reads no further than its memory reaches.
+        let writing = std::thread::spawn(move || input.write_all(&noise(12 * MIB)));
+        store.wait_for("CreateMultipartUpload", 1);
+        let told = Instant::now();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        if second {
+            std::thread::sleep(Duration::from_millis(1500));
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        }
+        let ran = ended(child);
+        let _ = writing.join().unwrap();
+        assert!(told.elapsed() < Duration::from_secs(20));
+        assert_eq!(ran.signal, Some(if second { 2 } else { TERM }), "{}", ran.stderr);
+        let list = format!("aws s3api list-multipart-uploads --bucket {} --prefix out", store.bucket);
+        for words in ["an unfinished upload without any part may be left", &list] {
+            assert_eq!(ran.stderr.matches(words).count(), 1, "{}", ran.stderr);
+        }
+        assert!(!ran.stderr.contains("may be complete"), "{}", ran.stderr);
+        store.proxy.heal();
+        store.is_empty("nothing was created");
+        store.proxy.take();
+    }
+}
+
 /// The store does not answer any more. The program still ends soon, and says what is left.
 #[test]
 fn a_signal_ends_the_program_where_the_store_is_gone() {

@@ -84,11 +84,16 @@ fn an_id_that_comes_after_the_abort_is_aborted() {
     waited.recv_timeout(Duration::from_secs(60)).unwrap();
     canceller.cancel();
     writing.join().unwrap();
+    assert_eq!(place.s3.lost_uploads(), [place.name("late")]);
+    let left = place.s3.abort_all(Duration::from_millis(50));
+    let words = left.iter().map(|left| (left.is_undecided, left.to_string())).collect::<Vec<_>>();
+    assert!(matches!(&words[..], [(false, words)] if words.contains("without any part may be left")), "{words:?}");
     let deadline = Instant::now() + Duration::from_secs(60);
     while !place.proxy.operations().contains(&"AbortMultipartUpload") || !place.s3.open_uploads().is_empty() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(50));
     }
+    assert_eq!(place.s3.lost_uploads(), []);
     place.is_clean();
 }
 

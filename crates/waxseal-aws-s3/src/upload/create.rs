@@ -22,8 +22,8 @@ pub(crate) async fn create(session: &Arc<Session>) -> Result<()> {
     let work = async move {
         let created = create_here(&own).await;
         drop(flight);
-        // An abort may have been too impatient to wait for the id.
-        if own.id().is_some() && own.phase() == Phase::Closed {
+        // An abort may have been too impatient to wait for the answer.
+        if own.phase() == Phase::Closed {
             let _ = own.abort(ABORT_LIMIT).await;
         }
         created
@@ -45,6 +45,7 @@ async fn create_here(session: &Session) -> Result<()> {
         }
         let request = session.attributes.create(&client).bucket(session.name.bucket()).key(session.name.key());
         let request = request.checksum_algorithm(ChecksumAlgorithm::Crc64Nvme).checksum_type(ChecksumType::FullObject);
+        let creating = session.creating();
         let error = match request.customize().config_override(once(0)).send().await {
             Ok(answer) => return keep(session, answer.upload_id),
             Err(error) => error,
@@ -53,6 +54,7 @@ async fn create_here(session: &Session) -> Result<()> {
         if sort == Sort::Lost {
             session.may_have_orphan();
         }
+        drop(creating);
         let is_redirected = session.redirect(&region, &error);
         if is_redirected && !was_redirected {
             was_redirected = true;

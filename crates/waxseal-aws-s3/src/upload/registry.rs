@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use waxseal::error::{Error, Result};
 
-use super::session::{Phase, Session};
+use super::session::Session;
 use crate::S3Name;
 
 /// A multipart upload that exists in S3.
@@ -69,8 +69,10 @@ fn quoted(text: &str) -> String {
 pub struct NotAborted {
     /// The object that it would write.
     pub name: S3Name,
-    /// The upload in S3. `None` if its only request was not answered yet: the object may exist, or may still appear.
+    /// The upload in S3. `None` if its id is not known, or if the object is sent with one request.
     pub upload: Option<OpenUpload>,
+    /// Whether the request that makes the object was sent and not answered. The object may exist, or may still appear.
+    pub is_undecided: bool,
     /// Why it may still be there.
     pub error: Error,
 }
@@ -79,7 +81,8 @@ impl fmt::Display for NotAborted {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.upload {
             Some(upload) => write!(out, "an unfinished upload to {} is left, {}: {}", self.name, upload.id, self.error),
-            None => write!(out, "the upload to {} may be complete: {}", self.name, self.error),
+            None if self.is_undecided => write!(out, "the upload to {} may be complete: {}", self.name, self.error),
+            None => write!(out, "an unfinished upload to {} without any part may be left: {}", self.name, self.error),
         }
     }
 }
@@ -144,8 +147,7 @@ impl Uploads {
     /// The objects of which it is not known whether they were written.
     pub(crate) fn undecided(&self) -> Vec<S3Name> {
         let state = self.state();
-        let is_undecided = |session: &&Arc<Session>| matches!(session.phase(), Phase::Committing | Phase::Unknown);
-        state.open.values().filter(is_undecided).map(|session| session.name.clone()).collect()
+        state.open.values().filter(|session| session.is_undecided()).map(|session| session.name.clone()).collect()
     }
 
     pub(super) fn add_lost(&self, name: &S3Name) {
@@ -159,8 +161,12 @@ impl Uploads {
         self.state().lost.remove(name);
     }
 
+    /// The objects with such an upload, also if the answer can still come.
     pub(crate) fn lost(&self) -> Vec<S3Name> {
-        self.state().lost.iter().cloned().collect()
+        let state = self.state();
+        let being_created = state.open.values().filter(|session| session.is_being_created());
+        let names = state.lost.iter().chain(being_created.map(|session| &session.name));
+        names.collect::<BTreeSet<_>>().into_iter().cloned().collect()
     }
 
     /// Closes all uploads, in one step for each, and lets no new one start. Returns those that are to be aborted.
@@ -178,7 +184,8 @@ impl Uploads {
         for session in sessions {
             tasks.spawn(async move {
                 let error = Arc::clone(&session).abort(limit).await.err()?;
-                Some(NotAborted { name: session.name.clone(), upload: session.public(), error })
+                let (name, upload, is_undecided) = (session.name.clone(), session.public(), session.is_undecided());
+                Some(NotAborted { name, upload, is_undecided, error })
             });
         }
         tasks.join_all().await.into_iter().flatten().collect()

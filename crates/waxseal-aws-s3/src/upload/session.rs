@@ -72,6 +72,8 @@ pub(crate) struct Session {
     flying: watch::Sender<usize>,
     number: u64,
     orphan: AtomicBool,
+    /// CreateMultipartUpload was sent, and is not answered.
+    creating: AtomicBool,
     /// Parts were under way when the upload was closed.
     has_cut_parts: AtomicBool,
 }
@@ -83,6 +85,16 @@ pub(crate) struct Flight(Arc<Session>);
 impl Drop for Flight {
     fn drop(&mut self) {
         self.0.flying.send_modify(|flying| *flying -= 1);
+    }
+}
+
+/// CreateMultipartUpload is under way. If its id is not known at the end, the answer was lost.
+#[derive(Debug)]
+pub(super) struct Creating<'a>(&'a Session);
+
+impl Drop for Creating<'_> {
+    fn drop(&mut self) {
+        self.0.creating.store(false, Ordering::SeqCst);
     }
 }
 
@@ -121,6 +133,7 @@ impl Session {
             flying: watch::Sender::new(0),
             number,
             orphan: AtomicBool::new(false),
+            creating: AtomicBool::new(false),
             has_cut_parts: AtomicBool::new(false),
         })
     }
@@ -214,6 +227,11 @@ impl Session {
         *self.phase.borrow()
     }
 
+    /// Whether the request that makes the object was sent, and its result is not known.
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self.phase(), Phase::Committing | Phase::Unknown)
+    }
+
     /// Whether the upload is still in the list of its handle.
     pub(crate) fn is_listed(&self) -> bool {
         self.uploads().has(self.number)
@@ -232,6 +250,17 @@ impl Session {
             self.uploads().forget_lost(&self.name);
         }
         has_orphan
+    }
+
+    /// Notes that CreateMultipartUpload is under way, until the result is dropped.
+    pub(super) fn creating(&self) -> Creating<'_> {
+        self.creating.store(true, Ordering::SeqCst);
+        Creating(self)
+    }
+
+    /// Whether there may be an upload whose id is not known yet.
+    pub(super) fn is_being_created(&self) -> bool {
+        self.creating.load(Ordering::SeqCst) && self.id().is_none()
     }
 
     /// Counts a request until the result is dropped.

@@ -17,6 +17,8 @@ use crate::report;
 
 /// So long the thread tries to undo what is unfinished.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// So long before its end, each part of that work says what it could not undo.
+const TO_TELL: Duration = Duration::from_millis(500);
 /// Some programs send a signal twice, to the process and to its group. Within this time, the second one is ignored.
 const DOUBLED_MS: i64 = 1_000;
 
@@ -154,7 +156,7 @@ fn undo_all() {
         let undo = move || {
             let _deaf = super::leave_to_others();
             // Nobody hears it after the deadline.
-            let _ = tell.send((number, what.undo(PATIENCE)));
+            let _ = tell.send((number, what.undo(PATIENCE.saturating_sub(TO_TELL))));
         };
         // Where no thread can be started, what is left is said below.
         let _ = std::thread::Builder::new().spawn(undo);

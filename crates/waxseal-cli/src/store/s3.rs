@@ -190,10 +190,12 @@ impl Unfinished for Uploads {
     fn undo(&self, within: Duration) -> Vec<String> {
         let left = self.0.abort_all(within);
         let words = |left: &NotAborted| match &left.upload {
-            Some(upload) => left_behind(upload, &left.error.to_string()),
-            None => left.to_string(),
+            Some(upload) => Some(left_behind(upload, &left.error.to_string())),
+            None if left.is_undecided => Some(left.to_string()),
+            // It is one of the lost uploads.
+            None => None,
         };
-        left.iter().map(words).chain(self.0.lost_uploads().iter().map(lost)).collect()
+        left.iter().filter_map(words).chain(self.0.lost_uploads().iter().map(lost)).collect()
     }
 
     fn left(&self) -> Vec<String> {
