@@ -92,6 +92,7 @@ fn nothing_is_there_before_the_upload_is_complete() {
     assert!(place.get("late").is_none());
     assert_eq!(place.plain.uploads(&place.bucket).len(), 1);
     assert_eq!(place.s3.open_uploads()[0].id, upload.id().unwrap());
+    assert!(place.s3.open_uploads()[0].is_in_use);
     upload.complete().unwrap();
     assert_eq!(place.get("late").unwrap().len(), 2 * PART + 1);
     place.is_clean();
@@ -348,7 +349,7 @@ fn an_abort_that_fails_leaves_the_id_and_the_command() {
     assert!(upload.abort().is_err());
     let left = place.s3.open_uploads();
     assert_eq!(left.len(), 1);
-    assert_eq!(left[0].id, id);
+    assert_eq!((&left[0].id, left[0].is_in_use), (&id, false));
     let command = left[0].abort_command();
     assert!(command.ends_with(&format!(r"--key 'it'\''s left' --upload-id {id}")), "{command}");
     // Later, the end of the program tries once more.

@@ -135,6 +135,12 @@ impl S3Settings {
         self.handle.get(|| waxseal_aws_s3::S3::new(self.config.clone()))
     }
 
+    /// Region, profile and endpoint, where they were given.
+    pub(crate) fn given(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
+        let config = &self.config;
+        (config.region.as_deref(), config.profile.as_deref(), config.endpoint.as_deref())
+    }
+
     /// What the argument `s3` says: nothing, or settings.
     pub(crate) fn of(object: Option<&Bound<'_, PyAny>>) -> Result<Arc<Self>> {
         static USUAL: PerProcess<Arc<S3Settings>> = PerProcess::new();
@@ -170,20 +176,13 @@ impl S3 {
     }
 
     fn __repr__(&self) -> String {
-        let (region, profile, endpoint) = self.given();
+        let (region, profile, endpoint) = self.0.given();
         format!("S3({})", shown(&[("region", region), ("profile", profile), ("endpoint_url", endpoint)], None))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
-        let (region, profile, endpoint) = self.given();
+        let (region, profile, endpoint) = self.0.given();
         let make = py.import("pywaxseal._settings")?.getattr("make_s3")?;
         Ok((make, PyTuple::new(py, [region, profile, endpoint])?))
-    }
-}
-
-impl S3 {
-    fn given(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
-        let config = &self.0.config;
-        (config.region.as_deref(), config.profile.as_deref(), config.endpoint.as_deref())
     }
 }

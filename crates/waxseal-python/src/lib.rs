@@ -15,6 +15,7 @@ mod files;
 mod inspection;
 mod interrupt;
 mod keys;
+mod leftover;
 mod names;
 mod objects;
 mod parallel;

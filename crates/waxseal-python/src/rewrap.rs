@@ -22,6 +22,7 @@ use crate::boto;
 use crate::errors::{Failure, Result};
 use crate::interrupt::{self, Stop};
 use crate::keys::{Key, SlotTest, arn_of, each, openers};
+use crate::leftover::Aim;
 use crate::objects;
 use crate::upload::Cancelled;
 
@@ -152,8 +153,8 @@ fn one(path: &Bound<'_, PyAny>, place: Place, job: &Arc<Job>, s3: &Arc<S3Setting
                 error: None,
             })
         }
-        Err(Failure::Own(error)) => {
-            let error = PyErr::from(Failure::Own(error));
+        Err(failure) => {
+            let error = PyErr::from(failure);
             // A signal, and other exceptions that are not waxseal's, end everything.
             if !error.is_instance(py, &py.import("pywaxseal._errors")?.getattr("Error")?) {
                 return Err(error.into());
@@ -175,7 +176,6 @@ fn one(path: &Bound<'_, PyAny>, place: Place, job: &Arc<Job>, s3: &Arc<S3Setting
                 error,
             })
         }
-        Err(failure) => Err(failure),
     }
 }
 
@@ -508,6 +508,7 @@ impl Rewrapper for NewKey {
 
 fn object(py: Python<'_>, name: S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<Done> {
     let (job, s3) = (Arc::clone(job), Arc::clone(s3));
+    let aim = Aim { settings: Arc::clone(&s3), name: name.clone() };
     let cancelled = Arc::new(Cancelled::default());
     let gate = Arc::clone(&cancelled);
     let work = move |stop: &Stop| {
@@ -526,5 +527,6 @@ fn object(py: Python<'_>, name: S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) ->
         let report = done.report.clone();
         Ok::<Done, Error>(Done { report, warnings: told, data_key_id: id, object: Some(done.into()) })
     };
-    Ok(interrupt::cancellable_with(py, work, || cancelled.set())??)
+    let done = interrupt::cancellable_with(py, work, || cancelled.set()).and_then(|done| Ok(done?));
+    aim.told(py, done)
 }

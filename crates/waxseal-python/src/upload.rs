@@ -11,6 +11,7 @@ use waxseal_aws_s3::{Gate, Overwrite, S3Name, Upload, UploadOptions};
 use crate::aws::S3Settings;
 use crate::errors::Result;
 use crate::interrupt;
+use crate::leftover::Aim;
 
 /// After a signal, no object is made.
 #[derive(Debug, Default)]
@@ -39,6 +40,7 @@ impl Gate for Cancelled {
 pub(crate) struct NewObject {
     /// Absent after a failure.
     upload: Option<Upload>,
+    aim: Arc<Aim>,
     cancelled: Arc<Cancelled>,
 }
 
@@ -53,17 +55,20 @@ impl NewObject {
         let settings = S3Settings::of(s3)?;
         let cancelled = Arc::new(Cancelled::default());
         let gate = Arc::clone(&cancelled);
+        let aim = Arc::new(Aim { settings, name });
+        let own = Arc::clone(&aim);
         let upload = interrupt::wait(py, move || {
+            let Aim { settings, name } = &*own;
             let s3 = settings.handle()?.with_gate(gate);
             // A caller who may not look may still write.
-            if overwrite == Overwrite::Refuse && matches!(s3.len_of(&name), Ok(Some(_))) {
+            if overwrite == Overwrite::Refuse && matches!(s3.len_of(name), Ok(Some(_))) {
                 return Err(Error::io(format!("making {name}"), io::ErrorKind::AlreadyExists.into()));
             }
             let mut options = UploadOptions::default();
             options.overwrite = overwrite;
-            s3.upload(&name, options)
+            s3.upload(name, options)
         })??;
-        Ok(Self { upload: Some(upload), cancelled })
+        Ok(Self { upload: Some(upload), aim, cancelled })
     }
 
     /// Appends `bytes`, and returns their buffer, empty.
@@ -99,6 +104,10 @@ impl NewObject {
         };
         let uploaded = interrupt::wait_to_the_end(py, complete, cancel)??;
         Ok(uploaded.warnings.iter().map(ToString::to_string).collect())
+    }
+
+    pub(crate) fn aim(&self) -> Arc<Aim> {
+        Arc::clone(&self.aim)
     }
 
     fn take(&mut self) -> OwnResult<Upload> {

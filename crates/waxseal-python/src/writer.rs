@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::errors::Result;
 use crate::interrupt;
+use crate::leftover::Aim;
 use crate::objects::{self, Seal};
 use crate::process::{self, lock};
 use crate::sealer::{BATCH, Own, in_batches};
@@ -61,6 +62,30 @@ impl Drop for Writing {
         if let Some(parts) = self.parts.take().filter(|parts| !parts.own.is_here()) {
             std::mem::forget(parts.target);
         }
+    }
+}
+
+impl Writing {
+    /// The object, if one is written.
+    fn aim(&self) -> Option<Arc<Aim>> {
+        match &self.parts.as_ref()?.target {
+            Target::Object(object) => Some(object.aim()),
+            Target::File { .. } | Target::Python(_) => None,
+        }
+    }
+
+    /// Gives up what was written, and says in the error what is left of it.
+    fn failed<T>(self, py: Python<'_>, done: Result<T>) -> Result<T> {
+        let aim = self.aim();
+        drop(self);
+        told(py, aim.as_deref(), done)
+    }
+}
+
+fn told<T>(py: Python<'_>, aim: Option<&Aim>, done: Result<T>) -> Result<T> {
+    match aim {
+        Some(aim) => aim.told(py, done),
+        None => done,
     }
 }
 
@@ -201,26 +226,36 @@ impl Writer {
             Some(parts) => in_batches(data, &mut |py, part| parts.take(py, part)),
             None => Err(Error::Bug("a writer without parts").into()),
         };
-        if taken.is_ok() {
-            *lock(&self.writing) = Some(writing);
+        match taken {
+            Ok(taken) => {
+                *lock(&self.writing) = Some(writing);
+                Ok(taken)
+            }
+            failed => writing.failed(data.py(), failed),
         }
-        taken
     }
 
     /// Seals the end, and gives the file its name. Returns what the file system could not promise.
     fn commit(&self, py: Python<'_>) -> Result<Vec<String>> {
         let mut writing = self.take()?;
-        interrupt::check(py)?;
+        if let Err(error) = interrupt::check(py) {
+            return writing.failed(py, Err(error));
+        }
+        let aim = writing.aim();
         match writing.parts.take() {
-            Some(parts) => parts.finish(py),
+            Some(parts) => told(py, aim.as_deref(), parts.finish(py)),
             None => Err(Error::Bug("a writer without parts").into()),
         }
     }
 
-    /// Ends the writing without a valid file. It never fails, and waits until S3 has nothing of an object.
-    fn discard(&self) {
-        let writing = lock(&self.writing).take();
+    /// Ends the writing without a valid file. It never fails, and waits until S3 has nothing of an object. Returns what
+    /// may be left there.
+    fn discard(&self, py: Python<'_>) -> Vec<String> {
+        let Some(writing) = lock(&self.writing).take() else { return Vec::new() };
+        let is_here = writing.parts.as_ref().is_some_and(|parts| parts.own.is_here());
+        let aim = writing.aim().filter(|_| is_here);
         drop(writing);
+        aim.map_or_else(Vec::new, |aim| aim.left(py))
     }
 
     /// Bytes of plaintext that were written.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import http.server
 import importlib.util
 import os
 import subprocess
@@ -121,6 +123,47 @@ def emulator(what: str) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.stdin.close()
     server.wait(60)
+
+
+class Forwarding(http.server.BaseHTTPRequestHandler):
+    """Passes each request on to an emulator, unless a subclass intercepts it."""
+
+    upstream: str
+
+    def intercepts(self) -> bool:
+        """Whether this has answered the request, or has closed the connection."""
+        return False
+
+    def do_PUT(self) -> None:  # noqa: N802
+        if self.intercepts():
+            return
+        length = int(self.headers.get("Content-Length", 0))
+        connection = http.client.HTTPConnection(self.upstream, timeout=PATIENCE)
+        connection.request(self.command, self.path, self.rfile.read(length), dict(self.headers))
+        answer = connection.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "content-length", "date", "server", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_DELETE = do_GET = do_HEAD = do_POST = do_PUT  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def forwarding(handler: type[Forwarding]) -> Iterator[str]:
+    """A server with this handler on 127.0.0.1; its URL."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import http.server
 import os
 import signal
 import socket
@@ -16,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CREDENTIALS, Cloud
-from support import MIB, PATIENCE, REPOSITORY, clean_environment, names_in, script
+from support import MIB, PATIENCE, REPOSITORY, Forwarding, clean_environment, forwarding, names_in, script
 
 import pywaxseal as wax
 
@@ -176,39 +174,22 @@ def test_ctrl_c_in_a_callback_is_passed_on(key: str) -> None:
         wax.Sealer(keys=wax.Passphrase(phrase))
 
 
-class Silent(http.server.BaseHTTPRequestHandler):
-    """Passes each request on to an emulator, except for those of one kind. These get no answer."""
+class Silent(Forwarding):
+    """Does not answer requests of one kind."""
 
-    upstream: str
     method: str
     target: str
     asked: threading.Event
 
-    def do_PUT(self) -> None:  # noqa: N802
-        if self.command == self.method and self.target in self.path:
-            self.asked.set()
-            with contextlib.suppress(OSError):
-                while self.rfile.read(MIB):
-                    pass
-            self.close_connection = True
-            return
-        length = int(self.headers.get("Content-Length", 0))
-        connection = http.client.HTTPConnection(self.upstream, timeout=PATIENCE)
-        connection.request(self.command, self.path, self.rfile.read(length), dict(self.headers))
-        answer = connection.getresponse()
-        body = answer.read()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("connection", "content-length", "date", "server", "transfer-encoding"):
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_DELETE = do_GET = do_HEAD = do_POST = do_PUT  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        pass
+    def intercepts(self) -> bool:
+        if self.command != self.method or self.target not in self.path:
+            return False
+        self.asked.set()
+        with contextlib.suppress(OSError):
+            while self.rfile.read(MIB):
+                pass
+        self.close_connection = True
+        return True
 
 
 UPLOADS = {
@@ -230,8 +211,6 @@ def test_ctrl_c_aborts_the_upload(cloud: Cloud, bucket: str, key: str, other_key
 
     with wax.open(f"s3://{bucket}/x-old", "wb", keys=key) as file:
         file.write(b"old")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     body = f"""
 signal.signal(signal.SIGINT, signal.default_int_handler)
 file = wax.open(sys.argv[1], 'wb', keys=sys.argv[2])
@@ -241,20 +220,18 @@ except KeyboardInterrupt:
     os.write(1, b'KeyboardInterrupt')
 os._exit(0)
 """
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    process = subprocess.Popen(
-        [*script(body), f"s3://{bucket}/x", key, other_key],
-        env=clean_environment({**CREDENTIALS, "AWS_ENDPOINT_URL": url}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not Handler.asked.wait(1):
-        assert process.poll() is None, process.communicate()
-    assert len(cloud.client("s3").list_multipart_uploads(Bucket=bucket)["Uploads"]) == 1
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=PATIENCE)
-    server.shutdown()
-    server.server_close()
+    with forwarding(Handler) as url:
+        process = subprocess.Popen(
+            [*script(body), f"s3://{bucket}/x", key, other_key],
+            env=clean_environment({**CREDENTIALS, "AWS_ENDPOINT_URL": url}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not Handler.asked.wait(1):
+            assert process.poll() is None, process.communicate()
+        assert len(cloud.client("s3").list_multipart_uploads(Bucket=bucket)["Uploads"]) == 1
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (0, "KeyboardInterrupt"), errors
     assert "Uploads" not in cloud.client("s3").list_multipart_uploads(Bucket=bucket)

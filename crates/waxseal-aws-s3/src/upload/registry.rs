@@ -18,6 +18,8 @@ pub struct OpenUpload {
     pub name: S3Name,
     /// S3's id of the upload.
     pub id: String,
+    /// Whether it may still become an object: its caller has neither completed nor aborted it.
+    pub is_in_use: bool,
 }
 
 impl OpenUpload {

@@ -220,7 +220,8 @@ impl Session {
 
     /// The upload for the caller; `None` while it does not exist in S3.
     pub(crate) fn public(&self) -> Option<OpenUpload> {
-        self.id().map(|id| OpenUpload { name: self.name.clone(), id: id.to_owned() })
+        let is_in_use = matches!(self.phase(), Phase::Open | Phase::Committing);
+        self.id().map(|id| OpenUpload { name: self.name.clone(), id: id.to_owned(), is_in_use })
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -233,7 +233,7 @@ class SealedWriter(io.BufferedIOBase):
                 return
             # `io.IOBase.__del__` sets `_finalizing` before it calls `close()`.
             if self._forgotten or getattr(self, "_finalizing", False) or leaves_with(self._handled):
-                self._forget()
+                self._warn(self._forget())
                 return
             self._check_turn()
             self._done, self._handled = True, None
@@ -243,17 +243,25 @@ class SealedWriter(io.BufferedIOBase):
     def discard(self) -> None:
         """Ends the writing without a file. It may be called at any time, and more than once."""
         with self._locked():
-            self._forget()
+            self._warn(self._forget())
 
-    def _forget(self) -> None:
+    def _forget(self) -> list[str]:
+        """Returns what may be left in S3."""
         self._done, self._handled = True, None
-        self._native.discard()
+        return self._native.discard()
+
+    @staticmethod
+    def _warn(left: list[str]) -> None:
+        for text in left:
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
         if kind is None:
             self.close()
         else:
-            self.discard()
+            with self._locked():
+                for left in self._forget():
+                    value.add_note(left)
 
     # A wrapper that is collected calls this before it closes: BufferedWriter, TextIOWrapper.
     def _dealloc_warn(self, source: Any) -> None:
@@ -268,7 +276,7 @@ class SealedWriter(io.BufferedIOBase):
                 if not self._forgotten:
                     self._dealloc_warn(self)
             finally:
-                self._forget()
+                self._warn(self._forget())
 
     def __reduce__(self) -> Any:
         # A copy would discard the file of the first one.

@@ -1,0 +1,157 @@
+"""What a failure may leave in S3 is in the notes of the exception."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+from conftest import CREDENTIALS, Cloud
+from support import MIB, PATIENCE, Forwarding, clean_environment, contents, forwarding, script
+
+import pywaxseal as wax
+
+
+class Refusing(Forwarding):
+    """Refuses requests with one of these methods and parts of a path. A path with another end gets no answer."""
+
+    refused: tuple[tuple[str, str], ...] = ()
+    cut: str = ""
+
+    def intercepts(self) -> bool:
+        if self.cut and self.path.endswith(self.cut):
+            self.close_connection = True
+            return True
+        if not any(self.command == method and part in self.path for method, part in self.refused):
+            return False
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        return True
+
+
+NO_PARTS = ("PUT", "partNumber=")
+NO_ABORT = ("DELETE", "uploadId=")
+
+
+def refusing(cloud: Cloud, *kinds: tuple[str, str], lost: str = "") -> type[Refusing]:
+    class Handler(Refusing):
+        upstream = cloud.url.removeprefix("http://")
+        refused = kinds
+        cut = lost
+
+    return Handler
+
+
+def uploads_in(cloud: Cloud, bucket: str) -> list[str]:
+    found: list[Any] = cloud.client("s3").list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    return [upload["UploadId"] for upload in found]
+
+
+def notes_of(error: BaseException) -> list[str]:
+    return [note for note in getattr(error, "__notes__", []) if not note.startswith("hint: ")]
+
+
+@pytest.mark.parametrize("step", ["write", "close"])
+def test_an_upload_that_cannot_be_aborted(cloud: Cloud, bucket: str, key: str, step: str) -> None:
+    """The note has a command that aborts it, with the settings of the call."""
+    size = 192 * MIB if step == "write" else 40 * MIB
+    with forwarding(refusing(cloud, NO_PARTS, NO_ABORT)) as url:
+        file = wax.open(f"s3://{bucket}/it's", "wb", keys=key, s3=wax.S3(endpoint_url=url))
+        with pytest.raises(wax.Error) as caught:
+            file.write(bytes(size))
+            file.close()
+    (note,) = notes_of(caught.value)
+    words, _, command = note.partition(": aws ")
+    assert words.endswith("may be left, and costs money until it is aborted")
+    (upload,) = uploads_in(cloud, bucket)
+    assert shlex.split(command) == [
+        *("s3api", "abort-multipart-upload", "--bucket", bucket, "--key", "it's", "--upload-id", upload),
+        *("--endpoint-url", url),
+    ]
+
+
+@pytest.mark.parametrize("end", ["with", "discard"])
+def test_an_upload_that_is_given_up(cloud: Cloud, bucket: str, key: str, end: str) -> None:
+    """An exception of the caller gets the note. Where there is none, it is a warning."""
+    with forwarding(refusing(cloud, NO_ABORT)) as url:
+        file = wax.open(f"s3://{bucket}/x", "wb", keys=key, s3=wax.S3(endpoint_url=url))
+        file.write(bytes(40 * MIB))
+        if end == "with":
+            with pytest.raises(ZeroDivisionError) as caught, file:
+                raise ZeroDivisionError
+            (told,) = notes_of(caught.value)
+        else:
+            with pytest.warns(RuntimeWarning) as warned:
+                file.discard()
+            (told,) = (str(warning.message) for warning in warned)
+    (upload,) = uploads_in(cloud, bucket)
+    assert "may be left" in told and f"--upload-id {upload}" in told
+
+
+def test_an_upload_that_was_aborted(cloud: Cloud, bucket: str, key: str) -> None:
+    with forwarding(refusing(cloud, NO_PARTS)) as url:
+        file = wax.open(f"s3://{bucket}/x", "wb", keys=key, s3=wax.S3(endpoint_url=url))
+        with pytest.raises(wax.Error) as caught:
+            file.write(bytes(192 * MIB))
+            file.close()
+    assert notes_of(caught.value) == []
+    assert uploads_in(cloud, bucket) == []
+
+
+def test_an_upload_whose_id_was_lost(
+    cloud: Cloud, bucket: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with forwarding(refusing(cloud, lost="?uploads")) as url:
+        file = wax.open(f"s3://{bucket}/x", "wb", keys=key, s3=wax.S3(endpoint_url=url))
+        with pytest.raises(wax.UnavailableError) as caught:
+            file.write(bytes(40 * MIB))
+            file.close()
+    (note,) = notes_of(caught.value)
+    assert "an unfinished upload without any part may be left" in note
+    assert f"aws s3api list-multipart-uploads --bucket {bucket} --prefix x --endpoint-url {url}" in note
+
+
+def test_a_rewrap(cloud: Cloud, bucket: str, key: str, other_key: str) -> None:
+    """Each element of the list has its own error, with its own notes. This store has no conditions, so every rewrap
+    fails after its upload was created."""
+    url = f"s3://{bucket}/x"
+    with wax.open(url, "wb", keys=key) as file:
+        file.write(contents(MIB))
+    with forwarding(refusing(cloud, NO_ABORT)) as endpoint:
+        results = wax.rewrap([url, f"s3://{bucket}/none"], keys=key, to=other_key, s3=wax.S3(endpoint_url=endpoint))
+    (upload,) = uploads_in(cloud, bucket)
+    first, second = (notes_of(result.error) for result in results if result.error is not None)
+    assert len(first) == 1 and f"--upload-id {upload}" in first[0]
+    assert second == []
+
+
+def test_ctrl_c(cloud: Cloud, bucket: str, key: str) -> None:
+    body = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+file = wax.open(sys.argv[1], 'wb', keys=sys.argv[2])
+try:
+    file.write(bytes(1024 * MIB))
+except KeyboardInterrupt as error:
+    print(getattr(error, '__notes__', []), flush=True)
+os._exit(0)
+"""
+    with forwarding(refusing(cloud, NO_ABORT)) as url:
+        process = subprocess.Popen(
+            [*script(body), f"s3://{bucket}/x", key],
+            env=clean_environment({**CREDENTIALS, "AWS_ENDPOINT_URL": url}),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        while not uploads_in(cloud, bucket):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=PATIENCE)
+    (upload,) = uploads_in(cloud, bucket)
+    assert "may be left" in out and f"--upload-id {upload}" in out
