@@ -257,7 +257,7 @@ pub enum Tampered {
 
 /// No given key opens the file. The error says why each slot did not open.
 #[derive(Debug, thiserror::Error)]
-#[error("no key opens this file{}", describe_attempts(.attempts))]
+#[error("{}{}", kind::verdict(.attempts), describe_attempts(.attempts))]
 #[non_exhaustive]
 pub struct NoKey {
     /// The slots that were tried. Empty if no slot matched a key.

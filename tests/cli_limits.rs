@@ -184,6 +184,28 @@ fn hostile_passphrase_slots_share_one_budget() {
     }
 }
 
+/// A passphrase needs 64 MiB. Too little memory says nothing about the key.
+#[test]
+fn where_memory_is_short_no_key_is_blamed() {
+    let place = Place::new();
+    place.write("in", b"content");
+    place.write("p", b"a long passphrase");
+    fs::set_permissions(place.path("p"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let key = ["-k", "passphrase:file=p"];
+    place.ok(&[&["encrypt", "-o", "in.wax", "in"], &key[..]].concat());
+    for args in [&["verify", "in.wax"][..], &["encrypt", "-o", "new.wax", "in"], &["rewrap", "in.wax"]] {
+        let mut command = Command::new("prlimit");
+        command.arg("--as=100000000").arg(cli_support::WAXSEAL).args(args).args(key).current_dir(place.path(""));
+        if args[0] == "rewrap" {
+            command.args(["--allow-unwrap", "--add", "file:k"]);
+        }
+        let ran = run(command);
+        ran.failed(7, &["64 MiB for Argon2id", "out of memory"]);
+        assert!(!ran.stderr.contains("no key opens") && !ran.stderr.contains("hint:"), "{}", ran.stderr);
+    }
+    assert!(!place.exists("new.wax"));
+}
+
 /// Nearly all of the file is a hole. Salvage must skip the hole, because reading 100 GiB would take too long for a
 /// test.
 #[test]

@@ -106,6 +106,11 @@ fn kind_of_attempts(attempts: &[Attempt]) -> Kind {
     }
 }
 
+/// What the attempts together say.
+pub(super) fn verdict(attempts: &[Attempt]) -> &'static str {
+    if kind_of_attempts(attempts) == Kind::Io { "a key could not be tried" } else { "no key opens this file" }
+}
+
 /// Whether a key was not tried because its configuration cannot be used. A passphrase has no configuration. It can only
 /// be missing.
 fn is_misconfigured(attempt: &Attempt) -> bool {

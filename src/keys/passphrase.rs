@@ -5,6 +5,9 @@
 //! ```
 
 #[cfg(not(feature = "fips"))]
+use std::io::ErrorKind::OutOfMemory;
+
+#[cfg(not(feature = "fips"))]
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 #[cfg(not(feature = "fips"))]
 use zeroize::{Zeroize, Zeroizing};
@@ -81,7 +84,7 @@ impl Argon2Cost {
         // The budget is returned after the memory itself, which is dropped first.
         let _share = ARGON2.share(self.memory_kib);
         let mut memory: Vec<Block> = Vec::new();
-        memory.try_reserve_exact(params.block_count()).map_err(|error| failed(&error))?;
+        memory.try_reserve_exact(params.block_count()).map_err(|_| self.too_little_memory())?;
         memory.resize(params.block_count(), Block::default());
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let mut key = Zeroizing::new([0; KEY_LEN]);
@@ -89,6 +92,12 @@ impl Argon2Cost {
         memory.iter_mut().for_each(Zeroize::zeroize);
         done.map_err(|error| failed(&error))?;
         DataKey::from_slice(key.as_slice())
+    }
+
+    /// The key was not tried, so this says nothing about the key.
+    #[cfg(not(feature = "fips"))]
+    fn too_little_memory(self) -> Error {
+        Error::io(format!("getting {} MiB for Argon2id", self.memory_kib.div_ceil(1024)), OutOfMemory.into())
     }
 
     fn to_bytes(self) -> [u8; 12] {

@@ -126,7 +126,10 @@ fn hint_of(error: &Error) -> Option<String> {
             let of_store = error.provider().and_then(|provider| store::hint(&provider.key, provider.remedy.as_ref()?));
             return of_store.or_else(|| error.remedy().map(remedy::hint));
         }
-        Error::NoKey(no_key) if !no_key.attempts.is_empty() && error.provider().is_none() => {
+        // Where the system refused something, another key is not what is missing.
+        Error::NoKey(no_key)
+            if !no_key.attempts.is_empty() && error.provider().is_none() && error.kind() != Kind::Io =>
+        {
             return Some(format!(
                 "`waxseal inspect` shows the keys that open the file; name one with {}",
                 key_option::to_open()

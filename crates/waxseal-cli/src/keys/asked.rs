@@ -60,7 +60,9 @@ impl Asked {
         let mut wrong = no_passphrase();
         for count in 1..=TRIES {
             question.push_str("passphrase: ");
-            let typed = prompt::passphrase(&question).and_then(Passphrase::new).map(InTurn);
+            let answer = prompt::passphrase(&question);
+            person.has_left = matches!(answer, Err(Error::Io { .. }));
+            let typed = answer.and_then(Passphrase::new).map(InTurn);
             let opened = typed.and_then(|typed| Ok((typed.open(slot, binding)?, typed)));
             match opened {
                 Ok((key, typed)) => {
@@ -68,10 +70,7 @@ impl Asked {
                     return Ok(key);
                 }
                 Err(error) if is_mistyped(&error) => wrong = error,
-                Err(error) => {
-                    person.has_left = matches!(error, Error::Io { .. });
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
             question = format!("that does not open {file} (try {count} of {TRIES})\n");
         }
