@@ -401,6 +401,21 @@ fn files_may_have_different_passphrases() {
     assert_eq!((ran.text().trim(), ran.code), ("7 2", Some(5)), "{}", ran.stderr);
 }
 
+/// A key that is added and a key that replaces another say the same of the key that is missing.
+#[test]
+fn a_key_that_cannot_be_added_for_want_of_a_key() {
+    let place = Place::new();
+    place.sealed("f.wax", b"content");
+    for key in ["other", "next"] {
+        place.ok(&["key", "new", key]);
+    }
+    let change = ["rewrap", "--allow-unwrap", "-k", "file:other", "f.wax"];
+    for new in ["--to", "--add"] {
+        let ran = place.fails(&[&change[..], &[new, "file:next"]].concat(), 5, &["no key opens this file", "hint: "]);
+        assert!(!ran.stderr.contains("not allowed"), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn a_rewrap_that_no_key_opens_names_the_option_that_opens() {
     let place = Place::new();

@@ -37,6 +37,11 @@ pub trait Rewrapper: Send + Sync {
     /// Whether it can start from `slot`.
     fn accepts(&self, slot: &Slot) -> bool;
 
+    /// Whether it may unwrap the data key on this machine. Then it may start from any slot.
+    fn may_unwrap(&self) -> bool {
+        false
+    }
+
     /// Whether a key service rewraps to this key without showing the data key. If so, it replaces the only slot of that
     /// service. Otherwise the user must name the slot if there are several.
     fn is_of_service(&self) -> bool {
@@ -208,11 +213,16 @@ fn added(bank: &Bank, add: &dyn Rewrapper) -> Result<Option<Rewrapped>> {
     if bank.slots.iter().any(|slot| add.is_target(slot)) {
         return Ok(None);
     }
-    let Some(from) = (0..bank.slots.len()).find(|slot| add.accepts(&bank.slots[*slot])) else {
-        return Err(Error::Invalid(format!(
-            "to add {}, the data key must be unwrapped on this machine, and this was not allowed",
-            add.name()
-        )));
+    let from = match (0..bank.slots.len()).find(|slot| add.accepts(&bank.slots[*slot])) {
+        Some(from) => from,
+        // Unwrapping says which key is missing, as it does for a key that replaces another.
+        None if add.may_unwrap() => 0,
+        None => {
+            return Err(Error::Invalid(format!(
+                "to add {}, the data key must be unwrapped on this machine, and this was not allowed",
+                add.name()
+            )));
+        }
     };
     let made = add.rewrap(bank, from)?;
     Ok((!bank.slots.iter().any(|slot| already(slot, &made.slot))).then_some(made))

@@ -31,6 +31,10 @@ impl Rewrapper for Unwrap<'_> {
         self.openers.iter().any(|opener| opener.matches(slot))
     }
 
+    fn may_unwrap(&self) -> bool {
+        true
+    }
+
     fn rewrap(&self, bank: &Bank, slot: usize) -> Result<Rewrapped> {
         let opened = open_checked(bank, &self.openers)?;
         let made = self.sealer.wrap(&opened.data_key, &bank.binding)?;

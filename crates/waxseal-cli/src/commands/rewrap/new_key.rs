@@ -33,6 +33,10 @@ impl Rewrapper for NewKey<'_> {
             || self.unwrap.as_ref().is_some_and(|unwrap| unwrap.accepts(slot))
     }
 
+    fn may_unwrap(&self) -> bool {
+        self.unwrap.is_some()
+    }
+
     fn is_of_service(&self) -> bool {
         self.unseen.is_some()
     }
