@@ -123,3 +123,26 @@ fn a_number_of_attempts_that_is_given_counts() {
     let asked = cloud.server.calls().iter().filter(|call| call["Operation"] == "GenerateDataKey").count();
     assert_eq!(asked, 2);
 }
+
+/// A caller tries again after exit code 6, so a failure that stays decides over it.
+#[test]
+fn what_may_pass_comes_after_what_stays() {
+    let cloud = Cloud::new();
+    cloud.place.write("in", b"content");
+    for key in ["next", "other"] {
+        cloud.place.ok(&["key", "new", key]);
+    }
+    let seal = |keys: &[&str], name| {
+        let ran = cloud.run(&[&["encrypt", "-o", name, "in"][..], keys].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    };
+    seal(&["-k", &cloud.key, "-k", "file:other"], "kms.wax");
+    seal(&["-k", &cloud.key], "one.wax");
+    let change = ["rewrap", "--allow-unwrap", "-k", &cloud.key, "--from", "slot:1", "--to", "file:next"];
+    for (inputs, code) in [(&["one.wax"][..], 2), (&["kms.wax"], 6), (&["one.wax", "kms.wax"], 2)] {
+        let mut command = cloud.command(&[&change[..], inputs].concat());
+        command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").env("AWS_MAX_ATTEMPTS", "1");
+        let ran: Ran = command.output().unwrap().into();
+        assert_eq!(ran.code, Some(code), "{inputs:?}: {}", ran.stderr);
+    }
+}

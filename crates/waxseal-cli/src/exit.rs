@@ -43,7 +43,8 @@ impl Exit {
         Self::NoInput,
     ];
 
-    /// The gravest first: what several inputs together give.
+    /// The gravest first: what several inputs together give. The one that may pass by itself comes after all other
+    /// failures, because a caller who sees it tries everything again.
     const BY_GRAVITY: [Self; 11] = [
         Self::Bug,
         Self::Tampered,
@@ -52,9 +53,9 @@ impl Exit {
         Self::Io,
         Self::NoInput,
         Self::Unmet,
-        Self::Unavailable,
         Self::Usage,
         Self::CommandFailed,
+        Self::Unavailable,
         Self::Done,
     ];
 
@@ -114,8 +115,10 @@ impl Exit {
 /// The table for `--help` and the manual.
 pub(crate) fn table() -> String {
     let lines = Exit::ALL.map(|exit| format!("  {:<2} {}\n", exit.code(), exit.meaning()));
+    let failures = Exit::BY_GRAVITY.iter().filter(|exit| **exit != Exit::Done);
+    let order = failures.map(|exit| exit.code().to_string()).collect::<Vec<_>>().join(", ");
     format!(
-        "Exit codes (an unknown code is a failure; with several inputs, the most serious one: 4, 3, 5, 7, 10, 8, 6):\n{}  \
+        "Exit codes (an unknown code is a failure; with several inputs, the most serious one: {order}):\n{}  \
          On SIGINT, SIGTERM, SIGHUP and other signals that end a program, waxseal cleans up, then ends by that signal",
         lines.concat()
     )
@@ -132,10 +135,10 @@ mod tests {
             assert!(Exit::BY_GRAVITY.contains(&exit), "{exit:?}");
             assert_eq!(exit.graver(Exit::Done), exit);
         }
-        assert_eq!(Exit::Unavailable.graver(Exit::Unmet), Exit::Unmet);
-        let order = [4, 3, 5, 7, 10, 8, 6];
-        let place = |code: u8| Exit::BY_GRAVITY.iter().position(|exit| exit.code() == code);
-        assert!(order.windows(2).all(|pair| place(pair[0]) < place(pair[1])));
+        assert_eq!(Exit::BY_GRAVITY.map(Exit::code), [1, 4, 3, 5, 7, 10, 8, 2, 9, 6, 0]);
+        assert!(
+            Exit::ALL.into_iter().filter(|exit| *exit != Exit::Done).all(|exit| exit.graver(Exit::Unavailable) == exit)
+        );
         assert_eq!(Exit::Header.graver(Exit::Tampered), Exit::Tampered);
     }
 }
