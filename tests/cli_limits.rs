@@ -206,6 +206,28 @@ fn where_memory_is_short_no_key_is_blamed() {
     assert!(!place.exists("new.wax"));
 }
 
+/// The environment may ask for any number of threads.
+#[test]
+fn the_threads_of_salvage_have_a_limit() {
+    let place = Place::new();
+    let plain = noise(4 << 20);
+    place.sealed("f.wax", &plain);
+    let mut command = place.command(&["salvage", "-q", "-k", "file:k", "-o", "out", "f.wax"]);
+    let mut child = command.env("RAYON_NUM_THREADS", "3000").stdin(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    let ended = loop {
+        let told = fs::read_to_string(&status).unwrap_or_default();
+        let threads = told.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
+        most = most.max(threads.unwrap_or(0));
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+    };
+    assert!(ended.success() && most < 70, "{ended}: {most} threads");
+    assert!(place.read("out") == plain);
+}
+
 /// Nearly all of the file is a hole. Salvage must skip the hole, because reading 100 GiB would take too long for a
 /// test.
 #[test]

@@ -1,7 +1,12 @@
 //! The threads that search: rayon's if there are any, otherwise the calling one.
 
+use std::thread::available_parallelism;
+
 use rayon::ThreadPool;
 use rayon::prelude::*;
+
+/// More threads than this are never started. `-j` has the same limit.
+const MOST: usize = 64;
 
 /// The threads that do the work.
 pub(super) enum Crew {
@@ -20,7 +25,8 @@ impl Crew {
             return Self::Callers;
         }
         let named = |number| format!("waxseal-salvage-{number}");
-        rayon::ThreadPoolBuilder::new().thread_name(named).build().map_or(Self::Alone, Self::Own)
+        let threads = number_of_threads(std::env::var("RAYON_NUM_THREADS").ok().as_deref());
+        rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(named).build().map_or(Self::Alone, Self::Own)
     }
 
     /// The results of `work` for `items`, in their order. Each thread has its own buffer.
@@ -55,9 +61,24 @@ impl Crew {
     }
 }
 
+/// What `RAYON_NUM_THREADS` says, within limits. Rayon itself has no limit. Otherwise one thread for each core.
+fn number_of_threads(wanted: Option<&str>) -> usize {
+    let wanted = wanted.and_then(|text| text.parse().ok()).filter(|threads| *threads > 0);
+    wanted.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)).min(MOST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_threads_has_a_limit() {
+        let cores = number_of_threads(None);
+        assert!((1..=MOST).contains(&cores));
+        for (wanted, threads) in [("3", 3), ("64", 64), ("65", 64), ("100000", 64), ("0", cores), ("many", cores)] {
+            assert_eq!(number_of_threads(Some(wanted)), threads, "{wanted}");
+        }
+    }
 
     #[test]
     fn any_crew_does_the_same() {

@@ -81,5 +81,5 @@ pub(crate) const VARIABLES: &[(&[&str], &str)] = &[
         &["PATH"],
         "Where the command of --from-command or --to-command, and a credential_process of a profile, are found.",
     ),
-    (&["RAYON_NUM_THREADS"], "The number of threads of salvage."),
+    (&["RAYON_NUM_THREADS"], "The number of threads of salvage, at most 64. Without it, one for each core."),
 ];
