@@ -313,6 +313,24 @@ fn nothing_at_all() {
     place.fails(&["encrypt", "-r", "-k", "file:k", "nothere"], 10, &["nothere"]);
 }
 
+/// A run that finds everything done says nothing to a script.
+#[test]
+fn all_that_exists_is_passed_over_in_silence() {
+    let place = Place::new();
+    fs::create_dir(place.path("in")).unwrap();
+    place.write("in/a", "a");
+    let again = ["encrypt", "-r", "--skip-existing", "-k", "file:k", "-o", "out", "in"];
+    place.ok(&again);
+    let ran = place.ok(&again);
+    assert_eq!((ran.stderr.as_str(), ran.text().as_str()), ("", ""));
+    let (lines, summary) = told(&place.ok(&[&again[..], &["--json"]].concat()));
+    assert_eq!((lines.len(), &summary["skipped_because"]), (1, &json!({"exists": 1})));
+    // A list with one file gives the same.
+    place.write("list", "in/a\n");
+    let listed = ["encrypt", "--skip-existing", "-k", "file:k", "-o", "out", "--files-from", "list"];
+    assert_eq!(place.ok(&listed).stderr, "");
+}
+
 #[test]
 fn one_failure_does_not_stop_the_rest() {
     let place = place_with_tree();

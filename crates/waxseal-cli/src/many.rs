@@ -283,6 +283,12 @@ impl Tally {
         self.done + self.failed == 0
     }
 
+    /// Whether no input was found. One whose output exists was found.
+    pub(crate) fn found_nothing(&self) -> bool {
+        let found = [Why::Exists, Why::SameFile].iter().any(|why| self.skipped.contains_key(why.word()));
+        self.is_empty() && !found
+    }
+
     /// For `--json`.
     pub(crate) fn json(&self) -> Map<String, Value> {
         let all = self.done + self.failed + self.skipped();

@@ -334,7 +334,7 @@ impl Reporter {
             None => {
                 match failure.filter(|_| tally.is_empty()) {
                     Some(failure) => error(None, &failure),
-                    None if tally.is_empty() => self.remark(&format!("no input was found: {tally}")),
+                    None if tally.found_nothing() => self.remark(&format!("no input was found: {tally}")),
                     None if self.is_watched() && self.ledger.is_none() => self.remark(&tally.to_string()),
                     None => {}
                 }
