@@ -54,7 +54,7 @@ fn a_wrong_key_changes_nothing() {
     let place = Place::new();
     place.ok(&["key", "new", "k2"]);
     let before = place.sealed("in.wax", b"content");
-    place.fails(&["rewrap", "--allow-unwrap", "--add", "file:k2", "-k", "file:k2", "in.wax"], 2, &[]);
+    place.fails(&["rewrap", "--allow-unwrap", "--add", "file:k2", "-k", "file:k2", "in.wax"], 5, &["no key"]);
     place.fails(&["rewrap", "--allow-unwrap", "--to", "file:k2", "-k", "file:k2", "in.wax"], 5, &["no key"]);
     assert!(place.read("in.wax") == before);
 }

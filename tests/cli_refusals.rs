@@ -69,12 +69,23 @@ fn truncated_files() {
     ] {
         refused(&place, &sealed[..len], 4, &plain, &["hint: "]);
     }
-    for len in [4096, 4097, 8191] {
-        refused(&place, &sealed[..len], 3, &[], &["inside its header", "hint: "]);
+    for len in [16, 100, 4095, 4096, 4097, 8191] {
+        refused(&place, &sealed[..len], 3, &[], &["inside its header", "hint: copy the file again"]);
     }
-    for len in [1, 7, 8, 100, 4095] {
+    for len in [1, 7, 8, 15] {
         refused(&place, &sealed[..len], 3, &[], &["hint: "]);
     }
+    // A large file has a large header.
+    let large = place.sealed("large.wax", &noise(5 * MIB));
+    for len in [40_000, 70_000] {
+        let words = format!("the file ends inside its header, after {len} of 131072 bytes");
+        refused(&place, &large[..len], 3, &[], &[&words, "hint: copy the file again"]);
+    }
+    // Where bank 0 is complete, it was altered.
+    let mut altered = sealed[..5000].to_vec();
+    altered[100] ^= 1;
+    altered[4096] ^= 1;
+    refused(&place, &altered, 3, &[], &["both copies of the header are damaged"]);
 }
 
 #[test]

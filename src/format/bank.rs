@@ -273,8 +273,7 @@ impl Bank {
         if bytes.get(..MAGIC.len()) != Some(&MAGIC) {
             return Err(BankFault::Damaged(Damage::NoMagic));
         }
-        let stated = bytes.get(12..16).and_then(|field| field.try_into().ok()).map(u32::from_le_bytes);
-        let len = stated.and_then(|len| BankLen::new(len.into())).ok_or(BankFault::Damaged(Damage::BankLen))?;
+        let len = stated_len(bytes).ok_or(BankFault::Damaged(Damage::BankLen))?;
         if number == BankNumber::One && place != len.get() {
             return Err(BankFault::Damaged(Damage::Misplaced));
         }
@@ -288,6 +287,12 @@ impl Bank {
         }
         Decoder { content, rest: content }.bank(len)
     }
+}
+
+/// The length that the bank at the start of `bytes` states, if a bank can have it. No checksum has been checked.
+pub(super) fn stated_len(bytes: &[u8]) -> Option<BankLen> {
+    let stated = bytes.get(12..16)?.try_into().ok().map(u32::from_le_bytes)?;
+    BankLen::new(stated.into())
 }
 
 /// Reads the fields of a bank whose checksum is right, in their order.

@@ -1,6 +1,6 @@
 //! Which bank is used (spec 7).
 
-use super::bank::{Bank, BankFault, BankLen, BankNumber, Damage};
+use super::bank::{Bank, BankFault, BankLen, BankNumber, Damage, stated_len};
 use super::front::{Front, PLACES};
 use crate::error::{Field, FormatError, Result};
 
@@ -70,7 +70,7 @@ impl Header {
                 own
             }
             (BankState::Damaged(_), [place]) => *place,
-            (BankState::Damaged(_), []) if front.has_magic(0) => return Err(FormatError::Damaged),
+            (BankState::Damaged(_), []) if front.has_magic(0) => return Err(damaged(front, &zero)),
             (BankState::Damaged(_), []) => return Err(FormatError::NotWaxseal),
             (BankState::Damaged(_), [_, second, ..]) => return Err(misplaced(*second)),
         };
@@ -78,7 +78,7 @@ impl Header {
         let counts = counting(&zero, &one)?.clone();
         let header_len = counts.len.header_len();
         if front.bytes().len() < header_len {
-            return Err(FormatError::CutShort { len: front.bytes().len() as u64, header_len: header_len as u64 });
+            return Err(cut_short(front, header_len));
         }
         Ok(Self { banks: [zero, one], counts })
     }
@@ -121,6 +121,19 @@ impl Header {
         let damaged = [BankNumber::Zero, BankNumber::One].into_iter().filter_map(damaged);
         damaged.chain(differ.then_some(Warning::BanksDiffer)).collect()
     }
+}
+
+/// Both banks are damaged. If the file ends inside bank 0, that is the reason, as long as the length that the bank states
+/// is one that a bank can have. It is not checked, and used for nothing but the message (spec 7.4).
+fn damaged(front: &Front, zero: &BankState) -> FormatError {
+    match (zero, stated_len(front.bytes())) {
+        (BankState::Damaged(Damage::CutShort), Some(len)) => cut_short(front, len.header_len()),
+        _ => FormatError::Damaged,
+    }
+}
+
+fn cut_short(front: &Front, header_len: usize) -> FormatError {
+    FormatError::CutShort { len: front.bytes().len() as u64, header_len: header_len as u64 }
 }
 
 fn misplaced(place: usize) -> FormatError {
