@@ -257,6 +257,28 @@ fn a_passphrase_file_that_cannot_be_typed_is_warned_of_when_it_seals() {
     assert!(place.ok(&args).stderr.contains("cannot be typed"));
 }
 
+/// An editor or a copy may have added what nobody sees.
+#[test]
+fn what_is_invisible_in_a_key_file_is_named() {
+    let place = Place::new();
+    place.write("in", "content");
+    let key = String::from_utf8(place.read("k")).unwrap();
+    let line = key.lines().find(|line| !line.starts_with('#')).unwrap();
+    let mark = "it starts with a byte order mark";
+    let space = "its line has white space before or after the key";
+    for (text, words) in [
+        (format!("\u{feff}{key}"), mark),
+        (format!("\u{feff}{line}\n"), mark),
+        (format!("{line} \n"), space),
+        (format!("{line}\t"), space),
+        (format!(" {line}\n"), space),
+        (format!("{line}\r"), space),
+    ] {
+        fs::set_permissions(place.write("bad", text), Permissions::from_mode(0o600)).unwrap();
+        place.fails(&["encrypt", "-k", "file:bad", "in"], 2, &[words]);
+    }
+}
+
 /// Warnings and errors say whether a file is a key file or a passphrase file.
 #[test]
 fn a_passphrase_file_is_not_called_a_key_file() {

@@ -269,6 +269,21 @@ fn salvage_of_a_whole_file_is_exit_0() {
 }
 
 #[test]
+fn a_map_that_cannot_be_made_is_named_with_its_option() {
+    let place = Place::new();
+    place.sealed("in.wax", b"content");
+    place.write("map", "mine");
+    for (map, code) in [("map", 8), ("/dev/null", 2), ("in.wax", 2), ("nowhere/map", 7)] {
+        let ran = place.run(&["salvage", "-k", "file:k", "-o", "out", "--map", map, "in.wax"]);
+        assert_eq!(ran.code, Some(code), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("-o"), "{}", ran.stderr);
+        assert_eq!(ran.stderr.contains("--map"), code != 7, "{}", ran.stderr);
+        assert!(!place.exists("out"));
+    }
+    assert_eq!(place.read("map"), b"mine");
+}
+
+#[test]
 fn salvage_never_writes_to_a_pipe_nor_reads_one() {
     let place = Place::new();
     place.sealed("in.wax", b"content");

@@ -153,6 +153,17 @@ fn a_fifo_and_a_device_are_written_as_they_are() {
     assert!(fs::metadata("/dev/zero").unwrap().file_type().is_char_device());
 }
 
+#[test]
+fn a_name_that_is_only_the_suffix_names_no_output() {
+    let place = Place::new();
+    place.sealed(".wax", b"content");
+    let ran = place.fails(&with(&DECRYPT, &[".wax"]), 2, &["nothing before .wax", "hint: name the output with -o"]);
+    assert!(!ran.stderr.contains("does not end"), "{}", ran.stderr);
+    place.fails(&with(&DECRYPT, &["k"]), 2, &["the name k does not end in .wax"]);
+    place.ok(&with(&DECRYPT, &["-o", "out", ".wax"]));
+    assert_eq!(place.read("out"), b"content");
+}
+
 /// The program writes a large output and a small one. It reports the error in both cases.
 #[test]
 fn a_full_disk_is_exit_7() {
@@ -183,8 +194,9 @@ fn a_full_disk_is_exit_7() {
     ];
     for args in commands {
         let full = fs::File::create("/dev/full").unwrap();
-        let status = place.command(args).stdout(full).status().unwrap();
-        assert_eq!(status.code(), Some(7), "{args:?}");
+        let ran: cli_support::Ran = place.command(args).stdout(full).output().unwrap().into();
+        ran.failed(7, &["hint: free some space"]);
+        assert!(!ran.stderr.contains("-o"), "{args:?} has no such use of -o: {}", ran.stderr);
     }
 }
 

@@ -29,12 +29,18 @@ pub(super) fn only_line(text: &[u8]) -> Result<&str, &'static str> {
     if text.len() > MAX_FILE {
         return Err("it has more than 64 KiB");
     }
+    if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| text.starts_with(mark)) {
+        return Err("it starts with a byte order mark: save it as UTF-8 without one");
+    }
     // A CR is part of a line end only before an LF. A comment may be in any encoding.
     let lines = text.split_inclusive(|byte| *byte == b'\n').map(without_line_end);
     let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
     let line = lines.next().ok_or("it contains no key")?;
     if lines.next().is_some() {
         return Err("it has more than one line that is not a comment");
+    }
+    if line.trim_ascii().len() < line.len() {
+        return Err("its line has white space before or after the key: remove it");
     }
     std::str::from_utf8(line).map_err(|_| "its line is not text")
 }

@@ -154,9 +154,8 @@ fn hint_of_io(source: &io::Error) -> Option<String> {
     }
     let hint = match source.kind() {
         io::ErrorKind::BrokenPipe => "the program reading the output exited early",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space there, or write to another place with -o"
-        }
+        // Not every command has -o.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there, or write to another place",
         _ => return None,
     };
     Some(hint.into())

@@ -73,8 +73,7 @@ impl Found {
             Direction::Decrypt => opened_name(name),
         };
         let name = name.ok_or_else(|| {
-            Failure::usage(format!("the name {} does not end in .wax", self.place.display()))
-                .hint("decrypt it in a run of its own, and name the output with -o")
+            self.place.names_no_output().hint("decrypt it in a run of its own, and name the output with -o")
         })?;
         Ok(Job { input: self.place.clone(), output: above.place(&name)?, naming: Naming::Below, chosen })
     }

@@ -107,6 +107,16 @@ impl Place {
         }
     }
 
+    /// No name for the opened file follows from this one.
+    pub(crate) fn names_no_output(&self) -> Failure {
+        let name = self.display();
+        Failure::usage(if self.last().is_some_and(|last| last == SUFFIX) {
+            format!("the name {name} has nothing before {SUFFIX} that could name the output")
+        } else {
+            format!("the name {name} does not end in {SUFFIX}")
+        })
+    }
+
     /// The same place with another last part of the name.
     fn beside(&self, change: impl FnOnce(&OsStr) -> Option<OsString>) -> Option<Result<Self>> {
         if *self == Self::Stream {
@@ -117,8 +127,7 @@ impl Place {
             return Some(Err(failure.hint("name the output with -o")));
         };
         let Some(new) = change(last) else {
-            let failure = Failure::usage(format!("the name {} does not end in {SUFFIX}", self.display()));
-            return Some(Err(failure.hint("name the output with -o")));
+            return Some(Err(self.names_no_output().hint("name the output with -o")));
         };
         Some(Ok(match self {
             Self::Object(object) => Self::Object(object.with_last(&new)),

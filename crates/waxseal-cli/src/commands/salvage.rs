@@ -41,12 +41,12 @@ fn rescue(name: &Place, args: &SalvageArgs, open: &Open<'_>) -> Result<Done> {
     forbidden.extend(input.identity().map(|identity| (identity, "input")));
     let at = |name: &Path| Target::at(&Place::output(name), overwrite(args.write.force), &forbidden);
     let output = at(&args.output)?;
-    let map = args.map.as_ref().map(|name| at(name)).transpose()?;
+    let map = args.map.as_ref().map(|name| at(name).map_err(of_map)).transpose()?;
     if map.as_ref().is_some_and(|map| map.is_same_place(&output)) {
         return Err(Failure::usage("the map and the output are the same file").hint("name another file with --map"));
     }
     let output = new_file(output)?;
-    let map = map.map(new_file).transpose()?;
+    let map = map.map(|map| new_file(map).map_err(of_map)).transpose()?;
     let options = SalvageOptions::new().with_demands(open.demands().clone());
     let watch = Watch::new(open.session.progress, &name.display());
     let report = salvage(input.bytes(), output.file(), &open.openers(), &options, &watch);
@@ -72,6 +72,11 @@ fn new_file(target: Target) -> Result<NewFile> {
         return Err(failure.hint("name a file with -o"));
     };
     NewFile::at(there, overwrite, 0o600)
+}
+
+/// The same failure, where the output is the map.
+fn of_map(failure: Failure) -> Failure {
+    Failure { hint: failure.hint.map(|hint| hint.replace("with -o", "with --map")), ..failure }
 }
 
 /// Reports all findings. It is a failure if anything is missing.
