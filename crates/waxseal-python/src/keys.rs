@@ -19,12 +19,14 @@ use zeroize::Zeroizing;
 
 use crate::aws::KmsChoice;
 use crate::boto::{BotoKey, BotoOpener};
-use crate::errors::{Result, passed_on};
+use crate::errors::{Failure, Result, passed_on};
 use crate::names::{self, Name};
 use crate::objects;
 
 /// A passphrase has at most this many bytes.
 const MAX_PASSPHRASE: usize = 1024;
+const NOT_TEXT: &str =
+    "the passphrase has characters that are not text: give it as bytes, for example by os.fsencode()";
 const NOT_PICKLED: &str = "a key is never pickled: give its name to the other process, as `file:PATH` for example";
 
 /// A key that was named or given.
@@ -304,7 +306,11 @@ fn typed(passphrase: &Bound<'_, PyAny>) -> PyResult<SecretBytes> {
         return Ok(SecretBytes::new(bytes.as_bytes().to_vec()));
     }
     match passphrase.cast::<PyString>() {
-        Ok(text) => Ok(SecretBytes::new(text.to_cow()?.as_bytes().to_vec())),
+        // Python's own error would have the passphrase in it.
+        Ok(text) => match text.to_cow() {
+            Ok(text) => Ok(SecretBytes::new(text.as_bytes().to_vec())),
+            Err(_) => Err(Failure::from(Error::Invalid(NOT_TEXT.into())).into()),
+        },
         Err(_) => Err(PyTypeError::new_err("a passphrase is str or bytes")),
     }
 }

@@ -84,6 +84,20 @@ def test_text_and_its_utf8_are_one_passphrase() -> None:
     assert seals_and_opens(wax.Passphrase("pässword"), wax.Passphrase("pässword".encode()))
 
 
+def test_a_passphrase_that_is_no_text_is_in_no_error() -> None:
+    """In a Latin-1 environment, `os.environ` has such texts."""
+    phrase = b"my s\xe9cret".decode("utf-8", "surrogateescape")
+    for make in (lambda: wax.Passphrase(phrase), lambda: wax.Sealer(keys=wax.Passphrase(lambda: phrase))):
+        with pytest.raises(wax.UsageError) as caught:
+            make()
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "cret" not in repr(error) + str(vars(error)), error
+            error = error.__context__
+    raw = phrase.encode("utf-8", "surrogateescape")
+    assert seals_and_opens(wax.Passphrase(raw), wax.Passphrase(lambda: raw))
+
+
 def test_a_wrong_passphrase_opens_nothing() -> None:
     with pytest.raises(wax.NoKeyError):
         seals_and_opens(wax.Passphrase("one phrase"), wax.Passphrase("another phrase"))
