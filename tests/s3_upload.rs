@@ -92,7 +92,6 @@ fn nothing_is_there_before_the_upload_is_complete() {
     assert!(place.get("late").is_none());
     assert_eq!(place.plain.uploads(&place.bucket).len(), 1);
     assert_eq!(place.s3.open_uploads()[0].id, upload.id().unwrap());
-    assert!(place.s3.open_uploads()[0].is_in_use);
     upload.complete().unwrap();
     assert_eq!(place.get("late").unwrap().len(), 2 * PART + 1);
     place.is_clean();
@@ -349,7 +348,7 @@ fn an_abort_that_fails_leaves_the_id_and_the_command() {
     assert!(upload.abort().is_err());
     let left = place.s3.open_uploads();
     assert_eq!(left.len(), 1);
-    assert_eq!((&left[0].id, left[0].is_in_use), (&id, false));
+    assert_eq!(left[0].id, id);
     let command = left[0].abort_command();
     assert!(command.ends_with(&format!(r"--key 'it'\''s left' --upload-id {id}")), "{command}");
     // Later, the end of the program tries once more.
@@ -373,6 +372,25 @@ fn after_abort_all_no_upload_of_the_handle_completes() {
     assert!(uploads.drain(..).all(|upload| upload.complete().is_err()));
     assert!(place.s3.upload(&place.name("new"), small_parts()).is_err());
     assert_eq!(place.plain.keys(&place.bucket), Vec::<String>::new());
+}
+
+#[test]
+fn a_list_of_its_own_has_the_uploads_of_that_handle_alone() {
+    let place = Place::new();
+    let own = place.s3.with_own_uploads();
+    let mut first = place.s3.upload(&place.name("x"), small_parts()).unwrap();
+    let mut second = own.upload(&place.name("x"), small_parts()).unwrap();
+    first.write_all(&contents(PART + 1)).unwrap();
+    second.write_all(&contents(PART + 1)).unwrap();
+    for (handle, upload) in [(&place.s3, &first), (&own, &second), (&own.clone(), &second)] {
+        let ids: Vec<_> = handle.open_uploads().into_iter().map(|open| open.id).collect();
+        assert_eq!(ids, [upload.id().unwrap()]);
+    }
+    assert_eq!(own.with_own_uploads().open_uploads(), []);
+    assert!(own.abort_all(Duration::from_secs(20)).is_empty());
+    assert!(second.complete().is_err());
+    first.complete().unwrap();
+    place.is_clean();
 }
 
 #[test]

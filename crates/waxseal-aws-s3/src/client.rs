@@ -32,6 +32,7 @@ pub struct S3 {
     gate: Option<Arc<dyn Gate>>,
     /// How long a failure to load credentials is remembered.
     memory: Duration,
+    uploads: Arc<Uploads>,
 }
 
 struct Inner {
@@ -41,7 +42,6 @@ struct Inner {
     clients: Mutex<HashMap<String, Client>>,
     /// The regions of buckets to which S3 has redirected.
     regions: Mutex<HashMap<String, String>>,
-    uploads: Arc<Uploads>,
 }
 
 /// The longest answer in bytes. A page of a listing has 1,000 keys of up to 1,024 bytes. In the answer, each of these
@@ -85,8 +85,9 @@ impl S3 {
 
     fn of(source: Source) -> Self {
         let (runtime, clients, regions) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let inner = Arc::new(Inner { source, runtime, clients, regions, uploads: Arc::default() });
-        Self { inner, timeouts: S3Timeouts::default(), gate: None, memory: Duration::from_secs(10) }
+        let inner = Arc::new(Inner { source, runtime, clients, regions });
+        let (timeouts, memory) = (S3Timeouts::default(), Duration::from_secs(10));
+        Self { inner, timeouts, gate: None, memory, uploads: Arc::default() }
     }
 
     /// The same handle with other times.
@@ -106,6 +107,14 @@ impl S3 {
     #[must_use]
     pub fn with_gate(&self, gate: Arc<dyn Gate>) -> S3 {
         S3 { gate: Some(gate), ..self.clone() }
+    }
+
+    /// The same handle with a list of its own: [`open_uploads`](Self::open_uploads), [`undecided`](Self::undecided),
+    /// [`lost_uploads`](Self::lost_uploads) and [`abort_all`](Self::abort_all) of the new handle know only the uploads that
+    /// it and its clones start. The handle that it is made from does not know these.
+    #[must_use]
+    pub fn with_own_uploads(&self) -> S3 {
+        S3 { uploads: Arc::new(self.uploads.fresh()), ..self.clone() }
     }
 
     pub(crate) fn gate(&self) -> Option<Arc<dyn Gate>> {
@@ -168,7 +177,7 @@ impl S3 {
 
     /// The uploads that were started with this handle or its clones.
     pub(crate) fn uploads(&self) -> &Arc<Uploads> {
-        &self.inner.uploads
+        &self.uploads
     }
 
     /// Notes the region of the bucket if S3 names another one than `region`, which was asked.

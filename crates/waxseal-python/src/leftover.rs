@@ -1,22 +1,30 @@
-//! What a failed upload may leave in S3. The caller is told in notes of the exception, because it costs money until
-//! somebody removes it.
+//! What a failed upload may leave in S3. The caller is told, because it costs money until somebody removes it.
 
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use waxseal_aws_s3::{OpenUpload, S3Name, UploadWarning};
+use waxseal::error::Result as OwnResult;
+use waxseal_aws_s3::{OpenUpload, S3, S3Name, UploadWarning};
 
 use crate::aws::S3Settings;
 use crate::errors::{Failure, Result};
 
-/// The object of an upload, and the settings with which it is reached.
-pub(crate) struct Aim {
-    pub(crate) settings: Arc<S3Settings>,
-    pub(crate) name: S3Name,
+/// A handle whose list has the uploads of one piece of work alone.
+pub(crate) struct Record {
+    settings: Arc<S3Settings>,
+    s3: S3,
 }
 
-impl Aim {
-    /// Adds notes to the error of an upload that has ended.
+impl Record {
+    pub(crate) fn new(settings: &Arc<S3Settings>) -> OwnResult<Self> {
+        Ok(Self { settings: Arc::clone(settings), s3: settings.handle()?.with_own_uploads() })
+    }
+
+    pub(crate) fn s3(&self) -> &S3 {
+        &self.s3
+    }
+
+    /// Adds notes to the error of work that has ended.
     pub(crate) fn told<T>(&self, py: Python<'_>, done: Result<T>) -> Result<T> {
         done.map_err(|failure| {
             let left = self.left(py);
@@ -34,20 +42,18 @@ impl Aim {
 
     /// What may be left, a sentence with a command for each.
     pub(crate) fn left(&self, py: Python<'_>) -> Vec<String> {
-        let Ok(s3) = self.settings.handle() else { return Vec::new() };
-        let name = &self.name;
-        let why = if s3.undecided().contains(name) { " (the object may also be complete)" } else { "" };
-        let open = |upload: OpenUpload| {
-            let command = upload.abort_command();
-            format!("an upload to {name} may be left, and costs money until it is aborted{why}: {command}")
+        let undecided = self.s3.undecided();
+        let open = |OpenUpload { name, .. }: &OpenUpload| {
+            let why = if undecided.contains(name) { " (the object may also be complete)" } else { "" };
+            format!("an upload to {name} may be left, and costs money until it is aborted{why}")
         };
-        let lost = |name: S3Name| {
-            let (warning, command) = (UploadWarning::UnfinishedUploadMayBeLeft, name.list_uploads_command());
-            format!("{name}: {warning}; this lists the unfinished uploads: {command}")
+        let lost = |name: &S3Name| {
+            let warning = UploadWarning::UnfinishedUploadMayBeLeft;
+            format!("{name}: {warning}; this lists the unfinished uploads")
         };
-        let uploads = s3.open_uploads().into_iter().filter(|upload| upload.name == *name && !upload.is_in_use);
-        let lost = s3.lost_uploads().into_iter().filter(|lost| lost == name).map(lost);
-        uploads.map(open).chain(lost).map(|told| told + &self.options(py)).collect()
+        let uploads = self.s3.open_uploads().into_iter().map(|upload| (open(&upload), upload.abort_command()));
+        let lost = self.s3.lost_uploads().into_iter().map(|name| (lost(&name), name.list_uploads_command()));
+        uploads.chain(lost).map(|(what, command)| format!("{what}: {command}{}", self.options(py))).collect()
     }
 
     /// The settings that were given, as options of the AWS command line.

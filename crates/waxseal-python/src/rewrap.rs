@@ -22,7 +22,7 @@ use crate::boto;
 use crate::errors::{Failure, Result};
 use crate::interrupt::{self, Stop};
 use crate::keys::{Key, SlotTest, arn_of, each, openers};
-use crate::leftover::Aim;
+use crate::leftover::Record;
 use crate::objects;
 use crate::upload::Cancelled;
 
@@ -507,12 +507,13 @@ impl Rewrapper for NewKey {
 }
 
 fn object(py: Python<'_>, name: S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) -> Result<Done> {
-    let (job, s3) = (Arc::clone(job), Arc::clone(s3));
-    let aim = Aim { settings: Arc::clone(&s3), name: name.clone() };
+    let job = Arc::clone(job);
+    let record = Arc::new(Record::new(s3)?);
+    let own = Arc::clone(&record);
     let cancelled = Arc::new(Cancelled::default());
     let gate = Arc::clone(&cancelled);
     let work = move |stop: &Stop| {
-        let s3 = s3.handle()?.with_gate(gate);
+        let s3 = own.s3().with_gate(gate);
         let object = s3.object(&name)?;
         let (mut told, mut id) = (Vec::new(), None);
         let plan = |header: &Header| {
@@ -528,5 +529,5 @@ fn object(py: Python<'_>, name: S3Name, job: &Arc<Job>, s3: &Arc<S3Settings>) ->
         Ok::<Done, Error>(Done { report, warnings: told, data_key_id: id, object: Some(done.into()) })
     };
     let done = interrupt::cancellable_with(py, work, || cancelled.set()).and_then(|done| Ok(done?));
-    aim.told(py, done)
+    record.told(py, done)
 }

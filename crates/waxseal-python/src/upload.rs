@@ -11,7 +11,7 @@ use waxseal_aws_s3::{Gate, Overwrite, S3Name, Upload, UploadOptions};
 use crate::aws::S3Settings;
 use crate::errors::Result;
 use crate::interrupt;
-use crate::leftover::Aim;
+use crate::leftover::Record;
 
 /// After a signal, no object is made.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ impl Gate for Cancelled {
 pub(crate) struct NewObject {
     /// Absent after a failure.
     upload: Option<Upload>,
-    aim: Arc<Aim>,
+    record: Arc<Record>,
     cancelled: Arc<Cancelled>,
 }
 
@@ -55,20 +55,18 @@ impl NewObject {
         let settings = S3Settings::of(s3)?;
         let cancelled = Arc::new(Cancelled::default());
         let gate = Arc::clone(&cancelled);
-        let aim = Arc::new(Aim { settings, name });
-        let own = Arc::clone(&aim);
-        let upload = interrupt::wait(py, move || {
-            let Aim { settings, name } = &*own;
-            let s3 = settings.handle()?.with_gate(gate);
+        let (upload, record) = interrupt::wait(py, move || {
+            let record = Record::new(&settings)?;
+            let s3 = record.s3().with_gate(gate);
             // A caller who may not look may still write.
-            if overwrite == Overwrite::Refuse && matches!(s3.len_of(name), Ok(Some(_))) {
+            if overwrite == Overwrite::Refuse && matches!(s3.len_of(&name), Ok(Some(_))) {
                 return Err(Error::io(format!("making {name}"), io::ErrorKind::AlreadyExists.into()));
             }
             let mut options = UploadOptions::default();
             options.overwrite = overwrite;
-            s3.upload(name, options)
+            OwnResult::Ok((s3.upload(&name, options)?, Arc::new(record)))
         })??;
-        Ok(Self { upload: Some(upload), aim, cancelled })
+        Ok(Self { upload: Some(upload), record, cancelled })
     }
 
     /// Appends `bytes`, and returns their buffer, empty.
@@ -106,8 +104,8 @@ impl NewObject {
         Ok(uploaded.warnings.iter().map(ToString::to_string).collect())
     }
 
-    pub(crate) fn aim(&self) -> Arc<Aim> {
-        Arc::clone(&self.aim)
+    pub(crate) fn record(&self) -> Arc<Record> {
+        Arc::clone(&self.record)
     }
 
     fn take(&mut self) -> OwnResult<Upload> {

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::errors::Result;
 use crate::interrupt;
-use crate::leftover::Aim;
+use crate::leftover::Record;
 use crate::objects::{self, Seal};
 use crate::process::{self, lock};
 use crate::sealer::{BATCH, Own, in_batches};
@@ -67,24 +67,24 @@ impl Drop for Writing {
 
 impl Writing {
     /// The object, if one is written.
-    fn aim(&self) -> Option<Arc<Aim>> {
+    fn record(&self) -> Option<Arc<Record>> {
         match &self.parts.as_ref()?.target {
-            Target::Object(object) => Some(object.aim()),
+            Target::Object(object) => Some(object.record()),
             Target::File { .. } | Target::Python(_) => None,
         }
     }
 
     /// Gives up what was written, and says in the error what is left of it.
     fn failed<T>(self, py: Python<'_>, done: Result<T>) -> Result<T> {
-        let aim = self.aim();
+        let record = self.record();
         drop(self);
-        told(py, aim.as_deref(), done)
+        told(py, record.as_deref(), done)
     }
 }
 
-fn told<T>(py: Python<'_>, aim: Option<&Aim>, done: Result<T>) -> Result<T> {
-    match aim {
-        Some(aim) => aim.told(py, done),
+fn told<T>(py: Python<'_>, record: Option<&Record>, done: Result<T>) -> Result<T> {
+    match record {
+        Some(record) => record.told(py, done),
         None => done,
     }
 }
@@ -241,9 +241,9 @@ impl Writer {
         if let Err(error) = interrupt::check(py) {
             return writing.failed(py, Err(error));
         }
-        let aim = writing.aim();
+        let record = writing.record();
         match writing.parts.take() {
-            Some(parts) => told(py, aim.as_deref(), parts.finish(py)),
+            Some(parts) => told(py, record.as_deref(), parts.finish(py)),
             None => Err(Error::Bug("a writer without parts").into()),
         }
     }
@@ -253,9 +253,9 @@ impl Writer {
     fn discard(&self, py: Python<'_>) -> Vec<String> {
         let Some(writing) = lock(&self.writing).take() else { return Vec::new() };
         let is_here = writing.parts.as_ref().is_some_and(|parts| parts.own.is_here());
-        let aim = writing.aim().filter(|_| is_here);
+        let record = writing.record().filter(|_| is_here);
         drop(writing);
-        aim.map_or_else(Vec::new, |aim| aim.left(py))
+        record.map_or_else(Vec::new, |record| record.left(py))
     }
 
     /// Bytes of plaintext that were written.

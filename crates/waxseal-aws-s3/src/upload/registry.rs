@@ -18,8 +18,6 @@ pub struct OpenUpload {
     pub name: S3Name,
     /// S3's id of the upload.
     pub id: String,
-    /// Whether it may still become an object: its caller has neither completed nor aborted it.
-    pub is_in_use: bool,
 }
 
 impl OpenUpload {
@@ -91,14 +89,16 @@ impl fmt::Display for NotAborted {
 
 /// The uploads of a handle.
 #[derive(Debug, Default)]
-pub(crate) struct Uploads(Mutex<State>);
+pub(crate) struct Uploads {
+    state: Mutex<State>,
+    /// The buckets whose store checks conditions. All lists of a handle share them.
+    checked: Arc<Mutex<BTreeSet<String>>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
     next: u64,
     closed: bool,
-    /// The buckets whose store checks conditions.
-    checked: BTreeSet<String>,
     open: BTreeMap<u64, Arc<Session>>,
     /// The objects with an unfinished upload whose id nobody knows.
     lost: BTreeSet<S3Name>,
@@ -109,7 +109,16 @@ const LOST_MAX: usize = 1_000;
 
 impl Uploads {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn checked(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty list.
+    pub(crate) fn fresh(&self) -> Self {
+        Self { state: Mutex::default(), checked: Arc::clone(&self.checked) }
     }
 
     /// Adds a new upload, unless all uploads were aborted.
@@ -130,11 +139,11 @@ impl Uploads {
     }
 
     pub(super) fn checks_conditions(&self, bucket: &str) -> bool {
-        self.state().checked.contains(bucket)
+        self.checked().contains(bucket)
     }
 
     pub(super) fn found_conditions(&self, bucket: &str) {
-        self.state().checked.insert(bucket.to_owned());
+        self.checked().insert(bucket.to_owned());
     }
 
     pub(super) fn has(&self, number: u64) -> bool {

@@ -220,8 +220,7 @@ impl Session {
 
     /// The upload for the caller; `None` while it does not exist in S3.
     pub(crate) fn public(&self) -> Option<OpenUpload> {
-        let is_in_use = matches!(self.phase(), Phase::Open | Phase::Committing);
-        self.id().map(|id| OpenUpload { name: self.name.clone(), id: id.to_owned(), is_in_use })
+        self.id().map(|id| OpenUpload { name: self.name.clone(), id: id.to_owned() })
     }
 
     pub(crate) fn phase(&self) -> Phase {
