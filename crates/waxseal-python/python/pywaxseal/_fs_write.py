@@ -18,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 import pywaxseal as wax
-from pywaxseal._leaving import leaves_with
+from pywaxseal._leaving import Leaving, leaves_with
 from pywaxseal._fs_read import MIB
 
 # A sealed object up to this size goes to the store in one request.
@@ -212,6 +212,8 @@ class SealedFileWriter(io.BufferedIOBase):
         self.fs, self.path, self.name, self.autocommit = fs, path, path, autocommit
         self._sink: Sink | None = target
         self._pid, self._at = os.getpid(), 0
+        # Threads may share the file: a part is sealed and sent in one step.
+        self._turn = threading.RLock()
         self._outcome = "open"
         self._handled = sys.exception()
         WRITERS.add(self)
@@ -246,12 +248,14 @@ class SealedFileWriter(io.BufferedIOBase):
         if self._pid != os.getpid():
             raise wax.UsageError(f"{self.path}: the file was opened by another process")
         size = memoryview(data).nbytes
-        try:
-            self._sink.write(data)
-        except BaseException:
-            self.discard()
-            raise
-        self._at += size
+        with self._turn:
+            self._alive()
+            try:
+                self._sink.write(data)
+            except BaseException:
+                self.discard()
+                raise
+            self._at += size
         return size
 
     def close(self) -> None:
@@ -261,6 +265,9 @@ class SealedFileWriter(io.BufferedIOBase):
             warn(f"{self.path}: not written, because it was closed while an exception was handled", RuntimeWarning)
             self.discard()
             return
+        self._end_well()
+
+    def _end_well(self) -> None:
         if self.autocommit and self._sink is not None:
             self.commit()
         super().close()
@@ -270,7 +277,7 @@ class SealedFileWriter(io.BufferedIOBase):
         if now is None or now is self._handled:
             return False
         # The end of an iterator is no failure, unless it ends a `with`.
-        return not isinstance(now, StopIteration | StopAsyncIteration) or leaves_with(self._handled)
+        return not isinstance(now, StopIteration | StopAsyncIteration) or leaves_with(self._handled) is not Leaving.NO
 
     def commit(self) -> None:
         """Writes the object, whatever exception is handled now. A transaction calls this at its end."""
@@ -286,7 +293,8 @@ class SealedFileWriter(io.BufferedIOBase):
             raise wax.UsageError(f"{self.path}: the file was opened by another process")
         self._outcome = "discarded"
         try:
-            target.commit()
+            with self._turn:
+                target.commit()
         except BaseException:
             quietly(target.discard)
             raise
@@ -309,10 +317,10 @@ class SealedFileWriter(io.BufferedIOBase):
             quietly(target.discard)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            self.close()
-        else:
+        if kind is not None:
             self.discard()
+        elif not self.closed:
+            self._end_well()
 
     def _dealloc_warn(self, _source: Any) -> None:
         """A wrapper, such as `io.TextIOWrapper`, calls this before its finalizer closes this file."""

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -261,3 +262,40 @@ def test_a_write_that_fails_ends_the_file(lake_key: str, s3: Bucket, monkeypatch
     out.close()
     assert "Uploads" not in s3.client.list_multipart_uploads(Bucket=s3.name)
     assert "Contents" not in s3.client.list_objects_v2(Bucket=s3.name)
+
+
+def test_threads_share_a_file(store: Store) -> None:
+    """Each `write` is one step, so every piece is there once and whole."""
+    path, size = path_in(store), 50_000
+    pieces = [bytes([number]) * size for number in range(120)]
+    failed: list[BaseException] = []
+    out = store.fs.open(path, "wb")
+
+    def write(mine: list[bytes]) -> None:
+        try:
+            for piece in mine:
+                out.write(piece)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(pieces[number::4],)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert out.tell() == len(pieces) * size
+    out.close()
+    content = store.fs.cat_file(path)
+    assert sorted(content[at : at + size] for at in range(0, len(content), size)) == pieces
+
+
+def test_a_with_that_ends_well_writes_whatever_is_handled_around_it(store: Store) -> None:
+    path = path_in(store)
+    out = store.fs.open(path, "wb")
+    try:
+        raise Broken
+    except Broken:
+        with out:
+            out.write(b"the end")
+    assert store.fs.cat_file(path) == b"the end"
