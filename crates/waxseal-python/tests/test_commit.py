@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import io
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import CHUNK, MIB, contents, is_valid, names_in, plaintext_of, run, run_well, skipped
@@ -191,6 +193,106 @@ def test_a_file_that_is_opened_and_closed_while_a_with_fails_commits(folder: Pat
     with pytest.raises(ZeroDivisionError), Report():
         raise ZeroDivisionError
     assert plaintext_of(folder / "report", key) == b"it failed"
+
+
+@pytest.mark.parametrize("wrapper", FAILING)
+@pytest.mark.parametrize("around", ["an AsyncExitStack", "a class with __aexit__"])
+def test_an_exception_in_an_async_with_of_a_wrapper_leaves_nothing(
+    target: Path, key: str, wrapper: str, around: str
+) -> None:
+    class Both:
+        def __init__(self, outer: Any) -> None:
+            self.outer = outer
+
+        async def __aenter__(self) -> None:
+            await asyncio.sleep(0)
+
+        async def __aexit__(self, *error: Any) -> None:
+            await asyncio.sleep(0)
+            self.outer.__exit__(*error)
+
+    async def work() -> None:
+        file = wax.open(target, "wb", keys=key)
+        outer: Any = FAILING[wrapper](file)
+        if around == "an AsyncExitStack":
+            async with contextlib.AsyncExitStack() as stack:
+                stack.enter_context(outer)
+                await asyncio.sleep(0)
+                raise ZeroDivisionError
+        async with Both(outer):
+            await asyncio.sleep(0)
+            raise ZeroDivisionError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(work())
+
+
+def test_an_async_with_that_ends_well_commits(folder: Path, key: str) -> None:
+    async def work() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            text = stack.enter_context(io.TextIOWrapper(wax.open(folder / "a", "wb", keys=key)))
+            text.write("content")
+
+    asyncio.run(work())
+    assert plaintext_of(folder / "a", key) == b"content"
+
+
+def test_a_close_that_does_not_commit_says_so(target: Path, key: str) -> None:
+    """Somebody's own code is between the `with` and the `close()`. Whether it has a whole file is not known."""
+
+    @contextlib.contextmanager
+    def log() -> Iterator[wax.SealedWriter]:
+        file = wax.open(target, "wb", keys=key)
+        try:
+            yield file
+        finally:
+            file.close()
+
+    with pytest.warns(RuntimeWarning, match="not written"), pytest.raises(ZeroDivisionError), log() as file:
+        file.write(b"the first half")
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("how", ["with", "close"])
+def test_a_file_in_an_exit_that_handles_one_more_exception_commits(folder: Path, key: str, how: str) -> None:
+    class Report:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> bool:
+            file = wax.open(folder / "report", "wb", keys=key)
+            try:
+                raise KeyError
+            except KeyError:
+                if how == "with":
+                    with file:
+                        file.write(b"it failed")
+                else:
+                    file.write(b"it failed")
+                    file.close()
+            return True
+
+    with Report():
+        raise ZeroDivisionError
+    assert plaintext_of(folder / "report", key) == b"it failed"
+
+
+def test_a_with_that_ends_well_commits_whatever_is_handled_around_it(folder: Path, key: str) -> None:
+    class Late:
+        def __enter__(self) -> wax.SealedWriter:
+            self.file = wax.open(folder / "x", "wb", keys=key)
+            return self.file
+
+        def __exit__(self, *_: object) -> bool:
+            with self.file:
+                self.file.write(b"the end")
+            return True
+
+    with Late():
+        raise ZeroDivisionError
+    assert plaintext_of(folder / "x", key) == b"the end"
 
 
 def test_discard_leaves_nothing(target: Path, key: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import signal
 import subprocess
+import warnings
 from typing import Any
 
 import pytest
 from conftest import CREDENTIALS, Cloud
-from support import MIB, PATIENCE, Forwarding, clean_environment, contents, forwarding, script
+from support import MIB, PATIENCE, Forwarding, clean_environment, contents, forwarding, run, script
 
 import pywaxseal as wax
 
@@ -94,6 +96,72 @@ def test_an_upload_that_is_given_up(cloud: Cloud, bucket: str, key: str, end: st
     assert "may be left" in told and f"--upload-id {upload}" in told
 
 
+class Strict(Exception):
+    """Takes no note."""
+
+    __notes__ = ()  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Strict, GeneratorExit, SystemExit])
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_exception_comes_out_whatever_happens_to_the_note(
+    cloud: Cloud, bucket: str, key: str, kind: type[BaseException], wrapped: bool, strict: bool
+) -> None:
+    with forwarding(refusing(cloud, NO_ABORT)) as url, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("error" if strict else "always", RuntimeWarning)
+        file = wax.open(f"s3://{bucket}/x", "wb", keys=key, s3=wax.S3(endpoint_url=url))
+        file.write(bytes(40 * MIB))
+        with pytest.raises(kind) as caught, io.BufferedWriter(file) if wrapped else file:  # type: ignore[arg-type]
+            raise kind
+    told = notes_of(caught.value) + [str(warning.message) for warning in warned]
+    # Python does not print the notes of the last two. With `-W error`, a warning would replace the exception.
+    if not strict or kind is KeyboardInterrupt:
+        assert len(told) == 1 and "may be left" in told[0]
+        assert bool(notes_of(caught.value)) == (kind is KeyboardInterrupt)
+
+
+def test_a_discard_in_the_middle_of_a_write(cloud: Cloud, bucket: str, key: str) -> None:
+    body = """
+file = wax.open(sys.argv[1], 'wb', keys=sys.argv[2])
+signal.signal(signal.SIGUSR1, lambda *_: file.discard())
+try: file.write(bytes(1024 * MIB))
+except ValueError: pass
+print('discarded', file.closed)
+"""
+    with forwarding(refusing(cloud, NO_ABORT)) as url:
+        out, errors = until_an_upload(cloud, bucket, key, url, body, signal.SIGUSR1)
+    assert out == "discarded True\n"
+    assert "RuntimeWarning" in errors and "may be left" in errors
+
+
+@pytest.mark.parametrize("end", ["", "held = [file]; held.append(held); del file", "with file: sys.exit(3)"])
+def test_the_end_of_the_process(cloud: Cloud, bucket: str, key: str, end: str) -> None:
+    body = f"file = wax.open(sys.argv[1], 'wb', keys=sys.argv[2])\nfile.write(bytes(40 * MIB))\n{end}"
+    with forwarding(refusing(cloud, NO_ABORT)) as url:
+        done = run(body, f"s3://{bucket}/x", key, env={**CREDENTIALS, "AWS_ENDPOINT_URL": url})
+    (upload,) = uploads_in(cloud, bucket)
+    assert "RuntimeWarning" in done.stderr and upload in done.stderr, done.stderr
+    assert done.returncode == (3 if "exit" in end else 0)
+
+
+def test_only_what_this_file_has_left(cloud: Cloud, bucket: str, key: str) -> None:
+    """Not what an earlier one has left, or what another one is doing."""
+    with forwarding(refusing(cloud, NO_ABORT)) as url:
+        s3, name = wax.S3(endpoint_url=url), f"s3://{bucket}/x"
+        first = wax.open(name, "wb", keys=key, s3=s3)
+        first.write(bytes(40 * MIB))
+        with pytest.warns(RuntimeWarning):
+            first.discard()
+        at_work = wax.open(name, "wb", keys=key, s3=s3)
+        at_work.write(bytes(40 * MIB))
+        with pytest.raises(ZeroDivisionError) as caught, wax.open(name, "wb", keys=key, s3=s3) as file:
+            file.write(b"nothing was sent")
+            raise ZeroDivisionError
+        assert notes_of(caught.value) == []
+        at_work.close()
+
+
 def test_an_upload_that_was_aborted(cloud: Cloud, bucket: str, key: str) -> None:
     with forwarding(refusing(cloud, NO_PARTS)) as url:
         file = wax.open(f"s3://{bucket}/x", "wb", keys=key, s3=wax.S3(endpoint_url=url))
@@ -132,6 +200,21 @@ def test_a_rewrap(cloud: Cloud, bucket: str, key: str, other_key: str) -> None:
     assert second == []
 
 
+def until_an_upload(cloud: Cloud, bucket: str, key: str, url: str, body: str, number: int) -> tuple[str, str]:
+    """Runs `body`, and sends it a signal when there is an upload. Returns what it prints."""
+    process = subprocess.Popen(
+        [*script(body), f"s3://{bucket}/x", key],
+        env=clean_environment({**CREDENTIALS, "AWS_ENDPOINT_URL": url}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not uploads_in(cloud, bucket):
+        assert process.poll() is None
+    process.send_signal(number)
+    return process.communicate(timeout=PATIENCE)
+
+
 def test_ctrl_c(cloud: Cloud, bucket: str, key: str) -> None:
     body = """
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -143,15 +226,6 @@ except KeyboardInterrupt as error:
 os._exit(0)
 """
     with forwarding(refusing(cloud, NO_ABORT)) as url:
-        process = subprocess.Popen(
-            [*script(body), f"s3://{bucket}/x", key],
-            env=clean_environment({**CREDENTIALS, "AWS_ENDPOINT_URL": url}),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        while not uploads_in(cloud, bucket):
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=PATIENCE)
+        out, _ = until_an_upload(cloud, bucket, key, url, body, signal.SIGINT)
     (upload,) = uploads_in(cloud, bucket)
     assert "may be left" in out and f"--upload-id {upload}" in out

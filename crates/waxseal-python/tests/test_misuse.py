@@ -154,8 +154,15 @@ def test_a_close_in_the_middle_of_a_write_is_refused_and_loses_nothing(key: str)
     file.close()
 
 
-def test_a_write_in_the_middle_of_a_write_is_refused(key: str) -> None:
-    target = Interfering(lambda: file.write(b"in between"))
+@pytest.mark.parametrize("what", ["write", "tell"])
+def test_a_call_in_the_middle_of_a_write_is_refused(key: str, what: str) -> None:
+    def act() -> None:
+        if what == "write":
+            file.write(b"in between")
+        else:
+            file.tell()
+
+    target = Interfering(act)
     file = wax.open(target, "wb", keys=key)
     file.write(bytes(9 * MIB))
     assert isinstance(target.raised, RuntimeError)
@@ -179,7 +186,52 @@ def test_a_discard_in_the_middle_of_a_write_leaves_nothing(folder: Path, key: st
     assert held() is None, "the target is let go"
 
 
+def test_a_size_may_be_any_index(sealed: Sealed) -> None:
+    class Size:
+        def __init__(self, size: int) -> None:
+            self.size = size
+
+        def __index__(self) -> int:
+            return self.size
+
+    for size in (-1, 0, 10, MIB):
+        with wax.open(sealed.path, keys=sealed.key) as file:
+            assert file.read(Size(size)) == sealed.content[: size if size >= 0 else None]  # type: ignore[arg-type]
+    with wax.open(sealed.path, keys=sealed.key) as file, pytest.raises(TypeError):
+        file.read(1.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", [0, 1000, 5 * MIB, 6 * MIB])
+def test_a_long_read_ends_where_the_file_ends(sealed: Sealed, place: int) -> None:
+    with wax.open(sealed.path, keys=sealed.key) as file:
+        file.seek(place)
+        assert file.read(2 * MIB) == sealed.content[place : place + 2 * MIB]
+        assert file.tell() == max(place, min(place + 2 * MIB, file.size))
+        file.seek(place)
+        assert file.read(1 << 60) == sealed.content[place:]
+        assert file.tell() == max(place, file.size)
+
+
 # --- the end of the interpreter ---------------------------------------------------------------------------------------
+
+
+def test_many_files_that_are_in_use_are_waited_for_together() -> None:
+    """Each of them would take two seconds, and all of them longer than this test waits."""
+    out = run_well(
+        """
+        key = wax.KeyFile.generate()
+        files = [wax.open(io.BytesIO(), "wb", keys=key) for _ in range(200)]
+        held = threading.Event()
+        def hold():
+            for file in files: file._locked().acquire()
+            held.set()
+            time.sleep(3600)
+        threading.Thread(target=hold, daemon=True).start()
+        held.wait()
+        print("end", flush=True)
+        """
+    )
+    assert out == "end\n"
 
 
 def test_a_daemon_thread_that_writes_does_not_stop_the_end() -> None:

@@ -34,6 +34,44 @@ def test_threads_share_one_reader(sealed: Sealed) -> None:
     assert sorted(pieces) == sorted(content[at : at + PIECE] for at in range(0, len(content), PIECE))
 
 
+@pytest.mark.parametrize("other", ["readinto", "read1", "readline", "read", "short"])
+def test_long_reads_and_other_methods_take_each_byte_once(folder: Path, key: str, other: str) -> None:
+    """A long `read` takes a shorter way. Other threads use other methods meanwhile."""
+    count, width = 1_500_000, 8
+    lines = (f"{number:0{width - 1}d}\n" for number in range(count))
+    with wax.open(folder / "x", "wb", keys=key) as file:
+        file.write("".join(lines).encode())
+
+    def take(file: wax.SealedReader) -> bytes:
+        match other:
+            case "readinto":
+                buffer = bytearray(400_000)
+                return bytes(buffer[: file.readinto(buffer)])
+            case "read1":
+                return file.read1(8 * 1000)
+            case "readline":
+                return file.readline()
+            case "short":
+                return file.read(8 * 100)
+            case _:
+                return file.read(400_000)
+
+    with wax.open(folder / "x", keys=key) as file:
+
+        def read_on(method: Callable[[], bytes]) -> list[bytes]:
+            pieces = []
+            while piece := method():
+                pieces.append(piece)
+            return pieces
+
+        with ThreadPoolExecutor(4) as pool:
+            methods = [lambda: file.read(400_000), lambda: take(file)] * 2
+            pieces = [piece for part in pool.map(read_on, methods) for piece in part]
+        assert file.tell() == count * width
+    numbers = b"".join(pieces).split()
+    assert len(numbers) == count and len(set(numbers)) == count
+
+
 def test_threads_share_one_raw_reader(sealed: Sealed) -> None:
     """A raw reader may give fewer bytes. Each piece is still whole, and no byte comes twice."""
     with wax.open(sealed.path, keys=sealed.key) as file:

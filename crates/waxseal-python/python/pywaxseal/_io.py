@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
+import operator
 import os
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, IO, Literal, overload
 
 from . import _native
-from ._leaving import leaves_with
+from ._leaving import Leaving, exits, leaves_with
 from ._native import S3, Inspection
 
 if TYPE_CHECKING:
@@ -43,8 +46,10 @@ class _Locks:
         return self._lock
 
 
-# So many seconds the end of the interpreter waits for a thread.
+# So many seconds the end of the interpreter waits for threads, for all of them together.
 _PATIENCE = 2.0
+
+_NOT_MADE = "not written, because it was closed while an exception ended a `with`"
 
 _BUFFER = 64 << 10
 # Longer reads are opened where they stay.
@@ -123,7 +128,6 @@ class SealedReader(io.BufferedReader):
 
     def __init__(self, raw: _Raw, buffer_size: int) -> None:
         super().__init__(raw, buffer_size)
-        self._locked = _Locks()
 
     @property
     def size(self) -> int:
@@ -142,13 +146,25 @@ class SealedReader(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Reads at most `size` bytes, or everything up to the end. It is one step for other threads."""
-        with self._locked():
-            if size is not None and size >= _LONG and isinstance(self.raw, _RawReader):
-                start = self.tell()
-                data = self.raw.read_range(start, start + size)
-                self.seek(start + len(data))
-                return data
-            return super().read(size)
+        if size is not None:
+            size = operator.index(size)
+            if size >= _LONG and isinstance(self.raw, _RawReader):
+                return self._read_long(size, self.raw)
+        return super().read(size)
+
+    def _read_long(self, size: int, raw: _RawReader) -> bytes:
+        size = min(size, raw.size)
+        # For other threads and all other methods, this is one step. It takes the range.
+        end = self.seek(size, io.SEEK_CUR)
+        start = end - size
+        try:
+            data = raw.read_range(min(start, raw.size), min(end, raw.size))
+        except BaseException:
+            self.seek(start)
+            raise
+        if end > raw.size:
+            self.seek(max(start, raw.size))
+        return data
 
     def read_range(self, start: int, end: int) -> bytes:
         """The plaintext from `start` to `end`. The position stays where it is. Several threads may call it at once."""
@@ -172,6 +188,7 @@ class SealedWriter(io.BufferedIOBase):
         self._is_writing = False
         # The exception that is handled where the file is opened, if there is one.
         self._handled = sys.exception()
+        self._exits = exits()
         self.name = name
         self.mode = mode
         _unfinished.add(self)
@@ -209,12 +226,12 @@ class SealedWriter(io.BufferedIOBase):
                 self._is_writing = False
                 if self._done:
                     # It was discarded in the middle of this call.
-                    self._native.discard()
+                    self._tell(self._native.discard())
 
     def tell(self) -> int:
         """Bytes of plaintext that were written."""
         with self._locked():
-            self._check_open()
+            self._check_turn()
             return self._native.tell()
 
     def flush(self) -> None:
@@ -232,18 +249,30 @@ class SealedWriter(io.BufferedIOBase):
             if self.closed:
                 return
             # `io.IOBase.__del__` sets `_finalizing` before it calls `close()`.
-            if self._forgotten or getattr(self, "_finalizing", False) or leaves_with(self._handled):
-                self._warn(self._forget())
+            if self._forgotten or getattr(self, "_finalizing", False):
+                self._tell(self._forget())
                 return
+            leaving = leaves_with(self._handled, self._exits)
+            if leaving is Leaving.NO:
+                self._commit()
+                return
+            error, left = sys.exception(), self._forget()
+            if leaving is Leaving.PERHAPS:
+                with contextlib.suppress(Warning):
+                    warnings.warn(f"{self.name}: {_NOT_MADE}", RuntimeWarning, stacklevel=2)
+            self._tell(left, error)
+
+    def _commit(self) -> None:
+        with self._locked():
             self._check_turn()
             self._done, self._handled = True, None
             for warning in self._native.commit():
-                warnings.warn(warning, RuntimeWarning, stacklevel=2)
+                warnings.warn(warning, RuntimeWarning, stacklevel=3)
 
     def discard(self) -> None:
         """Ends the writing without a file. It may be called at any time, and more than once."""
         with self._locked():
-            self._warn(self._forget())
+            self._tell(self._forget())
 
     def _forget(self) -> list[str]:
         """Returns what may be left in S3."""
@@ -251,17 +280,26 @@ class SealedWriter(io.BufferedIOBase):
         return self._native.discard()
 
     @staticmethod
-    def _warn(left: list[str]) -> None:
+    def _tell(left: list[str], error: BaseException | None = None) -> None:
+        """Says what is left, in notes of the exception that is on its way. The exception matters more than the notes."""
         for text in left:
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            if error is None:
+                warnings.warn(text, RuntimeWarning, stacklevel=3)
+                continue
+            # Python does not print these two.
+            if not isinstance(error, GeneratorExit | SystemExit):
+                with contextlib.suppress(Exception):
+                    error.add_note(text)
+                    continue
+            with contextlib.suppress(Warning):
+                warnings.warn(text, RuntimeWarning, stacklevel=3)
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        if kind is None:
-            self.close()
-        else:
-            with self._locked():
-                for left in self._forget():
-                    value.add_note(left)
+        with self._locked():
+            if kind is not None:
+                self._tell(self._forget(), value)
+            elif not self.closed:
+                self._commit()
 
     # A wrapper that is collected calls this before it closes: BufferedWriter, TextIOWrapper.
     def _dealloc_warn(self, source: Any) -> None:
@@ -276,18 +314,19 @@ class SealedWriter(io.BufferedIOBase):
                 if not self._forgotten:
                     self._dealloc_warn(self)
             finally:
-                self._warn(self._forget())
+                self._tell(self._forget())
 
     def __reduce__(self) -> Any:
         # A copy would discard the file of the first one.
         raise _not_copied(self)
 
-    def _end(self) -> None:
+    def _end(self, deadline: float) -> None:
         """The interpreter ends. A daemon thread can be in the middle of a `write` that never returns."""
         lock = self._locked()
-        if lock.acquire(timeout=_PATIENCE):
+        if lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
             try:
-                self._forget()
+                with contextlib.suppress(Warning):
+                    self._tell(self._forget())
             finally:
                 lock.release()
 
@@ -298,8 +337,9 @@ _unfinished: weakref.WeakSet[SealedWriter] = weakref.WeakSet()
 @atexit.register
 def _at_exit() -> None:
     """The interpreter ends: what was not closed is not made, and leaves nothing."""
+    deadline = time.monotonic() + _PATIENCE
     for writer in list(_unfinished):
-        writer._end()
+        writer._end(deadline)
 
 
 @overload
