@@ -278,7 +278,9 @@ fn a_block_device_is_overwritten_with_force_alone() {
     place.fails(&["key", "new", &disk.0], 8, &["exists"]);
     assert!(fs::read(&disk.0).unwrap() == before);
     for more in ["-q", "--no-sync"] {
-        place.ok(&[&ENCRYPT[..], &[more, "-o", &disk.0, "in"]].concat());
+        let ran = place.ok(&[&ENCRYPT[..], &[more, "-o", &disk.0, "in"]].concat());
+        let first = format!("head -c {} ", sealed_len(50_000));
+        assert_eq!(ran.stderr.contains(&first), more != "-q", "{}", ran.stderr);
         let now = fs::read(&disk.0).unwrap();
         assert!(now[sealed_len(50_000)..] == before[sealed_len(50_000)..]);
         place.write("copy.wax", &now[..sealed_len(50_000)]);

@@ -4,7 +4,7 @@
 //! appears with the request that completes its upload. Until then, an existing file or object stays unchanged.
 
 use std::fs::{File, FileType};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -113,7 +113,7 @@ impl Target {
             let failure = Failure::usage("ciphertext is not written to a terminal");
             return Err(failure.hint("name a file with -o, or use a pipe"));
         }
-        Ok(Output(if is_disk { Kind::Disk(stream) } else { Kind::Stream(stream) }))
+        Ok(Output(if is_disk { Kind::Disk(stream, content) } else { Kind::Stream(stream) }))
     }
 
     /// Whether both have the same name in the same folder, however the user wrote them.
@@ -299,7 +299,7 @@ enum Kind {
     /// Written directly and in order.
     Stream(File),
     /// A block device. It is written directly, in order, and synced.
-    Disk(File),
+    Disk(File, Content),
     /// A file that is being created.
     File(Box<NewFile>),
     /// An object that is being created, in order.
@@ -309,7 +309,7 @@ enum Kind {
 impl Output {
     /// Whether a reader gets the content while it is written, before it is complete.
     pub(crate) fn is_direct(&self) -> bool {
-        matches!(self.0, Kind::Stream(_) | Kind::Disk(_))
+        matches!(self.0, Kind::Stream(_) | Kind::Disk(..))
     }
 
     /// The sink for the engine. [`Output::commit`] syncs it if necessary.
@@ -317,7 +317,7 @@ impl Output {
         match &mut self.0 {
             // Other programs may write to a file that the shell opened. So it is written in order at its cursor, and
             // the user syncs it.
-            Kind::Stream(stream) | Kind::Disk(stream) => Sink::Pipe(stream),
+            Kind::Stream(stream) | Kind::Disk(stream, _) => Sink::Pipe(stream),
             Kind::File(file) => {
                 let started = if durability == Durability::Unsynced { durability } else { Durability::Started };
                 Sink::File(file.file(), started)
@@ -329,7 +329,7 @@ impl Output {
     /// Writes in order, for short contents and copies.
     pub(crate) fn writer(&mut self) -> Box<dyn Write + '_> {
         match &mut self.0 {
-            Kind::Stream(stream) | Kind::Disk(stream) => Box::new(Patient(stream)),
+            Kind::Stream(stream) | Kind::Disk(stream, _) => Box::new(Patient(stream)),
             Kind::File(file) => Box::new(Patient(file.file())),
             Kind::Object(object) => Box::new(object),
         }
@@ -349,11 +349,14 @@ impl Output {
         let stream = match self.0 {
             Kind::File(file) => return file.commit(durability, reporter).map(|()| None),
             Kind::Object(object) => return object.commit(),
-            Kind::Disk(disk) => {
+            Kind::Disk(mut disk, content) => {
                 // If a signal has asked the program to end, it must not report that the data is on the disk.
                 signals::check();
                 if durability != Durability::Unsynced {
                     disk.sync_all().map_err(|error| Failure::io("syncing the output", error))?;
+                }
+                if content == Content::Ciphertext {
+                    rest_of_disk(&mut disk).iter().for_each(|caution| reporter.caution(caution));
                 }
                 disk
             }
@@ -363,6 +366,18 @@ impl Output {
         close(stream).map_err(|error| Failure::io("closing the output", error))?;
         Ok(None)
     }
+}
+
+/// What to know of a device that is longer than the sealed file that was written to it.
+fn rest_of_disk(disk: &mut File) -> Option<String> {
+    let len = disk.stream_position().ok()?;
+    let has_more = disk.seek(SeekFrom::End(0)).ok()? > len;
+    has_more.then(|| {
+        format!(
+            "the device is longer than the sealed file, so it does not open as it is: \
+             read only the first {len} bytes, as `head -c {len} DEVICE` does"
+        )
+    })
 }
 
 /// A file that gets its name when it is committed. It is removed if it is dropped or if a signal ends the process.
