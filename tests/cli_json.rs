@@ -371,3 +371,33 @@ fn hostile_headers_are_escaped() {
     let ran = place.run(&["verify", "--no\u{1b}[31m"]);
     assert!(ran.code == Some(2) && !ran.stderr.contains('\u{1b}'), "{:?}", ran.stderr);
 }
+
+/// A line of `--json` or `--report` that is lost is a failure. Who closes stderr does not want it.
+#[test]
+fn a_result_that_cannot_be_printed_is_exit_7() {
+    let place = Place::new();
+    place.write("in", "content");
+    let run = |args: &str, to: &str| {
+        let script = format!("exec {} {args} -k file:k {to}", cli_support::WAXSEAL);
+        let ran: cli_support::Ran =
+            std::process::Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output().unwrap().into();
+        ran
+    };
+    for (args, full, code) in [
+        ("encrypt --json -o - in", "2>/dev/full", 7),
+        ("encrypt -f --report -o in.wax in", "2>/dev/full", 7),
+        ("encrypt -f --report -o in.wax in", "2>&-", 0),
+        ("encrypt --json -o - in", "2>&-", 0),
+        ("encrypt -f -o in.wax in", "2>/dev/full", 0),
+    ] {
+        assert_eq!(run(args, full).code, Some(code), "{args} {full}");
+    }
+    // The output has its name before its result is printed.
+    std::fs::remove_file(place.path("in.wax")).unwrap();
+    let ran = run("encrypt --json in", ">/dev/full");
+    ran.failed(7, &["writing to stdout", "the output in.wax is complete"]);
+    place.ok(&["verify", "-k", "file:k", "in.wax"]);
+    let ran = run("encrypt --json --skip-existing in", ">/dev/full");
+    ran.failed(7, &["writing to stdout"]);
+    assert!(!ran.stderr.contains("is complete"), "{}", ran.stderr);
+}

@@ -81,8 +81,7 @@ fn run(arguments: &[OsString]) -> Exit {
             let exit = waxseal::fips::check().map_err(Failure::from);
             let exit = exit.and_then(|()| commands::run(args.command, &session));
             let exit = exit.unwrap_or_else(|failure| session.reporter.fatal(&failure));
-            session.reporter.close();
-            exit
+            session.reporter.close(exit)
         }
         Err(error) => report::answer_parser(&error, arguments),
     }

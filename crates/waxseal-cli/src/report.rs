@@ -139,8 +139,8 @@ pub(crate) struct Reporter {
     began: Began,
     /// Warnings that belong to the next JSON line.
     warnings: Mutex<Vec<String>>,
-    /// Whether it was said that stdout takes nothing.
-    has_lost_stdout: AtomicBool,
+    /// Whether it was said that a result could not be printed.
+    has_lost_results: AtomicBool,
 }
 
 /// What was said of one of several inputs.
@@ -177,7 +177,7 @@ impl Reporter {
             command: command.to_owned(),
             began: Began::now(),
             warnings: Mutex::default(),
-            has_lost_stdout: AtomicBool::new(false),
+            has_lost_results: AtomicBool::new(false),
         }
     }
 
@@ -270,20 +270,22 @@ impl Reporter {
             None => {
                 failure.into_iter().for_each(|failure| error(file, failure));
                 let told = done.map_or(Ok(()), |done| self.result(done));
-                if let Some(ledger) = self.ledger() {
-                    report(&{ ledger }.line(&self.command, file, spent, done, failure));
-                }
-                told
+                let line = self.ledger().map(|ledger| { ledger }.line(&self.command, file, spent, done, failure));
+                told.and(line.map_or(Ok(()), |line| report(&line)))
             }
         };
-        self.after(told, exit)
+        let made = done.filter(|done| failure.is_none() && !done.more.contains_key("skipped"));
+        self.after(told, exit, made.and_then(|done| done.output.as_ref()))
     }
 
-    /// The exit code after a result was told. Of many results that stdout does not take, only the first is an error that
-    /// is printed.
-    fn after(&self, told: Result<()>, exit: Exit) -> Exit {
-        let Err(failure) = told else { return exit };
-        if !self.has_lost_stdout.swap(true, Ordering::Relaxed) {
+    /// The exit code after a result was told. Of many results that cannot be printed, only the first is an error that is
+    /// printed. `made` is the output that is complete in spite of it.
+    fn after(&self, told: Result<()>, exit: Exit, made: Option<&Name>) -> Exit {
+        let Err(mut failure) = told else { return exit };
+        if let Some(made) = made {
+            failure.message += &format!("; the output {made} is complete");
+        }
+        if !self.has_lost_results.swap(true, Ordering::Relaxed) {
             error(None, &failure);
         }
         exit.graver(failure.exit)
@@ -302,17 +304,17 @@ impl Reporter {
             None => {
                 error(None, failure);
                 if let Some(ledger) = self.ledger() {
-                    report(&{ ledger }.line(&self.command, None, self.began.spent(), None, Some(failure)));
+                    let _ = report(&{ ledger }.line(&self.command, None, self.began.spent(), None, Some(failure)));
                 }
             }
         }
         failure.exit
     }
 
-    /// Sums up several results, if `--report` is given.
-    pub(crate) fn close(&self) {
+    /// Sums up several results, if `--report` is given. Returns the exit code, which was `exit` before.
+    pub(crate) fn close(&self, exit: Exit) -> Exit {
         let summary = self.ledger().and_then(|ledger| ledger.summary(self.began.spent()));
-        summary.iter().for_each(|line| report(line));
+        self.after(summary.map_or(Ok(()), |line| report(&line)), exit, None)
     }
 
     /// Tells what was done with many inputs. Returns the exit code of the run, which is `empty` if there was no input.
@@ -329,7 +331,7 @@ impl Reporter {
             Some(stream) => {
                 let done = Done { more: tally.json(), ..Done::default() };
                 let object = json_object(self.told(spent), None, Some(&done), failure.as_ref(), &self.kept());
-                self.after(write_json(stream, &object), exit)
+                self.after(write_json(stream, &object), exit, None)
             }
             None => {
                 match failure.filter(|_| tally.is_empty()) {
@@ -398,8 +400,8 @@ fn error(file: Option<&Name>, failure: &Failure) {
     }
 }
 
-fn report(line: &str) {
-    say("report", line);
+fn report(line: &str) -> Result<()> {
+    result_to_stderr(&format!("waxseal: report: {line}\n"))
 }
 
 /// What each line tells, whatever the result is.
@@ -455,10 +457,7 @@ fn write_json(stream: JsonTo, object: &Value) -> Result<()> {
     let line = escape::json(&object.to_string()) + "\n";
     match stream {
         JsonTo::Stdout => to_stdout(&line),
-        JsonTo::Stderr => {
-            to_stderr(&line);
-            Ok(())
-        }
+        JsonTo::Stderr => result_to_stderr(&line),
     }
 }
 
@@ -472,12 +471,20 @@ pub(crate) fn to_stdout(text: &str) -> Result<()> {
     done.map_err(|source| Failure::io("writing to stdout", source))
 }
 
+/// Writes a result that a program reads. A caller that has closed stderr does not want it.
+fn result_to_stderr(text: &str) -> Result<()> {
+    match Stderr.write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io("writing to stderr", error)),
+        _ => Ok(()),
+    }
+}
+
 /// Each message is one write, so that lines of several processes do not mix. A failure here cannot be reported.
 fn to_stderr(text: &str) {
     let _ = Stderr.write_all(text.as_bytes());
 }
 
-/// Stderr. If it is non-blocking, this waits. It is not copied, because the message may be about having no free
+/// Stderr. If it is closed, the standard library says that everything was written. If it is non-blocking, this waits. It is not copied, because the message may be about having no free
 /// descriptor.
 struct Stderr;
 
