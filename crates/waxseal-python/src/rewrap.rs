@@ -474,6 +474,10 @@ impl Rewrapper for NewKey {
             || self.openers.iter().any(|opener| opener.matches(slot))
     }
 
+    fn may_unwrap(&self) -> bool {
+        !self.openers.is_empty()
+    }
+
     fn is_of_service(&self) -> bool {
         self.service.is_some()
     }

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Sealed, new_key
@@ -59,6 +60,15 @@ def test_several_keys_each_open(folder: Path, key: str, other_key: str) -> None:
     both = [key, wax.KeyFile.load(other_key.removeprefix("file:")), phrase]
     for opener in (key, other_key, phrase, [other_key, key]):
         assert seals_and_opens(both, opener)
+
+
+@pytest.mark.parametrize("change", ["add", "to"])
+def test_a_rewrap_with_a_key_that_opens_nothing(folder: Path, key: str, other_key: str, change: str) -> None:
+    with wax.open(folder / "x.wax", "wb", keys=key) as file:
+        file.write(b"content")
+    new: Any = {change: wax.KeyFile.generate()}
+    (result,) = wax.rewrap([folder / "x.wax"], keys=other_key, **new)
+    assert isinstance(result.error, wax.NoKeyError) and not result.changed, result.error
 
 
 def test_an_identity_opens_what_its_recipient_seals(folder: Path) -> None:
