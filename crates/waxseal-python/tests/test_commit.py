@@ -229,6 +229,108 @@ def test_an_exception_in_an_async_with_of_a_wrapper_leaves_nothing(
             asyncio.run(work())
 
 
+class Exit:
+    """A context whose end takes time, or fails."""
+
+    def __init__(self, error: type[BaseException] | None = None) -> None:
+        self.error = error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(60)
+
+
+async def cancelled_in_the_end(outer: Any) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(outer)
+        await stack.enter_async_context(Exit())
+        raise ZeroDivisionError
+
+
+async def cancelled_in_the_end_of_two_withs(outer: Any) -> None:
+    with outer:
+        async with Exit():
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("wrapper", FAILING)
+@pytest.mark.parametrize("work", [cancelled_in_the_end, cancelled_in_the_end_of_two_withs])
+@pytest.mark.parametrize("how", ["timeout", "dropped"])
+def test_a_task_that_is_cancelled_while_a_with_fails_leaves_nothing(
+    target: Path, key: str, wrapper: str, work: Any, how: str
+) -> None:
+    async def main() -> None:
+        outer = FAILING[wrapper](wax.open(target, "wb", keys=key))
+        if how == "timeout":
+            await asyncio.wait_for(work(outer), 0.05)
+        else:
+            coroutine = work(outer)
+            with contextlib.suppress(StopIteration):
+                coroutine.send(None)
+            coroutine.close()
+
+    with contextlib.suppress(TimeoutError, ZeroDivisionError):
+        asyncio.run(main())
+    gc.collect()
+
+
+@pytest.mark.parametrize("wrapper", FAILING)
+def test_an_exception_of_another_exit_in_a_stack_leaves_nothing(target: Path, key: str, wrapper: str) -> None:
+    """The `with` itself has ended well. The stack hands the exception on, and nobody handles it at that moment."""
+    with pytest.raises(KeyError), contextlib.ExitStack() as stack:
+        stack.enter_context(FAILING[wrapper](wax.open(target, "wb", keys=key)))
+        stack.enter_context(Exit(KeyError))
+
+
+@pytest.mark.parametrize("wrapper", FAILING)
+def test_a_stack_that_ends_an_exception_commits(folder: Path, key: str, wrapper: str) -> None:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(FAILING[wrapper](wax.open(folder / "x", "wb", keys=key)))
+        stack.enter_context(contextlib.suppress(KeyError))
+        raise KeyError
+    assert plaintext_of(folder / "x", key) == b""
+
+
+@pytest.mark.parametrize("wrapper", FAILING)
+def test_an_exception_that_is_raised_again_leaves_nothing(target: Path, key: str, wrapper: str) -> None:
+    with pytest.raises(ZeroDivisionError):
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError as error:
+            with FAILING[wrapper](wax.open(target, "wb", keys=key)):
+                raise error
+
+
+def test_a_file_of_one_failure_is_not_made_by_the_next_one(target: Path, key: str) -> None:
+    class Log:
+        files: list[Any] = []
+
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> bool:
+            if not self.files:
+                self.files.append(io.TextIOWrapper(wax.open(target, "wb", keys=key)))
+            else:
+                self.files[0].close()
+            return True
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for _ in range(2):
+            with Log():
+                raise ZeroDivisionError
+
+
 def test_an_async_with_that_ends_well_commits(folder: Path, key: str) -> None:
     async def work() -> None:
         async with contextlib.AsyncExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import shlex
 import signal
@@ -102,7 +103,7 @@ class Strict(Exception):
     __notes__ = ()  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, Strict, GeneratorExit, SystemExit])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Strict, GeneratorExit, SystemExit, asyncio.CancelledError])
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_exception_comes_out_whatever_happens_to_the_note(
@@ -115,7 +116,7 @@ def test_the_exception_comes_out_whatever_happens_to_the_note(
         with pytest.raises(kind) as caught, io.BufferedWriter(file) if wrapped else file:  # type: ignore[arg-type]
             raise kind
     told = notes_of(caught.value) + [str(warning.message) for warning in warned]
-    # Python does not print the notes of the last two. With `-W error`, a warning would replace the exception.
+    # Python does not print the notes of the last three. With `-W error`, a warning would replace the exception.
     if not strict or kind is KeyboardInterrupt:
         assert len(told) == 1 and "may be left" in told[0]
         assert bool(notes_of(caught.value)) == (kind is KeyboardInterrupt)

@@ -201,6 +201,12 @@ def test_a_size_may_be_any_index(sealed: Sealed) -> None:
         file.read(1.0)  # type: ignore[arg-type]
 
 
+def test_a_long_read_near_the_last_position(sealed: Sealed) -> None:
+    with wax.open(sealed.path, keys=sealed.key) as file:
+        file.seek(2**63 - 1000)
+        assert file.read(300 * 1024) == file.read(100) == b""
+
+
 @pytest.mark.parametrize("place", [0, 1000, 5 * MIB, 6 * MIB])
 def test_a_long_read_ends_where_the_file_ends(sealed: Sealed, place: int) -> None:
     with wax.open(sealed.path, keys=sealed.key) as file:

@@ -72,6 +72,35 @@ def test_long_reads_and_other_methods_take_each_byte_once(folder: Path, key: str
     assert len(numbers) == count and len(set(numbers)) == count
 
 
+def test_a_long_read_does_not_move_other_threads(sealed: Sealed) -> None:
+    """It has taken its range before it reads. Afterwards it moves nobody, also if it fails."""
+    size = len(sealed.content)
+    for place, fails in [(100, False), (0, True)]:
+        with wax.open(sealed.path, keys=sealed.key) as file:
+            reads, raw = threading.Event(), file.raw
+            goes_on = threading.Event()
+            real = raw.read_range  # type: ignore[attr-defined]
+
+            def read_range(start: int, end: int) -> bytes:
+                reads.set()
+                goes_on.wait(60)
+                if fails:
+                    raise OSError
+                return real(start, end)  # type: ignore[no-any-return]
+
+            raw.read_range = read_range  # type: ignore[attr-defined]
+            file.seek(place)
+            with ThreadPoolExecutor(1) as pool:
+                long = pool.submit(file.read, size)
+                assert reads.wait(60)
+                file.seek(0)
+                assert file.read(10) == sealed.content[:10]
+                goes_on.set()
+                assert fails == (long.exception() is not None)
+                assert fails or long.result() == sealed.content[place:]
+            assert file.read(10) == sealed.content[10:20]
+
+
 def test_threads_share_one_raw_reader(sealed: Sealed) -> None:
     """A raw reader may give fewer bytes. Each piece is still whole, and no byte comes twice."""
     with wax.open(sealed.path, keys=sealed.key) as file:

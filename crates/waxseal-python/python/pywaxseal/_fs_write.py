@@ -18,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 import pywaxseal as wax
-from pywaxseal._leaving import Leaving, leaves_with
+from pywaxseal._leaving import Before, Leaving, leaves_with
 from pywaxseal._fs_read import MIB
 
 # A sealed object up to this size goes to the store in one request.
@@ -46,7 +46,7 @@ class LocalSink:
         self._file.write(data)
 
     def commit(self) -> None:
-        self._file.close()
+        self._file._commit()
 
     def discard(self) -> None:
         self._file.discard()
@@ -212,10 +212,13 @@ class SealedFileWriter(io.BufferedIOBase):
         self.fs, self.path, self.name, self.autocommit = fs, path, path, autocommit
         self._sink: Sink | None = target
         self._pid, self._at = os.getpid(), 0
-        # Threads may share the file: a part is sealed and sent in one step.
+        # Threads may share the file: a part is sealed and sent in one step, and the end is one step.
         self._turn = threading.RLock()
+        self._is_discarded = False
         self._outcome = "open"
-        self._handled = sys.exception()
+        # The process and the thread that are inside `write`.
+        self._writing = (0, 0)
+        self._before = Before()
         WRITERS.add(self)
 
     def __repr__(self) -> str:
@@ -249,18 +252,29 @@ class SealedFileWriter(io.BufferedIOBase):
             raise wax.UsageError(f"{self.path}: the file was opened by another process")
         size = memoryview(data).nbytes
         with self._turn:
+            self._check_turn()
             self._alive()
+            self._writing = (os.getpid(), threading.get_ident())
             try:
                 self._sink.write(data)
+                self._at += size
             except BaseException:
-                self.discard()
+                self._is_discarded = True
                 raise
-            self._at += size
+            finally:
+                self._writing = (0, 0)
+                if self._is_discarded:
+                    self.discard()
         return size
+
+    def _check_turn(self) -> None:
+        if self._writing == (os.getpid(), threading.get_ident()):
+            raise RuntimeError("reentrant call: this file is being written by the caller of this call")
 
     def close(self) -> None:
         if self.closed:
             return
+        self._check_turn()
         if self._sink is not None and self._is_failing():
             warn(f"{self.path}: not written, because it was closed while an exception was handled", RuntimeWarning)
             self.discard()
@@ -270,17 +284,24 @@ class SealedFileWriter(io.BufferedIOBase):
     def _end_well(self) -> None:
         if self.autocommit and self._sink is not None:
             self.commit()
+        self._check_turn()
         super().close()
 
     def _is_failing(self) -> bool:
         now = sys.exception()
-        if now is None or now is self._handled:
-            return False
         # The end of an iterator is no failure, unless it ends a `with`.
-        return not isinstance(now, StopIteration | StopAsyncIteration) or leaves_with(self._handled) is not Leaving.NO
+        is_new = now is not self._before.handled and not isinstance(now, StopIteration | StopAsyncIteration)
+        return (now is not None and is_new) or leaves_with(self._before) is not Leaving.NO
 
     def commit(self) -> None:
         """Writes the object, whatever exception is handled now. A transaction calls this at its end."""
+        if self._pid != os.getpid():
+            raise wax.UsageError(f"{self.path}: the file was opened by another process")
+        with self._turn:
+            self._check_turn()
+            self._commit()
+
+    def _commit(self) -> None:
         if self._sink is not None and not self.autocommit and not self.closed:
             self.discard()
             raise wax.UsageError(f"{self.path}: the transaction ended before the file was closed")
@@ -289,12 +310,9 @@ class SealedFileWriter(io.BufferedIOBase):
             if self._outcome == "discarded":
                 raise wax.UsageError(f"{self.path}: the file was discarded, so it cannot be written")
             return
-        if self._pid != os.getpid():
-            raise wax.UsageError(f"{self.path}: the file was opened by another process")
         self._outcome = "discarded"
         try:
-            with self._turn:
-                target.commit()
+            target.commit()
         except BaseException:
             quietly(target.discard)
             raise
@@ -305,15 +323,23 @@ class SealedFileWriter(io.BufferedIOBase):
         self.fs._was_written(self.path)
 
     def discard(self) -> None:
-        """Ends without an object. A multipart upload is aborted."""
-        target, self._sink = self._sink, None
-        WRITERS.discard(self)
-        super().close()
-        if target is None:
+        """Ends without an object. A multipart upload is aborted. It may be called at any time."""
+        if self._pid != os.getpid():
+            # A forked child must not end the upload of its parent.
+            self._sink = None
+            super().close()
             return
-        self._outcome = "discarded"
-        # A forked child must not end the upload of its parent.
-        if self._pid == os.getpid():
+        self._is_discarded = True
+        with self._turn:
+            if self._writing == (os.getpid(), threading.get_ident()):
+                # A signal handler, or the store's own code, is in the middle of `write`. That one ends it.
+                return
+            target, self._sink = self._sink, None
+            WRITERS.discard(self)
+            super().close()
+            if target is None:
+                return
+            self._outcome = "discarded"
             quietly(target.discard)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -376,7 +402,10 @@ class TextWriter(io.TextIOWrapper):
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not None:
             self.discard()
-        else:
+        elif not self.closed:
+            self.flush()
+            target: Any = self.buffer
+            target._end_well()
             self.close()
 
     def discard(self) -> None:
@@ -408,6 +437,13 @@ class CompressedWriter(io.BufferedIOBase):
         self._compressor.close()
         self._target.close()
 
+    def _end_well(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        self._compressor.close()
+        self._target._end_well()
+
     def discard(self) -> None:
         self._target.discard()
         super().close()
@@ -422,7 +458,7 @@ class CompressedWriter(io.BufferedIOBase):
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
-            self.close()
+            self._end_well()
         else:
             self.discard()
 

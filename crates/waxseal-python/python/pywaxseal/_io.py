@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, IO, Literal, overload
 
 from . import _native
-from ._leaving import Leaving, exits, leaves_with
+from ._leaving import Before, Leaving, leaves_with
 from ._native import S3, Inspection
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class SealedReader(io.BufferedReader):
 
     def __init__(self, raw: _Raw, buffer_size: int) -> None:
         super().__init__(raw, buffer_size)
+        self._locked = _Locks()
 
     @property
     def size(self) -> int:
@@ -152,19 +153,30 @@ class SealedReader(io.BufferedReader):
                 return self._read_long(size, self.raw)
         return super().read(size)
 
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Moves to a position of the plaintext, as `io.BufferedReader.seek` does, and returns it."""
+        with self._locked():
+            return super().seek(offset, whence)
+
     def _read_long(self, size: int, raw: _RawReader) -> bytes:
         size = min(size, raw.size)
-        # For other threads and all other methods, this is one step. It takes the range.
-        end = self.seek(size, io.SEEK_CUR)
-        start = end - size
+        with self._locked():
+            # For other threads and all other methods, this is one step. It takes the range.
+            try:
+                end = super().seek(size, io.SEEK_CUR)
+            except OverflowError:
+                return super().read(size)
+            start = end - size
+            if end > raw.size:
+                super().seek(max(start, raw.size))
         try:
-            data = raw.read_range(min(start, raw.size), min(end, raw.size))
+            return raw.read_range(min(start, raw.size), min(end, raw.size))
         except BaseException:
-            self.seek(start)
+            with self._locked():
+                # Another thread may have moved meanwhile.
+                if self.tell() == min(end, max(start, raw.size)):
+                    super().seek(start)
             raise
-        if end > raw.size:
-            self.seek(max(start, raw.size))
-        return data
 
     def read_range(self, start: int, end: int) -> bytes:
         """The plaintext from `start` to `end`. The position stays where it is. Several threads may call it at once."""
@@ -185,10 +197,9 @@ class SealedWriter(io.BufferedIOBase):
         self._done = False
         self._forgotten = False
         # A signal handler, or the target's own code, can call a method in the middle of another one.
-        self._is_writing = False
-        # The exception that is handled where the file is opened, if there is one.
-        self._handled = sys.exception()
-        self._exits = exits()
+        # The process that is inside `write`. A child of `fork` is not.
+        self._is_writing = 0
+        self._before: Before | None = Before()
         self.name = name
         self.mode = mode
         _unfinished.add(self)
@@ -209,7 +220,7 @@ class SealedWriter(io.BufferedIOBase):
 
     def _check_turn(self) -> None:
         self._check_open()
-        if self._is_writing:
+        if self._is_writing == os.getpid():
             raise RuntimeError("reentrant call: this file is being written by the caller of this call")
 
     def write(self, data: Buffer, /) -> int:
@@ -219,11 +230,11 @@ class SealedWriter(io.BufferedIOBase):
             memoryview(data).release()
         with self._locked():
             self._check_turn()
-            self._is_writing = True
+            self._is_writing = os.getpid()
             try:
                 return self._native.write(data)
             finally:
-                self._is_writing = False
+                self._is_writing = 0
                 if self._done:
                     # It was discarded in the middle of this call.
                     self._tell(self._native.discard())
@@ -252,7 +263,7 @@ class SealedWriter(io.BufferedIOBase):
             if self._forgotten or getattr(self, "_finalizing", False):
                 self._tell(self._forget())
                 return
-            leaving = leaves_with(self._handled, self._exits)
+            leaving = Leaving.NO if self._before is None else leaves_with(self._before)
             if leaving is Leaving.NO:
                 self._commit()
                 return
@@ -265,7 +276,7 @@ class SealedWriter(io.BufferedIOBase):
     def _commit(self) -> None:
         with self._locked():
             self._check_turn()
-            self._done, self._handled = True, None
+            self._done, self._before = True, None
             for warning in self._native.commit():
                 warnings.warn(warning, RuntimeWarning, stacklevel=3)
 
@@ -276,7 +287,7 @@ class SealedWriter(io.BufferedIOBase):
 
     def _forget(self) -> list[str]:
         """Returns what may be left in S3."""
-        self._done, self._handled = True, None
+        self._done, self._before = True, None
         return self._native.discard()
 
     @staticmethod
@@ -286,8 +297,8 @@ class SealedWriter(io.BufferedIOBase):
             if error is None:
                 warnings.warn(text, RuntimeWarning, stacklevel=3)
                 continue
-            # Python does not print these two.
-            if not isinstance(error, GeneratorExit | SystemExit):
+            # Python prints no others: not `SystemExit`, and not those that end a generator or a task.
+            if isinstance(error, Exception | KeyboardInterrupt):
                 with contextlib.suppress(Exception):
                     error.add_note(text)
                     continue

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -299,3 +301,86 @@ def test_a_with_that_ends_well_writes_whatever_is_handled_around_it(store: Store
         with out:
             out.write(b"the end")
     assert store.fs.cat_file(path) == b"the end"
+
+
+@pytest.mark.parametrize("what", ["write", "close", "commit"])
+def test_a_call_in_the_middle_of_a_write_is_refused(store: Store, what: str) -> None:
+    """A signal handler runs between any two steps of Python code. It must not mix what is written."""
+    path, size = path_in(store), 300_000
+    outcomes: list[str] = []
+
+    def act(*_: object) -> None:
+        try:
+            getattr(out, what)(*([b"x" * size] if what == "write" else []))
+            outcomes.append("done")
+        except RuntimeError:
+            outcomes.append("refused")
+
+    before = signal.signal(signal.SIGALRM, act)
+    try:
+        while outcomes.count("refused") < 5:
+            out = store.fs.open(path, "wb")
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            written = 0
+            with contextlib.suppress(ValueError):
+                for _ in range(40):
+                    written += out.write(b"y" * size)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            out.close()
+            content = store.fs.cat_file(path)
+            assert len(content) % size == 0 and content.count(b"y") == written
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_close_that_waits_for_a_failing_write_writes_nothing(store: Store) -> None:
+    path = path_in(store)
+    out = store.fs.open(path, "wb")
+    out.write(b"first")
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def fails(_: object) -> None:
+        begun.set()
+        goes_on.wait(60)
+        raise Broken
+
+    out._sink.write = fails
+    raised: list[type[BaseException]] = []
+
+    def run(act: Any) -> None:
+        try:
+            act()
+        except BaseException as error:
+            raised.append(type(error))
+
+    threads = [threading.Thread(target=run, args=(act,)) for act in (lambda: out.write(b"second"), out.close)]
+    threads[0].start()
+    begun.wait(60)
+    threads[1].start()
+    goes_on.set()
+    for thread in threads:
+        thread.join()
+    # It is written by neither, whichever comes first.
+    assert Broken in raised and (len(raised) == 1 or wax.UsageError in raised)
+    nothing_there(store, path)
+
+
+@pytest.mark.parametrize("end", ["commit", "with", "text", "gzip"])
+def test_an_end_that_is_meant_writes_while_an_exception_is_handled(store: Store, end: str) -> None:
+    path = path_in(store)
+    if end == "commit":
+        with contextlib.suppress(Broken), contextlib.ExitStack() as stack:
+            out = store.fs.open(path, "wb")
+            stack.callback(out.commit)
+            out.write(b"the end")
+            raise Broken
+    else:
+        mode, more = ("w", {}) if end == "text" else ("wb", {"compression": "gzip"} if end == "gzip" else {})
+        out = store.fs.open(path, mode, **more)
+        try:
+            raise Broken
+        except Broken:
+            with out:
+                out.write("the end" if end == "text" else b"the end")
+    with store.fs.open(path, "rb", compression="gzip" if end == "gzip" else None) as file:
+        assert file.read() == b"the end"
