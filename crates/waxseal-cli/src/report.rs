@@ -484,8 +484,8 @@ fn to_stderr(text: &str) {
     let _ = Stderr.write_all(text.as_bytes());
 }
 
-/// Stderr. If it is closed, the standard library says that everything was written. If it is non-blocking, this waits. It is not copied, because the message may be about having no free
-/// descriptor.
+/// Stderr. If it is closed, the standard library says that everything was written. If it is non-blocking, this waits. It
+/// is not copied, because the message may be about having no free descriptor.
 struct Stderr;
 
 impl Write for Stderr {
