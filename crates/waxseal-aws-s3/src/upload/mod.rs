@@ -136,9 +136,9 @@ impl S3 {
     }
 
     /// The objects for which an unfinished upload without any part may be left, because an answer to
-    /// CreateMultipartUpload was lost, or has not come yet. Nobody knows its id, so it is not in [`open_uploads`](Self::open_uploads). If
-    /// the object was written in the end, there is [`UploadWarning::UnfinishedUploadMayBeLeft`] instead. The handle
-    /// remembers up to 1,000 objects.
+    /// CreateMultipartUpload was lost, or has not come yet. Nobody knows its id, so it is not in
+    /// [`open_uploads`](Self::open_uploads). If the object was written in the end, there is
+    /// [`UploadWarning::UnfinishedUploadMayBeLeft`] instead. The handle remembers up to 1,000 objects.
     #[must_use]
     pub fn lost_uploads(&self) -> Vec<S3Name> {
         self.uploads().lost()
