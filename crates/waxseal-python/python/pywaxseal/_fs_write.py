@@ -10,6 +10,7 @@ import queue
 import sys
 import tempfile
 import threading
+import time
 import warnings
 import weakref
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 import pywaxseal as wax
+from pywaxseal._io import _PATIENCE as PATIENCE
 from pywaxseal._leaving import Before, Leaving, leaves_with
 from pywaxseal._fs_read import MIB
 
@@ -389,10 +391,16 @@ def quietly(act: Any) -> None:
 @atexit.register
 def _discard_all() -> None:
     """What nobody has closed when the interpreter ends."""
+    deadline = time.monotonic() + PATIENCE
     for writer in list(WRITERS):
         if writer._sink is not None and writer._pid == os.getpid():
             warn(f"{writer.path}: not written, because nobody closed it", ResourceWarning)
-            writer.discard()
+            # A daemon thread can be in the middle of a `write` that never returns.
+            if writer._turn.acquire(timeout=max(deadline - time.monotonic(), 0)):
+                try:
+                    writer.discard()
+                finally:
+                    writer._turn.release()
     DISCARDS.end()
 
 

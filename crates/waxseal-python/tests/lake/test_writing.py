@@ -384,3 +384,27 @@ def test_an_end_that_is_meant_writes_while_an_exception_is_handled(store: Store,
                 out.write("the end" if end == "text" else b"the end")
     with store.fs.open(path, "rb", compression="gzip" if end == "gzip" else None) as file:
         assert file.read() == b"the end"
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_write_that_never_returns_does_not_stop_the_end(lake_key: str, count: int) -> None:
+    """All files together are waited for as long as one: two seconds."""
+    program = """
+        import sys, threading, time
+        from pywaxseal.fs import WaxsealFileSystem
+
+        fs = WaxsealFileSystem(target_protocol="memory", keys=[sys.argv[1]])
+        begun = threading.Semaphore(0)
+        def stuck(data):
+            begun.release()
+            time.sleep(3600)
+        files = [fs.open(f"/a{number}", "wb") for number in range(int(sys.argv[2]))]
+        for file in files:
+            file._sink.write = stuck
+            threading.Thread(target=file.write, args=(b"content",), daemon=True).start()
+        for file in files: begun.acquire()
+        print("end", flush=True)
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(program), lake_key, str(count)]
+    done = subprocess.run(arguments, timeout=120, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr
