@@ -24,7 +24,7 @@ impl Record {
         &self.s3
     }
 
-    /// Adds notes to the error of work that has ended.
+    /// Says it together with the error of work that has ended.
     pub(crate) fn told<T>(&self, py: Python<'_>, done: Result<T>) -> Result<T> {
         done.map_err(|failure| {
             let left = self.left(py);
@@ -32,10 +32,9 @@ impl Record {
                 return failure;
             }
             let error = PyErr::from(failure);
-            for note in left {
-                // The error matters more than a note that cannot be added.
-                let _ = error.value(py).call_method1("add_note", (note,));
-            }
+            // The error matters more than a note that cannot be added.
+            let _ =
+                py.import("pywaxseal._errors").and_then(|errors| errors.call_method1("tell", (left, error.value(py))));
             Failure::Python(error)
         })
     }

@@ -86,6 +86,11 @@ class Cloud:
         config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
         return self.session().client(service, endpoint_url=self.url, config=config, **more)
 
+    def uploads(self, bucket: str) -> list[str]:
+        """The ids of the unfinished uploads."""
+        found = self.client("s3").list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        return [upload["UploadId"] for upload in found]
+
     def create_key(self, **more: str) -> str:
         """A new key in KMS; its ARN."""
         arn: str = self.client("kms").create_key(**more)["KeyMetadata"]["Arn"]

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import warnings
-from typing import Any
 
 import pytest
 from conftest import CREDENTIALS, Cloud
@@ -51,11 +50,6 @@ def refusing(cloud: Cloud, *kinds: tuple[str, str], lost: str = "") -> type[Refu
     return Handler
 
 
-def uploads_in(cloud: Cloud, bucket: str) -> list[str]:
-    found: list[Any] = cloud.client("s3").list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-    return [upload["UploadId"] for upload in found]
-
-
 def notes_of(error: BaseException) -> list[str]:
     return [note for note in getattr(error, "__notes__", []) if not note.startswith("hint: ")]
 
@@ -72,7 +66,7 @@ def test_an_upload_that_cannot_be_aborted(cloud: Cloud, bucket: str, key: str, s
     (note,) = notes_of(caught.value)
     words, _, command = note.partition(": aws ")
     assert words.endswith("may be left, and costs money until it is aborted")
-    (upload,) = uploads_in(cloud, bucket)
+    (upload,) = cloud.uploads(bucket)
     assert shlex.split(command) == [
         *("s3api", "abort-multipart-upload", "--bucket", bucket, "--key", "it's", "--upload-id", upload),
         *("--endpoint-url", url),
@@ -93,7 +87,7 @@ def test_an_upload_that_is_given_up(cloud: Cloud, bucket: str, key: str, end: st
             with pytest.warns(RuntimeWarning) as warned:
                 file.discard()
             (told,) = (str(warning.message) for warning in warned)
-    (upload,) = uploads_in(cloud, bucket)
+    (upload,) = cloud.uploads(bucket)
     assert "may be left" in told and f"--upload-id {upload}" in told
 
 
@@ -136,12 +130,24 @@ print('discarded', file.closed)
     assert "RuntimeWarning" in errors and "may be left" in errors
 
 
+def test_a_signal_handler_that_exits_in_the_middle_of_a_write(cloud: Cloud, bucket: str, key: str) -> None:
+    """Python prints no notes of `SystemExit`."""
+    body = """
+file = wax.open(sys.argv[1], 'wb', keys=sys.argv[2])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+file.write(bytes(1024 * MIB))
+"""
+    with forwarding(refusing(cloud, NO_ABORT)) as url:
+        _, errors = until_an_upload(cloud, bucket, key, url, body, signal.SIGTERM)
+    assert "RuntimeWarning" in errors and "may be left" in errors
+
+
 @pytest.mark.parametrize("end", ["", "held = [file]; held.append(held); del file", "with file: sys.exit(3)"])
 def test_the_end_of_the_process(cloud: Cloud, bucket: str, key: str, end: str) -> None:
     body = f"file = wax.open(sys.argv[1], 'wb', keys=sys.argv[2])\nfile.write(bytes(40 * MIB))\n{end}"
     with forwarding(refusing(cloud, NO_ABORT)) as url:
         done = run(body, f"s3://{bucket}/x", key, env={**CREDENTIALS, "AWS_ENDPOINT_URL": url})
-    (upload,) = uploads_in(cloud, bucket)
+    (upload,) = cloud.uploads(bucket)
     assert "RuntimeWarning" in done.stderr and upload in done.stderr, done.stderr
     assert done.returncode == (3 if "exit" in end else 0)
 
@@ -170,7 +176,7 @@ def test_an_upload_that_was_aborted(cloud: Cloud, bucket: str, key: str) -> None
             file.write(bytes(192 * MIB))
             file.close()
     assert notes_of(caught.value) == []
-    assert uploads_in(cloud, bucket) == []
+    assert cloud.uploads(bucket) == []
 
 
 def test_an_upload_whose_id_was_lost(
@@ -195,7 +201,7 @@ def test_a_rewrap(cloud: Cloud, bucket: str, key: str, other_key: str) -> None:
         file.write(contents(MIB))
     with forwarding(refusing(cloud, NO_ABORT)) as endpoint:
         results = wax.rewrap([url, f"s3://{bucket}/none"], keys=key, to=other_key, s3=wax.S3(endpoint_url=endpoint))
-    (upload,) = uploads_in(cloud, bucket)
+    (upload,) = cloud.uploads(bucket)
     first, second = (notes_of(result.error) for result in results if result.error is not None)
     assert len(first) == 1 and f"--upload-id {upload}" in first[0]
     assert second == []
@@ -210,7 +216,7 @@ def until_an_upload(cloud: Cloud, bucket: str, key: str, url: str, body: str, nu
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not uploads_in(cloud, bucket):
+    while not cloud.uploads(bucket):
         assert process.poll() is None
     process.send_signal(number)
     return process.communicate(timeout=PATIENCE)
@@ -228,5 +234,5 @@ os._exit(0)
 """
     with forwarding(refusing(cloud, NO_ABORT)) as url:
         out, _ = until_an_upload(cloud, bucket, key, url, body, signal.SIGINT)
-    (upload,) = uploads_in(cloud, bucket)
+    (upload,) = cloud.uploads(bucket)
     assert "may be left" in out and f"--upload-id {upload}" in out

@@ -19,11 +19,6 @@ def keys_in(cloud: Cloud, bucket: str) -> list[str]:
     return [found["Key"] for found in listed]
 
 
-def uploads_in(cloud: Cloud, bucket: str) -> list[Any]:
-    found: list[Any] = cloud.client("s3").list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-    return found
-
-
 @pytest.mark.parametrize("size", [0, 1, MIB + 1, 20 * MIB + 3])
 def test_round_trip(cloud: Cloud, bucket: str, key: str, size: int) -> None:
     url, content = f"s3://{bucket}/a folder/ä.parquet", contents(size)
@@ -32,7 +27,7 @@ def test_round_trip(cloud: Cloud, bucket: str, key: str, size: int) -> None:
         file.write(content)
         assert keys_in(cloud, bucket) == []
     assert keys_in(cloud, bucket) == ["a folder/ä.parquet"]
-    assert uploads_in(cloud, bucket) == []
+    assert cloud.uploads(bucket) == []
     with wax.open(url, keys=key) as file:
         assert file.size == size and file.name == url
         assert file.read() == content
@@ -85,7 +80,7 @@ def test_no_object_without_a_commit(cloud: Cloud, bucket: str, key: str, size: i
     del outer
     gc.collect()
     assert keys_in(cloud, bucket) == before
-    assert uploads_in(cloud, bucket) == [], "an upload that nobody completes costs money"
+    assert cloud.uploads(bucket) == [], "an upload that nobody completes costs money"
     if existing:
         assert cloud.client("s3").get_object(Bucket=bucket, Key="x")["Body"].read() == b"old"
 
@@ -102,7 +97,7 @@ def test_the_end_of_a_process_makes_no_object(cloud: Cloud, bucket: str, key: st
     )
     assert keys_in(cloud, bucket) == []
     if end in ("", "sys.exit(0)", "raise RuntimeError"):
-        assert uploads_in(cloud, bucket) == []
+        assert cloud.uploads(bucket) == []
 
 
 def test_xb_refuses_an_existing_object(cloud: Cloud, bucket: str, key: str) -> None:
@@ -185,7 +180,7 @@ def test_rewrap_needs_a_store_that_checks_conditions(cloud: Cloud, bucket: str) 
     assert isinstance(result.error, wax.IoError) and not result.changed and result.path == url
     assert "conditions" in str(result.error)
     assert [slot.key_id for slot in wax.inspect(url).slots] == [old]
-    assert uploads_in(cloud, bucket) == []
+    assert cloud.uploads(bucket) == []
     with wax.open(url, keys=old) as file:
         assert file.read() == content
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno as _errno
 import os
+import warnings
 from typing import Any
 
 
@@ -148,6 +150,21 @@ def make(name: str, message: str, **details: Any) -> Error:
     if kind is IoError:
         kind = _BY_ERRNO.get(details.get("errno") or 0, IoError)
     return kind(message, **details)
+
+
+def tell(left: list[str], error: BaseException | None = None) -> None:
+    """Says what is left in S3, in notes of the exception that is on its way. The exception matters more than the notes."""
+    for text in left:
+        if error is None:
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            continue
+        # Python prints no others: not `SystemExit`, and not those that end a generator or a task.
+        if isinstance(error, Exception | KeyboardInterrupt):
+            with contextlib.suppress(Exception):
+                error.add_note(text)
+                continue
+        with contextlib.suppress(Warning):
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 # Whoever sees one sees the name by which it can be caught.

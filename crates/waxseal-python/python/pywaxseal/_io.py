@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, IO, Literal, overload
 
 from . import _native
+from ._errors import tell
 from ._leaving import Before, Leaving, leaves_with
 from ._native import S3, Inspection
 
@@ -237,7 +238,7 @@ class SealedWriter(io.BufferedIOBase):
                 self._is_writing = 0
                 if self._done:
                     # It was discarded in the middle of this call.
-                    self._tell(self._native.discard())
+                    tell(self._native.discard())
 
     def tell(self) -> int:
         """Bytes of plaintext that were written."""
@@ -261,7 +262,7 @@ class SealedWriter(io.BufferedIOBase):
                 return
             # `io.IOBase.__del__` sets `_finalizing` before it calls `close()`.
             if self._forgotten or getattr(self, "_finalizing", False):
-                self._tell(self._forget())
+                tell(self._forget())
                 return
             leaving = Leaving.NO if self._before is None else leaves_with(self._before)
             if leaving is Leaving.NO:
@@ -271,7 +272,7 @@ class SealedWriter(io.BufferedIOBase):
             if leaving is Leaving.PERHAPS:
                 with contextlib.suppress(Warning):
                     warnings.warn(f"{self.name}: {_NOT_MADE}", RuntimeWarning, stacklevel=2)
-            self._tell(left, error)
+            tell(left, error)
 
     def _commit(self) -> None:
         with self._locked():
@@ -283,32 +284,17 @@ class SealedWriter(io.BufferedIOBase):
     def discard(self) -> None:
         """Ends the writing without a file. It may be called at any time, and more than once."""
         with self._locked():
-            self._tell(self._forget())
+            tell(self._forget())
 
     def _forget(self) -> list[str]:
         """Returns what may be left in S3."""
         self._done, self._before = True, None
         return self._native.discard()
 
-    @staticmethod
-    def _tell(left: list[str], error: BaseException | None = None) -> None:
-        """Says what is left, in notes of the exception that is on its way. The exception matters more than the notes."""
-        for text in left:
-            if error is None:
-                warnings.warn(text, RuntimeWarning, stacklevel=3)
-                continue
-            # Python prints no others: not `SystemExit`, and not those that end a generator or a task.
-            if isinstance(error, Exception | KeyboardInterrupt):
-                with contextlib.suppress(Exception):
-                    error.add_note(text)
-                    continue
-            with contextlib.suppress(Warning):
-                warnings.warn(text, RuntimeWarning, stacklevel=3)
-
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
         with self._locked():
             if kind is not None:
-                self._tell(self._forget(), value)
+                tell(self._forget(), value)
             elif not self.closed:
                 self._commit()
 
@@ -325,7 +311,7 @@ class SealedWriter(io.BufferedIOBase):
                 if not self._forgotten:
                     self._dealloc_warn(self)
             finally:
-                self._tell(self._forget())
+                tell(self._forget())
 
     def __reduce__(self) -> Any:
         # A copy would discard the file of the first one.
@@ -337,7 +323,7 @@ class SealedWriter(io.BufferedIOBase):
         if lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
             try:
                 with contextlib.suppress(Warning):
-                    self._tell(self._forget())
+                    tell(self._forget())
             finally:
                 lock.release()
 
