@@ -71,7 +71,7 @@ fn field<'a>(done: &'a Done, name: &str) -> &'a str {
 
 /// What was done.
 fn word_of(command: &str, done: &Done) -> &'static str {
-    if done.more.contains_key("skipped") {
+    if done.is_skipped() {
         return "skipped";
     }
     match (field(done, "outcome"), field(done, "checked")) {

@@ -102,6 +102,11 @@ impl Done {
         Self { note, more, ..Self::default() }
     }
 
+    /// Whether it was left out.
+    pub(crate) fn is_skipped(&self) -> bool {
+        self.more.contains_key("skipped")
+    }
+
     /// Adds what a store says about the input.
     pub(crate) fn of(mut self, input: &Input) -> Self {
         if let Some(about) = input.about() {
@@ -274,7 +279,7 @@ impl Reporter {
                 told.and(line.map_or(Ok(()), |line| report(&line)))
             }
         };
-        let made = done.filter(|done| failure.is_none() && !done.more.contains_key("skipped"));
+        let made = done.filter(|done| failure.is_none() && !done.is_skipped());
         self.after(told, exit, made.and_then(|done| done.output.as_ref()))
     }
 
