@@ -399,6 +399,20 @@ fn ended(child: Child) -> Ran {
     child.wait_with_output().unwrap().into()
 }
 
+/// Sends SIGTERM, and some time later perhaps a second signal. The program ends by the last one.
+fn ended_by_signals(child: Child, second: bool) -> Ran {
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::TERM).unwrap();
+    if second {
+        std::thread::sleep(Duration::from_millis(1500));
+        kill_process(pid, Signal::INT).unwrap();
+    }
+    let ran = ended(child);
+    let last = if second { Signal::INT } else { Signal::TERM };
+    assert_eq!(ran.signal, Some(last.as_raw()), "{}", ran.stderr);
+    ran
+}
+
 #[test]
 fn a_signal_aborts_the_upload_and_ends_the_program() {
     let store = Store::new();
@@ -487,13 +501,7 @@ fn a_signal_during_a_silent_completion_says_what_is_not_known() {
         let child = command.stderr(Stdio::piped()).spawn().unwrap();
         store.wait_for(request, 1);
         let (told, uploads) = (Instant::now(), store.uploads());
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        if second {
-            std::thread::sleep(Duration::from_millis(1500));
-            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-        }
-        let ran = ended(child);
-        assert_eq!(ran.signal, Some(if second { 2 } else { TERM }), "{}", ran.stderr);
+        let ran = ended_by_signals(child, second);
         assert!(told.elapsed() < Duration::from_secs(25), "{request}");
         assert!(
             ran.stderr.contains("it is not known whether") && ran.stderr.contains(&store.url("out")),
@@ -552,15 +560,9 @@ fn a_signal_while_an_upload_begins_says_what_may_be_left() {
         let writing = std::thread::spawn(move || input.write_all(&noise(12 * MIB)));
         store.wait_for("CreateMultipartUpload", 1);
         let told = Instant::now();
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        if second {
-            std::thread::sleep(Duration::from_millis(1500));
-            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-        }
-        let ran = ended(child);
+        let ran = ended_by_signals(child, second);
         let _ = writing.join().unwrap();
         assert!(told.elapsed() < Duration::from_secs(20));
-        assert_eq!(ran.signal, Some(if second { 2 } else { TERM }), "{}", ran.stderr);
         let list = format!("aws s3api list-multipart-uploads --bucket {} --prefix out", store.bucket);
         for words in ["an unfinished upload without any part may be left", &list] {
             assert_eq!(ran.stderr.matches(words).count(), 1, "{}", ran.stderr);
@@ -584,15 +586,8 @@ fn a_signal_ends_the_program_where_the_store_is_gone() {
         let uploads = store.uploads();
         store.proxy.fail_when(is("AbortMultipartUpload"), 1000, S3Fault::Silence);
         let told = Instant::now();
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        if second {
-            std::thread::sleep(Duration::from_millis(1500));
-            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-        }
-        let ran = ended(child);
+        let ran = ended_by_signals(child, second);
         assert!(told.elapsed() < Duration::from_secs(20));
-        let signal = if second { Signal::INT } else { Signal::TERM };
-        assert_eq!(ran.signal, Some(signal.as_raw()), "{}", ran.stderr);
         assert!(ran.stderr.contains(&uploads[0]) && ran.stderr.contains("abort-multipart-upload"), "{}", ran.stderr);
         store.proxy.heal();
         for upload in uploads {
